@@ -1,0 +1,2 @@
+//! The command `majordomo`.
+fn main() {}

@@ -1,0 +1,163 @@
+//! Names and handles that every layer shares.
+
+use std::fmt;
+use std::sync::Arc;
+
+slotmap::new_key_type! {
+    /// One connection: a slot and its generation. Never a string a peer chose for itself, so a
+    /// newcomer cannot speak for somebody who has gone.
+    pub struct PeerId;
+
+    /// One request. Workers see it as the opaque client address of 8 octets.
+    pub struct RequestId;
+}
+
+impl RequestId {
+    /// Octets of an address on the wire.
+    pub const ADDRESS_LEN: usize = 8;
+
+    /// The client address a worker has to echo (SPEC 4.3).
+    #[must_use]
+    pub fn to_address(self) -> [u8; Self::ADDRESS_LEN] {
+        slotmap::Key::data(&self).as_ffi().to_be_bytes()
+    }
+
+    /// The request an echoed address names, if the address has the right length. Whether such a
+    /// request exists, and who holds it, only the routing tables know.
+    #[must_use]
+    pub fn from_address(address: &[u8]) -> Option<Self> {
+        let octets: [u8; Self::ADDRESS_LEN] = address.try_into().ok()?;
+        Some(slotmap::KeyData::from_ffi(u64::from_be_bytes(octets)).into())
+    }
+}
+
+/// Why a name was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// The name has no octets.
+    #[error("the name is empty; give it 1 to {max} octets")]
+    Empty {
+        /// Longest name allowed.
+        max: usize,
+    },
+    /// The name is too long.
+    #[error("the name has {len} octets, more than {max}; shorten it")]
+    TooLong {
+        /// Octets given.
+        len: usize,
+        /// Longest name allowed.
+        max: usize,
+    },
+    /// ZMTP 3.1 (RFC 37): an identity shall not start with a zero octet.
+    #[error("the identity starts with octet 0, which ZMTP reserves; choose another first octet")]
+    StartsWithZero,
+}
+
+/// The name a peer gives itself in its metadata: 1 to 255 octets, the first not zero.
+///
+/// It is a name for people and for targets, not an address (RFC 37, "Identity").
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity(Arc<[u8]>);
+
+impl Identity {
+    /// Longest identity, octets.
+    pub const LEN_MAX: usize = 255;
+
+    /// The octets.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<&[u8]> for Identity {
+    type Error = NameError;
+
+    fn try_from(octets: &[u8]) -> Result<Self, NameError> {
+        let max = Self::LEN_MAX;
+        match octets {
+            [] => Err(NameError::Empty { max }),
+            [0, ..] => Err(NameError::StartsWithZero),
+            _ if octets.len() > max => Err(NameError::TooLong { len: octets.len(), max }),
+            _ => Ok(Self(octets.into())),
+        }
+    }
+}
+
+/// The name of a service: 1 to 255 octets of any value.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceName(Arc<[u8]>);
+
+impl ServiceName {
+    /// Longest name, octets.
+    pub const LEN_MAX: usize = 255;
+
+    /// The octets.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<&[u8]> for ServiceName {
+    type Error = NameError;
+
+    fn try_from(octets: &[u8]) -> Result<Self, NameError> {
+        let max = Self::LEN_MAX;
+        match octets.len() {
+            0 => Err(NameError::Empty { max }),
+            len if len > max => Err(NameError::TooLong { len, max }),
+            _ => Ok(Self(octets.into())),
+        }
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for ServiceName {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+macro_rules! escaped {
+    ($($name:ident),*) => {$(
+        /// Printable ASCII as it is, everything else escaped: names come from peers and go to logs.
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0.escape_ascii())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0.escape_ascii())
+            }
+        }
+    )*};
+}
+escaped!(Identity, ServiceName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_comes_back_as_the_request_it_was_made_from() {
+        let mut requests = slotmap::SlotMap::<RequestId, ()>::with_key();
+        let id = requests.insert(());
+        assert_eq!(RequestId::from_address(&id.to_address()), Some(id));
+        assert_eq!(RequestId::from_address(b"short"), None);
+    }
+
+    #[test]
+    fn names_hold_their_limits() {
+        assert_eq!(ServiceName::try_from(&b""[..]), Err(NameError::Empty { max: 255 }));
+        assert!(ServiceName::try_from(&[7; 255][..]).is_ok());
+        assert_eq!(
+            ServiceName::try_from(&[7; 256][..]),
+            Err(NameError::TooLong { len: 256, max: 255 })
+        );
+        assert_eq!(Identity::try_from(&b"\0x"[..]), Err(NameError::StartsWithZero));
+        assert_eq!(Identity::try_from(&b"a\nb"[..]).unwrap().to_string(), "a\\nb");
+    }
+}

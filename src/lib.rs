@@ -1,0 +1,19 @@
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! majordomo: a service broker in pure Rust.
+//!
+//! Clients ask for a service by name, workers offer it, the broker stands between.
+//!
+//! # Layers
+//!
+//! ```text
+//! bytes -> frames -> message -> command -> decision -> command -> message -> frames -> bytes
+//! id <- wire <- proto <- transport <- broker <- bin                  imports go left only
+//! ```
+//!
+//! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
+//! randomness), [`transport`] moves octets, `broker` is what a user holds.
+
+pub mod id;
+pub mod proto;
+pub mod transport;
+pub mod wire;

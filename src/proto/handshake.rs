@@ -1,0 +1,1 @@
+//! greeting -> mechanism -> READY -> peer.

@@ -1,0 +1,138 @@
+//! What an operator decides: intervals, limits, and the policy of each service.
+
+use std::time::Duration;
+
+/// How often both sides show that they live, and how many misses end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Time between heartbeats. Default 2.5 s.
+    pub interval: Duration,
+    /// Silent intervals after which a peer counts as gone. Default 3.
+    pub liveness: u32,
+}
+
+impl Keepalive {
+    /// Silence that ends a peer.
+    #[must_use]
+    pub fn expiry(&self) -> Duration {
+        self.interval.saturating_mul(self.liveness)
+    }
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self { interval: Duration::from_millis(2500), liveness: 3 }
+    }
+}
+
+/// How one service is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePolicy {
+    /// Requests in flight at one MDP worker. Default 1, as RFC 7 has it.
+    pub prefetch: u32,
+    /// How long a worker may hold a request while it says nothing. `None`: for ever. Default 15 min.
+    pub busy_timeout: Option<Duration>,
+    /// Deliveries of a suspect (a request lost with two workers), each alone at a worker, until it
+    /// ends as dead. Default 3, so that a request is delivered five times at most.
+    pub attempts: u32,
+    /// A request that was lost with its worker is not delivered again. Default false.
+    pub at_most_once: bool,
+    /// Deliver again although a PARTIAL has already gone to the caller. Default false.
+    pub resend_after_partial: bool,
+    /// Waiting requests. Default 10,000.
+    pub queue_messages_max: usize,
+    /// Memory of waiting requests, octets. Default 64 MiB.
+    pub queue_bytes_max: usize,
+    /// How long a request waits for a service that has no worker. `None`: for ever. Default 10 min.
+    pub unserved_ttl: Option<Duration>,
+}
+
+impl Default for ServicePolicy {
+    fn default() -> Self {
+        Self {
+            prefetch: 1,
+            busy_timeout: Some(Duration::from_secs(15 * 60)),
+            attempts: 3,
+            at_most_once: false,
+            resend_after_partial: false,
+            queue_messages_max: 10_000,
+            queue_bytes_max: 64 << 20,
+            unserved_ttl: Some(Duration::from_secs(10 * 60)),
+        }
+    }
+}
+
+/// A policy for the services whose names match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceRule {
+    /// A whole name, or a prefix followed by `*`.
+    pub pattern: String,
+    /// The policy of the services that match.
+    pub policy: ServicePolicy,
+}
+
+impl ServiceRule {
+    /// Whether the rule speaks of the service `name`.
+    #[must_use]
+    pub fn matches(&self, name: &[u8]) -> bool {
+        match self.pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix.as_bytes()),
+            None => name == self.pattern.as_bytes(),
+        }
+    }
+}
+
+/// What one client may have accepted and unanswered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Requests waiting or in flight. Default 1,024.
+    pub requests_max: usize,
+    /// Memory of those requests, octets. Default 32 MiB; an idle client may always send one message.
+    pub bytes_max: usize,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self { requests_max: 1024, bytes_max: 32 << 20 }
+    }
+}
+
+/// Everything the core has to know before it starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Heartbeats between the broker and MDP workers; also the interval of ZMTP PINGs.
+    pub mdp: Keepalive,
+    /// Rules by service name; the first that matches holds.
+    pub rules: Vec<ServiceRule>,
+    /// The policy where no rule matches.
+    pub policy: ServicePolicy,
+    /// Limits of each client.
+    pub client: ClientLimits,
+}
+
+impl Settings {
+    /// The policy of the service `name`.
+    #[must_use]
+    pub fn policy_of(&self, name: &[u8]) -> &ServicePolicy {
+        let rule = self.rules.iter().find(|rule| rule.matches(name));
+        rule.map_or(&self.policy, |rule| &rule.policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_matches_holds() {
+        let rule = |pattern: &str, prefetch| ServiceRule {
+            pattern: pattern.into(),
+            policy: ServicePolicy { prefetch, ..ServicePolicy::default() },
+        };
+        let settings =
+            Settings { rules: vec![rule("echo", 5), rule("e*", 7)], ..Settings::default() };
+        assert_eq!(settings.policy_of(b"echo").prefetch, 5);
+        assert_eq!(settings.policy_of(b"echo2").prefetch, 7);
+        assert_eq!(settings.policy_of(b"other").prefetch, 1);
+    }
+}

@@ -1,0 +1,32 @@
+//! What is said: octets to frames to messages to commands, and back. Pure.
+
+pub mod codec;
+pub mod command;
+pub mod frame;
+pub mod greeting;
+pub mod mdp;
+pub mod message;
+
+/// Limits on what a peer may send, each checked before a single octet is allocated for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Body of one frame, octets. Default 16 MiB.
+    pub frame_bytes_max: usize,
+    /// Bodies of all frames of one message, octets. Default 32 MiB.
+    pub message_bytes_max: usize,
+    /// Frames of one message. Default 1,024.
+    pub message_frames_max: usize,
+    /// Body of one command, during the handshake and after it, octets. Default 4 KiB.
+    pub command_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: 16 << 20,
+            message_bytes_max: 32 << 20,
+            message_frames_max: 1024,
+            command_bytes_max: 4 << 10,
+        }
+    }
+}
