@@ -1,5 +1,14 @@
 //! What is decided: state machines `(now, input) -> output`. Pure: no tokio, no socket, no clock,
 //! no randomness, and ordered wherever order reaches the wire.
 
+pub mod clock;
+pub mod core;
+pub mod dialect;
 pub mod handshake;
+pub mod keepalive;
+pub mod mmi;
+pub mod output;
 pub mod policy;
+pub mod router;
+pub mod stats;
+pub mod timers;

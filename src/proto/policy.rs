@@ -98,7 +98,7 @@ impl Default for ClientLimits {
 }
 
 /// Everything the core has to know before it starts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Heartbeats between the broker and MDP workers; also the interval of ZMTP PINGs.
     pub mdp: Keepalive,
@@ -108,6 +108,26 @@ pub struct Settings {
     pub policy: ServicePolicy,
     /// Limits of each client.
     pub client: ClientLimits,
+    /// Services at a time, offered or asked for. Default 65,536.
+    pub services_max: usize,
+    /// Frames of an answer that is put together from parts. Default 1,024.
+    pub answer_frames_max: usize,
+    /// Octets of such an answer. Default 32 MiB.
+    pub answer_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mdp: Keepalive::default(),
+            rules: Vec::new(),
+            policy: ServicePolicy::default(),
+            client: ClientLimits::default(),
+            services_max: 65_536,
+            answer_frames_max: 1024,
+            answer_bytes_max: 32 << 20,
+        }
+    }
 }
 
 impl Settings {

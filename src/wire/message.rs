@@ -1,1 +1,187 @@
-//! message
+//! A message: frames that travel together, kept as they stood on the wire.
+//!
+//! The broker forwards bodies it never looks into. So a message is not a list of buffers but one
+//! run of encoded frames (the *head*); only bodies of [`LARGE`] octets and more lie beside it, in a
+//! buffer of their own, with just their header in the head. A small message is forwarded with a
+//! single copy, a large body with none.
+
+use bytes::Bytes;
+
+use super::frame::Header;
+
+/// Bodies of this many octets and more have a buffer of their own.
+pub const LARGE: usize = 4096;
+
+/// A view of some frames of a message.
+///
+/// It can be read frame by frame from the front; what is left is again a view of frames, ready to
+/// be forwarded. The views the decoder hands out hold complete frames only.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Frames<'a> {
+    head: &'a [u8],
+    large: &'a [Bytes],
+    count: usize,
+}
+
+impl<'a> Frames<'a> {
+    /// The empty frame before a body (RFC 28), with more frames to come.
+    pub const DELIMITER: Frames<'static> =
+        Frames { head: &[super::frame::MORE, 0], large: &[], count: 1 };
+
+    /// A view of `count` complete frames in `head`, whose large bodies are in `large`, in order.
+    pub(super) fn new(head: &'a [u8], large: &'a [Bytes], count: usize) -> Self {
+        Self { head, large, count }
+    }
+
+    /// Frames left.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether no frame is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Octets that the frames take in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.head.len() + self.large.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// The encoded frames, and the large bodies that belong between them.
+    pub(super) fn parts(&self) -> (&'a [u8], &'a [Bytes]) {
+        (self.head, self.large)
+    }
+
+    /// The encoded frames that stand in `self` before `rest`, a later view of the same message.
+    #[must_use]
+    pub fn before(&self, rest: &Self) -> Frames<'a> {
+        let cut = self.head.len().saturating_sub(rest.head.len());
+        let large = self.large.len().saturating_sub(rest.large.len());
+        Frames {
+            head: self.head.get(..cut).unwrap_or_default(),
+            large: self.large.get(..large).unwrap_or_default(),
+            count: self.count.saturating_sub(rest.count),
+        }
+    }
+
+    /// Takes the first frame and returns its body.
+    #[inline]
+    pub fn take_first(&mut self) -> Option<&'a [u8]> {
+        let header = Header::decode(self.head).ok().flatten()?;
+        let size = usize::try_from(header.size).ok()?;
+        let after = self.head.get(header.len..)?;
+        let body = if size < LARGE {
+            let (body, rest) = after.split_at_checked(size)?;
+            self.head = rest;
+            body
+        } else {
+            let (body, rest) = self.large.split_first()?;
+            self.head = after;
+            self.large = rest;
+            body
+        };
+        self.count = self.count.saturating_sub(1);
+        Some(body)
+    }
+
+    /// A copy that stands on its own: small frames in a buffer of their exact size, large bodies
+    /// shared.
+    #[must_use]
+    pub fn to_message(&self) -> Message {
+        Message { head: self.head.into(), large: self.large.to_vec(), count: self.count }
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.take_first()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.count, Some(self.count))
+    }
+}
+
+/// Frames that stand on their own: a message, or the body of a request that waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message {
+    head: Box<[u8]>,
+    large: Vec<Bytes>,
+    count: usize,
+}
+
+impl Message {
+    /// A message of the given frames; at least one, or nothing can be sent.
+    #[must_use]
+    pub fn new<I>(frames: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<Bytes>,
+    {
+        let mut frames = frames.into_iter().map(Into::into).peekable();
+        let (mut head, mut large, mut count) = (Vec::new(), Vec::new(), 0);
+        while let Some(body) = frames.next() {
+            let more = if frames.peek().is_some() { super::frame::MORE } else { 0 };
+            Header::encode(more, body.len(), &mut head);
+            if body.len() < LARGE {
+                head.extend_from_slice(&body);
+            } else {
+                large.push(body);
+            }
+            count += 1;
+        }
+        Self { head: head.into(), large, count }
+    }
+
+    /// A view of all its frames.
+    #[must_use]
+    pub fn frames(&self) -> Frames<'_> {
+        Frames::new(&self.head, &self.large, self.count)
+    }
+
+    /// Memory the message holds, octets.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let table = self.large.capacity() * size_of::<Bytes>();
+        self.frames().bytes() + table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back_in_order_large_ones_too() {
+        let bodies = [vec![1; 3], vec![2; LARGE], vec![], vec![3; LARGE - 1], vec![4; LARGE + 1]];
+        let message = Message::new(bodies.clone());
+        assert_eq!(message.frames().len(), 5);
+        assert_eq!(message.frames().map(<[u8]>::to_vec).collect::<Vec<_>>(), bodies);
+    }
+
+    #[test]
+    fn a_message_divides_into_what_was_read_and_what_is_left() {
+        let message = Message::new(vec![vec![1; 3], vec![2; LARGE], vec![3; 5]]);
+        let whole = message.frames();
+        let mut rest = whole;
+        rest.take_first();
+        rest.take_first();
+        let before = whole.before(&rest);
+        assert_eq!((before.len(), rest.len()), (2, 1));
+        assert_eq!(before.map(<[u8]>::len).collect::<Vec<_>>(), [3, LARGE]);
+        assert_eq!(rest.to_message(), Message::new(vec![vec![3; 5]]));
+    }
+
+    #[test]
+    fn a_view_of_broken_octets_ends_instead_of_panicking() {
+        for head in [&b"\x00\x05abc"[..], b"\xff", b"\x02\xff\xff\xff\xff\xff\xff\xff\xff"] {
+            assert_eq!(Frames::new(head, &[], 1).take_first(), None);
+        }
+    }
+}

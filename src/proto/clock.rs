@@ -1,0 +1,90 @@
+//! Broker time: monotonic, and without the pauses in which the broker itself did not run.
+
+use std::time::{Duration, Instant};
+
+/// A moment of broker time, in microseconds since the core began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(u64);
+
+impl Time {
+    /// The time `later` after this one.
+    #[must_use]
+    pub fn after(self, later: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(later.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// Time passed since `earlier`; zero if that is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Turns the machine's clock into broker time.
+///
+/// Somebody has to ask it at least every [`Clock::TICK_MAX`]; a longer gap means that the process
+/// was stopped or starved, and that peers could not be heard. The gap is left out, so that every
+/// deadline moves by it and nobody expires for our own fault.
+#[derive(Debug)]
+pub struct Clock {
+    last: Instant,
+    time: Time,
+    stalls: u64,
+}
+
+impl Clock {
+    /// The longest the broker goes without asking when it runs.
+    pub const TICK_MAX: Duration = Duration::from_millis(50);
+    /// A gap from which on the broker must have been stalled.
+    pub const STALL_MIN: Duration = Duration::from_secs(1);
+
+    /// A clock that starts at `now`.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { last: now, time: Time::default(), stalls: 0 }
+    }
+
+    /// Broker time at `now`.
+    pub fn at(&mut self, now: Instant) -> Time {
+        let mut passed = now.saturating_duration_since(self.last);
+        if passed >= Self::STALL_MIN {
+            self.stalls += 1;
+            passed = Self::TICK_MAX;
+        }
+        self.last = self.last.max(now);
+        self.time = self.time.after(passed);
+        self.time
+    }
+
+    /// The machine's time at which it will be `time`, if nothing stalls.
+    #[must_use]
+    pub fn instant_of(&self, time: Time) -> Instant {
+        self.last + time.since(self.time)
+    }
+
+    /// Stalls noticed so far.
+    #[must_use]
+    pub fn stalls(&self) -> u64 {
+        self.stalls
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "an epoch to count from")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_of_our_own_does_not_pass_in_broker_time() {
+        let epoch = Instant::now();
+        let mut clock = Clock::new(epoch);
+        let before = clock.at(epoch + Duration::from_millis(40));
+        let after = clock.at(epoch + Duration::from_secs(60));
+        assert_eq!(after.since(before), Clock::TICK_MAX);
+        assert_eq!(clock.stalls(), 1);
+        let later = clock.at(epoch + Duration::from_millis(60_100));
+        assert_eq!(later.since(after), Duration::from_millis(100));
+        assert_eq!(clock.instant_of(later.after(Duration::from_secs(1))).duration_since(epoch),
+            Duration::from_millis(61_100));
+    }
+}

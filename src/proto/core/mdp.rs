@@ -1,0 +1,275 @@
+//! What Majordomo peers say, carried out.
+
+use crate::id::{PeerId, RequestId, ServiceName};
+use crate::proto::clock::Time;
+use crate::proto::dialect::mdp::{Action, Event};
+use crate::proto::dialect::{CallerVoice, Envelope, WorkerVoice};
+use crate::proto::keepalive::{Busy, End, Watch};
+use crate::proto::mmi;
+use crate::proto::output::{CloseReason, Output};
+use crate::proto::router::WorkerId;
+use crate::proto::stats::Loss;
+use crate::wire::mdp::{Answer, FromWorker, Malformed, Request, ToClient, Version};
+use crate::wire::message::Message;
+
+use super::{Core, Refusal, Taken};
+
+impl Core {
+    #[inline]
+    pub(super) fn on_request<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        request: Request<'_>,
+        out: &mut O,
+    ) -> Taken {
+        match self.advance(id, Event::Request(request.version)) {
+            Some(Action::Accept) => {}
+            Some(Action::Dismiss) => {
+                self.dismiss(now, id, Loss::Misbehaved, out);
+                return Taken::Yes;
+            }
+            _ => {
+                self.dropped += 1;
+                return Taken::Yes;
+            }
+        }
+        if request.service.starts_with(mmi::PREFIX) {
+            self.answer_mmi(id, &request, out);
+            return Taken::Yes;
+        }
+        let voice = CallerVoice::Mdp(request.version, Envelope::keep(request.envelope));
+        match self.router.accept(now, id, voice, request.service, request.body, out) {
+            Ok(()) => Taken::Yes,
+            Err(Refusal::NotYet) => Taken::NotYet,
+            Err(Refusal::BadName(_)) => {
+                self.count_invalid(Malformed::NoService);
+                Taken::Yes
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn on_command<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        version: Version,
+        command: FromWorker<'_>,
+        out: &mut O,
+    ) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let worker = peer.worker;
+        let event = self.event_of(worker, version, &command);
+        let Some(action) = self.advance(id, event) else { return };
+        match (action, command) {
+            (Action::Finish, FromWorker::Final(answer)) => {
+                if let (Some(worker), Some(request)) = (worker, request_of(&answer)) {
+                    self.note_answer(now, id);
+                    self.router.finish(now, worker, request, answer.body, out);
+                }
+            }
+            (Action::Part, FromWorker::Partial(answer)) => {
+                if let Some(request) = request_of(&answer) {
+                    self.note_answer(now, id);
+                    self.router.part(request, answer.body, out);
+                }
+            }
+            (Action::Register, FromWorker::Ready { service }) => {
+                self.register(now, id, version, service, out);
+            }
+            (Action::Note, _) => self.note_beat(now, id),
+            (Action::Late, FromWorker::Final(answer)) => {
+                if let Some(request) = request_of(&answer) {
+                    self.router.finish_late(id, request, answer.body, out);
+                }
+            }
+            (Action::Disconnect, _) => {
+                out.send(id, |encoder| WorkerVoice::Mdp(version).disconnect(encoder));
+            }
+            (Action::Dismiss, _) => self.dismiss(now, id, Loss::Misbehaved, out),
+            (Action::Release, _) => self.unregister(now, id, Loss::Left, out),
+            _ => self.dropped += 1,
+        }
+    }
+
+    /// What a worker's command means, given what the worker holds. Bad commands are counted.
+    #[inline]
+    fn event_of(
+        &mut self,
+        worker: Option<WorkerId>,
+        version: Version,
+        command: &FromWorker<'_>,
+    ) -> Event {
+        let holds = |answer: &Answer<'_>| {
+            worker.zip(request_of(answer)).is_some_and(|(w, r)| self.router.holds(w, r))
+        };
+        match command {
+            FromWorker::Final(answer) if holds(answer) => Event::Final(version),
+            FromWorker::Partial(answer) if holds(answer) => Event::Partial(version),
+            FromWorker::Final(_) => Event::Stray(version),
+            FromWorker::Partial(_) => Event::StrayPart(version),
+            FromWorker::Heartbeat => Event::Heartbeat(version),
+            FromWorker::Disconnect => Event::Disconnect(version),
+            FromWorker::Ready { service }
+                if service.starts_with(mmi::PREFIX) || ServiceName::try_from(*service).is_err() =>
+            {
+                Event::BadReady(version)
+            }
+            FromWorker::Ready { .. } => Event::Ready(version),
+            FromWorker::BadReady(malformed) => {
+                self.count_invalid(*malformed);
+                Event::BadReady(version)
+            }
+            FromWorker::BadAnswer(malformed) => {
+                self.count_invalid(*malformed);
+                Event::Stray(version)
+            }
+            FromWorker::Invalid(malformed) => {
+                self.count_invalid(*malformed);
+                Event::Invalid(version)
+            }
+        }
+    }
+
+    /// Moves the peer to its next state.
+    #[inline]
+    fn advance(&mut self, id: PeerId, event: Event) -> Option<Action> {
+        let peer = self.peers.get_mut(id)?;
+        let (state, action) = peer.state.on(event);
+        peer.state = state;
+        Some(action)
+    }
+
+    fn answer_mmi<O: Output>(&mut self, id: PeerId, request: &Request<'_>, out: &mut O) {
+        let status = Message::new([mmi::status(&self.router, request.service, request.body)]);
+        let fits = out.offer(id, status.bytes(), |encoder| {
+            let answer = ToClient {
+                version: request.version,
+                last: true,
+                service: request.service,
+                body: status.frames(),
+            };
+            answer.encode(&request.envelope, &[], encoder);
+        });
+        if !fits {
+            self.router.doom(id, CloseReason::SlowReader);
+        }
+    }
+
+    fn register<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        version: Version,
+        service: &[u8],
+        out: &mut O,
+    ) {
+        let voice = WorkerVoice::Mdp(version);
+        let worker = ServiceName::try_from(service)
+            .ok()
+            .and_then(|name| self.router.register(now, id, voice, name, out));
+        let Some(worker) = worker else {
+            // No room for one more service: as if its time were up already.
+            self.advance(id, Event::Expired);
+            out.send(id, |encoder| voice.disconnect(encoder));
+            return;
+        };
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.worker = Some(worker);
+            // To learn whether it answers: only then may silence be held against it later.
+            if peer.takes_ping {
+                out.ping(id);
+            }
+        }
+        self.arm(id, now.after(self.settings.mdp.interval));
+    }
+
+    /// Takes a worker out of the tables. It has been put into its next state already.
+    fn unregister<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
+        if let Some(worker) = self.peers.get_mut(id).and_then(|peer| peer.worker.take()) {
+            self.router.lose(now, worker, loss, out);
+        }
+    }
+
+    /// As [`Self::unregister`], saying DISCONNECT.
+    fn dismiss<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
+        let worker = self.peers.get(id).and_then(|peer| peer.worker);
+        if let Some(worker) = worker.and_then(|worker| self.router.worker(worker)) {
+            let voice = worker.voice();
+            out.send(id, |encoder| voice.disconnect(encoder));
+        }
+        self.unregister(now, id, loss, out);
+    }
+
+    /// A worker counts as gone, though its connection is there.
+    pub(super) fn expire<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
+        if self.advance(id, Event::Expired) == Some(Action::Dismiss) {
+            self.dismiss(now, id, Loss::Expired, out);
+        }
+    }
+
+    #[inline]
+    fn note_answer(&mut self, now: Time, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.spoke = now;
+            peer.answered = now;
+        }
+    }
+
+    /// A HEARTBEAT in the middle of work shows a worker that beats while it is busy. Stock workers
+    /// do not; but with some prefetch they may beat between two pieces of work.
+    fn note_beat(&mut self, now: Time, id: PeerId) {
+        let interval = self.settings.mdp.interval;
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.spoke = now;
+        let holding = peer.worker.and_then(|worker| self.router.holding(worker, now));
+        if holding.is_some_and(|(_, held)| held.min(now.since(peer.answered)) >= interval) {
+            peer.beats_while_busy = true;
+        }
+    }
+
+    /// Shows a worker that the broker lives, asks whether it does, or gives it up.
+    pub(super) fn look_at_worker<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let Some(worker_id) = peer.worker else { return };
+        let Some(worker) = self.router.worker(worker_id) else { return };
+        let (voice, busy) = (worker.voice(), worker.in_flight() > 0);
+        let holding = self.router.holding(worker_id, now).filter(|_| busy);
+        let watch = Watch {
+            spoke: peer.spoke,
+            heard: peer.heard,
+            sent: worker.last_sent(),
+            busy: holding.map(|(policy, held)| Busy { held, timeout: policy.busy_timeout }),
+            beats_while_busy: peer.beats_while_busy,
+            takes_ping: peer.takes_ping,
+            has_ponged: peer.has_ponged,
+            pings_open: peer.pings_open,
+        };
+        let verdict = watch.judge(now, &self.settings.mdp);
+        match verdict.end {
+            Some(End::Expired) => return self.expire(now, id, out),
+            Some(End::Silent) => return self.end(now, id, CloseReason::Silent, out),
+            None => {}
+        }
+        // Never more than one beat in an outbox: what waits there shows as much.
+        if verdict.beat {
+            if out.is_quiet(id) {
+                out.send(id, |encoder| voice.heartbeat(encoder));
+            }
+            self.router.note_sent(now, worker_id);
+        }
+        if verdict.ping {
+            out.ping(id);
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.pings_open += 1;
+            }
+        }
+        self.arm(id, verdict.next);
+    }
+}
+
+/// The request that an answer names.
+fn request_of(answer: &Answer<'_>) -> Option<RequestId> {
+    RequestId::from_address(answer.address)
+}

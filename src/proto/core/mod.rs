@@ -1,0 +1,359 @@
+//! The core: every decision of a broker, in one state machine without a socket or a clock.
+//!
+//! Inputs are calls with the time as an argument; outputs go to an [`Output`] as they are decided.
+//! Peers join, speak, fall silent and leave; each dialect translates, the router routes.
+
+mod mdp;
+mod names;
+mod peer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slotmap::SlotMap;
+
+use crate::id::PeerId;
+use crate::wire::mdp::{Malformed, ToBroker};
+use crate::wire::message::Frames;
+
+use super::clock::{Clock, Time};
+use super::output::{CloseReason, Output};
+use super::policy::Settings;
+use super::router::{Refusal, Router};
+use super::stats::Loss;
+use super::timers::Timers;
+
+use names::{Claim, Names};
+pub use peer::Hello;
+use peer::Peer;
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It was dealt with, or dropped and counted.
+    Yes,
+    /// There is no room for it. Read no more from this peer, and offer the message again after
+    /// [`Output::resume`].
+    NotYet,
+}
+
+/// Whether a new peer may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Read from it.
+    Open,
+    /// Do not read from it before [`Output::resume`]: it has the name of a peer that may be dead.
+    Wait,
+    /// Close it: it has the name of a peer that lives.
+    Refused(CloseReason),
+}
+
+/// Peers by what they have shown themselves to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Population {
+    /// Nothing valid was said yet.
+    pub unknown: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Registered workers.
+    pub workers: usize,
+    /// Workers that are none any more.
+    pub dismissed: usize,
+}
+
+/// A whole broker's decisions.
+#[derive(Debug)]
+pub struct Core {
+    settings: Arc<Settings>,
+    clock: Clock,
+    peers: SlotMap<PeerId, Peer>,
+    names: Names,
+    router: Router,
+    timers: Timers<PeerId>,
+    invalid: BTreeMap<Malformed, u64>,
+    dropped: u64,
+}
+
+impl Core {
+    /// A core that starts at `now`. The seed makes its hashes unpredictable from outside.
+    #[must_use]
+    pub fn new(settings: Settings, seed: u64, now: Instant) -> Self {
+        let settings = Arc::new(settings);
+        Self {
+            router: Router::new(settings.clone(), seed),
+            settings,
+            clock: Clock::new(now),
+            peers: SlotMap::with_key(),
+            names: Names::default(),
+            timers: Timers::new(),
+            invalid: BTreeMap::new(),
+            dropped: 0,
+        }
+    }
+
+    /// A peer has finished its handshake.
+    pub fn join<O: Output>(&mut self, now: Instant, hello: Hello, out: &mut O) -> (PeerId, Admission) {
+        let now = self.clock.at(now);
+        let identity = hello.identity.clone();
+        let id = self.peers.insert(Peer::new(hello, now));
+        let Some(identity) = identity else { return (id, Admission::Open) };
+        let admission = match self.names.claim(identity, id) {
+            Claim::Holder => Admission::Open,
+            Claim::Contender { holder } if self.peers.get(holder).is_some_and(|p| p.takes_ping) => {
+                if let Some(peer) = self.peers.get_mut(id) {
+                    peer.contest = Some(now);
+                }
+                out.ping(holder);
+                self.arm(id, now.after(Peer::CONTEST));
+                Admission::Wait
+            }
+            Claim::Contender { .. } | Claim::Refused => {
+                Admission::Refused(CloseReason::IdentityInUse)
+            }
+        };
+        if let Admission::Refused(_) = admission {
+            self.remove(now, id, Loss::Closed, out);
+        }
+        (id, admission)
+    }
+
+    /// Octets came from a peer; `speaking` if they belong to a message, whole or not.
+    #[inline]
+    pub fn hear(&mut self, now: Instant, id: PeerId, speaking: bool) {
+        let now = self.clock.at(now);
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.heard = now;
+            peer.pings_open = 0;
+            if speaking {
+                peer.spoke = now;
+            }
+        }
+    }
+
+    /// A peer said something.
+    #[inline]
+    pub fn message<O: Output>(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        message: Frames<'_>,
+        out: &mut O,
+    ) -> Taken {
+        let now = self.clock.at(now);
+        let taken = match ToBroker::decode(message) {
+            Ok(ToBroker::Request(request)) => self.on_request(now, id, request, out),
+            Ok(ToBroker::Worker(version, command)) => {
+                self.on_command(now, id, version, command, out);
+                Taken::Yes
+            }
+            // RFC 28: an empty message probes a ROUTER and means nothing.
+            Err(Malformed::Probe) => Taken::Yes,
+            Err(malformed) => {
+                self.count_invalid(malformed);
+                Taken::Yes
+            }
+        };
+        self.end_doomed(now, out);
+        taken
+    }
+
+    /// A peer sent a PING; its time to live is how long it wants to be silent at most.
+    pub fn pinged(&mut self, now: Instant, id: PeerId, ttl: Duration) {
+        let now = self.clock.at(now);
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.ttl = (!ttl.is_zero()).then_some(ttl);
+        if let Some(ttl) = peer.ttl {
+            self.arm(id, now.after(ttl));
+        }
+    }
+
+    /// A peer answered a PING.
+    pub fn ponged(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.has_ponged = true;
+        }
+    }
+
+    /// The outbox of a peer, once under pressure, has emptied.
+    pub fn relieved<O: Output>(&mut self, now: Instant, id: PeerId, out: &mut O) {
+        let now = self.clock.at(now);
+        if let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) {
+            self.router.relieve(now, worker, out);
+        }
+        self.end_doomed(now, out);
+    }
+
+    /// The connection of a peer has ended.
+    pub fn leave<O: Output>(&mut self, now: Instant, id: PeerId, out: &mut O) {
+        let now = self.clock.at(now);
+        self.remove(now, id, Loss::Closed, out);
+        self.end_doomed(now, out);
+    }
+
+    /// Does what is due. To be called at [`Self::next_timeout`], and at least every
+    /// [`Clock::TICK_MAX`], or the core believes that the process was stopped.
+    pub fn tick<O: Output>(&mut self, now: Instant, out: &mut O) {
+        let now = self.clock.at(now);
+        while let Some((at, id)) = self.timers.pop_due(now) {
+            if self.peers.get(id).is_some_and(|peer| peer.armed == Some(at)) {
+                self.look_at(now, id, out);
+            }
+        }
+        self.router.expire(now, out);
+        self.router.resume_paused(out);
+        self.end_doomed(now, out);
+    }
+
+    /// When the next deadline is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let next = self.timers.next().into_iter().chain(self.router.next_expiry()).min()?;
+        Some(self.clock.instant_of(next))
+    }
+
+    /// From now on no request is accepted.
+    pub fn drain(&mut self) {
+        self.router.drain();
+    }
+
+    /// Whether nothing is left that could still be finished.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.router.is_drained()
+    }
+
+    /// Says DISCONNECT to every worker. What they hold goes back to the queues.
+    pub fn dismiss_all<O: Output>(&mut self, now: Instant, out: &mut O) {
+        let now = self.clock.at(now);
+        let workers: Vec<PeerId> =
+            self.peers.iter().filter(|(_, peer)| peer.worker.is_some()).map(|(id, _)| id).collect();
+        for id in workers {
+            self.expire(now, id, out);
+        }
+    }
+
+    /// The routing tables, to look at.
+    #[must_use]
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// Broker time at `now`.
+    pub fn time(&mut self, now: Instant) -> Time {
+        self.clock.at(now)
+    }
+
+    /// Stalls of our own noticed so far.
+    #[must_use]
+    pub fn stalls(&self) -> u64 {
+        self.clock.stalls()
+    }
+
+    /// Messages that were not MDP, by what was wrong.
+    #[must_use]
+    pub fn invalid(&self) -> &BTreeMap<Malformed, u64> {
+        &self.invalid
+    }
+
+    /// Valid messages dropped because the peer may not say them.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Peers by what they have shown themselves to be.
+    #[must_use]
+    pub fn population(&self) -> Population {
+        let mut population = Population::default();
+        for peer in self.peers.values() {
+            *match peer.state {
+                super::dialect::mdp::State::Unknown => &mut population.unknown,
+                super::dialect::mdp::State::Client(_) => &mut population.clients,
+                super::dialect::mdp::State::Worker(_) => &mut population.workers,
+                super::dialect::mdp::State::Dismissed(_) => &mut population.dismissed,
+            } += 1;
+        }
+        population
+    }
+
+    fn count_invalid(&mut self, malformed: Malformed) {
+        *self.invalid.entry(malformed).or_default() += 1;
+    }
+
+    /// Arms the timer of a peer, unless it fires before that anyway.
+    fn arm(&mut self, id: PeerId, at: Time) {
+        if let Some(peer) = self.peers.get_mut(id)
+            && peer.armed.is_none_or(|armed| armed > at)
+        {
+            peer.armed = Some(at);
+            self.timers.arm(at, id);
+        }
+    }
+
+    /// A timer of the peer has fired.
+    fn look_at<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.armed = None;
+        if let Some(ttl) = peer.ttl {
+            let until = peer.heard.after(ttl);
+            if until <= now {
+                return self.end(now, id, CloseReason::PingExpired, out);
+            }
+            self.arm(id, until);
+        }
+        self.decide_contest(now, id, out);
+        self.look_at_worker(now, id, out);
+    }
+
+    /// A newcomer with a taken name has waited long enough: whoever lives keeps the name.
+    fn decide_contest<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let Some(since) = peer.contest else { return };
+        let until = since.after(Peer::CONTEST);
+        if until > now {
+            return self.arm(id, until);
+        }
+        let holder = peer.identity.as_ref().and_then(|name| self.names.holder(name));
+        match holder.and_then(|holder| Some((holder, self.peers.get(holder)?))) {
+            Some((_, incumbent)) if incumbent.heard > since => {
+                self.end(now, id, CloseReason::IdentityInUse, out);
+            }
+            // Ending the holder admits the newcomer.
+            Some((holder, _)) => self.end(now, holder, CloseReason::Replaced, out),
+            None => {}
+        }
+    }
+
+    /// Ends the peers that cannot be served any more.
+    fn end_doomed<O: Output>(&mut self, now: Time, out: &mut O) {
+        while let Some((id, why)) = self.router.pop_doomed() {
+            self.end(now, id, why, out);
+        }
+    }
+
+    /// Ends a peer on our own.
+    fn end<O: Output>(&mut self, now: Time, id: PeerId, why: CloseReason, out: &mut O) {
+        if self.peers.contains_key(id) {
+            out.close(id, why);
+            let loss = if why == CloseReason::Silent { Loss::Expired } else { Loss::Closed };
+            self.remove(now, id, loss, out);
+        }
+    }
+
+    /// Forgets a peer: what it held goes back, what it asked for ends.
+    fn remove<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
+        let Some(peer) = self.peers.remove(id) else { return };
+        if let Some(worker) = peer.worker {
+            self.router.lose(now, worker, loss, out);
+        }
+        self.router.forget_caller(id, out);
+        if let Some(name) = &peer.identity
+            && let Some(heir) = self.names.release(name, id)
+            && let Some(heir_peer) = self.peers.get_mut(heir)
+        {
+            heir_peer.contest = None;
+            out.resume(heir);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Which peer has which identity, and who waits for it.
+
+use std::collections::HashMap;
+
+use crate::id::{Identity, PeerId};
+
+/// Identities in use. The map hashes with the standard library's keyed hash: strangers choose
+/// the names.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    seats: HashMap<Identity, Seat>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    holder: PeerId,
+    contender: Option<PeerId>,
+}
+
+/// What a newcomer gets for its identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// The name is its own.
+    Holder,
+    /// Another one has the name; the newcomer waits.
+    Contender {
+        /// Who has it.
+        holder: PeerId,
+    },
+    /// Another one has the name, and a third waits for it.
+    Refused,
+}
+
+impl Names {
+    pub(super) fn claim(&mut self, name: Identity, peer: PeerId) -> Claim {
+        let mut claim = Claim::Holder;
+        self.seats
+            .entry(name)
+            .and_modify(|seat| {
+                claim = match seat.contender {
+                    Some(_) => Claim::Refused,
+                    None => Claim::Contender { holder: seat.holder },
+                };
+                seat.contender.get_or_insert(peer);
+            })
+            .or_insert(Seat { holder: peer, contender: None });
+        claim
+    }
+
+    pub(super) fn holder(&self, name: &Identity) -> Option<PeerId> {
+        self.seats.get(name).map(|seat| seat.holder)
+    }
+
+    /// A peer with that name has gone. Returns the newcomer that has the name now, if one waited.
+    pub(super) fn release(&mut self, name: &Identity, peer: PeerId) -> Option<PeerId> {
+        let seat = self.seats.get_mut(name)?;
+        if seat.holder == peer {
+            match seat.contender.take() {
+                Some(heir) => {
+                    seat.holder = heir;
+                    return Some(heir);
+                }
+                None => {
+                    self.seats.remove(name);
+                }
+            }
+        } else if seat.contender == Some(peer) {
+            seat.contender = None;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    #[test]
+    fn one_newcomer_at_a_time_waits_for_a_name() {
+        let mut peers = SlotMap::<PeerId, ()>::with_key();
+        let [old, new, third] = [(); 3].map(|()| peers.insert(()));
+        let name = Identity::try_from(&b"printer"[..]).unwrap();
+        let mut names = Names::default();
+        assert_eq!(names.claim(name.clone(), old), Claim::Holder);
+        assert_eq!(names.claim(name.clone(), new), Claim::Contender { holder: old });
+        assert_eq!(names.claim(name.clone(), third), Claim::Refused);
+        assert_eq!(names.release(&name, third), None);
+        assert_eq!(names.release(&name, old), Some(new));
+        assert_eq!(names.holder(&name), Some(new));
+        assert_eq!(names.release(&name, new), None);
+        assert_eq!(names.claim(name, third), Claim::Holder);
+    }
+}

@@ -1,0 +1,65 @@
+//! A peer: one connection, and what it has shown itself to be.
+
+use std::time::Duration;
+
+use crate::id::Identity;
+use crate::proto::clock::Time;
+use crate::proto::dialect::mdp::State;
+use crate::proto::router::WorkerId;
+
+/// What a handshake found out about a peer.
+#[derive(Debug, Clone, Default)]
+pub struct Hello {
+    /// The name it gave itself.
+    pub identity: Option<Identity>,
+    /// It announced ZMTP 3.1, which knows PING.
+    pub takes_ping: bool,
+}
+
+/// One connection after its handshake.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) identity: Option<Identity>,
+    pub(super) takes_ping: bool,
+    pub(super) state: State,
+    /// Its registration, while it is a worker.
+    pub(super) worker: Option<WorkerId>,
+    /// When octets of a message last came.
+    pub(super) spoke: Time,
+    /// When any octets last came.
+    pub(super) heard: Time,
+    /// When it last answered a request.
+    pub(super) answered: Time,
+    pub(super) has_ponged: bool,
+    pub(super) pings_open: u32,
+    pub(super) beats_while_busy: bool,
+    /// It wants to be closed after that much silence.
+    pub(super) ttl: Option<Duration>,
+    /// Since when it waits for the name that another peer has.
+    pub(super) contest: Option<Time>,
+    /// The one deadline that counts.
+    pub(super) armed: Option<Time>,
+}
+
+impl Peer {
+    /// How long the holder of a name has to show that it lives.
+    pub(super) const CONTEST: Duration = Duration::from_secs(1);
+
+    pub(super) fn new(hello: Hello, now: Time) -> Self {
+        Self {
+            identity: hello.identity,
+            takes_ping: hello.takes_ping,
+            state: State::Unknown,
+            worker: None,
+            spoke: now,
+            heard: now,
+            answered: now,
+            has_ponged: false,
+            pings_open: 0,
+            beats_while_busy: false,
+            ttl: None,
+            contest: None,
+            armed: None,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Where decisions go.
+
+use crate::id::PeerId;
+use crate::wire::codec::Encoder;
+
+/// The world as the core sees it: outboxes it appends to, connections it ends.
+///
+/// The broker implements it over sockets, the simulation over queues. What the core says to a
+/// peer is encoded straight into that peer's outbox, in the order of the decisions: nothing is
+/// reordered, and no message waits in a channel.
+pub trait Output {
+    /// Appends one message to the outbox of `peer`, however full that is: heartbeats, management,
+    /// and work, of which a worker with a full outbox gets no more.
+    fn send(&mut self, peer: PeerId, write: impl FnOnce(&mut Encoder)) -> Pressure;
+
+    /// Appends an answer of about `bytes` to the outbox of `peer`; false, and nothing appended, if
+    /// it does not fit. An empty outbox takes any one message.
+    fn offer(&mut self, peer: PeerId, bytes: usize, write: impl FnOnce(&mut Encoder)) -> bool;
+
+    /// Whether everything said to `peer` has left its outbox.
+    fn is_quiet(&self, peer: PeerId) -> bool;
+
+    /// Sends a ZMTP PING, unless one waits in the outbox already.
+    fn ping(&mut self, peer: PeerId);
+
+    /// Reads from `peer` again, starting with the message that was not taken.
+    fn resume(&mut self, peer: PeerId);
+
+    /// Ends the connection once its outbox is written, or at once if that would take long.
+    fn close(&mut self, peer: PeerId, why: CloseReason);
+
+    /// Takes `bytes` of memory for something that will be kept; false, and nothing taken, if the
+    /// account is too full for new work.
+    fn charge(&mut self, bytes: usize) -> bool;
+
+    /// Gives back memory that was charged.
+    fn release(&mut self, bytes: usize);
+
+    /// Whether new work is welcome again after `charge` has refused some.
+    fn has_room(&self) -> bool;
+}
+
+/// How full an outbox is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pressure {
+    /// The peer keeps up.
+    Low,
+    /// The peer should get no more work until it has caught up; the core is told when it has.
+    High,
+}
+
+/// Why the broker ends a connection on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The outbox is full and the peer does not read.
+    #[error("the peer does not read: its outbox is over limits.outbox; read faster or raise it")]
+    SlowReader,
+    /// A peer that used to answer PING fell silent.
+    #[error("the peer stopped answering PING")]
+    Silent,
+    /// The peer asked by a PING to be closed if it says nothing for some time, and said nothing.
+    #[error("the peer said nothing within the time to live of its own PING")]
+    PingExpired,
+    /// A newcomer has the name of a peer that lives.
+    #[error("the identity belongs to a live peer; choose another one, or wait until that has gone")]
+    IdentityInUse,
+    /// A newcomer has the name of this peer, which did not answer in time.
+    #[error("a newcomer took the identity, and this peer gave no sign of life for 1 s")]
+    Replaced,
+    /// The broker stops.
+    #[error("the broker stops")]
+    Shutdown,
+}

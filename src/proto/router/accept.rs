@@ -1,0 +1,217 @@
+//! Requests come in, workers register.
+
+use crate::id::{NameError, PeerId, RequestId, ServiceName};
+use crate::proto::clock::Time;
+use crate::proto::dialect::{CallerVoice, WorkerVoice};
+use crate::proto::output::Output;
+use crate::proto::policy::ClientLimits;
+use crate::wire::message::Frames;
+
+use super::list::{Links, List};
+use super::request::{Parts, Place, Request};
+use super::service::{Service, ServiceId};
+use super::worker::{Worker, WorkerId};
+use super::{Caller, Pause, Router};
+
+/// Why a request was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no room. The caller is not read until there is; then it may offer the request again.
+    NotYet,
+    /// No service can have this name.
+    BadName(NameError),
+}
+
+impl Router {
+    /// Accepts a request, which is then delivered at once or waits.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the tables are as they were.
+    #[inline]
+    pub(crate) fn accept<O: Output>(
+        &mut self,
+        now: Time,
+        caller: PeerId,
+        voice: CallerVoice,
+        name: &[u8],
+        body: Frames<'_>,
+        out: &mut O,
+    ) -> Result<(), Refusal> {
+        let cost = Request::cost_of(body.bytes());
+        let id = match self.by_name.get(name) {
+            Some(id) => *id,
+            None => {
+                let name = ServiceName::try_from(name).map_err(Refusal::BadName)?;
+                match self.service_for(now, name) {
+                    Some(id) => id,
+                    None => return self.pause(caller, Pause::Broker),
+                }
+            }
+        };
+        if let Err(pause) = self.admit(caller, id, cost, out) {
+            self.forget_if_empty(id, out);
+            return self.pause(caller, pause);
+        }
+        let Some(service) = self.services.get_mut(id) else {
+            return self.pause(caller, Pause::Broker);
+        };
+        let at_once = service.takes_at_once();
+        service.stats.accepted += 1;
+        let request = self.requests.insert(Request {
+            sequence: self.sequence,
+            service: id,
+            caller,
+            voice,
+            body: body.to_message(),
+            accepted_at: now,
+            delivered_at: now,
+            place: Place::Waiting,
+            cost,
+            losses: 0,
+            solo_losses: 0,
+            answering: false,
+            parts: Parts::default(),
+            last_holder: None,
+            links: Links::default(),
+        });
+        self.sequence += 1;
+        if let Some(entry) = self.callers.entry(caller) {
+            let caller = entry.or_default();
+            caller.requests += 1;
+            caller.bytes += cost;
+        }
+        match service.ready.first() {
+            Some(worker) if at_once => self.deliver(now, worker, request, out),
+            _ => self.wait(now, request),
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for one more request, which is then charged; or what to wait for.
+    #[inline]
+    fn admit<O: Output>(
+        &mut self,
+        peer: PeerId,
+        id: ServiceId,
+        cost: usize,
+        out: &mut O,
+    ) -> Result<(), Pause> {
+        if self.draining {
+            return Err(Pause::Broker);
+        }
+        if let Some(caller) = self.callers.get(peer)
+            && !caller.has_room(&self.settings.client, cost)
+        {
+            return Err(Pause::Own);
+        }
+        let Some(service) = self.services.get(id) else { return Err(Pause::Broker) };
+        if !service.takes_at_once() && !service.has_room(cost) {
+            return Err(Pause::Service(id));
+        }
+        if out.charge(cost) { Ok(()) } else { Err(Pause::Broker) }
+    }
+
+    /// Notes that the caller is not read any more, and what has to happen first.
+    fn pause(&mut self, peer: PeerId, pause: Pause) -> Result<(), Refusal> {
+        if let Some(entry) = self.callers.entry(peer) {
+            entry.or_default().paused = Some(pause);
+            match pause {
+                Pause::Own => {}
+                Pause::Broker => {
+                    self.paused.insert(peer);
+                }
+                Pause::Service(id) => {
+                    if let Some(service) = self.services.get_mut(id) {
+                        service.paused.insert(peer);
+                    }
+                }
+            }
+        }
+        Err(Refusal::NotYet)
+    }
+
+    /// Registers a worker with the credit that the service's policy gives it, and gives it work.
+    /// `None`: there are too many services.
+    pub(crate) fn register<O: Output>(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        voice: WorkerVoice,
+        name: ServiceName,
+        out: &mut O,
+    ) -> Option<WorkerId> {
+        let id = self.service_for(now, name)?;
+        let service = self.services.get_mut(id)?;
+        service.workers += 1;
+        let worker = self.workers.insert(Worker {
+            peer,
+            service: id,
+            voice,
+            credit: service.policy.prefetch as usize,
+            held: List::default(),
+            in_flight: 0,
+            listed: None,
+            congested: false,
+            reserved: false,
+            solo: false,
+            last_sent: now,
+            links: Links::default(),
+        });
+        self.relist(worker);
+        self.dispatch(now, id, out);
+        Some(worker)
+    }
+
+    /// Puts a request among the waiting ones of its service and of its caller.
+    pub(super) fn wait(&mut self, now: Time, id: RequestId) {
+        let Some(request) = self.requests.get(id) else { return };
+        let (caller, sequence, cost) = (request.caller, request.sequence, request.cost);
+        let suspect = request.losses >= Request::SUSPECT_LOSSES;
+        let returned = request.losses > 0;
+        let Some(service) = self.services.get_mut(request.service) else { return };
+        let service_id = request.service;
+        service.waiting_bytes += cost;
+        if suspect {
+            let at = service.suspects.partition_point(|(other, _)| *other < sequence);
+            service.suspects.insert(at, (sequence, id));
+        } else if returned {
+            service.queue.give_back(caller, sequence, id);
+        } else {
+            service.queue.insert(caller, sequence, id);
+        }
+        if let Some(request) = self.requests.get_mut(id) {
+            request.place = if suspect { Place::Suspect } else { Place::Waiting };
+        }
+        if let Some(caller) = self.callers.get_mut(caller) {
+            caller.waiting.push_back(&mut self.requests, id);
+        }
+        self.arm_expiry(now, service_id);
+    }
+
+    /// Has the waiting requests of a service without workers expire in time.
+    pub(super) fn arm_expiry(&mut self, now: Time, id: ServiceId) {
+        let Some(Service { workers: 0, policy, expiry_armed, .. }) = self.services.get_mut(id)
+        else {
+            return;
+        };
+        if let (Some(ttl), None) = (policy.unserved_ttl, &expiry_armed) {
+            let at = now.after(ttl);
+            *expiry_armed = Some(at);
+            self.expiries.arm(at, id);
+        }
+    }
+}
+
+impl Caller {
+    /// Whether one more request may be accepted. An idle caller may always have one.
+    fn has_room(&self, limits: &ClientLimits, cost: usize) -> bool {
+        self.requests == 0
+            || self.requests < limits.requests_max
+                && self.bytes.saturating_add(cost) <= limits.bytes_max
+    }
+
+    /// Whether so much has been answered that the caller should be read again.
+    pub(super) fn has_much_room(&self, limits: &ClientLimits) -> bool {
+        self.requests <= limits.requests_max / 4 * 3 && self.bytes <= limits.bytes_max / 4 * 3
+    }
+}

@@ -1,0 +1,144 @@
+//! Waiting requests meet workers with credit.
+
+use crate::id::RequestId;
+use crate::proto::clock::Time;
+use crate::proto::output::{Output, Pressure};
+
+use super::Router;
+use super::request::Place;
+use super::service::ServiceId;
+use super::worker::WorkerId;
+
+impl Router {
+    /// Gives the waiting requests of a service to its workers, as far as these have credit.
+    #[inline]
+    pub(super) fn dispatch<O: Output>(&mut self, now: Time, id: ServiceId, out: &mut O) {
+        let Some(service) = self.services.get(id) else { return };
+        if service.waiting() == 0 && service.reserved.is_none() {
+            return;
+        }
+        self.dispatch_suspects(now, id, out);
+        while let Some(service) = self.services.get_mut(id)
+            && let Some(worker) = service.ready.first()
+            && let Some(request) = service.queue.pop()
+        {
+            self.take_out(request);
+            self.deliver(now, worker, request, out);
+        }
+        self.resume_waiters(id, out);
+    }
+
+    /// Gives suspects to workers that have nothing else, emptying one for the first if need be.
+    fn dispatch_suspects<O: Output>(&mut self, now: Time, id: ServiceId, out: &mut O) {
+        while let Some(service) = self.services.get_mut(id) {
+            let Some((_, request)) = service.suspects.front().copied() else {
+                if let Some(worker) = service.reserved.take() {
+                    self.reserve(worker, false);
+                }
+                return;
+            };
+            let Some(worker) = service.reserved.or_else(|| service.ready.first()) else { return };
+            if service.reserved.is_none() {
+                service.reserved = Some(worker);
+                self.reserve(worker, true);
+            }
+            if self.workers.get(worker).is_none_or(|w| w.in_flight > 0 || w.congested) {
+                return;
+            }
+            if let Some(service) = self.services.get_mut(id) {
+                service.suspects.pop_front();
+                service.reserved = None;
+            }
+            self.take_out(request);
+            if let Some(worker) = self.workers.get_mut(worker) {
+                worker.reserved = false;
+                worker.solo = true;
+            }
+            self.deliver(now, worker, request, out);
+        }
+    }
+
+    fn reserve(&mut self, id: WorkerId, reserved: bool) {
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.reserved = reserved;
+        }
+        self.relist(id);
+    }
+
+    /// Notes that a request, which is in no queue any more, does not wait.
+    pub(super) fn take_out(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get(id) else { return };
+        let (caller, cost, service) = (request.caller, request.cost, request.service);
+        if let Some(service) = self.services.get_mut(service) {
+            service.waiting_bytes = service.waiting_bytes.saturating_sub(cost);
+        }
+        if let Some(caller) = self.callers.get_mut(caller) {
+            caller.waiting.remove(&mut self.requests, id);
+        }
+    }
+
+    /// Puts a request, which is in no place, in flight at a worker.
+    #[inline]
+    pub(super) fn deliver<O: Output>(
+        &mut self,
+        now: Time,
+        worker_id: WorkerId,
+        id: RequestId,
+        out: &mut O,
+    ) {
+        let Some(worker) = self.workers.get_mut(worker_id) else { return };
+        worker.held.push_back(&mut self.requests, id);
+        worker.in_flight += 1;
+        worker.last_sent = now;
+        let Some(request) = self.requests.get_mut(id) else { return };
+        request.place = Place::InFlight(worker_id);
+        request.delivered_at = now;
+        if let Some(service) = self.services.get_mut(worker.service) {
+            service.in_flight += 1;
+            service.stats.queue_wait.record(now.since(request.accepted_at));
+        }
+        let voice = worker.voice;
+        let body = &request.body;
+        match out.send(worker.peer, |encoder| voice.request(id, body.frames(), encoder)) {
+            Pressure::Low => {}
+            Pressure::High => worker.congested = true,
+        }
+        self.relist(worker_id);
+    }
+
+    /// Puts the worker where it belongs in the ready list of its service.
+    #[inline]
+    pub(super) fn relist(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let (from, to) = (worker.listed, worker.level());
+        if from == to {
+            return;
+        }
+        worker.listed = to;
+        let Some(service) = self.services.get_mut(worker.service) else { return };
+        if let Some(level) = from {
+            service.ready.remove(&mut self.workers, id, level);
+        }
+        if let Some(level) = to {
+            service.ready.insert(&mut self.workers, id, level);
+        }
+    }
+
+    /// The worker's outbox has room again.
+    pub(crate) fn relieve<O: Output>(&mut self, now: Time, id: WorkerId, out: &mut O) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        worker.congested = false;
+        let service = worker.service;
+        self.relist(id);
+        self.dispatch(now, service, out);
+    }
+
+    /// Reads the callers again that wait for room in the service's queue, if there is enough.
+    pub(super) fn resume_waiters<O: Output>(&mut self, id: ServiceId, out: &mut O) {
+        let Some(service) = self.services.get_mut(id) else { return };
+        if !service.paused.is_empty() && service.has_much_room() && !self.draining {
+            let paused = std::mem::take(&mut service.paused);
+            self.resume(paused, out);
+        }
+    }
+}

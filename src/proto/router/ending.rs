@@ -1,0 +1,308 @@
+//! Requests end, or come back because their worker was lost.
+
+use std::time::Duration;
+
+use crate::id::{PeerId, RequestId};
+use crate::proto::clock::Time;
+use crate::proto::output::{CloseReason, Output};
+use crate::proto::stats::{Loss, Outcome};
+use crate::wire::message::{Frames, Message};
+
+use super::request::{Parts, Place, Request};
+use super::service::ServiceId;
+use super::worker::WorkerId;
+use super::{Pause, Router};
+
+impl Router {
+    /// Whether the worker holds the request: only the present holder may answer it.
+    #[inline]
+    pub(crate) fn holds(&self, worker: WorkerId, id: RequestId) -> bool {
+        self.requests.get(id).is_some_and(|request| request.place == Place::InFlight(worker))
+    }
+
+    /// The final answer of the worker that holds the request.
+    #[inline]
+    pub(crate) fn finish<O: Output>(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        id: RequestId,
+        body: Frames<'_>,
+        out: &mut O,
+    ) {
+        let Some(service_id) = self.release(worker, id) else { return };
+        if let (Some(request), Some(service)) =
+            (self.requests.get(id), self.services.get_mut(service_id))
+        {
+            service.stats.service_time.record(now.since(request.delivered_at));
+        }
+        let outcome = self.answer(id, body, true, out);
+        self.end(id, outcome, out);
+        self.relist(worker);
+        self.dispatch(now, service_id, out);
+    }
+
+    /// A part of the answer, of the worker that holds the request. It goes to the caller at once,
+    /// or is kept if the caller takes only one message.
+    pub(crate) fn part<O: Output>(&mut self, id: RequestId, body: Frames<'_>, out: &mut O) {
+        let Some(request) = self.requests.get_mut(id) else { return };
+        if request.voice.takes_parts() {
+            request.answering = true;
+            self.answer(id, body, false, out);
+            return;
+        }
+        let cost = body.bytes() + size_of::<Message>();
+        let parts = &mut request.parts;
+        let fits = !parts.overflow
+            && parts.frames + body.len() < self.settings.answer_frames_max
+            && parts.bytes + cost <= self.settings.answer_bytes_max
+            && out.charge(cost);
+        if fits {
+            parts.kept.push(body.to_message());
+            parts.frames += body.len();
+            parts.bytes += cost;
+        } else {
+            out.release(parts.bytes);
+            *parts = Parts { overflow: true, ..Parts::default() };
+        }
+    }
+
+    /// The answer of a peer that was lost with the request and lives. It is taken if nobody else
+    /// has been given the request; otherwise it comes too late, and is dropped and counted.
+    pub(crate) fn finish_late<O: Output>(
+        &mut self,
+        peer: PeerId,
+        id: RequestId,
+        body: Frames<'_>,
+        out: &mut O,
+    ) {
+        let Some(request) = self.requests.get(id) else {
+            self.forgotten.late_answers += 1;
+            return;
+        };
+        let service_id = request.service;
+        if request.last_holder == Some(peer) && !matches!(request.place, Place::InFlight(_)) {
+            self.leave_queue(id);
+            let outcome = self.answer(id, body, true, out);
+            self.end(id, outcome, out);
+            self.resume_waiters(service_id, out);
+        } else if let Some(service) = self.services.get_mut(service_id) {
+            service.stats.late_answers += 1;
+        }
+    }
+
+    /// A worker is lost. What it held goes back to its old place, or ends if it may not be
+    /// delivered again.
+    pub(crate) fn lose<O: Output>(&mut self, now: Time, id: WorkerId, loss: Loss, out: &mut O) {
+        // The newest first, so that the client of the oldest is the next one to be served.
+        while let Some(request) = self.workers.get(id).and_then(|worker| worker.held.last()) {
+            self.release(id, request);
+            self.give_back(now, id, request, loss, out);
+        }
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.credit = 0;
+        }
+        self.relist(id);
+        let Some(worker) = self.workers.remove(id) else { return };
+        let Some(service) = self.services.get_mut(worker.service) else { return };
+        service.workers -= 1;
+        service.stats.lose_worker(loss);
+        if service.reserved == Some(id) {
+            service.reserved = None;
+        }
+        if service.workers == 0 {
+            service.unserved_since = now;
+            self.arm_expiry(now, worker.service);
+        }
+        self.dispatch(now, worker.service, out);
+        self.forget_if_empty(worker.service, out);
+    }
+
+    /// A peer has gone: its waiting requests end. Running ones finish, and their answers are
+    /// dropped and counted.
+    pub(crate) fn forget_caller<O: Output>(&mut self, peer: PeerId, out: &mut O) {
+        while let Some(id) = self.callers.get(peer).and_then(|caller| caller.waiting.first()) {
+            self.end_waiting(id, Outcome::CallerGone, out);
+        }
+        match self.callers.remove(peer).and_then(|caller| caller.paused) {
+            None | Some(Pause::Own) => {}
+            Some(Pause::Broker) => {
+                self.paused.remove(&peer);
+            }
+            Some(Pause::Service(id)) => {
+                if let Some(service) = self.services.get_mut(id) {
+                    service.paused.remove(&peer);
+                }
+            }
+        }
+    }
+
+    /// Ends the requests that waited too long for a service without workers.
+    pub(crate) fn expire<O: Output>(&mut self, now: Time, out: &mut O) {
+        while let Some((at, id)) = self.expiries.pop_due(now) {
+            let Some(service) = self.services.get_mut(id) else { continue };
+            if service.expiry_armed != Some(at) {
+                continue;
+            }
+            service.expiry_armed = None;
+            let (0, Some(ttl)) = (service.workers, service.policy.unserved_ttl) else { continue };
+            let next = self.expire_waiting(now, id, ttl, out);
+            if let (Some(next), Some(service)) = (next, self.services.get_mut(id)) {
+                // Not one by one: in a flood each request has a deadline of its own.
+                let at = next.max(now.after(ttl / 16));
+                service.expiry_armed = Some(at);
+                self.expiries.arm(at, id);
+            }
+        }
+    }
+
+    /// Ends what is due; returns when the next request will be.
+    fn expire_waiting<O: Output>(
+        &mut self,
+        now: Time,
+        id: ServiceId,
+        ttl: Duration,
+        out: &mut O,
+    ) -> Option<Time> {
+        loop {
+            let service = self.services.get(id)?;
+            let deadline = |id: RequestId| {
+                let request = self.requests.get(id)?;
+                Some((request.accepted_at.max(service.unserved_since).after(ttl), id))
+            };
+            let oldest: Vec<_> = service.oldest().filter_map(deadline).collect();
+            let due = oldest.iter().filter(|(at, _)| *at <= now);
+            if due.clone().next().is_none() {
+                return oldest.iter().map(|(at, _)| *at).min();
+            }
+            for (_, request) in due {
+                self.end_waiting(*request, Outcome::Expired, out);
+            }
+        }
+    }
+
+    /// Takes a request from the worker that holds it, to no place; returns its service.
+    #[inline]
+    fn release(&mut self, worker_id: WorkerId, id: RequestId) -> Option<ServiceId> {
+        let worker = self.workers.get_mut(worker_id)?;
+        worker.held.remove(&mut self.requests, id);
+        worker.in_flight -= 1;
+        if worker.in_flight == 0 {
+            worker.solo = false;
+        }
+        let service = self.services.get_mut(worker.service)?;
+        service.in_flight -= 1;
+        Some(worker.service)
+    }
+
+    fn give_back<O: Output>(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        id: RequestId,
+        loss: Loss,
+        out: &mut O,
+    ) {
+        let holder = self.workers.get(worker).map(|worker| worker.peer);
+        let Some(request) = self.requests.get_mut(id) else { return };
+        let Some(service) = self.services.get_mut(request.service) else { return };
+        let was_suspect = request.losses >= Request::SUSPECT_LOSSES;
+        request.losses += 1;
+        request.solo_losses += u32::from(was_suspect);
+        request.last_holder = holder;
+        let policy = &service.policy;
+        let outcome = if !self.callers.contains_key(request.caller) {
+            Some(Outcome::CallerGone)
+        } else if policy.at_most_once || request.answering && !policy.resend_after_partial {
+            Some(Outcome::WorkerLost)
+        } else if request.solo_losses >= policy.attempts {
+            Some(Outcome::Dead)
+        } else {
+            None
+        };
+        match outcome {
+            Some(outcome) => self.end(id, outcome, out),
+            None => {
+                service.stats.redeliver(loss);
+                out.release(std::mem::take(&mut request.parts).bytes);
+                self.wait(now, id);
+            }
+        }
+    }
+
+    /// Says an answer, or a part of it, to the caller, if there is one.
+    #[inline]
+    fn answer<O: Output>(
+        &mut self,
+        id: RequestId,
+        body: Frames<'_>,
+        last: bool,
+        out: &mut O,
+    ) -> Outcome {
+        let Some(request) = self.requests.get(id) else { return Outcome::Unclaimed };
+        let Some(service) = self.services.get(request.service) else { return Outcome::Unclaimed };
+        if !self.callers.contains_key(request.caller) {
+            return Outcome::Unclaimed;
+        }
+        let parts = &request.parts;
+        if parts.overflow
+            || parts.frames + body.len() > self.settings.answer_frames_max
+            || parts.bytes > 0 && parts.bytes + body.bytes() > self.settings.answer_bytes_max
+        {
+            return Outcome::AnswerTooBig;
+        }
+        let fits = out.offer(request.caller, parts.bytes + body.bytes(), |encoder| {
+            let name = service.name.as_bytes();
+            request.voice.answer(last, name, &parts.kept, body, encoder);
+        });
+        if fits {
+            return Outcome::Replied;
+        }
+        self.doomed.push((request.caller, CloseReason::SlowReader));
+        Outcome::Unclaimed
+    }
+
+    /// Takes a waiting request out of its queue, to no place.
+    fn leave_queue(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get(id) else { return };
+        let (caller, sequence) = (request.caller, request.sequence);
+        if let Some(service) = self.services.get_mut(request.service) {
+            match request.place {
+                Place::Suspect => service.suspects.retain(|(other, _)| *other != sequence),
+                Place::Waiting | Place::InFlight(_) => service.queue.remove(caller, sequence),
+            }
+        }
+        self.take_out(id);
+    }
+
+    /// Ends a request that waits.
+    fn end_waiting<O: Output>(&mut self, id: RequestId, outcome: Outcome, out: &mut O) {
+        let Some(service) = self.requests.get(id).map(|request| request.service) else { return };
+        self.leave_queue(id);
+        self.end(id, outcome, out);
+        self.resume_waiters(service, out);
+    }
+
+    /// Ends a request that is in no place.
+    #[inline]
+    fn end<O: Output>(&mut self, id: RequestId, outcome: Outcome, out: &mut O) {
+        let Some(request) = self.requests.remove(id) else { return };
+        out.release(request.cost + request.parts.bytes);
+        if let Some(caller) = self.callers.get_mut(request.caller) {
+            caller.requests -= 1;
+            caller.bytes -= request.cost;
+            if caller.paused == Some(Pause::Own)
+                && caller.has_much_room(&self.settings.client)
+                && !self.draining
+            {
+                caller.paused = None;
+                out.resume(request.caller);
+            }
+        }
+        if let Some(service) = self.services.get_mut(request.service) {
+            service.stats.end(outcome);
+        }
+        self.resume_paused(out);
+        self.forget_if_empty(request.service, out);
+    }
+}

@@ -1,0 +1,264 @@
+//! The routing tables: services, workers, requests, and who waits for whom.
+//!
+//! One set for all dialects. A request is in exactly one place: waiting for its service, among the
+//! suspects, in flight at one worker, or ended.
+
+mod accept;
+mod audit;
+mod dispatch;
+mod ending;
+mod list;
+mod queue;
+mod ready;
+mod request;
+mod service;
+mod worker;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use slotmap::{SecondaryMap, SlotMap};
+
+use crate::id::{PeerId, RequestId, ServiceName};
+
+use super::clock::Time;
+use super::output::{CloseReason, Output};
+use super::policy::{ServicePolicy, Settings};
+use super::stats::ServiceStats;
+use super::timers::Timers;
+
+pub use accept::Refusal;
+use list::List;
+use request::Request;
+use service::Service;
+pub use service::ServiceId;
+pub use worker::{Worker, WorkerId};
+
+/// Hashes names and handles, seeded from the core's seed.
+pub(super) type Hasher = foldhash::fast::SeedableRandomState;
+
+/// What a caller has accepted and unanswered.
+#[derive(Debug, Default)]
+struct Caller {
+    requests: usize,
+    bytes: usize,
+    waiting: List<RequestId>,
+    paused: Option<Pause>,
+}
+
+/// What a caller that is not read waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// Its own requests have to be answered.
+    Own,
+    /// The queue of a service has to empty.
+    Service(ServiceId),
+    /// The broker has to have room again.
+    Broker,
+}
+
+/// The routing tables and the decisions over them.
+#[derive(Debug)]
+pub struct Router {
+    settings: Arc<Settings>,
+    policies: Vec<Arc<ServicePolicy>>,
+    hasher: Hasher,
+    by_name: HashMap<ServiceName, ServiceId, Hasher>,
+    services: SlotMap<ServiceId, Service>,
+    workers: SlotMap<WorkerId, Worker>,
+    requests: SlotMap<RequestId, Request>,
+    callers: SecondaryMap<PeerId, Caller>,
+    /// Requests accepted so far: the order of acceptance.
+    sequence: u64,
+    /// Callers that are not read because the broker itself is full.
+    paused: BTreeSet<PeerId>,
+    draining: bool,
+    /// Deadlines of requests that wait for a service without workers.
+    expiries: Timers<ServiceId>,
+    /// Peers that cannot be served any more. The core ends them after each input.
+    doomed: Vec<(PeerId, CloseReason)>,
+    /// What happened at services that have been forgotten.
+    forgotten: ServiceStats,
+}
+
+impl Router {
+    /// Empty tables. `seed` makes the hashes unpredictable from outside.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, seed: u64) -> Self {
+        let hasher = Hasher::with_seed(seed, foldhash::SharedSeed::global_fixed());
+        let rules = settings.rules.iter().map(|rule| &rule.policy);
+        let policies = rules.chain([&settings.policy]).cloned().map(Arc::new).collect();
+        Self {
+            settings,
+            policies,
+            by_name: HashMap::with_hasher(hasher.clone()),
+            hasher,
+            services: SlotMap::with_key(),
+            workers: SlotMap::with_key(),
+            requests: SlotMap::with_key(),
+            callers: SecondaryMap::new(),
+            sequence: 0,
+            paused: BTreeSet::new(),
+            draining: false,
+            expiries: Timers::new(),
+            doomed: Vec::new(),
+            forgotten: ServiceStats::default(),
+        }
+    }
+
+    /// Whether at least one worker offers the service.
+    #[must_use]
+    pub fn is_served(&self, name: &[u8]) -> bool {
+        self.by_name.get(name).is_some_and(|id| self.service(*id).is_some_and(|s| s.workers > 0))
+    }
+
+    /// A worker that is registered.
+    #[must_use]
+    pub fn worker(&self, id: WorkerId) -> Option<&Worker> {
+        self.workers.get(id)
+    }
+
+    /// The policy of a worker's service, and how long it has held its oldest request.
+    #[must_use]
+    pub fn holding(&self, id: WorkerId, now: Time) -> Option<(&ServicePolicy, Duration)> {
+        let worker = self.workers.get(id)?;
+        let service = self.services.get(worker.service)?;
+        let oldest = worker.held.first().and_then(|request| self.requests.get(request));
+        let held = oldest.map_or(Duration::ZERO, |request| now.since(request.delivered_at));
+        Some((&service.policy, held))
+    }
+
+    /// Notes that the worker has just been sent something.
+    pub fn note_sent(&mut self, now: Time, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.last_sent = now;
+        }
+    }
+
+    /// Notes that a peer cannot be served any more.
+    pub(crate) fn doom(&mut self, peer: PeerId, why: CloseReason) {
+        self.doomed.push((peer, why));
+    }
+
+    /// Takes a peer that cannot be served any more, and why.
+    pub fn pop_doomed(&mut self) -> Option<(PeerId, CloseReason)> {
+        self.doomed.pop()
+    }
+
+    /// From now on no request is accepted.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether nothing is left that could still be finished: no request is in flight, and those
+    /// that wait have no worker.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.services.values().all(|s| s.in_flight == 0 && (s.waiting() == 0 || s.workers == 0))
+    }
+
+    /// Accepted requests that have not ended.
+    #[must_use]
+    pub fn open_requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// When [`Self::expire`] has something to do.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Time> {
+        self.expiries.next()
+    }
+
+    /// The services, in no particular order.
+    pub fn services(&self) -> impl Iterator<Item = ServiceView<'_>> {
+        self.services.values().map(|service| ServiceView {
+            name: &service.name,
+            workers: service.workers,
+            waiting: service.waiting(),
+            waiting_bytes: service.waiting_bytes,
+            in_flight: service.in_flight,
+            oldest: service
+                .oldest()
+                .filter_map(|id| Some(self.requests.get(id)?.accepted_at))
+                .min(),
+            stats: &service.stats,
+        })
+    }
+
+    /// What happened at services that have been forgotten.
+    #[must_use]
+    pub fn forgotten(&self) -> &ServiceStats {
+        &self.forgotten
+    }
+
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.services.get(id)
+    }
+
+    /// The service of that name, made if there is room for one more.
+    fn service_for(&mut self, now: Time, name: ServiceName) -> Option<ServiceId> {
+        if let Some(id) = self.by_name.get(name.as_bytes()) {
+            return Some(*id);
+        }
+        if self.services.len() >= self.settings.services_max {
+            return None;
+        }
+        let rule = self.settings.rules.iter().position(|rule| rule.matches(name.as_bytes()));
+        let policy = self.policies.get(rule.unwrap_or(self.settings.rules.len()))?.clone();
+        let service = Service::new(name.clone(), policy, now, self.hasher.clone());
+        let id = self.services.insert(service);
+        self.by_name.insert(name, id);
+        Some(id)
+    }
+
+    /// Forgets the service if nobody offers it and nobody waits for it.
+    fn forget_if_empty<O: Output>(&mut self, id: ServiceId, out: &mut O) {
+        if !self.services.get(id).is_some_and(Service::is_empty) {
+            return;
+        }
+        let Some(service) = self.services.remove(id) else { return };
+        self.by_name.remove(&service.name);
+        self.forgotten.add(&service.stats);
+        self.resume(service.paused, out);
+        self.resume_paused(out);
+    }
+
+    /// Reads these callers again.
+    fn resume<O: Output>(&mut self, callers: BTreeSet<PeerId>, out: &mut O) {
+        for peer in callers {
+            if let Some(caller) = self.callers.get_mut(peer) {
+                caller.paused = None;
+                out.resume(peer);
+            }
+        }
+    }
+
+    /// Reads the callers again that were paused because the broker was full, if it is not.
+    pub(crate) fn resume_paused<O: Output>(&mut self, out: &mut O) {
+        if !self.paused.is_empty() && !self.draining && out.has_room() {
+            let paused = std::mem::take(&mut self.paused);
+            self.resume(paused, out);
+        }
+    }
+}
+
+/// What can be seen of a service from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceView<'a> {
+    /// Its name.
+    pub name: &'a ServiceName,
+    /// Workers registered.
+    pub workers: usize,
+    /// Requests waiting.
+    pub waiting: usize,
+    /// Memory of those, octets.
+    pub waiting_bytes: usize,
+    /// Requests at workers.
+    pub in_flight: usize,
+    /// When the oldest waiting request was accepted.
+    pub oldest: Option<Time>,
+    /// What happened so far.
+    pub stats: &'a ServiceStats,
+}

@@ -1,0 +1,154 @@
+//! Requests that wait for a service: each client's in the order of acceptance, the clients in turn.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use crate::id::{PeerId, RequestId};
+
+use super::Hasher;
+
+/// A waiting request: its place in the order of acceptance, and which one it is.
+type Entry = (u64, RequestId);
+
+/// The requests of one client. A lane that was emptied from outside stays until its turn comes.
+#[derive(Debug, Default)]
+struct Lane {
+    entries: VecDeque<Entry>,
+}
+
+/// The waiting requests of one service.
+///
+/// One flood does not starve the rest: the clients take turns. A request that comes back from a
+/// lost worker goes to its old place among those of its client.
+#[derive(Debug)]
+pub(super) struct Queue {
+    lanes: HashMap<PeerId, Lane, Hasher>,
+    /// Whose turn it is; each client with a lane is here once.
+    turns: VecDeque<PeerId>,
+    len: usize,
+}
+
+impl Queue {
+    pub(super) fn new(hasher: Hasher) -> Self {
+        Self { lanes: HashMap::with_hasher(hasher), turns: VecDeque::new(), len: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Puts a request at the end of its client's lane, or back to its old place there.
+    pub(super) fn insert(&mut self, caller: PeerId, sequence: u64, id: RequestId) {
+        let lane = self.lanes.entry(caller).or_insert_with(|| {
+            self.turns.push_back(caller);
+            Lane::default()
+        });
+        let at = lane.entries.partition_point(|(other, _)| *other < sequence);
+        lane.entries.insert(at, (sequence, id));
+        self.len += 1;
+    }
+
+    /// As [`Self::insert`], for a request that has been accepted before: its client is next.
+    pub(super) fn give_back(&mut self, caller: PeerId, sequence: u64, id: RequestId) {
+        let lanes = self.lanes.len();
+        self.insert(caller, sequence, id);
+        if self.lanes.len() > lanes {
+            self.turns.rotate_right(1);
+        }
+    }
+
+    /// The next request, of the client whose turn it is.
+    pub(super) fn pop(&mut self) -> Option<RequestId> {
+        while let Some(caller) = self.turns.pop_front() {
+            let Some(lane) = self.lanes.get_mut(&caller) else { continue };
+            let next = lane.entries.pop_front();
+            if lane.entries.is_empty() {
+                self.lanes.remove(&caller);
+            } else {
+                self.turns.push_back(caller);
+            }
+            if let Some((_, id)) = next {
+                self.len -= 1;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Takes out one request, wherever it is.
+    pub(super) fn remove(&mut self, caller: PeerId, sequence: u64) {
+        let Some(lane) = self.lanes.get_mut(&caller) else { return };
+        if let Ok(at) = lane.entries.binary_search_by_key(&sequence, |(other, _)| *other) {
+            lane.entries.remove(at);
+            self.len -= 1;
+        }
+    }
+
+    /// The oldest request of each client that has any.
+    pub(super) fn oldest(&self) -> impl Iterator<Item = RequestId> + '_ {
+        self.turns.iter().filter_map(|caller| self.lanes.get(caller)?.entries.front()).map(|e| e.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    struct Ids {
+        peers: Vec<PeerId>,
+        requests: Vec<RequestId>,
+    }
+
+    fn ids() -> Ids {
+        let mut peers = SlotMap::<PeerId, ()>::with_key();
+        let mut requests = SlotMap::<RequestId, ()>::with_key();
+        Ids {
+            peers: (0..3).map(|_| peers.insert(())).collect(),
+            requests: (0..10).map(|_| requests.insert(())).collect(),
+        }
+    }
+
+    fn order(queue: &mut Queue, ids: &Ids) -> Vec<usize> {
+        let position = |id| ids.requests.iter().position(|other| *other == id).unwrap();
+        std::iter::from_fn(|| queue.pop().map(position)).collect()
+    }
+
+    fn filled(ids: &Ids, entries: &[(usize, usize)]) -> Queue {
+        let mut queue = Queue::new(Hasher::default());
+        for (peer, request) in entries {
+            queue.insert(ids.peers[*peer], *request as u64, ids.requests[*request]);
+        }
+        queue
+    }
+
+    #[test]
+    fn a_flood_of_one_client_does_not_starve_the_others() {
+        let ids = ids();
+        let mut queue = filled(&ids, &[(0, 0), (0, 1), (0, 2), (1, 3), (2, 4), (1, 5)]);
+        assert_eq!(order(&mut queue, &ids), [0, 3, 4, 1, 5, 2]);
+    }
+
+    #[test]
+    fn a_request_given_back_takes_its_old_place() {
+        let ids = ids();
+        let mut queue = filled(&ids, &[(0, 1), (0, 4), (1, 5)]);
+        queue.give_back(ids.peers[0], 2, ids.requests[2]);
+        queue.give_back(ids.peers[2], 3, ids.requests[3]);
+        assert_eq!(queue.len(), 5);
+        assert_eq!(order(&mut queue, &ids), [3, 1, 5, 2, 4]);
+    }
+
+    #[test]
+    fn requests_leave_from_any_place() {
+        let ids = ids();
+        let mut queue = filled(&ids, &[(0, 0), (0, 1), (0, 2), (1, 3), (2, 4)]);
+        queue.remove(ids.peers[0], 1);
+        queue.remove(ids.peers[1], 3);
+        queue.remove(ids.peers[2], 4);
+        assert_eq!(order(&mut queue, &ids), [0, 2]);
+        assert_eq!(queue.len(), 0);
+    }
+}

@@ -1,0 +1,75 @@
+//! A request: accepted, in exactly one place, ended once.
+
+use crate::id::{PeerId, RequestId};
+use crate::proto::clock::Time;
+use crate::proto::dialect::CallerVoice;
+use crate::wire::message::Message;
+
+use super::list::{Linked, Links};
+use super::service::ServiceId;
+use super::worker::WorkerId;
+
+/// Where a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the queue of its service.
+    Waiting,
+    /// Among the suspects of its service: it was lost with two workers.
+    Suspect,
+    /// At a worker.
+    InFlight(WorkerId),
+}
+
+/// An accepted request that has not ended.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// Its place in the order of acceptance.
+    pub(super) sequence: u64,
+    pub(super) service: ServiceId,
+    pub(super) caller: PeerId,
+    pub(super) voice: CallerVoice,
+    pub(super) body: Message,
+    pub(super) accepted_at: Time,
+    pub(super) delivered_at: Time,
+    pub(super) place: Place,
+    /// Memory charged for it, octets.
+    pub(super) cost: usize,
+    /// Workers it was lost with.
+    pub(super) losses: u32,
+    /// Workers it was lost with while it was there alone, as a suspect.
+    pub(super) solo_losses: u32,
+    /// Part of an answer has gone to the caller.
+    pub(super) answering: bool,
+    /// Parts of an answer, kept for a caller that takes only one message.
+    pub(super) parts: Parts,
+    /// The peer it was last lost with.
+    pub(super) last_holder: Option<PeerId>,
+    /// While it waits: the caller's waiting requests. In flight: the worker's requests.
+    pub(super) links: Links<RequestId>,
+}
+
+/// Parts of an answer that is to be said in one message.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    pub(super) kept: Vec<Message>,
+    pub(super) frames: usize,
+    pub(super) bytes: usize,
+    /// They were too big together and have been thrown away.
+    pub(super) overflow: bool,
+}
+
+impl Request {
+    /// Losses that make a request suspect.
+    pub(super) const SUSPECT_LOSSES: u32 = 2;
+
+    /// Memory a request with such a body takes, octets.
+    pub(super) fn cost_of(body_bytes: usize) -> usize {
+        size_of::<Self>() + body_bytes
+    }
+}
+
+impl Linked<RequestId> for Request {
+    fn links(&mut self) -> &mut Links<RequestId> {
+        &mut self.links
+    }
+}

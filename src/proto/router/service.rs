@@ -1,0 +1,102 @@
+//! A service: a name, its workers, its waiting requests. Made when needed, forgotten when empty.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::id::{PeerId, RequestId, ServiceName};
+use crate::proto::clock::Time;
+use crate::proto::policy::ServicePolicy;
+use crate::proto::stats::ServiceStats;
+
+use super::Hasher;
+use super::queue::Queue;
+use super::ready::Ready;
+use super::worker::WorkerId;
+
+slotmap::new_key_type! {
+    /// A service that somebody offers or asks for.
+    pub struct ServiceId;
+}
+
+/// A service that somebody offers or asks for.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) name: ServiceName,
+    pub(super) policy: Arc<ServicePolicy>,
+    pub(super) workers: usize,
+    pub(super) ready: Ready,
+    pub(super) queue: Queue,
+    /// Suspects, in the order of acceptance.
+    pub(super) suspects: VecDeque<(u64, RequestId)>,
+    /// The worker that is being emptied for the first suspect.
+    pub(super) reserved: Option<WorkerId>,
+    /// Memory of waiting requests and suspects, octets.
+    pub(super) waiting_bytes: usize,
+    pub(super) in_flight: usize,
+    /// Callers that are not read because the queue is full.
+    pub(super) paused: BTreeSet<PeerId>,
+    /// Since when it has no worker.
+    pub(super) unserved_since: Time,
+    /// The one deadline that counts for its waiting requests.
+    pub(super) expiry_armed: Option<Time>,
+    pub(super) stats: ServiceStats,
+}
+
+impl Service {
+    pub(super) fn new(
+        name: ServiceName,
+        policy: Arc<ServicePolicy>,
+        now: Time,
+        hasher: Hasher,
+    ) -> Self {
+        Self {
+            name,
+            policy,
+            workers: 0,
+            ready: Ready::default(),
+            queue: Queue::new(hasher),
+            suspects: VecDeque::new(),
+            reserved: None,
+            waiting_bytes: 0,
+            in_flight: 0,
+            paused: BTreeSet::new(),
+            unserved_since: now,
+            expiry_armed: None,
+            stats: ServiceStats::default(),
+        }
+    }
+
+    /// Requests that wait, suspects included.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len() + self.suspects.len()
+    }
+
+    /// Whether a request would be delivered without waiting.
+    pub(super) fn takes_at_once(&self) -> bool {
+        self.waiting() == 0 && self.ready.first().is_some()
+    }
+
+    /// Whether a request of `cost` octets may wait here.
+    pub(super) fn has_room(&self, cost: usize) -> bool {
+        let policy = &self.policy;
+        self.waiting() == 0
+            || self.waiting() < policy.queue_messages_max
+                && self.waiting_bytes.saturating_add(cost) <= policy.queue_bytes_max
+    }
+
+    /// Whether so much has gone that callers should be read again.
+    pub(super) fn has_much_room(&self) -> bool {
+        self.waiting() <= self.policy.queue_messages_max / 4 * 3
+            && self.waiting_bytes <= self.policy.queue_bytes_max / 4 * 3
+    }
+
+    /// The oldest waiting requests: of each client, and of the suspects.
+    pub(super) fn oldest(&self) -> impl Iterator<Item = RequestId> + '_ {
+        self.queue.oldest().chain(self.suspects.front().map(|(_, id)| *id))
+    }
+
+    /// Whether nothing would be missed if it were forgotten.
+    pub(super) fn is_empty(&self) -> bool {
+        self.workers == 0 && self.in_flight == 0 && self.waiting() == 0
+    }
+}

@@ -1,0 +1,69 @@
+//! A worker: a peer that offers one service, with credit for some requests at a time.
+
+use crate::id::{PeerId, RequestId};
+use crate::proto::clock::Time;
+use crate::proto::dialect::WorkerVoice;
+
+use super::list::{Linked, Links, List};
+use super::service::ServiceId;
+
+slotmap::new_key_type! {
+    /// One registration of a worker.
+    pub struct WorkerId;
+}
+
+/// One registration of a worker.
+#[derive(Debug)]
+pub struct Worker {
+    pub(super) peer: PeerId,
+    pub(super) service: ServiceId,
+    pub(super) voice: WorkerVoice,
+    /// Requests it takes at a time.
+    pub(super) credit: usize,
+    /// Requests it holds, in the order of delivery.
+    pub(super) held: List<RequestId>,
+    pub(super) in_flight: usize,
+    /// Its level in the service's ready list, while it is there.
+    pub(super) listed: Option<usize>,
+    /// Its outbox is too full for more work.
+    pub(super) congested: bool,
+    /// It gets nothing more, so that it can take a suspect alone.
+    pub(super) reserved: bool,
+    /// It has a suspect and must be left alone with it.
+    pub(super) solo: bool,
+    /// When something was last sent to it.
+    pub(super) last_sent: Time,
+    pub(super) links: Links<WorkerId>,
+}
+
+impl Worker {
+    /// Where in the ready list it belongs, if it may be given work.
+    pub(super) fn level(&self) -> Option<usize> {
+        let free = !(self.congested || self.reserved || self.solo) && self.in_flight < self.credit;
+        free.then_some(self.in_flight)
+    }
+
+    /// How it is spoken to.
+    #[must_use]
+    pub(crate) fn voice(&self) -> WorkerVoice {
+        self.voice
+    }
+
+    /// Requests it holds.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// When something was last sent to it.
+    #[must_use]
+    pub fn last_sent(&self) -> Time {
+        self.last_sent
+    }
+}
+
+impl Linked<WorkerId> for Worker {
+    fn links(&mut self) -> &mut Links<WorkerId> {
+        &mut self.links
+    }
+}

@@ -1,0 +1,70 @@
+//! Deadlines in order: arming costs O(log n), however many there are.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::clock::Time;
+
+/// The deadlines of many owners.
+///
+/// There is no disarming. An owner notes the one deadline it believes in and ignores what fires
+/// for another, so that a message need not touch the timers: it writes down when it came, and the
+/// timer, when it fires, is armed again for what is left.
+#[derive(Debug)]
+pub struct Timers<K> {
+    heap: BinaryHeap<Reverse<(Time, K)>>,
+}
+
+impl<K: Ord + Copy> Timers<K> {
+    /// No deadlines.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { heap: BinaryHeap::new() }
+    }
+
+    /// Adds a deadline for `owner`.
+    pub fn arm(&mut self, at: Time, owner: K) {
+        self.heap.push(Reverse((at, owner)));
+    }
+
+    /// Takes the first deadline that is due at `now`.
+    pub fn pop_due(&mut self, now: Time) -> Option<(Time, K)> {
+        let Reverse((at, _)) = self.heap.peek()?;
+        if *at > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse(due)| due)
+    }
+
+    /// The next deadline.
+    #[must_use]
+    pub fn next(&self) -> Option<Time> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+}
+
+impl<K: Ord + Copy> Default for Timers<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn deadlines_come_due_in_order() {
+        let at = |seconds| Time::default().after(Duration::from_secs(seconds));
+        let mut timers = Timers::new();
+        for (seconds, owner) in [(3, 'c'), (1, 'a'), (2, 'b')] {
+            timers.arm(at(seconds), owner);
+        }
+        assert_eq!(timers.next(), Some(at(1)));
+        assert_eq!(timers.pop_due(at(2)), Some((at(1), 'a')));
+        assert_eq!(timers.pop_due(at(2)), Some((at(2), 'b')));
+        assert_eq!(timers.pop_due(at(2)), None);
+    }
+}
