@@ -11,8 +11,9 @@
 //! ```
 //!
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
-//! randomness), [`transport`] moves octets, `broker` is what a user holds.
+//! randomness), [`transport`] moves octets, [`broker`] is what a user holds.
 
+pub mod broker;
 pub mod id;
 pub mod proto;
 pub mod transport;

@@ -1,1 +1,11 @@
 //! tokio: sockets, connections, outboxes.
+
+pub mod account;
+pub mod codec;
+pub mod dial;
+pub mod endpoint;
+pub mod greet;
+pub mod inbound;
+pub mod link;
+pub mod listener;
+pub mod stream;

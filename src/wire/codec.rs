@@ -172,7 +172,10 @@ impl Decoder {
     /// # Errors
     /// The peer broke the framing or a limit; the connection is of no use any more.
     #[inline]
-    pub fn next<'a>(&'a mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, CodecError> {
+    pub fn next<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Item<'a>>, CodecError> {
         self.clear_spent();
         if self.frames == 0 && self.partial.is_empty() {
             if let Some(item) = self.whole(input)? {
@@ -197,8 +200,8 @@ impl Decoder {
 
     /// The fast path: the item at the front of `input` is complete, small and undivided.
     #[inline]
-    fn whole<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, CodecError> {
-        let whole: &'a [u8] = input;
+    fn whole<'i>(&self, input: &mut &'i [u8]) -> Result<Option<Item<'i>>, CodecError> {
+        let whole: &'i [u8] = input;
         let (mut rest, mut frames, mut bytes) = (whole, 0, 0);
         while let Some(header) = Header::decode(rest)? {
             if header.command {
@@ -228,7 +231,7 @@ impl Decoder {
     }
 
     /// The slow path: keeps what has arrived until an item is complete.
-    fn assemble<'a>(&'a mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, CodecError> {
+    fn assemble(&mut self, input: &mut &[u8]) -> Result<Option<Item<'_>>, CodecError> {
         loop {
             if let Some(large) = &mut self.filling {
                 large.take_from(input);

@@ -1,0 +1,347 @@
+//! One connection, one task: reads, has the core decide, writes.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt;
+use tracing::{debug, info, warn};
+
+use crate::id::PeerId;
+use crate::proto::core::{Admission, Core, Hello, Taken};
+use crate::proto::handshake::{Local, Peer, Role, Security};
+use crate::transport::greet::{GreetError, greet, linger};
+use crate::transport::inbound::Inbound;
+use crate::transport::link::{Call, Link, OutboxLimits};
+use crate::transport::listener::Accepted;
+use crate::wire::codec::{CodecError, Decoder, Item};
+use crate::wire::command::{Command, CommandError};
+use crate::wire::message::Message;
+
+use super::acceptor::Permits;
+use super::outboxes::Outboxes;
+use super::shared::{Shared, now};
+
+/// How often a peer that is not read is looked at, whether it has hung up.
+const HANG_UP_CHECK: Duration = Duration::from_millis(500);
+/// How long an unwanted peer may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
+/// How long a connection that ends may take to write what waits.
+const LAST_WRITE: Duration = Duration::from_secs(1);
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the peer hung up")]
+    HungUp,
+    #[error("the broker closed the connection")]
+    Closed,
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error("the peer sent ERROR: {0}")]
+    Error(String),
+}
+
+/// Serves one connection from its first octet to its last.
+pub(super) async fn serve(shared: Arc<Shared>, accepted: Accepted, mut permits: Permits) {
+    let remote = accepted.remote();
+    let stream = match accepted.into_stream() {
+        Ok(stream) => stream,
+        Err(error) => return debug!(%remote, %error, "the connection broke at once"),
+    };
+    let (mut reader, writer) = stream.into_split();
+    let timeout = shared.config.handshake.timeout;
+    let local = Local {
+        role: Role::Accept,
+        security: Security::Null,
+        limits: shared.config.wire_limits(),
+    };
+    let greeting = tokio::time::timeout(timeout, greet(&mut reader, &writer, local)).boxed().await;
+    let (peer, early) = match greeting {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(error)) => {
+            note_failure(&shared, &remote, &error);
+            if matches!(error, GreetError::Handshake(_)) {
+                let _ = tokio::time::timeout(LINGER, linger(reader, writer)).boxed().await;
+            }
+            return;
+        }
+        Err(_) => {
+            shared.counters.handshakes_timed_out.add(1);
+            return info!(%remote, ?timeout, "no handshake in time; closed");
+        }
+    };
+    permits.handshake_done();
+    shared.counters.handshakes_done.add(1);
+    let limits = OutboxLimits { bytes_max: shared.config.limits.outbox };
+    let link = Arc::new(Link::new(writer, limits, shared.account.clone()));
+    let inbound = Inbound::new(reader, shared.config.wire_limits(), shared.account.clone());
+    let Some(connection) = Connection::join(shared, link, inbound, &peer, &remote) else { return };
+    connection.run(&early, &remote).await;
+}
+
+fn note_failure(shared: &Shared, remote: &str, error: &GreetError) {
+    match error {
+        GreetError::Handshake(_) => {
+            shared.counters.handshakes_refused.add(1);
+            if let Some(held_back) = shared.log_refusal() {
+                warn!(%remote, %error, held_back, "handshake refused");
+            }
+        }
+        _ => {
+            shared.counters.handshakes_hung_up.add(1);
+            debug!(%remote, %error, "no handshake");
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    shared: Arc<Shared>,
+    id: PeerId,
+    link: Arc<Link>,
+    inbound: Inbound,
+    /// The core takes messages from this peer now.
+    reading: bool,
+    held: Held,
+}
+
+/// What was read and not taken.
+#[derive(Debug, Default)]
+struct Held {
+    message: Option<Message>,
+    octets: Vec<u8>,
+}
+
+impl Connection {
+    fn join(
+        shared: Arc<Shared>,
+        link: Arc<Link>,
+        inbound: Inbound,
+        peer: &Peer,
+        remote: &str,
+    ) -> Option<Self> {
+        let hello =
+            Hello { identity: peer.identity.clone(), takes_ping: peer.version.has_ping() };
+        let identity = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (id, admission) = shared.join(hello, &link);
+        let reading = match admission {
+            Admission::Open => true,
+            Admission::Wait => false,
+            Admission::Refused(why) => {
+                shared.counters.close(why);
+                warn!(%remote, %identity, %why, "peer refused for now");
+                return None;
+            }
+        };
+        info!(%remote, %identity, socket_type = %peer.socket_type, waits = !reading, "peer joined");
+        Some(Self { shared, id, link, inbound, reading, held: Held::default() })
+    }
+
+    async fn run(mut self, early: &[u8], remote: &str) {
+        let end = self.drive(early).await;
+        match &end {
+            End::HungUp | End::Closed => {}
+            End::Io(error) => debug!(%remote, %error, "connection broke"),
+            _ => self.shared.counters.frames_invalid.add(1),
+        }
+        info!(%remote, reason = %end, "peer left");
+        self.shared.leave(self.id);
+        self.shared.counters.bytes_sent.add(self.link.written());
+        if matches!(end, End::Closed) {
+            let _ = tokio::time::timeout(LAST_WRITE, self.write_rest()).await;
+        }
+    }
+
+    async fn drive(&mut self, early: &[u8]) -> End {
+        let running = self.shared.running.clone();
+        let mut cancelled = pin!(running.cancelled());
+        if self.reading {
+            if let Err(end) = self.replay(early) {
+                return end;
+            }
+        } else {
+            self.held.octets.extend_from_slice(early);
+        }
+        loop {
+            let reading = self.reading;
+            let event = std::future::poll_fn(|cx| {
+                if cancelled.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(End::Closed));
+                }
+                self.poll_event(cx)
+            });
+            let event = if reading {
+                event.await
+            } else {
+                match tokio::time::timeout(HANG_UP_CHECK, event).boxed().await {
+                    Ok(event) => event,
+                    Err(_) if self.inbound.reader().has_hung_up() => Err(End::HungUp),
+                    Err(_) => Ok(None),
+                }
+            };
+            let done = match event {
+                Ok(None) => Ok(()),
+                Ok(Some(Call::Write)) => {
+                    self.link.flush();
+                    Ok(())
+                }
+                Ok(Some(Call::Relieved)) => {
+                    let id = self.id;
+                    self.shared.with_core(|core, out| core.relieved(now(), id, out));
+                    Ok(())
+                }
+                Ok(Some(Call::Resume)) => self.resume(),
+                Ok(Some(Call::Close)) => Err(End::Closed),
+                Err(end) => Err(end),
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    /// Something to do besides reading, or that the peer stopped being read.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Call>, End>> {
+        loop {
+            if let Poll::Ready(call) = self.link.poll_call(cx) {
+                return Poll::Ready(Ok(Some(call)));
+            }
+            if !self.reading {
+                return Poll::Pending;
+            }
+            let (shared, id, link, held) = (&self.shared, self.id, &self.link, &mut self.held);
+            let turn = self.inbound.poll_turn(cx, |decoder, octets| {
+                let taken = take_turn(shared, id, link, held, decoder, octets);
+                (taken, octets.len())
+            });
+            match turn {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Err(End::HungUp)),
+                Poll::Ready(Ok(Some((Err(end), _)))) => return Poll::Ready(Err(end)),
+                Poll::Ready(Ok(Some((Ok(Taken::NotYet), _)))) => {
+                    self.reading = false;
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Ready(Ok(Some((Ok(Taken::Yes), count)))) => {
+                    if count == 0 || count >= Inbound::TURN_BYTES {
+                        // There is more, but others are to have their turn first.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on with what was held, and then with the socket.
+    fn resume(&mut self) -> Result<(), End> {
+        self.reading = true;
+        let held = std::mem::take(&mut self.held);
+        if let Some(message) = held.message {
+            let id = self.id;
+            let taken = self
+                .shared
+                .with_core(|core, out| core.message(now(), id, message.frames(), out));
+            if taken == Taken::NotYet {
+                self.reading = false;
+                self.held = Held { message: Some(message), octets: held.octets };
+                return Ok(());
+            }
+        }
+        self.replay(&held.octets)
+    }
+
+    /// Takes octets that were read before.
+    fn replay(&mut self, octets: &[u8]) -> Result<(), End> {
+        if octets.is_empty() {
+            return Ok(());
+        }
+        let (shared, id, link, held) = (&self.shared, self.id, &self.link, &mut self.held);
+        let taken = self.inbound.replay(octets, |decoder, octets| {
+            take_turn(shared, id, link, held, decoder, octets)
+        })?;
+        self.reading = taken == Taken::Yes;
+        Ok(())
+    }
+
+    async fn write_rest(&self) {
+        while self.link.waiting() > 0 {
+            if std::future::poll_fn(|cx| self.link.writer().poll_writable(cx)).await.is_err() {
+                return;
+            }
+            let before = self.link.waiting();
+            self.link.flush();
+            if self.link.waiting() == before {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+/// Decodes all that one read gave and has the core decide, under one lock.
+#[inline]
+fn take_turn(
+    shared: &Shared,
+    id: PeerId,
+    link: &Link,
+    held: &mut Held,
+    decoder: &mut Decoder,
+    mut octets: &[u8],
+) -> Result<Taken, End> {
+    shared.counters.bytes_received.add(octets.len() as u64);
+    shared.with_core(|core, out| {
+        let now = now();
+        core.hear(now, id, false);
+        let mut spoke = false;
+        while let Some(item) = decoder.next(&mut octets)? {
+            match item {
+                Item::Message(frames) => {
+                    if !std::mem::replace(&mut spoke, true) {
+                        core.hear(now, id, true);
+                    }
+                    if core.message(now, id, frames, out) == Taken::NotYet {
+                        *held = Held {
+                            message: Some(frames.to_message()),
+                            octets: octets.to_vec(),
+                        };
+                        return Ok(Taken::NotYet);
+                    }
+                }
+                Item::Command(body) => take_command(core, id, link, body, out)?,
+            }
+        }
+        if decoder.in_message() {
+            core.hear(now, id, true);
+        }
+        Ok(Taken::Yes)
+    })
+}
+
+fn take_command(
+    core: &mut Core,
+    id: PeerId,
+    link: &Link,
+    body: &[u8],
+    _: &mut Outboxes<'_>,
+) -> Result<(), End> {
+    match Command::decode(body)? {
+        Command::Ping { ttl_deciseconds, context } => {
+            let mut pong = Vec::new();
+            Command::Pong { context }.encode(&mut pong);
+            link.pong(&pong);
+            core.pinged(now(), id, Duration::from_millis(100 * u64::from(ttl_deciseconds)));
+        }
+        Command::Pong { .. } => core.ponged(id),
+        Command::Error { reason } => return Err(End::Error(reason.escape_ascii().to_string())),
+        // SUBSCRIBE, CANCEL, JOIN, LEAVE and whatever may come: not for us (RFC 37).
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! What is counted around the core: connections, handshakes, octets.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::proto::output::CloseReason;
+
+/// Numbers that only grow.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Connections accepted.
+    pub(super) accepted: Count,
+    /// Connections closed at once: too many unfinished ones from the same address.
+    pub(super) rejected_address: Count,
+    /// Accepting failed: no file descriptors, most likely.
+    pub(super) accept_errors: Count,
+    /// Handshakes done.
+    pub(super) handshakes_done: Count,
+    /// Handshakes refused: not a peer for us.
+    pub(super) handshakes_refused: Count,
+    /// Handshakes that took too long.
+    pub(super) handshakes_timed_out: Count,
+    /// Connections that ended before their handshake.
+    pub(super) handshakes_hung_up: Count,
+    /// Octets read and written.
+    pub(super) bytes_received: Count,
+    pub(super) bytes_sent: Count,
+    /// Connections ended because the peer broke the framing, a limit, or a command.
+    pub(super) frames_invalid: Count,
+    /// Connections ended by the core, by reason.
+    pub(super) slow_readers: Count,
+    pub(super) silent: Count,
+    pub(super) ping_expired: Count,
+    pub(super) identity_in_use: Count,
+    pub(super) replaced: Count,
+}
+
+/// One number.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    /// Counts a connection that the core ends.
+    pub(super) fn close(&self, why: CloseReason) {
+        match why {
+            CloseReason::SlowReader => self.slow_readers.add(1),
+            CloseReason::Silent => self.silent.add(1),
+            CloseReason::PingExpired => self.ping_expired.add(1),
+            CloseReason::IdentityInUse => self.identity_in_use.add(1),
+            CloseReason::Replaced => self.replaced.add(1),
+            CloseReason::Shutdown => {}
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The broker role: what a program holds that embeds a broker, and what the binary runs.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use majordomo::broker::Broker;
+//! use majordomo::config::BrokerConfig;
+//!
+//! # async fn run() -> Result<(), majordomo::broker::BrokerError> {
+//! let broker = Broker::bind(BrokerConfig::default())?;
+//! println!("{}", broker.local_addrs()[0]);
+//! let report = broker.shutdown(Duration::from_secs(10)).await;
+//! assert_eq!(report.abandoned, 0);
+//! # Ok(())
+//! # }
+//! ```
+
+mod acceptor;
+mod connection;
+mod counters;
+mod outboxes;
+mod shared;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::config::{BrokerConfig, ConfigError};
+use crate::transport::endpoint::Endpoint;
+use crate::transport::listener::Bound;
+
+use shared::{Shared, now};
+
+/// Why there is no broker.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An endpoint cannot be bound.
+    #[error("cannot bind {endpoint}: {source}; choose another endpoint or end what uses it")]
+    Bind {
+        /// The endpoint.
+        endpoint: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A thread or its runtime cannot be started.
+    #[error("cannot start a thread for connections: {0}")]
+    Thread(#[source] io::Error),
+    /// No seed from the system.
+    #[error("the system gives no random seed: {0}")]
+    Seed(String),
+}
+
+/// A broker that runs, on threads of its own.
+///
+/// Dropping it ends it at once; [`Self::shutdown`] lets work finish first.
+#[derive(Debug)]
+pub struct Broker {
+    shared: Arc<Shared>,
+    endpoints: Vec<Endpoint>,
+    tasks: TaskTracker,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What a shutdown left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Accepted requests that did not end before the deadline; they are lost with the process.
+    pub abandoned: usize,
+}
+
+impl Broker {
+    /// Binds every endpoint and starts to serve.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; nothing runs then.
+    pub fn bind(config: BrokerConfig) -> Result<Self, BrokerError> {
+        config.validate()?;
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| BrokerError::Seed(error.to_string()))?;
+        let bound = bind_all(&config.broker.bind)?;
+        let endpoints = bound.iter().map(|(_, endpoint)| endpoint.clone()).collect();
+        let runtimes = (0..config.broker.threads.max(1))
+            .map(|_| tokio::runtime::Builder::new_current_thread().enable_all().build())
+            .collect::<io::Result<Vec<Runtime>>>()
+            .map_err(BrokerError::Thread)?;
+        let shared = Arc::new(Shared::new(config, u64::from_ne_bytes(seed)));
+        let tasks = TaskTracker::new();
+        let handles: Vec<_> = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();
+        let acceptor = acceptor::Acceptor::new(shared.clone(), handles, tasks.clone());
+        let acceptor = Arc::new(acceptor);
+        if let Some(first) = runtimes.first() {
+            for (listener, endpoint) in bound {
+                tasks.spawn_on(acceptor.clone().run(listener, endpoint), first.handle());
+            }
+            tasks.spawn_on(keep_time(shared.clone()), first.handle());
+        }
+        let mut broker = Self { shared, endpoints, tasks, threads: Vec::new() };
+        for (number, runtime) in runtimes.into_iter().enumerate() {
+            broker.threads.push(broker.start_thread(number, runtime)?);
+        }
+        Ok(broker)
+    }
+
+    /// The endpoints as they are, with real ports, in the order of the configuration.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    #[must_use]
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// Whether it serves: the core's loop runs, requests are accepted, memory is below its mark.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.shared.is_ready()
+    }
+
+    /// Stops taking requests, lets those that have a worker finish until the deadline, dismisses
+    /// the workers and ends.
+    ///
+    /// # Cancel safety
+    /// Giving it up ends the broker at once.
+    pub async fn shutdown(mut self, deadline: Duration) -> ShutdownReport {
+        /// How often to look whether all is done.
+        const POLL: Duration = Duration::from_millis(10);
+        /// How long the last words to the peers may take.
+        const LAST_WORDS: Duration = Duration::from_secs(1);
+        self.shared.accepting.cancel();
+        self.shared.with_core(|core, _| core.drain());
+        let drained = wait_until(POLL, deadline, || self.shared.lock().core.is_drained()).await;
+        self.shared.with_core(|core, out| core.dismiss_all(now(), out));
+        wait_until(POLL, LAST_WORDS, || self.shared.is_quiet()).await;
+        let abandoned = self.shared.lock().core.router().open_requests();
+        if abandoned > 0 {
+            warn!(abandoned, drained, "stopped; these accepted requests are lost");
+        } else {
+            info!("stopped; nothing was lost");
+        }
+        self.shared.running.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.join_threads();
+        ShutdownReport { abandoned }
+    }
+
+    fn start_thread(&self, number: usize, runtime: Runtime) -> Result<JoinHandle<()>, BrokerError> {
+        let running = self.shared.running.clone();
+        let tasks = self.tasks.clone();
+        std::thread::Builder::new()
+            .name(format!("majordomo-{number}"))
+            .spawn(move || {
+                runtime.block_on(async {
+                    running.cancelled().await;
+                    tasks.close();
+                    tasks.wait().await;
+                });
+            })
+            .map_err(BrokerError::Thread)
+    }
+
+    fn join_threads(&mut self) {
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.shared.accepting.cancel();
+        self.shared.running.cancel();
+        self.tasks.close();
+    }
+}
+
+fn bind_all(endpoints: &[Endpoint]) -> Result<Vec<(Bound, Endpoint)>, BrokerError> {
+    let bind = |endpoint: &Endpoint| {
+        let bound = Bound::new(endpoint)?;
+        let real = bound.endpoint()?;
+        Ok((bound, real))
+    };
+    let error = |endpoint: &Endpoint, source| BrokerError::Bind {
+        endpoint: endpoint.to_string(),
+        source,
+    };
+    endpoints.iter().map(|e| bind(e).map_err(|source| error(e, source))).collect()
+}
+
+/// Does what is due, when it is due.
+async fn keep_time(shared: Arc<Shared>) {
+    loop {
+        let wait = shared.tick();
+        tokio::select! {
+            () = shared.running.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Looks again and again until `done` or the deadline; returns whether it was done.
+async fn wait_until(poll: Duration, deadline: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let end = tokio::time::Instant::now() + deadline;
+    while !done() {
+        if tokio::time::Instant::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(poll).await;
+    }
+    true
+}

@@ -1,0 +1,140 @@
+//! What the core decides, appended to the outboxes of the peers.
+
+use std::sync::Arc;
+
+use slotmap::SecondaryMap;
+
+use crate::id::PeerId;
+use crate::proto::output::{CloseReason, Output, Pressure};
+use crate::transport::account::Account;
+use crate::transport::link::{Appended, Link};
+use crate::wire::codec::Encoder;
+use crate::wire::command::Command;
+
+use super::counters::Counters;
+
+/// The links of all peers.
+pub(super) type Links = SecondaryMap<PeerId, Arc<Link>>;
+
+/// The outputs of one batch of inputs.
+///
+/// Appending happens under the core's lock (lock order: core, then outbox), so that what is
+/// decided first is said first. Waking and writing happen afterwards, once for each peer:
+/// [`Self::finish`] hands out who was touched.
+#[derive(Debug)]
+pub(super) struct Outboxes<'a> {
+    links: &'a Links,
+    account: &'a Account,
+    counters: &'a Counters,
+    /// What the requests of this batch took, and gave back.
+    taken: usize,
+    given: usize,
+    touched: Touched,
+}
+
+/// Peers that have something to write.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    links: Vec<Arc<Link>>,
+}
+
+impl Touched {
+    /// Writes what waits, or has it written.
+    pub(super) fn kick(self) {
+        for link in self.links {
+            link.kick();
+        }
+    }
+}
+
+impl<'a> Outboxes<'a> {
+    pub(super) fn new(links: &'a Links, account: &'a Account, counters: &'a Counters) -> Self {
+        Self { links, account, counters, taken: 0, given: 0, touched: Touched::default() }
+    }
+
+    /// Settles with the account and says who has to write, once the core's lock is released.
+    #[must_use]
+    pub(super) fn finish(self) -> Touched {
+        self.account.add(self.taken.saturating_sub(self.given));
+        self.account.sub(self.given.saturating_sub(self.taken));
+        self.touched
+    }
+
+    #[inline]
+    fn touch(&mut self, link: &Arc<Link>, appended: Appended) -> Pressure {
+        if appended.wake {
+            self.touched.links.push(link.clone());
+        }
+        if appended.pressed { Pressure::High } else { Pressure::Low }
+    }
+
+    fn used(&self) -> usize {
+        (self.account.used() + self.taken).saturating_sub(self.given)
+    }
+}
+
+impl Output for Outboxes<'_> {
+    #[inline]
+    fn send(&mut self, peer: PeerId, write: impl FnOnce(&mut Encoder)) -> Pressure {
+        match self.links.get(peer) {
+            Some(link) => self.touch(link, link.append(write)),
+            None => Pressure::Low,
+        }
+    }
+
+    #[inline]
+    fn offer(&mut self, peer: PeerId, bytes: usize, write: impl FnOnce(&mut Encoder)) -> bool {
+        let Some(link) = self.links.get(peer) else { return true };
+        match link.offer(bytes, write) {
+            Some(appended) => {
+                self.touch(link, appended);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn is_quiet(&self, peer: PeerId) -> bool {
+        self.links.get(peer).is_none_or(|link| link.is_quiet())
+    }
+
+    fn ping(&mut self, peer: PeerId) {
+        if let Some(link) = self.links.get(peer) {
+            let mut ping = Vec::new();
+            Command::Ping { ttl_deciseconds: 0, context: b"" }.encode(&mut ping);
+            let wake = link.ping(&ping);
+            self.touch(link, Appended { pressed: false, wake });
+        }
+    }
+
+    fn resume(&mut self, peer: PeerId) {
+        if let Some(link) = self.links.get(peer) {
+            link.resume();
+        }
+    }
+
+    fn close(&mut self, peer: PeerId, why: CloseReason) {
+        if let Some(link) = self.links.get(peer) {
+            self.counters.close(why);
+            link.close();
+        }
+    }
+
+    #[inline]
+    fn charge(&mut self, bytes: usize) -> bool {
+        if self.used().saturating_add(bytes) > self.account.high_mark() {
+            return false;
+        }
+        self.taken += bytes;
+        true
+    }
+
+    #[inline]
+    fn release(&mut self, bytes: usize) {
+        self.given += bytes;
+    }
+
+    fn has_room(&self) -> bool {
+        self.used() <= self.account.low_mark()
+    }
+}

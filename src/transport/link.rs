@@ -1,0 +1,344 @@
+//! The way to one peer: a bounded outbox, and the socket behind it.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::wire::codec::Encoder;
+
+use super::account::Account;
+use super::stream::WriteHalf;
+
+/// How much may wait in an outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxLimits {
+    /// Octets of answers that may wait; an empty outbox takes any one message.
+    pub bytes_max: usize,
+}
+
+impl OutboxLimits {
+    /// From here on a worker gets no more work: a quarter of the limit.
+    fn high_mark(self) -> usize {
+        self.bytes_max / 4
+    }
+
+    /// Down here a worker gets work again: an eighth.
+    fn low_mark(self) -> usize {
+        self.bytes_max / 8
+    }
+}
+
+/// What the task of a connection is to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// Write: the outbox has something and the socket takes it.
+    Write,
+    /// Go on reading.
+    Resume,
+    /// Tell the core that the outbox, once under pressure, has emptied.
+    Relieved,
+    /// End the connection.
+    Close,
+}
+
+/// The way to one peer. Everybody may append; its own task writes, or anybody when much waits.
+#[derive(Debug)]
+pub struct Link {
+    writer: WriteHalf,
+    limits: OutboxLimits,
+    account: Arc<Account>,
+    outbox: Mutex<Outbox>,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    encoder: Encoder,
+    /// Memory the account was told of.
+    charged: usize,
+    waker: Option<Waker>,
+    /// Its task knows that something waits.
+    touched: bool,
+    pressed: bool,
+    relieved: bool,
+    resume: bool,
+    close: bool,
+    broken: bool,
+    /// Where in the stream of octets the last PING and the last PONG end that were queued.
+    ping_until: u64,
+    pong_until: u64,
+    /// Octets ever appended, and ever written.
+    appended: u64,
+    written: u64,
+}
+
+/// What an append did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The outbox is over the mark for work.
+    pub pressed: bool,
+    /// The task of the link has to be told, once, when all has been appended.
+    pub wake: bool,
+}
+
+impl Link {
+    /// Much waits: it is written at once.
+    const FLUSH_AT: usize = 64 << 10;
+    /// Pieces of one vectored write.
+    const SLICES: usize = 64;
+
+    /// A link that writes to `writer`.
+    #[must_use]
+    pub fn new(writer: WriteHalf, limits: OutboxLimits, account: Arc<Account>) -> Self {
+        Self { writer, limits, account, outbox: Mutex::new(Outbox::default()) }
+    }
+
+    /// Appends one message, whatever waits already.
+    #[inline]
+    pub fn append(&self, write: impl FnOnce(&mut Encoder)) -> Appended {
+        let mut outbox = self.lock();
+        outbox.append(&self.account, write);
+        let pressed = outbox.encoder.len() > self.limits.high_mark();
+        outbox.pressed |= pressed;
+        Appended { pressed, wake: outbox.touch() }
+    }
+
+    /// Appends one message of about `bytes`, if it fits.
+    #[inline]
+    pub fn offer(&self, bytes: usize, write: impl FnOnce(&mut Encoder)) -> Option<Appended> {
+        let mut outbox = self.lock();
+        let waiting = outbox.encoder.len();
+        if waiting > 0 && waiting.saturating_add(bytes) > self.limits.bytes_max {
+            return None;
+        }
+        outbox.append(&self.account, write);
+        Some(Appended { pressed: false, wake: outbox.touch() })
+    }
+
+    /// Appends a PING, unless one waits.
+    pub fn ping(&self, ping: &[u8]) -> bool {
+        let mut outbox = self.lock();
+        if outbox.ping_until > outbox.written {
+            return false;
+        }
+        outbox.append(&self.account, |encoder| encoder.octets(ping));
+        outbox.ping_until = outbox.appended;
+        outbox.touch()
+    }
+
+    /// Appends a PONG, unless one waits: a flood of PINGs gets one answer a write.
+    pub fn pong(&self, pong: &[u8]) {
+        let mut outbox = self.lock();
+        if outbox.pong_until <= outbox.written {
+            outbox.append(&self.account, |encoder| encoder.octets(pong));
+            outbox.pong_until = outbox.appended;
+        }
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.lock().encoder.is_empty()
+    }
+
+    /// Has the task go on reading.
+    pub fn resume(&self) {
+        let mut outbox = self.lock();
+        outbox.resume = true;
+        outbox.wake();
+    }
+
+    /// Has the task end the connection.
+    pub fn close(&self) {
+        let mut outbox = self.lock();
+        outbox.close = true;
+        outbox.wake();
+    }
+
+    /// What was appended is complete for now: writes at once if much waits, or else tells the
+    /// task, which comes to it when all that is ready now has been read.
+    pub fn kick(&self) {
+        let mut outbox = self.lock();
+        if outbox.encoder.len() >= Self::FLUSH_AT {
+            self.write_some(&mut outbox);
+        }
+        if !outbox.encoder.is_empty() {
+            outbox.wake();
+        } else {
+            outbox.touched = false;
+        }
+    }
+
+    /// Waits for something to do besides reading.
+    pub fn poll_call(&self, cx: &mut Context<'_>) -> Poll<Call> {
+        let mut outbox = self.lock();
+        match &mut outbox.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            waker => *waker = Some(cx.waker().clone()),
+        }
+        if outbox.close || outbox.broken {
+            return Poll::Ready(Call::Close);
+        }
+        if std::mem::take(&mut outbox.resume) {
+            return Poll::Ready(Call::Resume);
+        }
+        if std::mem::take(&mut outbox.relieved) {
+            return Poll::Ready(Call::Relieved);
+        }
+        if outbox.encoder.is_empty() {
+            outbox.touched = false;
+            return Poll::Pending;
+        }
+        match self.writer.poll_writable(cx) {
+            Poll::Ready(_) => Poll::Ready(Call::Write),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Writes what the socket takes.
+    pub fn flush(&self) {
+        self.write_some(&mut self.lock());
+    }
+
+    /// The socket, for the end: what waits has to be written before.
+    #[must_use]
+    pub fn writer(&self) -> &WriteHalf {
+        &self.writer
+    }
+
+    /// Octets appended and not written.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lock().encoder.len()
+    }
+
+    /// Octets written so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.lock().written
+    }
+
+    fn write_some(&self, outbox: &mut Outbox) {
+        while !outbox.encoder.is_empty() && !outbox.broken {
+            let mut slices = [IoSlice::new(&[]); Self::SLICES];
+            let filled = outbox.encoder.chunks(&mut slices);
+            let slices = slices.get(..filled).unwrap_or_default();
+            match self.writer.try_write_vectored(slices) {
+                Ok(0) => outbox.broken = true,
+                Ok(count) => {
+                    outbox.encoder.advance(count);
+                    outbox.written += count as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => outbox.broken = true,
+            }
+        }
+        if outbox.pressed && outbox.encoder.len() <= self.limits.low_mark() {
+            outbox.pressed = false;
+            outbox.relieved = true;
+            outbox.wake();
+        }
+        if outbox.broken {
+            outbox.encoder = Encoder::default();
+        } else if outbox.encoder.is_empty() {
+            give_buffer(outbox.encoder.take_buffer());
+        }
+        outbox.settle(&self.account);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outbox> {
+        // A panic while appending may leave half a message behind: nothing may be sent then.
+        self.outbox.lock().unwrap_or_else(|poisoned| {
+            let mut outbox = PoisonError::into_inner(poisoned);
+            outbox.broken = true;
+            outbox
+        })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let charged = self.lock().charged;
+        self.account.sub(charged);
+    }
+}
+
+impl Outbox {
+    #[inline]
+    fn append(&mut self, account: &Account, write: impl FnOnce(&mut Encoder)) {
+        if self.broken {
+            return;
+        }
+        if self.encoder.is_empty() {
+            self.encoder = Encoder::with_buffer(take_buffer());
+        }
+        let before = self.encoder.len();
+        write(&mut self.encoder);
+        self.appended += (self.encoder.len() - before) as u64;
+        self.settle(account);
+    }
+
+    /// Tells the account what is held.
+    #[inline]
+    fn settle(&mut self, account: &Account) {
+        let held = self.encoder.bytes_held();
+        if held != self.charged {
+            account.adjust(&mut self.charged, held);
+        }
+    }
+
+    /// Notes that something waits; true if the task does not know yet.
+    #[inline]
+    fn touch(&mut self) -> bool {
+        !std::mem::replace(&mut self.touched, true)
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+thread_local! {
+    /// Buffers of outboxes that are empty now. A busy connection gets a warm one back; an idle one
+    /// holds none.
+    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Buffers kept for a thread.
+const BUFFERS_MAX: usize = 16;
+/// Larger buffers are not kept, octets.
+const BUFFER_BYTES_MAX: usize = 256 << 10;
+
+fn take_buffer() -> Vec<u8> {
+    BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+fn give_buffer(buffer: Vec<u8>) {
+    if (1..=BUFFER_BYTES_MAX).contains(&buffer.capacity()) {
+        BUFFERS.with_borrow_mut(|buffers| {
+            if buffers.len() < BUFFERS_MAX {
+                buffers.push(buffer);
+            }
+        });
+    }
+}
+
+/// Writes all of `octets` to a socket that nobody else writes to.
+///
+/// # Errors
+/// Those of the socket.
+pub async fn write_all(writer: &WriteHalf, mut octets: &[u8]) -> io::Result<()> {
+    while !octets.is_empty() {
+        std::future::poll_fn(|cx| writer.poll_writable(cx)).await?;
+        match writer.try_write_vectored(&[IoSlice::new(octets)]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => octets = octets.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
