@@ -13,6 +13,7 @@
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
 //! randomness), [`transport`] moves octets, `broker` is what a user holds.
 
+pub mod config;
 pub mod id;
 pub mod proto;
 pub mod transport;

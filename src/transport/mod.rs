@@ -1,1 +1,3 @@
 //! tokio: sockets, connections, outboxes.
+
+pub mod endpoint;
