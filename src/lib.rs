@@ -14,6 +14,7 @@
 //! randomness), [`transport`] moves octets, [`broker`] is what a user holds.
 
 pub mod broker;
+pub mod config;
 pub mod id;
 pub mod proto;
 pub mod transport;

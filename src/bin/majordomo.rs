@@ -1,2 +1,0 @@
-//! The command `majordomo`.
-fn main() {}

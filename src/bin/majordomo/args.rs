@@ -1,0 +1,204 @@
+//! The command line, as clap reads it, and what it says about the configuration.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use majordomo::config::{Flag, Sources, Text};
+use majordomo::transport::endpoint::Endpoint;
+
+/// A service broker: clients name a service, workers offer it, any ZeroMQ peer connects
+#[derive(Debug, Parser)]
+#[command(name = "majordomo", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  majordomo broker                           listen on tcp://127.0.0.1:5555
+  majordomo config default > majordomo.toml  every setting, explained
+
+Exit codes: 0 ok, 1 failed (also: cannot bind), 2 usage, 78 bad configuration";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the broker in the foreground until SIGTERM or SIGINT; a second signal stops it at once
+    #[command(after_help = BROKER_EXAMPLES)]
+    Broker(BrokerArgs),
+    /// Check, show or explain the configuration
+    #[command(after_help = CONFIG_EXAMPLES)]
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write the pages of all commands
+    #[command(after_help = MAN_EXAMPLES)]
+    Man {
+        /// Write majordomo.1, majordomo-broker.1 and so on there
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+}
+
+const BROKER_EXAMPLES: &str = "\
+Examples:
+  majordomo broker --bind tcp://127.0.0.1:0 --http 127.0.0.1:9464
+  majordomo broker --config prod.toml --set 'services.billing.*.prefetch=100'
+
+Each bound endpoint is printed on a line of its own, with its real port, before any peer is
+answered.";
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  majordomo config check majordomo.toml
+  majordomo config show --effective";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  majordomo completions bash > ~/.local/share/bash-completion/completions/majordomo
+  majordomo completions fish > ~/.config/fish/completions/majordomo.fish";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  majordomo man | man -l -
+  majordomo man --dir ~/.local/share/man/man1";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Check a configuration as the broker would read it
+    Check {
+        /// The file; without it, the one the broker would find
+        file: Option<PathBuf>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the values that are set, as TOML
+    Show {
+        /// Print every value, with the place it came from
+        #[arg(long)]
+        effective: bool,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        flags: Box<BrokerArgs>,
+    },
+    /// Print a file with every key, explained and commented out
+    Default,
+}
+
+/// What `broker` can be told; each flag stands for one key of the configuration.
+#[derive(Debug, Args)]
+pub(crate) struct BrokerArgs {
+    /// Read this file instead of ./majordomo.toml, the user's or the machine's
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set any key of the configuration; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+    /// Listen there; may be repeated [default: tcp://127.0.0.1:5555]
+    #[arg(long, value_name = "ENDPOINT", value_parser = text::<Endpoint>)]
+    bind: Vec<String>,
+    /// Time between heartbeats of MDP [default: 2500ms]
+    #[arg(long, value_name = "DURATION", value_parser = text::<Duration>)]
+    heartbeat: Option<String>,
+    /// Heartbeats missed until a peer is gone [default: 3]
+    #[arg(long, value_name = "COUNT")]
+    liveness: Option<u32>,
+    /// Silence allowed to a busy worker [default: 15m]
+    #[arg(long, value_name = "DURATION|off", value_parser = text::<Option<Duration>>)]
+    busy_timeout: Option<String>,
+    /// Time a peer has for its handshake [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = text::<Duration>)]
+    handshake_timeout: Option<String>,
+    /// Requests in flight at one worker [default: 1]
+    #[arg(long, value_name = "COUNT")]
+    prefetch: Option<u32>,
+    /// Listen beyond this machine although nobody is authenticated
+    #[arg(long)]
+    insecure: bool,
+    /// Serve /livez, /readyz and /metrics there [default: off]
+    #[arg(long, value_name = "ADDRESS|off", value_parser = text::<Option<SocketAddr>>)]
+    http: Option<String>,
+}
+
+/// What every command can be told about its log.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub(crate) struct LogArgs {
+    /// Log more: -v debug, -vv trace
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "log_level")]
+    verbose: u8,
+    /// Log that much: info, or such as info,majordomo::wire=trace
+    #[arg(long, global = true, value_name = "FILTER")]
+    log_level: Option<String>,
+    /// Log as text or JSON [default: text on a terminal]
+    #[arg(long, global = true, value_parser = PossibleValuesParser::new(["text", "json"]))]
+    log_format: Option<String>,
+    /// Append the log to a file instead of standard error
+    #[arg(long, global = true, value_name = "PATH", value_parser = text::<Option<PathBuf>>)]
+    log_file: Option<String>,
+}
+
+impl BrokerArgs {
+    /// The configuration that these flags, the environment and the files make together.
+    pub(crate) fn sources(&self, log: &LogArgs) -> Sources {
+        let mut flags = Vec::new();
+        let mut put = |flag, key, value: Option<toml::Value>| {
+            flags.extend(value.map(|value| Flag { flag, key, value }));
+        };
+        let bind = (!self.bind.is_empty()).then(|| self.bind.clone().into());
+        put("--bind", "broker.bind", bind);
+        put("--heartbeat", "mdp.heartbeat", value(&self.heartbeat));
+        put("--liveness", "mdp.liveness", value(&self.liveness));
+        put("--busy-timeout", "service.busy_timeout", value(&self.busy_timeout));
+        put("--handshake-timeout", "handshake.timeout", value(&self.handshake_timeout));
+        put("--prefetch", "service.prefetch", value(&self.prefetch));
+        put("--insecure", "broker.insecure", self.insecure.then(|| true.into()));
+        put("--http", "broker.http", value(&self.http));
+        let level = match log.verbose {
+            0 => None,
+            1 => Some("debug".into()),
+            _ => Some("trace".into()),
+        };
+        put("-v", "log.level", level);
+        put("--log-level", "log.level", value(&log.log_level));
+        put("--log-format", "log.format", value(&log.log_format));
+        put("--log-file", "log.file", value(&log.log_file));
+        Sources { flags, set: self.set.clone(), ..sources(self.config.clone()) }
+    }
+}
+
+/// The configuration of a file, or of the one that is found, and of the environment.
+pub(crate) fn sources(file: Option<PathBuf>) -> Sources {
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let environment = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
+    Sources { file, environment: environment.collect(), ..Sources::default() }
+}
+
+fn value<T: Clone + Into<toml::Value>>(flag: &Option<T>) -> Option<toml::Value> {
+    flag.clone().map(Into::into)
+}
+
+/// Refuses at once what is no `T`; its range is checked with the whole configuration.
+fn text<T: Text>(text: &str) -> Result<String, String> {
+    T::read(text).map(|value| value.write())
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write section.key=value")?;
+    Ok((key.trim().into(), value.trim().into()))
+}

@@ -1,0 +1,104 @@
+//! Where log records go and how they look.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use majordomo::config::{LogFormat, LogSection};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Sends all records of this process to where `log` says.
+pub(crate) fn start(log: &LogSection) -> Result<()> {
+    let filter: Targets = log.level.replace(' ', "").parse().context("log.level")?;
+    let file = log.file.as_deref().map(append).transpose()?;
+    let terminal = file.is_none() && io::stderr().is_terminal();
+    let json = match log.format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    let layer = tracing_subscriber::fmt::layer().log_internal_errors(false);
+    let layer = layer.with_writer(Sink { file: file.map(Mutex::new), text: !json });
+    let layer = if json {
+        layer.json().flatten_event(true).boxed()
+    } else {
+        layer.with_ansi(terminal && colour_is_welcome()).boxed()
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
+    Ok(())
+}
+
+fn append(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new().append(true).create(true).open(path);
+    opened.with_context(|| format!("cannot open the log file {}", path.display()))
+}
+
+/// <https://no-color.org>
+fn colour_is_welcome() -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !no_color && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+struct Sink {
+    /// `None`: standard error.
+    file: Option<Mutex<File>>,
+    text: bool,
+}
+
+impl<'a> MakeWriter<'a> for Sink {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> &'a Self {
+        self
+    }
+}
+
+impl Write for &Sink {
+    /// Takes one whole record. A full disk or a closed pipe must not stop the broker.
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        let escaped = if self.text { one_line(record) } else { record.to_vec() };
+        let _ = match &self.file {
+            Some(file) => file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&escaped),
+            None => io::stderr().write_all(&escaped),
+        };
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Text from peers may hold line ends, and a record must not look like two. The subscriber has
+/// escaped those control characters of a field that move a terminal; the ESC left is its colour.
+fn one_line(record: &[u8]) -> Vec<u8> {
+    let record = String::from_utf8_lossy(record);
+    let mut line = String::with_capacity(record.len());
+    for c in record.trim_end_matches('\n').chars() {
+        if c.is_control() && c != '\u{1b}' && c != '\t' {
+            let _ = write!(line, "{}", c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line.push('\n');
+    line.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_stays_on_its_line() {
+        let record = b"INFO peer=\x1b[3mx\x1b[0m a\nINFO forged\r\0\t.\n";
+        let line = "INFO peer=\u{1b}[3mx\u{1b}[0m a\\nINFO forged\\r\\u{0}\t.\n";
+        assert_eq!(one_line(record), line.as_bytes());
+    }
+}

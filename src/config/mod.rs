@@ -1,0 +1,309 @@
+//! What an operator can set: one plain struct, its defaults, its check.
+//!
+//! ```
+//! use majordomo::config::BrokerConfig;
+//!
+//! let config: BrokerConfig = toml::from_str("[mdp]\nheartbeat = \"1s\"")?;
+//! assert!(config.validate().is_ok());
+//! assert_eq!(config.mdp.liveness, 3);
+//! # Ok::<(), toml::de::Error>(())
+//! ```
+//!
+//! [`Sources`] puts a configuration together from files, environment and flags and remembers where
+//! each value came from. `default.toml` beside this file names every key with its unit, default
+//! and range; a test holds it to the structs and to [`BrokerConfig::validate`].
+
+mod check;
+mod key;
+mod layers;
+mod memory;
+mod problem;
+mod service;
+mod units;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use key::Key;
+pub use layers::{Flag, Loaded, Sources};
+pub use memory::Memory;
+pub use problem::{ConfigError, Origin, Problem};
+pub use service::ServicePatch;
+pub use units::Text;
+
+use crate::proto::policy::{ClientLimits, Keepalive, ServicePolicy, Settings};
+use crate::transport::endpoint::Endpoint;
+use crate::wire::Limits;
+
+/// The configuration file with every key at its default, as comments to be uncommented.
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
+
+/// Everything a broker is told before it starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BrokerConfig {
+    /// Where it listens and how it runs.
+    pub broker: BrokerSection,
+    /// What a connection may cost before its handshake is done.
+    pub handshake: HandshakeSection,
+    /// What peers may make grow.
+    pub limits: LimitsSection,
+    /// Heartbeats of the Majordomo dialects.
+    pub mdp: MdpSection,
+    /// What one client may have accepted and unanswered.
+    pub client: ClientSection,
+    /// The policy of services that no pattern names.
+    #[serde(with = "service")]
+    pub service: ServicePolicy,
+    /// By whole name or by prefix with a final `*`: what differs from `service`. A whole name
+    /// comes before a prefix, a longer prefix before a shorter one.
+    pub services: BTreeMap<String, ServicePatch>,
+    /// The log of the process; the library itself only emits events.
+    pub log: LogSection,
+}
+
+/// `[broker]`: where it listens and how it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BrokerSection {
+    /// Endpoints, 1 to 64. Default `tcp://127.0.0.1:5555`.
+    #[serde(with = "units::texts")]
+    pub bind: Vec<Endpoint>,
+    /// Listen beyond this machine although nobody is authenticated. Default false.
+    pub insecure: bool,
+    /// Address of `/livez`, `/readyz` and `/metrics`. Default off.
+    #[serde(with = "units::text")]
+    pub http: Option<SocketAddr>,
+    /// Threads that carry connections, 1 to 256. Default 1.
+    pub threads: usize,
+    /// How long a stop waits for requests in flight, 0 s to 1 h. Default 30 s.
+    #[serde(with = "units::text")]
+    pub drain: Duration,
+}
+
+impl Default for BrokerSection {
+    fn default() -> Self {
+        Self {
+            bind: vec![Endpoint::Tcp(SocketAddr::from(([127, 0, 0, 1], 5555)))],
+            insecure: false,
+            http: None,
+            threads: 1,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `[handshake]`: what a connection may cost before its handshake is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HandshakeSection {
+    /// From accept to the peer's READY, 100 ms to 1 min. Default 5 s.
+    #[serde(with = "units::text")]
+    pub timeout: Duration,
+    /// Connections whose handshake is not done, 1 to 65,536. Default 1,024.
+    pub unfinished_max: usize,
+    /// The same from one address; loopback is free of it. Default 64.
+    pub unfinished_per_address_max: usize,
+}
+
+impl Default for HandshakeSection {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            unfinished_max: 1024,
+            unfinished_per_address_max: 64,
+        }
+    }
+}
+
+/// `[limits]`: what peers may make grow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsSection {
+    /// Body of one frame, 1 KiB to 1 GiB. Default 16 MiB.
+    #[serde(with = "units::text")]
+    pub frame: usize,
+    /// Bodies of all frames of one message, `frame` to 2 GiB. Default 32 MiB.
+    #[serde(with = "units::text")]
+    pub message: usize,
+    /// Frames of one message, 8 to 65,536. Default 1,024.
+    pub frames: usize,
+    /// Body of one ZMTP command, 512 B to 64 KiB. Default 4 KiB.
+    #[serde(with = "units::text")]
+    pub command: usize,
+    /// What waits to be written to one peer, 64 KiB to 1 GiB; an empty outbox always takes one
+    /// message. Default 64 MiB.
+    #[serde(with = "units::text")]
+    pub outbox: usize,
+    /// Connections, 1 to 1,000,000. Default 16,384.
+    pub connections: usize,
+    /// Memory of all that is accepted or waits to be written, 16 MiB to 1 TiB. Default auto.
+    #[serde(with = "units::text")]
+    pub memory: Memory,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        let wire = Limits::default();
+        Self {
+            frame: wire.frame_bytes_max,
+            message: wire.message_bytes_max,
+            frames: wire.message_frames_max,
+            command: wire.command_bytes_max,
+            outbox: 64 << 20,
+            connections: 16_384,
+            memory: Memory::Auto,
+        }
+    }
+}
+
+/// `[mdp]`: heartbeats of the Majordomo dialects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MdpSection {
+    /// Time between heartbeats, both ways, 10 ms to 10 min. Default 2500 ms.
+    #[serde(with = "units::text")]
+    pub heartbeat: Duration,
+    /// Heartbeats missed until a peer counts as gone, 1 to 100. Default 3.
+    pub liveness: u32,
+}
+
+impl Default for MdpSection {
+    fn default() -> Self {
+        let Keepalive { interval, liveness } = Keepalive::default();
+        Self { heartbeat: interval, liveness }
+    }
+}
+
+/// `[client]`: what one client may have accepted and unanswered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientSection {
+    /// Requests, 1 to 10,000,000. Default 1,024.
+    pub requests_max: usize,
+    /// Memory of those requests, 1 KiB to 1 TiB; an idle client may always send one. Default
+    /// 32 MiB.
+    #[serde(with = "units::text")]
+    pub bytes_max: usize,
+}
+
+impl Default for ClientSection {
+    fn default() -> Self {
+        let ClientLimits { requests_max, bytes_max } = ClientLimits::default();
+        Self { requests_max, bytes_max }
+    }
+}
+
+/// `[log]`: the log of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSection {
+    /// `off`, `error`, `warn`, `info`, `debug`, `trace`, or such as `info,majordomo::wire=trace`.
+    /// Default `info`.
+    pub level: String,
+    /// How a record looks. Default auto.
+    pub format: LogFormat,
+    /// File to append to, instead of standard error. Default off.
+    #[serde(with = "units::text")]
+    pub file: Option<PathBuf>,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto, file: None }
+    }
+}
+
+/// How a log record looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl BrokerConfig {
+    /// What the core is told.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        settings.rules.extend(service::rules(&self.services, &self.service));
+        settings.policy = self.service.clone();
+        settings.mdp = Keepalive { interval: self.mdp.heartbeat, liveness: self.mdp.liveness };
+        settings.client = ClientLimits {
+            requests_max: self.client.requests_max,
+            bytes_max: self.client.bytes_max,
+        };
+        settings
+    }
+
+    /// What the decoder is told.
+    #[must_use]
+    pub fn wire_limits(&self) -> Limits {
+        Limits {
+            frame_bytes_max: self.limits.frame,
+            message_bytes_max: self.limits.message,
+            message_frames_max: self.limits.frames,
+            command_bytes_max: self.limits.command,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_configuration_gives_the_configuration_back() {
+        let mut config = BrokerConfig::default();
+        config.broker.http = Some(SocketAddr::from(([127, 0, 0, 1], 9464)));
+        config.service.busy_timeout = None;
+        config.limits.memory = Memory::Bytes(1 << 30);
+        let patch = ServicePatch { busy_timeout: Some(None), ..ServicePatch::default() };
+        config.services.insert("billing.*".into(), patch);
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<BrokerConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn the_core_and_the_decoder_get_the_defaults_they_name_themselves() {
+        assert_eq!(BrokerConfig::default().settings(), Settings::default());
+        assert_eq!(BrokerConfig::default().wire_limits(), Limits::default());
+        assert!(BrokerConfig::default().validate().is_ok());
+    }
+
+    #[test]
+    fn whole_names_come_before_prefixes_and_long_prefixes_before_short_ones() {
+        let text = r#"
+            [service]
+            attempts = 7
+            [services."*"]
+            prefetch = 2
+            [services."a.*"]
+            prefetch = 3
+            [services."a.b.*"]
+            prefetch = 4
+            busy_timeout = "off"
+            [services."a.b.c"]
+            prefetch = 5
+        "#;
+        let settings = toml::from_str::<BrokerConfig>(text).unwrap().settings();
+        let prefetch = |name: &[u8]| settings.policy_of(name).prefetch;
+        assert_eq!(
+            [b"a.b.c" as &[u8], b"a.b.cc", b"a.b", b"z"].map(prefetch),
+            [5, 4, 3, 2],
+            "{settings:?}"
+        );
+        let policy = settings.policy_of(b"a.b.x");
+        assert_eq!((policy.busy_timeout, policy.attempts), (None, 7));
+    }
+}
