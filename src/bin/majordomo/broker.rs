@@ -1,11 +1,50 @@
 //! `majordomo broker`: the role, from its first endpoint to its last request.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use majordomo::broker::Broker;
 use majordomo::config::BrokerConfig;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a broker until it is told to stop.
 pub(crate) fn run(config: BrokerConfig) -> Result<ExitCode> {
-    anyhow::bail!("this build has no broker to listen on {:?}", config.broker.bind)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(config))
+}
+
+/// SIGTERM and SIGINT drain; a second one stops at once.
+async fn serve(config: BrokerConfig) -> Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let drain = config.broker.drain;
+    let broker = Broker::bind(config)?;
+    print_endpoints(&broker).context("cannot print the endpoints")?;
+    stop_signal(&mut terminate, &mut interrupt).await;
+    tracing::info!(?drain, "stopping; a second signal stops at once");
+    tokio::select! {
+        report = broker.shutdown(drain) => {
+            Ok(if report.abandoned == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        () = stop_signal(&mut terminate, &mut interrupt) => Ok(ExitCode::FAILURE),
+    }
+}
+
+fn print_endpoints(broker: &Broker) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for endpoint in broker.local_addrs() {
+        writeln!(out, "{endpoint}")?;
+    }
+    if let Some(http) = broker.http_addr() {
+        writeln!(out, "http://{http}")?;
+    }
+    out.flush()
+}
+
+async fn stop_signal(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }
