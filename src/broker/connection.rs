@@ -56,11 +56,8 @@ pub(super) async fn serve(shared: Arc<Shared>, accepted: Accepted, mut permits: 
     };
     let (mut reader, writer) = stream.into_split();
     let timeout = shared.config.handshake.timeout;
-    let local = Local {
-        role: Role::Accept,
-        security: Security::Null,
-        limits: shared.config.wire_limits(),
-    };
+    let local =
+        Local { role: Role::Accept, security: Security::Null, limits: shared.config.wire_limits() };
     let greeting = tokio::time::timeout(timeout, greet(&mut reader, &writer, local)).boxed().await;
     let (peer, early) = match greeting {
         Ok(Ok(greeted)) => greeted,
@@ -126,8 +123,7 @@ impl Connection {
         peer: &Peer,
         remote: &str,
     ) -> Option<Self> {
-        let hello =
-            Hello { identity: peer.identity.clone(), takes_ping: peer.version.has_ping() };
+        let hello = Hello { identity: peer.identity.clone(), takes_ping: peer.version.has_ping() };
         let identity = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
         let (id, admission) = shared.join(hello, &link);
         let reading = match admission {
@@ -246,9 +242,8 @@ impl Connection {
         let held = std::mem::take(&mut self.held);
         if let Some(message) = held.message {
             let id = self.id;
-            let taken = self
-                .shared
-                .with_core(|core, out| core.message(now(), id, message.frames(), out));
+            let taken =
+                self.shared.with_core(|core, out| core.message(now(), id, message.frames(), out));
             if taken == Taken::NotYet {
                 self.reading = false;
                 self.held = Held { message: Some(message), octets: held.octets };
@@ -264,9 +259,9 @@ impl Connection {
             return Ok(());
         }
         let (shared, id, link, held) = (&self.shared, self.id, &self.link, &mut self.held);
-        let taken = self.inbound.replay(octets, |decoder, octets| {
-            take_turn(shared, id, link, held, decoder, octets)
-        })?;
+        let taken = self
+            .inbound
+            .replay(octets, |decoder, octets| take_turn(shared, id, link, held, decoder, octets))?;
         self.reading = taken == Taken::Yes;
         Ok(())
     }
@@ -307,10 +302,8 @@ fn take_turn(
                         core.hear(now, id, true);
                     }
                     if core.message(now, id, frames, out) == Taken::NotYet {
-                        *held = Held {
-                            message: Some(frames.to_message()),
-                            octets: octets.to_vec(),
-                        };
+                        *held =
+                            Held { message: Some(frames.to_message()), octets: octets.to_vec() };
                         return Ok(Taken::NotYet);
                     }
                 }

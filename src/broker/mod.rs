@@ -193,10 +193,8 @@ fn bind_all(endpoints: &[Endpoint]) -> Result<Vec<(Bound, Endpoint)>, BrokerErro
         let real = bound.endpoint()?;
         Ok((bound, real))
     };
-    let error = |endpoint: &Endpoint, source| BrokerError::Bind {
-        endpoint: endpoint.to_string(),
-        source,
-    };
+    let error =
+        |endpoint: &Endpoint, source| BrokerError::Bind { endpoint: endpoint.to_string(), source };
     endpoints.iter().map(|e| bind(e).map_err(|source| error(e, source))).collect()
 }
 

@@ -84,7 +84,9 @@ mod tests {
         assert_eq!(clock.stalls(), 1);
         let later = clock.at(epoch + Duration::from_millis(60_100));
         assert_eq!(later.since(after), Duration::from_millis(100));
-        assert_eq!(clock.instant_of(later.after(Duration::from_secs(1))).duration_since(epoch),
-            Duration::from_millis(61_100));
+        assert_eq!(
+            clock.instant_of(later.after(Duration::from_secs(1))).duration_since(epoch),
+            Duration::from_millis(61_100)
+        );
     }
 }

@@ -53,12 +53,10 @@ impl Bound {
     /// Those of the system.
     pub fn endpoint(&self) -> io::Result<Endpoint> {
         Ok(match self {
-            Self::Tcp(listener) => {
-                match listener.local_addr()? {
-                    any if any.ip().is_unspecified() => Endpoint::TcpAny(any.port()),
-                    address => Endpoint::Tcp(address),
-                }
-            }
+            Self::Tcp(listener) => match listener.local_addr()? {
+                any if any.ip().is_unspecified() => Endpoint::TcpAny(any.port()),
+                address => Endpoint::Tcp(address),
+            },
             Self::Unix(_, path) => Endpoint::Ipc(path.clone()),
         })
     }
@@ -76,8 +74,7 @@ impl Bound {
 }
 
 fn tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket =
-        Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }

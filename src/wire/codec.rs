@@ -25,7 +25,9 @@ pub enum CodecError {
         max: usize,
     },
     /// The frames of a message are too big together.
-    #[error("message of {size} octets so far exceeds limits.message = {max}; raise it or send chunks")]
+    #[error(
+        "message of {size} octets so far exceeds limits.message = {max}; raise it or send chunks"
+    )]
     MessageTooBig {
         /// Octets of the frames so far, the announced one included.
         size: usize,
@@ -177,10 +179,11 @@ impl Decoder {
         input: &mut &'i [u8],
     ) -> Result<Option<Item<'a>>, CodecError> {
         self.clear_spent();
-        if self.frames == 0 && self.partial.is_empty() {
-            if let Some(item) = self.whole(input)? {
-                return Ok(Some(item));
-            }
+        if self.frames == 0
+            && self.partial.is_empty()
+            && let Some(item) = self.whole(input)?
+        {
+            return Ok(Some(item));
         }
         self.assemble(input)
     }
@@ -265,8 +268,7 @@ impl Decoder {
                     return Ok(None);
                 }
             } else {
-                self.filling =
-                    Some(LargeBody { body: BytesMut::new(), size, more: header.more });
+                self.filling = Some(LargeBody { body: BytesMut::new(), size, more: header.more });
             }
             self.head.append(&mut self.partial);
             self.frames += 1;

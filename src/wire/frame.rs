@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn headers_decode_as_rfc_37_draws_them() {
         let header = |more, command, size, len| Ok(Some(Header { more, command, size, len }));
-        let cases: &[(&str, &[u8], Result<Option<Header>, FrameError>)] = &[
+        type Row<'a> = (&'a str, &'a [u8], Result<Option<Header>, FrameError>);
+        let cases: &[Row<'_>] = &[
             ("nothing yet", b"", Ok(None)),
             ("flags only", b"\x00", Ok(None)),
             ("empty last frame", b"\x00\x00", header(false, false, 0, 2)),

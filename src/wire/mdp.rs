@@ -142,7 +142,9 @@ impl<'a> ToBroker<'a> {
                 let mut after = rest;
                 match after.take_first() {
                     Some(b"MDPC01") => Request::decode(Version::V01, message.before(&rest), after),
-                    Some(b"MDPW01") => Ok(Self::Worker(Version::V01, FromWorker::decode_v01(after))),
+                    Some(b"MDPW01") => {
+                        Ok(Self::Worker(Version::V01, FromWorker::decode_v01(after)))
+                    }
                     None => Err(Malformed::Probe),
                     Some(header) => Err(misplaced(header)),
                 }
@@ -208,9 +210,7 @@ impl<'a> Request<'a> {
         match rest.take_first() {
             None | Some(b"") => Err(Malformed::NoService),
             Some(_) if rest.is_empty() => Err(Malformed::NoBody),
-            Some(service) => {
-                Ok(ToBroker::Request(Self { version, envelope, service, body: rest }))
-            }
+            Some(service) => Ok(ToBroker::Request(Self { version, envelope, service, body: rest })),
         }
     }
 

@@ -58,7 +58,7 @@ impl<'a> Frames<'a> {
 
     /// The encoded frames that stand in `self` before `rest`, a later view of the same message.
     #[must_use]
-    pub fn before(&self, rest: &Self) -> Frames<'a> {
+    pub fn before(&self, rest: &Self) -> Self {
         let cut = self.head.len().saturating_sub(rest.head.len());
         let large = self.large.len().saturating_sub(rest.large.len());
         Frames {

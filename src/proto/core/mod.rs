@@ -93,7 +93,12 @@ impl Core {
     }
 
     /// A peer has finished its handshake.
-    pub fn join<O: Output>(&mut self, now: Instant, hello: Hello, out: &mut O) -> (PeerId, Admission) {
+    pub fn join<O: Output>(
+        &mut self,
+        now: Instant,
+        hello: Hello,
+        out: &mut O,
+    ) -> (PeerId, Admission) {
         let now = self.clock.at(now);
         let identity = hello.identity.clone();
         let id = self.peers.insert(Peer::new(hello, now));

@@ -112,22 +112,22 @@ impl State {
     #[must_use]
     pub fn on(self, event: Event) -> (Self, Action) {
         use Event as E;
-        use State as S;
+
         match self {
-            S::Unknown => match event {
-                E::Request(version) => (S::Client(version), Action::Accept),
-                E::Ready(version) => (S::Worker(version), Action::Register),
+            Self::Unknown => match event {
+                E::Request(version) => (Self::Client(version), Action::Accept),
+                E::Ready(version) => (Self::Worker(version), Action::Register),
                 E::BadReady(version)
                 | E::Final(version)
                 | E::Partial(version)
                 | E::Stray(version)
                 | E::StrayPart(version)
-                | E::Heartbeat(version) => (S::owed(version), Action::Disconnect),
-                E::Invalid(version) => (S::owed(version), Action::Drop),
-                E::Disconnect(_) => (S::silent(), Action::Drop),
+                | E::Heartbeat(version) => (Self::owed(version), Action::Disconnect),
+                E::Invalid(version) => (Self::owed(version), Action::Drop),
+                E::Disconnect(_) => (Self::silent(), Action::Drop),
                 E::Expired => (self, Action::Drop),
             },
-            S::Client(own) => match event {
+            Self::Client(own) => match event {
                 E::Request(version) if version == own => (self, Action::Accept),
                 E::Request(_) | E::Expired => (self, Action::Drop),
                 E::Ready(version)
@@ -137,22 +137,22 @@ impl State {
                 | E::Stray(version)
                 | E::StrayPart(version)
                 | E::Heartbeat(version)
-                | E::Invalid(version) => (S::owed(version), Action::Disconnect),
-                E::Disconnect(_) => (S::silent(), Action::Drop),
+                | E::Invalid(version) => (Self::owed(version), Action::Disconnect),
+                E::Disconnect(_) => (Self::silent(), Action::Drop),
             },
-            S::Worker(own) => self.on_as_worker(own, event),
-            S::Dismissed(Dismissal::Owed(version)) => match event {
-                E::Heartbeat(_) | E::Ready(_) => (S::silent(), Action::Disconnect),
-                E::Final(_) | E::Stray(_) => (S::silent(), Action::Late),
-                E::Disconnect(_) => (S::silent(), Action::Drop),
+            Self::Worker(own) => self.on_as_worker(own, event),
+            Self::Dismissed(Dismissal::Owed(version)) => match event {
+                E::Heartbeat(_) | E::Ready(_) => (Self::silent(), Action::Disconnect),
+                E::Final(_) | E::Stray(_) => (Self::silent(), Action::Late),
+                E::Disconnect(_) => (Self::silent(), Action::Drop),
                 E::Request(_)
                 | E::BadReady(_)
                 | E::Partial(_)
                 | E::StrayPart(_)
                 | E::Invalid(_)
-                | E::Expired => (S::owed(version), Action::Drop),
+                | E::Expired => (Self::owed(version), Action::Drop),
             },
-            S::Dismissed(Dismissal::Silent) => match event {
+            Self::Dismissed(Dismissal::Silent) => match event {
                 E::Final(_) | E::Stray(_) => (self, Action::Late),
                 E::Request(_)
                 | E::Ready(_)
