@@ -88,6 +88,7 @@ impl BrokerConfig {
         check.text(key("command"), limits.command, 512..=64 * KIB);
         check.text(key("outbox"), limits.outbox, 64 * KIB..=GIB);
         check.count(key("connections"), limits.connections, 1..=1_000_000);
+        check.count(key("services"), limits.services, 1..=10_000_000);
         if let Memory::Bytes(octets) = limits.memory {
             check.text(key("memory"), octets, 16 * MIB..=TIB);
             check.at_most(("limits", "message"), limits.message, ("limits", "memory"), octets);
@@ -289,7 +290,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 22, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 23, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -141,6 +141,8 @@ pub struct LimitsSection {
     pub outbox: usize,
     /// Connections, 1 to 1,000,000. Default 16,384.
     pub connections: usize,
+    /// Services that somebody offers or asks for, 1 to 10,000,000. Default 65,536.
+    pub services: usize,
     /// Memory of all that is accepted or waits to be written, 16 MiB to 1 TiB. Default auto.
     #[serde(with = "units::text")]
     pub memory: Memory,
@@ -156,6 +158,7 @@ impl Default for LimitsSection {
             command: wire.command_bytes_max,
             outbox: 64 << 20,
             connections: 16_384,
+            services: Settings::default().services_max,
             memory: Memory::Auto,
         }
     }
@@ -235,15 +238,18 @@ impl BrokerConfig {
     /// What the core is told.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        let mut settings = Settings::default();
-        settings.rules.extend(service::rules(&self.services, &self.service));
-        settings.policy = self.service.clone();
-        settings.mdp = Keepalive { interval: self.mdp.heartbeat, liveness: self.mdp.liveness };
-        settings.client = ClientLimits {
-            requests_max: self.client.requests_max,
-            bytes_max: self.client.bytes_max,
-        };
-        settings
+        Settings {
+            mdp: Keepalive { interval: self.mdp.heartbeat, liveness: self.mdp.liveness },
+            rules: service::rules(&self.services, &self.service),
+            policy: self.service.clone(),
+            client: ClientLimits {
+                requests_max: self.client.requests_max,
+                bytes_max: self.client.bytes_max,
+            },
+            services_max: self.limits.services,
+            answer_frames_max: self.limits.frames,
+            answer_bytes_max: self.limits.message,
+        }
     }
 
     /// What the decoder is told.

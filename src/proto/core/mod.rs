@@ -105,7 +105,7 @@ impl Core {
         let Some(identity) = identity else { return (id, Admission::Open) };
         let admission = match self.names.claim(identity, id) {
             Claim::Holder => Admission::Open,
-            Claim::Contender { holder } if self.peers.get(holder).is_some_and(|p| p.takes_ping) => {
+            Claim::Contender { holder } if self.can_show_life(holder) => {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.contest = Some(now);
                 }
@@ -296,12 +296,19 @@ impl Core {
         }
     }
 
+    /// Whether the peer would answer a PING and we would hear it.
+    fn can_show_life(&self, id: PeerId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.takes_ping) && !self.router.is_paused(id)
+    }
+
     /// A timer of the peer has fired.
     fn look_at<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.armed = None;
         if let Some(ttl) = peer.ttl {
-            let until = peer.heard.after(ttl);
+            // Who is not read cannot be heard: that is no silence.
+            let heard = if self.router.is_paused(id) { now } else { peer.heard };
+            let until = heard.after(ttl);
             if until <= now {
                 return self.end(now, id, CloseReason::PingExpired, out);
             }
@@ -321,7 +328,9 @@ impl Core {
         }
         let holder = peer.identity.as_ref().and_then(|name| self.names.holder(name));
         match holder.and_then(|holder| Some((holder, self.peers.get(holder)?))) {
-            Some((_, incumbent)) if incumbent.heard > since => {
+            Some((holder, incumbent))
+                if incumbent.heard > since || self.router.is_paused(holder) =>
+            {
                 self.end(now, id, CloseReason::IdentityInUse, out);
             }
             // Ending the holder admits the newcomer.

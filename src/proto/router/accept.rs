@@ -42,7 +42,7 @@ impl Router {
             Some(id) => *id,
             None => {
                 let name = ServiceName::try_from(name).map_err(Refusal::BadName)?;
-                match self.service_for(now, name) {
+                match self.service_for(now, name, out) {
                     Some(id) => id,
                     None => return self.pause(caller, Pause::Broker),
                 }
@@ -140,7 +140,7 @@ impl Router {
         name: ServiceName,
         out: &mut O,
     ) -> Option<WorkerId> {
-        let id = self.service_for(now, name)?;
+        let id = self.service_for(now, name, out)?;
         let service = self.services.get_mut(id)?;
         service.workers += 1;
         let worker = self.workers.insert(Worker {
@@ -172,8 +172,7 @@ impl Router {
         let service_id = request.service;
         service.waiting_bytes += cost;
         if suspect {
-            let at = service.suspects.partition_point(|(other, _)| *other < sequence);
-            service.suspects.insert(at, (sequence, id));
+            service.suspects.insert(sequence, id);
         } else if returned {
             service.queue.give_back(caller, sequence, id);
         } else {

@@ -31,7 +31,7 @@ impl Router {
     /// Gives suspects to workers that have nothing else, emptying one for the first if need be.
     fn dispatch_suspects<O: Output>(&mut self, now: Time, id: ServiceId, out: &mut O) {
         while let Some(service) = self.services.get_mut(id) {
-            let Some((_, request)) = service.suspects.front().copied() else {
+            let Some((&sequence, &request)) = service.suspects.first_key_value() else {
                 if let Some(worker) = service.reserved.take() {
                     self.reserve(worker, false);
                 }
@@ -46,7 +46,7 @@ impl Router {
                 return;
             }
             if let Some(service) = self.services.get_mut(id) {
-                service.suspects.pop_front();
+                service.suspects.remove(&sequence);
                 service.reserved = None;
             }
             self.take_out(request);

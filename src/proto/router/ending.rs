@@ -164,21 +164,19 @@ impl Router {
         ttl: Duration,
         out: &mut O,
     ) -> Option<Time> {
-        loop {
-            let service = self.services.get(id)?;
-            let deadline = |id: RequestId| {
-                let request = self.requests.get(id)?;
-                Some((request.accepted_at.max(service.unserved_since).after(ttl), id))
-            };
-            let oldest: Vec<_> = service.oldest().filter_map(deadline).collect();
-            let due = oldest.iter().filter(|(at, _)| *at <= now);
-            if due.clone().next().is_none() {
-                return oldest.iter().map(|(at, _)| *at).min();
-            }
-            for (_, request) in due {
-                self.end_waiting(*request, Outcome::Expired, out);
-            }
+        let service = self.services.get(id)?;
+        let since = service.unserved_since;
+        let due = service.due(|id| self.waits_until(id, since, ttl).is_some_and(|at| at <= now));
+        for request in due {
+            self.end_waiting(request, Outcome::Expired, out);
         }
+        let oldest = self.services.get(id)?.oldest();
+        oldest.filter_map(|id| self.waits_until(id, since, ttl)).min()
+    }
+
+    /// When a request has waited for `ttl` since it was accepted and since the last worker left.
+    fn waits_until(&self, id: RequestId, unserved_since: Time, ttl: Duration) -> Option<Time> {
+        Some(self.requests.get(id)?.accepted_at.max(unserved_since).after(ttl))
     }
 
     /// Takes a request from the worker that holds it, to no place; returns its service.
@@ -268,7 +266,9 @@ impl Router {
         let (caller, sequence) = (request.caller, request.sequence);
         if let Some(service) = self.services.get_mut(request.service) {
             match request.place {
-                Place::Suspect => service.suspects.retain(|(other, _)| *other != sequence),
+                Place::Suspect => {
+                    service.suspects.remove(&sequence);
+                }
                 Place::Waiting | Place::InFlight(_) => service.queue.remove(caller, sequence),
             }
         }

@@ -108,6 +108,12 @@ impl Router {
         }
     }
 
+    /// Whether the peer is not read now: its silence is our doing.
+    #[must_use]
+    pub(crate) fn is_paused(&self, peer: PeerId) -> bool {
+        self.callers.get(peer).is_some_and(|caller| caller.paused.is_some())
+    }
+
     /// Whether at least one worker offers the service.
     #[must_use]
     pub fn is_served(&self, name: &[u8]) -> bool {
@@ -198,11 +204,17 @@ impl Router {
     }
 
     /// The service of that name, made if there is room for one more.
-    fn service_for(&mut self, now: Time, name: ServiceName) -> Option<ServiceId> {
+    fn service_for<O: Output>(
+        &mut self,
+        now: Time,
+        name: ServiceName,
+        out: &mut O,
+    ) -> Option<ServiceId> {
         if let Some(id) = self.by_name.get(name.as_bytes()) {
             return Some(*id);
         }
-        if self.services.len() >= self.settings.services_max {
+        if self.services.len() >= self.settings.services_max || !out.charge(Service::cost_of(&name))
+        {
             return None;
         }
         let rule = self.settings.rules.iter().position(|rule| rule.matches(name.as_bytes()));
@@ -220,6 +232,7 @@ impl Router {
         }
         let Some(service) = self.services.remove(id) else { return };
         self.by_name.remove(&service.name);
+        out.release(Service::cost_of(&service.name));
         self.forgotten.add(&service.stats);
         self.resume(service.paused, out);
         self.resume_paused(out);

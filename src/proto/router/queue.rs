@@ -85,9 +85,15 @@ impl Queue {
         }
     }
 
+    /// The requests of each client, in the order of acceptance; the client whose turn it is first.
+    pub(super) fn lanes(&self) -> impl Iterator<Item: Iterator<Item = RequestId>> + '_ {
+        let lanes = self.turns.iter().filter_map(|caller| self.lanes.get(caller));
+        lanes.map(|lane| lane.entries.iter().map(|(_, id)| *id))
+    }
+
     /// The oldest request of each client that has any.
     pub(super) fn oldest(&self) -> impl Iterator<Item = RequestId> + '_ {
-        self.turns.iter().filter_map(|caller| self.lanes.get(caller)?.entries.front()).map(|e| e.1)
+        self.lanes().filter_map(|mut lane| lane.next())
     }
 }
 

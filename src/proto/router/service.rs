@@ -1,6 +1,6 @@
 //! A service: a name, its workers, its waiting requests. Made when needed, forgotten when empty.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::{PeerId, RequestId, ServiceName};
@@ -26,8 +26,8 @@ pub(super) struct Service {
     pub(super) workers: usize,
     pub(super) ready: Ready,
     pub(super) queue: Queue,
-    /// Suspects, in the order of acceptance.
-    pub(super) suspects: VecDeque<(u64, RequestId)>,
+    /// Suspects, by their place in the order of acceptance.
+    pub(super) suspects: BTreeMap<u64, RequestId>,
     /// The worker that is being emptied for the first suspect.
     pub(super) reserved: Option<WorkerId>,
     /// Memory of waiting requests and suspects, octets.
@@ -55,7 +55,7 @@ impl Service {
             workers: 0,
             ready: Ready::default(),
             queue: Queue::new(hasher),
-            suspects: VecDeque::new(),
+            suspects: BTreeMap::new(),
             reserved: None,
             waiting_bytes: 0,
             in_flight: 0,
@@ -64,6 +64,11 @@ impl Service {
             expiry_armed: None,
             stats: ServiceStats::default(),
         }
+    }
+
+    /// Memory a service of that name takes, octets.
+    pub(super) fn cost_of(name: &ServiceName) -> usize {
+        size_of::<Self>() + name.as_bytes().len()
     }
 
     /// Requests that wait, suspects included.
@@ -92,7 +97,13 @@ impl Service {
 
     /// The oldest waiting requests: of each client, and of the suspects.
     pub(super) fn oldest(&self) -> impl Iterator<Item = RequestId> + '_ {
-        self.queue.oldest().chain(self.suspects.front().map(|(_, id)| *id))
+        self.queue.oldest().chain(self.suspects.values().next().copied())
+    }
+
+    /// The waiting requests that are due, where of each client an older one is due before a newer.
+    pub(super) fn due(&self, is_due: impl Fn(RequestId) -> bool) -> Vec<RequestId> {
+        let lanes = self.queue.lanes().flat_map(|lane| lane.take_while(|id| is_due(*id)));
+        lanes.chain(self.suspects.values().copied().take_while(|id| is_due(*id))).collect()
     }
 
     /// Whether nothing would be missed if it were forgotten.
