@@ -1,20 +1,19 @@
 //! Connections are accepted, under permits, and spread over the threads.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info};
+use tracing::{error, info, warn};
 
 use crate::transport::endpoint::Endpoint;
 use crate::transport::listener::{Accepted, Bound, Listener};
 
 use super::connection::serve;
+use super::permits::{Handshakes, Permits};
 use super::shared::Shared;
 
 /// How long to wait when the system cannot accept: most likely there are no file descriptors.
@@ -27,52 +26,16 @@ pub(super) struct Acceptor {
     next_thread: AtomicUsize,
     tasks: TaskTracker,
     connections: Arc<Semaphore>,
-    unfinished: Arc<Semaphore>,
-    addresses: Addresses,
-}
-
-/// Unfinished handshakes by address.
-type Addresses = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
-/// What a connection may use as long as it lives.
-#[derive(Debug)]
-pub(super) struct Permits {
-    _connection: OwnedSemaphorePermit,
-    handshake: Option<HandshakePermit>,
-}
-
-#[derive(Debug)]
-struct HandshakePermit {
-    _unfinished: OwnedSemaphorePermit,
-    address: Option<(Addresses, IpAddr)>,
-}
-
-impl Permits {
-    /// The handshake is done: others may have theirs.
-    pub(super) fn handshake_done(&mut self) {
-        self.handshake = None;
-    }
-}
-
-impl Drop for HandshakePermit {
-    fn drop(&mut self) {
-        let Some((addresses, address)) = &self.address else { return };
-        let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = addresses.get_mut(address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(address);
-            }
-        }
-    }
+    handshakes: Arc<Handshakes>,
 }
 
 impl Acceptor {
     pub(super) fn new(shared: Arc<Shared>, threads: Vec<Handle>, tasks: TaskTracker) -> Self {
+        let limits = &shared.config.handshake;
+        let per_address_max = limits.unfinished_per_address_max;
         Self {
             connections: Arc::new(Semaphore::new(shared.config.limits.connections)),
-            unfinished: Arc::new(Semaphore::new(shared.config.handshake.unfinished_max)),
-            addresses: Addresses::default(),
+            handshakes: Handshakes::new(limits.unfinished_max, per_address_max),
             next_thread: AtomicUsize::new(0),
             shared,
             threads,
@@ -95,14 +58,18 @@ impl Acceptor {
     }
 
     async fn accept_all(&self, listener: &Listener, endpoint: &Endpoint) {
-        // Without a permit nothing is accepted: newcomers wait in the system's backlog, and
-        // nobody who makes progress is dropped for them.
-        while let (Ok(connection), Ok(unfinished)) = (
-            self.connections.clone().acquire_owned().await,
-            self.unfinished.clone().acquire_owned().await,
-        ) {
+        // Without a permit nothing is accepted: newcomers wait in the system's backlog.
+        while let Ok(connection) = self.connections.clone().acquire_owned().await {
             match listener.accept().await {
-                Ok(accepted) => self.hand_out(accepted, connection, unfinished),
+                Ok(accepted) => {
+                    self.shared.counters.accepted.add(1);
+                    match self.handshakes.begin(accepted.address()).await {
+                        Some(handshake) => {
+                            self.hand_out(accepted, Permits::new(connection, handshake));
+                        }
+                        None => self.turn_away(&accepted),
+                    }
+                }
                 Err(error) => {
                     self.shared.counters.accept_errors.add(1);
                     if let Some(held_back) = self.shared.log_refusal() {
@@ -115,35 +82,21 @@ impl Acceptor {
     }
 
     /// Gives the connection to the next thread.
-    fn hand_out(
-        &self,
-        accepted: Accepted,
-        connection: OwnedSemaphorePermit,
-        unfinished: OwnedSemaphorePermit,
-    ) {
-        self.shared.counters.accepted.add(1);
-        let address = accepted.address().filter(|address| !address.is_loopback());
-        if !address.is_none_or(|address| self.count_address(address)) {
-            self.shared.counters.rejected_address.add(1);
-            return debug!(remote = %accepted.remote(), "too many unfinished handshakes; closed");
-        }
-        let address = address.map(|address| (self.addresses.clone(), address));
-        let handshake = HandshakePermit { _unfinished: unfinished, address };
-        let permits = Permits { _connection: connection, handshake: Some(handshake) };
+    fn hand_out(&self, accepted: Accepted, permits: Permits) {
         let next = self.next_thread.fetch_add(1, Ordering::Relaxed);
         if let Some(thread) = self.threads.get(next % self.threads.len()) {
             self.tasks.spawn_on(serve(self.shared.clone(), accepted, permits), thread);
         }
     }
 
-    /// Counts one more unfinished handshake from there; false if there are too many.
-    fn count_address(&self, address: IpAddr) -> bool {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = addresses.entry(address).or_default();
-        if *count >= self.shared.config.handshake.unfinished_per_address_max {
-            return false;
+    fn turn_away(&self, accepted: &Accepted) {
+        self.shared.counters.rejected_address.add(1);
+        if let Some(held_back) = self.shared.log_refusal() {
+            warn!(
+                remote = %accepted.remote(),
+                held_back,
+                "closed: handshake.unfinished_per_address_max handshakes are under way from there"
+            );
         }
-        *count += 1;
-        true
     }
 }

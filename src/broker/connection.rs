@@ -19,8 +19,8 @@ use crate::wire::codec::{CodecError, Decoder, Item};
 use crate::wire::command::{Command, CommandError};
 use crate::wire::message::Message;
 
-use super::acceptor::Permits;
 use super::outboxes::Outboxes;
+use super::permits::Permits;
 use super::shared::{Shared, now};
 
 /// How often a peer that is not read is looked at, whether it has hung up.
@@ -58,7 +58,14 @@ pub(super) async fn serve(shared: Arc<Shared>, accepted: Accepted, mut permits: 
     let timeout = shared.config.handshake.timeout;
     let local =
         Local { role: Role::Accept, security: Security::Null, limits: shared.config.wire_limits() };
-    let greeting = tokio::time::timeout(timeout, greet(&mut reader, &writer, local)).boxed().await;
+    let greeting = tokio::time::timeout(timeout, greet(&mut reader, &writer, local)).boxed();
+    let greeting = tokio::select! {
+        greeting = greeting => greeting,
+        () = permits.evicted().boxed() => {
+            shared.counters.handshakes_evicted.add(1);
+            return debug!(%remote, "no handshake yet and others wait; closed");
+        }
+    };
     let (peer, early) = match greeting {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(error)) => {

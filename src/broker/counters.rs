@@ -19,6 +19,8 @@ pub(super) struct Counters {
     pub(super) handshakes_refused: Count,
     /// Handshakes that took too long.
     pub(super) handshakes_timed_out: Count,
+    /// Handshakes that made room for newcomers when there were too many.
+    pub(super) handshakes_evicted: Count,
     /// Connections that ended before their handshake.
     pub(super) handshakes_hung_up: Count,
     /// Octets read and written.

@@ -19,6 +19,7 @@ mod acceptor;
 mod connection;
 mod counters;
 mod outboxes;
+mod permits;
 mod shared;
 
 use std::io;
