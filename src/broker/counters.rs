@@ -54,7 +54,7 @@ impl Counters {
     /// Counts a connection that the core ends.
     pub(super) fn close(&self, why: CloseReason) {
         match why {
-            CloseReason::SlowReader => self.slow_readers.add(1),
+            CloseReason::SlowReader | CloseReason::Stuck => self.slow_readers.add(1),
             CloseReason::Silent => self.silent.add(1),
             CloseReason::PingExpired => self.ping_expired.add(1),
             CloseReason::IdentityInUse => self.identity_in_use.add(1),

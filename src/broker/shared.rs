@@ -10,11 +10,17 @@ use tokio_util::sync::CancellationToken;
 use crate::config::BrokerConfig;
 use crate::id::PeerId;
 use crate::proto::core::{Admission, Core, Hello};
+use crate::proto::output::CloseReason;
 use crate::transport::account::Account;
 use crate::transport::link::Link;
 
 use super::counters::Counters;
 use super::outboxes::{Links, Outboxes};
+
+/// While memory is short, a peer that reads nothing for so long is given up.
+const STUCK_MAX: Duration = Duration::from_secs(10);
+/// How often to look for such peers.
+const STUCK_LOOK: Duration = Duration::from_secs(1);
 
 /// A core that did not tick for so long is stuck.
 pub(super) const LIVE_MAX: Duration = Duration::from_secs(2);
@@ -36,6 +42,8 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     /// When the core last ticked, milliseconds after the start.
     last_tick: AtomicU64,
+    /// When stuck peers were last looked for, milliseconds after the start.
+    last_look: AtomicU64,
     refusals: LogGate,
     state: Mutex<State>,
 }
@@ -81,6 +89,7 @@ impl Shared {
             running: CancellationToken::new(),
             started: now(),
             last_tick: AtomicU64::new(0),
+            last_look: AtomicU64::new(0),
             refusals: LogGate::default(),
             state: Mutex::new(State { core, links: Links::new() }),
         }
@@ -141,9 +150,28 @@ impl Shared {
             core.next_timeout()
         });
         let since_start = now.saturating_duration_since(self.started).as_millis();
-        self.last_tick.store(u64::try_from(since_start).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let since_start = u64::try_from(since_start).unwrap_or(u64::MAX);
+        self.last_tick.store(since_start, Ordering::Relaxed);
+        let last_look = Duration::from_millis(self.last_look.load(Ordering::Relaxed));
+        if self.account.used() > self.account.high_mark()
+            && Duration::from_millis(since_start).saturating_sub(last_look) >= STUCK_LOOK
+        {
+            self.last_look.store(since_start, Ordering::Relaxed);
+            self.give_up_stuck(now);
+        }
         let tick_max = crate::proto::clock::Clock::TICK_MAX;
         next.map_or(tick_max, |at| at.saturating_duration_since(now).clamp(COALESCE, tick_max))
+    }
+
+    /// Memory is short: whoever has not read for too long must not keep it from the others.
+    fn give_up_stuck(&self, now: Instant) {
+        let state = self.lock();
+        let stuck = state.links.iter().filter(|(_, link)| link.is_stuck(now, STUCK_MAX));
+        let stuck: Vec<PeerId> = stuck.map(|(id, _)| id).collect();
+        drop(state);
+        for id in stuck {
+            self.with_core(|core, out| core.give_up(now, id, CloseReason::Stuck, out));
+        }
     }
 
     /// Whether peers should come: the loop runs, requests are accepted, memory is there.

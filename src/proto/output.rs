@@ -56,6 +56,9 @@ pub enum CloseReason {
     /// The outbox is full and the peer does not read.
     #[error("the peer does not read: its outbox is over limits.outbox; read faster or raise it")]
     SlowReader,
+    /// The memory account is full, and the peer has read nothing of its outbox for some time.
+    #[error("memory is short and the peer does not read what waits for it; read faster")]
+    Stuck,
     /// A peer that used to answer PING fell silent.
     #[error("the peer stopped answering PING")]
     Silent,

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use crate::wire::codec::Encoder;
 
@@ -70,6 +71,8 @@ struct Outbox {
     /// Octets ever appended, and ever written.
     appended: u64,
     written: u64,
+    /// How much was written when somebody last looked, and since when that has not changed.
+    seen: Option<(u64, Instant)>,
 }
 
 /// What an append did.
@@ -204,6 +207,26 @@ impl Link {
     #[must_use]
     pub fn writer(&self) -> &WriteHalf {
         &self.writer
+    }
+
+    /// Whether the peer has taken nothing of what waits for so long. The time counts from the first
+    /// look that found something waiting.
+    pub fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
+        let mut outbox = self.lock();
+        let written = outbox.written;
+        if outbox.encoder.is_empty() {
+            outbox.seen = None;
+            return false;
+        }
+        match outbox.seen {
+            Some((seen, since)) if seen == written => {
+                now.saturating_duration_since(since) >= patience
+            }
+            _ => {
+                outbox.seen = Some((written, now));
+                false
+            }
+        }
     }
 
     /// Octets appended and not written.
@@ -341,4 +364,30 @@ pub async fn write_all(writer: &WriteHalf, mut octets: &[u8]) -> io::Result<()> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::stream::Stream;
+
+    #[tokio::test]
+    async fn a_peer_is_stuck_only_if_it_takes_nothing_of_what_waits() {
+        let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+        let (_reader, writer) = Stream::Unix(ours).into_split();
+        let limits = OutboxLimits { bytes_max: 1 << 20 };
+        let link = Link::new(writer, limits, Arc::new(Account::new(1 << 30)));
+        let now = tokio::time::Instant::now().into_std();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let patience = Duration::from_secs(10);
+        assert!(!link.is_stuck(at(0), patience), "nothing waits");
+        // More than a socket takes, so that some of it waits.
+        link.append(|encoder| encoder.octets(&[0; 4 << 20]));
+        assert!(!link.is_stuck(at(20), patience), "it may have come just now");
+        link.flush();
+        assert!(!link.is_stuck(at(40), patience), "some of it was taken");
+        assert!(link.waiting() > 0 && !link.is_stuck(at(49), patience));
+        assert!(link.is_stuck(at(50), patience));
+        drop(theirs);
+    }
 }

@@ -196,6 +196,13 @@ impl Core {
         self.end_doomed(now, out);
     }
 
+    /// Gives up a peer that the shell cannot serve any more.
+    pub fn give_up<O: Output>(&mut self, now: Instant, id: PeerId, why: CloseReason, out: &mut O) {
+        let now = self.clock.at(now);
+        self.end(now, id, why, out);
+        self.end_doomed(now, out);
+    }
+
     /// Does what is due. To be called at [`Self::next_timeout`], and at least every
     /// [`Clock::TICK_MAX`], or the core believes that the process was stopped.
     pub fn tick<O: Output>(&mut self, now: Instant, out: &mut O) {
