@@ -421,3 +421,6 @@ impl<'a> ToClient<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Messages and commands to octets.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+use crate::wire::frame::{self, Header};
+use crate::wire::message::Frames;
+
+/// Octets on their way out: small frames in one run, large bodies beside it, written together.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    run: Vec<u8>,
+    /// Octets of `run` that have been written.
+    written: usize,
+    /// Large bodies: each follows the octets of `run` before its position.
+    large: VecDeque<(usize, Bytes)>,
+    /// Octets of `large` not yet written.
+    large_bytes: usize,
+}
+
+impl Encoder {
+    /// An encoder that writes into `run`, an empty buffer with whatever capacity it brings.
+    #[must_use]
+    pub fn with_buffer(mut run: Vec<u8>) -> Self {
+        run.clear();
+        Self { run, ..Self::default() }
+    }
+
+    /// Gives back the buffer, leaving nothing.
+    #[must_use]
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        self.written = 0;
+        std::mem::take(&mut self.run)
+    }
+
+    /// Octets not yet written.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.run.len() - self.written + self.large_bytes
+    }
+
+    /// Whether everything has been written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory held, octets.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        self.run.capacity() + self.large_bytes + self.large.capacity() * size_of::<(usize, Bytes)>()
+    }
+
+    /// Appends octets that are encoded already: a greeting, a command.
+    #[inline]
+    pub fn octets(&mut self, octets: &[u8]) {
+        self.run.extend_from_slice(octets);
+    }
+
+    /// Appends one frame of a message, to be followed by another one.
+    #[inline]
+    pub fn frame(&mut self, body: &[u8]) {
+        Header::encode(frame::MORE, body.len(), &mut self.run);
+        self.run.extend_from_slice(body);
+    }
+
+    /// Appends the last frame of a message.
+    #[inline]
+    pub fn last_frame(&mut self, body: &[u8]) {
+        Header::encode(0, body.len(), &mut self.run);
+        self.run.extend_from_slice(body);
+    }
+
+    /// Appends frames as they stand, the last one with the flag it has.
+    #[inline]
+    pub fn frames(&mut self, frames: &Frames<'_>) {
+        let mut rest = *frames;
+        while let (head, [body, ..]) = rest.parts() {
+            let large_left = rest.parts().1.len();
+            while rest.parts().1.len() == large_left {
+                if rest.take_first().is_none() {
+                    return;
+                }
+            }
+            // Everything up to and with the header of the large frame, then its body.
+            let upto = head.len() - rest.parts().0.len();
+            self.run.extend_from_slice(head.get(..upto).unwrap_or_default());
+            self.large.push_back((self.run.len(), body.clone()));
+            self.large_bytes += body.len();
+        }
+        self.run.extend_from_slice(rest.parts().0);
+    }
+
+    /// Appends frames that another frame will follow: the last one gets the MORE flag.
+    pub fn frames_and_more(&mut self, frames: &Frames<'_>) {
+        let mut rest = *frames;
+        let mut last = rest;
+        while rest.len() > 1 {
+            rest.take_first();
+            last = rest;
+        }
+        let flags_from_end = last.parts().0.len();
+        self.frames(frames);
+        let at = self.run.len().wrapping_sub(flags_from_end);
+        if let Some(flags) = self.run.get_mut(at) {
+            *flags |= frame::MORE;
+        }
+    }
+
+    /// Everything that waits, in order, in at most `slices.len()` pieces; returns how many were
+    /// filled.
+    pub fn chunks<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut from = self.written;
+        let mut filled = 0;
+        let mut put = |octets: &'a [u8]| match slices.get_mut(filled) {
+            _ if octets.is_empty() => true,
+            Some(slice) => {
+                *slice = IoSlice::new(octets);
+                filled += 1;
+                true
+            }
+            None => false,
+        };
+        for (at, body) in &self.large {
+            if !put(self.run.get(from..*at).unwrap_or_default()) || !put(body) {
+                return filled;
+            }
+            from = *at;
+        }
+        put(self.run.get(from..).unwrap_or_default());
+        filled
+    }
+
+    /// Forgets the next `count` octets: they have been written.
+    pub fn advance(&mut self, mut count: usize) {
+        while let Some((at, body)) = self.large.front_mut() {
+            let before = *at - self.written;
+            if count < before {
+                break;
+            }
+            count -= before;
+            self.written = *at;
+            let part = count.min(body.len());
+            bytes::Buf::advance(body, part);
+            self.large_bytes -= part;
+            count -= part;
+            if !body.is_empty() {
+                return;
+            }
+            self.large.pop_front();
+        }
+        self.written += count;
+        if self.is_empty() {
+            self.run.clear();
+            self.written = 0;
+        } else if self.large.is_empty() && self.written > self.run.len() / 2 {
+            // A slow reader must not make us keep what it has read already.
+            self.run.drain(..self.written);
+            self.written = 0;
+        }
+    }
+}
