@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use crate::id::PeerId;
 use crate::proto::core::{Admission, Core, Hello, Taken};
 use crate::proto::handshake::{Local, Peer, Role, Security};
+use crate::transport::account::{Account, Charge};
 use crate::transport::greet::{GreetError, greet, linger};
 use crate::transport::inbound::Inbound;
 use crate::transport::link::{Call, Link, OutboxLimits};
@@ -116,10 +117,28 @@ struct Connection {
 }
 
 /// What was read and not taken.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Held {
     message: Option<Message>,
     octets: Vec<u8>,
+    charge: Charge,
+}
+
+impl Held {
+    fn nothing(account: Arc<Account>) -> Self {
+        Self { message: None, octets: Vec::new(), charge: Charge::new(account) }
+    }
+
+    fn keep(&mut self, message: Option<Message>, octets: Vec<u8>) {
+        let bytes = message.as_ref().map_or(0, Message::bytes);
+        self.charge.set(bytes + octets.capacity());
+        (self.message, self.octets) = (message, octets);
+    }
+
+    fn take(&mut self) -> (Option<Message>, Vec<u8>) {
+        self.charge.set(0);
+        (self.message.take(), std::mem::take(&mut self.octets))
+    }
 }
 
 impl Connection {
@@ -143,7 +162,8 @@ impl Connection {
             }
         };
         info!(%remote, %identity, socket_type = %peer.socket_type, waits = !reading, "peer joined");
-        Some(Self { shared, id, link, inbound, reading, held: Held::default() })
+        let held = Held::nothing(shared.account.clone());
+        Some(Self { shared, id, link, inbound, reading, held })
     }
 
     async fn run(mut self, early: &[u8], remote: &str) {
@@ -169,7 +189,7 @@ impl Connection {
                 return end;
             }
         } else {
-            self.held.octets.extend_from_slice(early);
+            self.held.keep(None, early.to_vec());
         }
         loop {
             let reading = self.reading;
@@ -246,18 +266,18 @@ impl Connection {
     /// Goes on with what was held, and then with the socket.
     fn resume(&mut self) -> Result<(), End> {
         self.reading = true;
-        let held = std::mem::take(&mut self.held);
-        if let Some(message) = held.message {
+        let (message, octets) = self.held.take();
+        if let Some(message) = message {
             let id = self.id;
             let taken =
                 self.shared.with_core(|core, out| core.message(now(), id, message.frames(), out));
             if taken == Taken::NotYet {
                 self.reading = false;
-                self.held = Held { message: Some(message), octets: held.octets };
+                self.held.keep(Some(message), octets);
                 return Ok(());
             }
         }
-        self.replay(&held.octets)
+        self.replay(&octets)
     }
 
     /// Takes octets that were read before.
@@ -309,8 +329,7 @@ fn take_turn(
                         core.hear(now, id, true);
                     }
                     if core.message(now, id, frames, out) == Taken::NotYet {
-                        *held =
-                            Held { message: Some(frames.to_message()), octets: octets.to_vec() };
+                        held.keep(Some(frames.to_message()), octets.to_vec());
                         return Ok(Taken::NotYet);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// Octets in use against a limit.
@@ -75,16 +75,6 @@ impl Account {
         }
     }
 
-    /// Counts what a holder has now, where it had `before`.
-    pub fn adjust(&self, before: &mut usize, now: usize) {
-        if now > *before {
-            self.add(now - *before);
-        } else {
-            self.sub(*before - now);
-        }
-        *before = now;
-    }
-
     /// A place in the line for [`Self::poll_reserve`].
     #[must_use]
     pub fn ticket(&self) -> Ticket {
@@ -135,6 +125,55 @@ impl Account {
     fn lock(&self) -> MutexGuard<'_, VecDeque<(usize, Waker)>> {
         // The queue is whole between any two statements: a panic elsewhere cannot harm it.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one holder of memory has told the account; given back when it is dropped.
+#[derive(Debug)]
+pub struct Charge {
+    account: Arc<Account>,
+    octets: usize,
+}
+
+impl Charge {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(account: Arc<Account>) -> Self {
+        Self { account, octets: 0 }
+    }
+
+    /// Octets told.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// Tells the account what the holder has now.
+    #[inline]
+    pub fn set(&mut self, octets: usize) {
+        if octets > self.octets {
+            self.account.add(octets - self.octets);
+        } else if octets < self.octets {
+            self.account.sub(self.octets - octets);
+        }
+        self.octets = octets;
+    }
+
+    /// Counts more once there is room, as [`Account::poll_reserve`] does.
+    pub fn poll_more(&mut self, cx: &Context<'_>, ticket: &Ticket, octets: usize) -> Poll<()> {
+        self.account.poll_reserve(cx, ticket, octets).map(|()| self.octets += octets)
+    }
+
+    /// Whom it tells.
+    #[must_use]
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.sub(self.octets);
     }
 }
 

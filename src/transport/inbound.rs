@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::wire::Limits;
 use crate::wire::codec::Decoder;
 
-use super::account::{Account, Ticket};
+use super::account::{Account, Charge, Ticket};
 use super::stream::ReadHalf;
 
 /// A large body reserves its rest against the account once this much has arrived, octets.
@@ -31,9 +31,7 @@ thread_local! {
 pub struct Inbound {
     reader: ReadHalf,
     decoder: Decoder,
-    account: Arc<Account>,
-    /// Memory the account was told of.
-    charged: usize,
+    charge: Charge,
     ticket: Ticket,
     body: Body,
 }
@@ -58,7 +56,7 @@ impl Inbound {
     pub fn new(reader: ReadHalf, limits: Limits, account: Arc<Account>) -> Self {
         let ticket = account.ticket();
         let decoder = Decoder::new(limits);
-        Self { reader, decoder, account, charged: 0, ticket, body: Body::Free }
+        Self { reader, decoder, charge: Charge::new(account), ticket, body: Body::Free }
     }
 
     /// Whether a message has begun and is not complete.
@@ -144,10 +142,9 @@ impl Inbound {
         }
         let missing = body.missing();
         self.body = Body::Asking;
-        ready!(self.account.poll_reserve(cx, &self.ticket, missing));
-        self.charged += missing;
+        ready!(self.charge.poll_more(cx, &self.ticket, missing));
         let deadline = Box::pin(sleep(BODY_STALL_MAX));
-        self.body = Body::Reserved { charge: self.charged, deadline };
+        self.body = Body::Reserved { charge: self.charge.octets(), deadline };
         Poll::Ready(())
     }
 
@@ -160,17 +157,14 @@ impl Inbound {
         if let Body::Reserved { charge, .. } = self.body {
             held = held.max(charge);
         }
-        if held != self.charged {
-            self.account.adjust(&mut self.charged, held);
-        }
+        self.charge.set(held);
     }
 }
 
 impl Drop for Inbound {
     fn drop(&mut self) {
         if matches!(self.body, Body::Asking) {
-            self.account.forget(&self.ticket);
+            self.charge.account().forget(&self.ticket);
         }
-        self.account.sub(self.charged);
     }
 }

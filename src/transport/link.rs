@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::wire::codec::Encoder;
 
-use super::account::Account;
+use super::account::{Account, Charge};
 use super::stream::WriteHalf;
 
 /// How much may wait in an outbox.
@@ -48,15 +48,13 @@ pub enum Call {
 pub struct Link {
     writer: WriteHalf,
     limits: OutboxLimits,
-    account: Arc<Account>,
     outbox: Mutex<Outbox>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Outbox {
     encoder: Encoder,
-    /// Memory the account was told of.
-    charged: usize,
+    charge: Charge,
     waker: Option<Waker>,
     /// Its task knows that something waits.
     touched: bool,
@@ -93,14 +91,14 @@ impl Link {
     /// A link that writes to `writer`.
     #[must_use]
     pub fn new(writer: WriteHalf, limits: OutboxLimits, account: Arc<Account>) -> Self {
-        Self { writer, limits, account, outbox: Mutex::new(Outbox::default()) }
+        Self { writer, limits, outbox: Mutex::new(Outbox::new(account)) }
     }
 
     /// Appends one message, whatever waits already.
     #[inline]
     pub fn append(&self, write: impl FnOnce(&mut Encoder)) -> Appended {
         let mut outbox = self.lock();
-        outbox.append(&self.account, write);
+        outbox.append(write);
         let pressed = outbox.encoder.len() > self.limits.high_mark();
         outbox.pressed |= pressed;
         Appended { pressed, wake: outbox.touch() }
@@ -114,7 +112,7 @@ impl Link {
         if waiting > 0 && waiting.saturating_add(bytes) > self.limits.bytes_max {
             return None;
         }
-        outbox.append(&self.account, write);
+        outbox.append(write);
         Some(Appended { pressed: false, wake: outbox.touch() })
     }
 
@@ -124,7 +122,7 @@ impl Link {
         if outbox.ping_until > outbox.written {
             return false;
         }
-        outbox.append(&self.account, |encoder| encoder.octets(ping));
+        outbox.append(|encoder| encoder.octets(ping));
         outbox.ping_until = outbox.appended;
         outbox.touch()
     }
@@ -133,7 +131,7 @@ impl Link {
     pub fn pong(&self, pong: &[u8]) {
         let mut outbox = self.lock();
         if outbox.pong_until <= outbox.written {
-            outbox.append(&self.account, |encoder| encoder.octets(pong));
+            outbox.append(|encoder| encoder.octets(pong));
             outbox.pong_until = outbox.appended;
         }
     }
@@ -267,7 +265,7 @@ impl Link {
         } else if outbox.encoder.is_empty() {
             give_buffer(outbox.encoder.take_buffer());
         }
-        outbox.settle(&self.account);
+        outbox.settle();
     }
 
     fn lock(&self) -> MutexGuard<'_, Outbox> {
@@ -280,16 +278,28 @@ impl Link {
     }
 }
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        let charged = self.lock().charged;
-        self.account.sub(charged);
-    }
-}
-
 impl Outbox {
+    fn new(account: Arc<Account>) -> Self {
+        Self {
+            encoder: Encoder::default(),
+            charge: Charge::new(account),
+            waker: None,
+            touched: false,
+            pressed: false,
+            relieved: false,
+            resume: false,
+            close: false,
+            broken: false,
+            ping_until: 0,
+            pong_until: 0,
+            appended: 0,
+            written: 0,
+            seen: None,
+        }
+    }
+
     #[inline]
-    fn append(&mut self, account: &Account, write: impl FnOnce(&mut Encoder)) {
+    fn append(&mut self, write: impl FnOnce(&mut Encoder)) {
         if self.broken {
             return;
         }
@@ -299,16 +309,13 @@ impl Outbox {
         let before = self.encoder.len();
         write(&mut self.encoder);
         self.appended += (self.encoder.len() - before) as u64;
-        self.settle(account);
+        self.settle();
     }
 
     /// Tells the account what is held.
     #[inline]
-    fn settle(&mut self, account: &Account) {
-        let held = self.encoder.bytes_held();
-        if held != self.charged {
-            account.adjust(&mut self.charged, held);
-        }
+    fn settle(&mut self) {
+        self.charge.set(self.encoder.bytes_held());
     }
 
     /// Notes that something waits; true if the task does not know yet.
