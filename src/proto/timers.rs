@@ -41,6 +41,12 @@ impl<K: Ord + Copy> Timers<K> {
     pub fn next(&self) -> Option<Time> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
+
+    /// Whether that deadline of `owner` is still to come.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn is_armed(&self, at: Time, owner: K) -> bool {
+        self.heap.iter().any(|Reverse(entry)| *entry == (at, owner))
+    }
 }
 
 impl<K: Ord + Copy> Default for Timers<K> {

@@ -3,6 +3,8 @@
 //! Inputs are calls with the time as an argument; outputs go to an [`Output`] as they are decided.
 //! Peers join, speak, fall silent and leave; each dialect translates, the router routes.
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod audit;
 mod mdp;
 mod names;
 mod peer;

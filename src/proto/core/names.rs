@@ -69,6 +69,22 @@ impl Names {
         }
         None
     }
+
+    /// Checks that whoever has or awaits a seat is a peer of that name.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn audit(&self, name_of: impl Fn(PeerId) -> Option<Identity>) -> Result<(), String> {
+        for (name, seat) in &self.seats {
+            for peer in [Some(seat.holder), seat.contender].into_iter().flatten() {
+                if name_of(peer).as_ref() != Some(name) {
+                    return Err(format!("{peer:?} has a claim to the name {name} and is not that"));
+                }
+            }
+            if seat.contender == Some(seat.holder) {
+                return Err(format!("{name} is contended by its holder"));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

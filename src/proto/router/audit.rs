@@ -1,1 +1,281 @@
-//! audit
+//! The invariants of the tables, all checked in one pass. Tests and fuzz targets call it after
+//! every step.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{PeerId, RequestId};
+
+use super::request::Place;
+use super::service::{Service, ServiceId};
+use super::worker::{Worker, WorkerId};
+use super::{Caller, Pause, Request, Router};
+
+/// Fails with a text, made only then.
+macro_rules! demand {
+    ($condition:expr, $($text:tt)+) => {
+        if !$condition {
+            return Err(format!($($text)+));
+        }
+    };
+}
+pub(crate) use demand;
+
+impl Router {
+    /// Checks every invariant of the tables. To be called between two inputs.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold, in words.
+    pub fn audit(&self) -> Result<(), String> {
+        let mut places = BTreeMap::new();
+        self.audit_services(&mut places)?;
+        self.audit_workers(&mut places)?;
+        demand!(
+            places.len() == self.requests.len(),
+            "{} requests have a place, {} are open",
+            places.len(),
+            self.requests.len()
+        );
+        for (id, request) in &self.requests {
+            demand!(
+                places.get(&id) == Some(&request.place),
+                "{id:?} believes in {:?} and is in {:?}",
+                request.place,
+                places.get(&id)
+            );
+        }
+        self.audit_callers()?;
+        demand!(self.doomed.is_empty(), "doomed peers are left: {:?}", self.doomed);
+        Ok(())
+    }
+
+    /// Memory charged for the open requests and the parts of their answers, octets.
+    #[must_use]
+    pub fn charged(&self) -> usize {
+        self.requests.values().map(|request| request.cost + request.parts.bytes).sum()
+    }
+
+    /// The peer of a worker that is registered.
+    pub(crate) fn peer_of(&self, id: WorkerId) -> Option<PeerId> {
+        self.workers.get(id).map(|worker| worker.peer)
+    }
+
+    /// Workers registered.
+    pub(crate) fn workers_len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// The peers that have something in the tables as callers.
+    pub(crate) fn caller_ids(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.callers.keys()
+    }
+
+    fn audit_services(&self, places: &mut BTreeMap<RequestId, Place>) -> Result<(), String> {
+        let max = self.settings.services_max;
+        demand!(self.services.len() <= max, "{} services of {max}", self.services.len());
+        demand!(self.by_name.len() == self.services.len(), "names and services differ in number");
+        for (id, service) in &self.services {
+            let name = &service.name;
+            demand!(self.by_name.get(name.as_bytes()) == Some(&id), "{name} is another service");
+            demand!(!service.is_empty(), "{name} is empty and not forgotten");
+            self.audit_waiting(id, service, places).map_err(|e| format!("service {name}: {e}"))?;
+            self.audit_offer(id, service).map_err(|e| format!("service {name}: {e}"))?;
+        }
+        Ok(())
+    }
+
+    /// The waiting requests of a service, and their limits.
+    fn audit_waiting(
+        &self,
+        id: ServiceId,
+        service: &Service,
+        places: &mut BTreeMap<RequestId, Place>,
+    ) -> Result<(), String> {
+        let (mut bytes, mut fresh, mut fresh_bytes) = (0, 0, 0);
+        let mut note = |request_id, sequence, lane: Option<PeerId>| {
+            let suspect = lane.is_none();
+            let place = if suspect { Place::Suspect } else { Place::Waiting };
+            let Some(request) = self.requests.get(request_id) else {
+                return Err(format!("{request_id:?} has ended and is {place:?}"));
+            };
+            let twice = places.insert(request_id, place);
+            demand!(twice.is_none(), "{request_id:?} waits twice");
+            demand!(request.service == id, "{request_id:?} waits for another service");
+            demand!(request.sequence == sequence, "{request_id:?} has another sequence");
+            demand!(lane.is_none_or(|l| l == request.caller), "{request_id:?} is in a wrong lane");
+            let lost = request.losses >= Request::SUSPECT_LOSSES;
+            demand!(lost == suspect, "{request_id:?}, lost {}, is {place:?}", request.losses);
+            demand!(request.parts.bytes == 0, "{request_id:?} waits and has parts of an answer");
+            demand!(self.callers.contains_key(request.caller), "{request_id:?} waits for nobody");
+            bytes += request.cost;
+            if request.losses == 0 {
+                (fresh, fresh_bytes) = (fresh + 1, fresh_bytes + request.cost);
+            }
+            Ok(())
+        };
+        for (caller, entries) in service.queue.audit()? {
+            for (sequence, request) in entries {
+                note(request, sequence, Some(caller))?;
+            }
+        }
+        let suspects: Vec<_> = service.suspects.iter().copied().collect();
+        demand!(suspects.is_sorted_by(|a, b| a.0 < b.0), "suspects are out of order");
+        for (sequence, request) in suspects {
+            note(request, sequence, None)?;
+        }
+        let told = service.waiting_bytes;
+        demand!(told == bytes, "waiting_bytes is {told}, waiting requests have {bytes}");
+        let (max, bytes_max) = (service.policy.queue_messages_max, service.policy.queue_bytes_max);
+        demand!(fresh <= max.max(1), "{fresh} requests wait, {max} may");
+        demand!(
+            fresh <= 1 || fresh_bytes <= bytes_max,
+            "{fresh_bytes} octets wait, {bytes_max} may"
+        );
+        Ok(())
+    }
+
+    /// The workers of a service as a whole, and what is to be done for it.
+    fn audit_offer(&self, id: ServiceId, service: &Service) -> Result<(), String> {
+        let mine = || self.workers.iter().filter(|(_, worker)| worker.service == id);
+        let (told, count) = (service.workers, mine().count());
+        demand!(told == count, "{told} workers are counted, {count} are there");
+        let held: usize = mine().map(|(_, worker)| worker.in_flight).sum();
+        demand!(service.in_flight == held, "in_flight {}, held {held}", service.in_flight);
+        let listed = service.ready.audit(&self.workers)?;
+        for (worker_id, worker) in mine() {
+            let level = worker.level();
+            demand!(
+                worker.listed == level,
+                "{worker_id:?} listed at {:?}: {level:?}",
+                worker.listed
+            );
+            let at = listed.get(&worker_id).copied();
+            demand!(at == level, "{worker_id:?} stands at {at:?}, belongs to {level:?}");
+            let reserved = service.reserved == Some(worker_id);
+            demand!(worker.reserved == reserved, "{worker_id:?} reserved: {}", worker.reserved);
+        }
+        let strange = listed.keys().find(|w| self.workers.get(**w).is_none_or(|w| w.service != id));
+        demand!(strange.is_none(), "{strange:?} is ready and not of this service");
+        if let Some(worker) = service.reserved {
+            let peer = self.workers.get(worker).filter(|worker| worker.service == id);
+            demand!(peer.is_some(), "{worker:?} is reserved and not of this service");
+            demand!(!service.suspects.is_empty(), "{worker:?} is reserved for nobody");
+        }
+        let idle = service.ready.first().is_some();
+        demand!(!(idle && service.queue.len() > 0), "requests wait though a worker is ready");
+        demand!(
+            !(idle && service.reserved.is_none() && !service.suspects.is_empty()),
+            "a suspect waits though a worker could be emptied for it"
+        );
+        self.audit_expiry(id, service)?;
+        for peer in &service.paused {
+            let paused = self.callers.get(*peer).and_then(|caller| caller.paused);
+            demand!(paused == Some(Pause::Service(id)), "{peer:?} should be paused: {paused:?}");
+        }
+        let room = service.has_much_room() && !self.draining;
+        demand!(!room || service.paused.is_empty(), "callers are paused though there is much room");
+        Ok(())
+    }
+
+    fn audit_expiry(&self, id: ServiceId, service: &Service) -> Result<(), String> {
+        if let Some(at) = service.expiry_armed {
+            demand!(self.expiries.is_armed(at, id), "the deadline {at:?} is not among the timers");
+        }
+        let due = service.workers == 0 && service.waiting() > 0;
+        demand!(
+            !due || service.policy.unserved_ttl.is_none() || service.expiry_armed.is_some(),
+            "requests wait without a worker and without a deadline"
+        );
+        Ok(())
+    }
+
+    fn audit_workers(&self, places: &mut BTreeMap<RequestId, Place>) -> Result<(), String> {
+        for (id, worker) in &self.workers {
+            self.audit_worker(id, worker, places).map_err(|e| format!("{id:?}: {e}"))?;
+        }
+        Ok(())
+    }
+
+    fn audit_worker(
+        &self,
+        id: WorkerId,
+        worker: &Worker,
+        places: &mut BTreeMap<RequestId, Place>,
+    ) -> Result<(), String> {
+        let service = self.services.get(worker.service).ok_or("its service is forgotten")?;
+        let credit = service.policy.prefetch as usize;
+        demand!(worker.credit == credit, "credit {}, the policy says {credit}", worker.credit);
+        let held = worker.held.walk(&self.requests, |request| &request.links)?;
+        let count = worker.in_flight;
+        demand!(count == held.len(), "in_flight {count}, holds {}", held.len());
+        demand!(count <= worker.credit, "{count} in flight, credit {}", worker.credit);
+        let mut suspects = 0;
+        let mut before = None;
+        for request_id in &held {
+            let Some(request) = self.requests.get(*request_id) else {
+                return Err(format!("{request_id:?} has ended and is held"));
+            };
+            let twice = places.insert(*request_id, Place::InFlight(id));
+            demand!(twice.is_none(), "{request_id:?} is held and {twice:?}");
+            demand!(request.service == worker.service, "{request_id:?} is of another service");
+            demand!(before <= Some(request.delivered_at), "{request_id:?} is out of order");
+            before = Some(request.delivered_at);
+            suspects += usize::from(request.losses >= Request::SUSPECT_LOSSES);
+        }
+        demand!(suspects == 0 || count == 1, "a suspect is not alone among {count}");
+        demand!(worker.solo == (suspects == 1), "solo: {}, suspects: {suspects}", worker.solo);
+        Ok(())
+    }
+
+    fn audit_callers(&self) -> Result<(), String> {
+        let mut open = BTreeMap::<PeerId, (usize, usize, BTreeSet<RequestId>)>::new();
+        for (id, request) in &self.requests {
+            let (count, bytes, waiting) = open.entry(request.caller).or_default();
+            (*count, *bytes) = (*count + 1, *bytes + request.cost);
+            if !matches!(request.place, Place::InFlight(_)) {
+                waiting.insert(id);
+            }
+        }
+        for (peer, caller) in &self.callers {
+            let open = open.remove(&peer).unwrap_or_default();
+            self.audit_caller(peer, caller, open).map_err(|e| format!("caller {peer:?}: {e}"))?;
+        }
+        for peer in &self.paused {
+            let paused = self.callers.get(*peer).and_then(|caller| caller.paused);
+            demand!(paused == Some(Pause::Broker), "{peer:?} should be paused: {paused:?}");
+        }
+        // Of callers that have gone, only what is in flight may be left.
+        let left = open.into_iter().find(|(_, (_, _, waiting))| !waiting.is_empty());
+        demand!(left.is_none(), "a caller has gone and its requests wait: {left:?}");
+        Ok(())
+    }
+
+    fn audit_caller(
+        &self,
+        peer: PeerId,
+        caller: &Caller,
+        (count, bytes, waiting): (usize, usize, BTreeSet<RequestId>),
+    ) -> Result<(), String> {
+        demand!(caller.requests == count, "{} requests told, {count} open", caller.requests);
+        demand!(caller.bytes == bytes, "{} octets told, {bytes} open", caller.bytes);
+        let list = caller.waiting.walk(&self.requests, |request| &request.links)?;
+        let listed: BTreeSet<_> = list.iter().copied().collect();
+        demand!(list.len() == listed.len() && listed == waiting, "{listed:?} != {waiting:?}");
+        let limits = &self.settings.client;
+        demand!(count <= limits.requests_max.max(1), "{count} open, {} may", limits.requests_max);
+        demand!(
+            count <= 1 || bytes <= limits.bytes_max,
+            "{bytes} octets, {} may",
+            limits.bytes_max
+        );
+        let paused = match caller.paused {
+            None => true,
+            Some(Pause::Own) => self.draining || !caller.has_much_room(limits),
+            Some(Pause::Broker) => self.paused.contains(&peer),
+            Some(Pause::Service(id)) => {
+                self.services.get(id).is_some_and(|service| service.paused.contains(&peer))
+            }
+        };
+        demand!(paused, "{:?} would never end", caller.paused);
+        Ok(())
+    }
+}

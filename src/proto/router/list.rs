@@ -71,6 +71,25 @@ impl<K: Key> List<K> {
             None => self.last = prev,
         }
     }
+
+    /// The entries in order, their links checked both ways.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn walk<V>(
+        &self,
+        table: &SlotMap<K, V>,
+        links: impl Fn(&V) -> &Links<K>,
+    ) -> Result<Vec<K>, String> {
+        let (mut keys, mut before, mut at) = (Vec::new(), K::null(), self.first);
+        while !at.is_null() {
+            let entry = table.get(at).ok_or_else(|| format!("{at:?} is listed and gone"))?;
+            if links(entry).prev != before || keys.len() >= table.len() {
+                return Err(format!("the list is torn at {at:?}"));
+            }
+            keys.push(at);
+            (before, at) = (at, links(entry).next);
+        }
+        if self.last == before { Ok(keys) } else { Err("the list ends elsewhere".into()) }
+    }
 }
 
 #[cfg(test)]

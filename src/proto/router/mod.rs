@@ -4,7 +4,8 @@
 //! suspects, in flight at one worker, or ended.
 
 mod accept;
-mod audit;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod audit;
 mod dispatch;
 mod ending;
 mod list;

@@ -95,6 +95,26 @@ impl Queue {
     pub(super) fn oldest(&self) -> impl Iterator<Item = RequestId> + '_ {
         self.lanes().filter_map(|mut lane| lane.next())
     }
+
+    /// What is in the lanes; turns, order and length are checked.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn audit(&self) -> Result<Vec<(PeerId, Vec<Entry>)>, String> {
+        let mut lanes = Vec::new();
+        for caller in &self.turns {
+            let lane = self.lanes.get(caller).ok_or_else(|| format!("{caller:?} has no lane"))?;
+            let entries: Vec<_> = lane.entries.iter().copied().collect();
+            if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+                return Err(format!("the lane of {caller:?} is not in the order of acceptance"));
+            }
+            lanes.push((*caller, entries));
+        }
+        let callers: std::collections::BTreeSet<_> = self.turns.iter().collect();
+        if callers.len() != lanes.len() || lanes.len() != self.lanes.len() {
+            return Err("not every lane has one turn".into());
+        }
+        let len: usize = lanes.iter().map(|(_, entries)| entries.len()).sum();
+        if len == self.len { Ok(lanes) } else { Err(format!("{len} wait, {} are told", self.len)) }
+    }
 }
 
 #[cfg(test)]

@@ -57,4 +57,25 @@ impl Ready {
         let (index, word) = self.occupied.iter().enumerate().find(|(_, word)| **word != 0)?;
         self.levels.get(index * 64 + word.trailing_zeros() as usize)?.first()
     }
+
+    /// Who stands at which level; the bits are checked.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn audit(
+        &self,
+        workers: &SlotMap<WorkerId, Worker>,
+    ) -> Result<std::collections::BTreeMap<WorkerId, usize>, String> {
+        let mut listed = std::collections::BTreeMap::new();
+        for (level, list) in self.levels.iter().enumerate() {
+            let bit = self.occupied.get(level / 64).is_some_and(|w| w >> (level % 64) & 1 == 1);
+            if bit == list.is_empty() {
+                return Err(format!("the bit of level {level} is {bit}"));
+            }
+            for worker in list.walk(workers, |worker| &worker.links)? {
+                if listed.insert(worker, level).is_some() {
+                    return Err(format!("{worker:?} is ready twice"));
+                }
+            }
+        }
+        Ok(listed)
+    }
 }

@@ -1,0 +1,63 @@
+//! The invariants of the core, beyond those of the routing tables.
+
+use crate::proto::dialect::mdp::State;
+use crate::proto::router::audit::demand;
+
+use super::Core;
+use super::peer::Peer;
+
+impl Core {
+    /// Checks every invariant of the core and its tables. To be called between two inputs.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold, in words.
+    pub fn audit(&self) -> Result<(), String> {
+        self.router.audit()?;
+        let mut workers = 0;
+        for (id, peer) in &self.peers {
+            workers += usize::from(peer.worker.is_some());
+            let is_worker = matches!(peer.state, State::Worker(_));
+            demand!(
+                is_worker == peer.worker.is_some(),
+                "{id:?} is {:?}: {:?}",
+                peer.state,
+                peer.worker
+            );
+            if let Some(worker) = peer.worker {
+                let owner = self.router.peer_of(worker);
+                demand!(owner == Some(id), "{worker:?} of {id:?} belongs to {owner:?}");
+                demand!(peer.armed.is_some(), "nobody watches the worker {id:?}");
+            }
+            if let Some(at) = peer.armed {
+                demand!(self.timers.is_armed(at, id), "{id:?}: {at:?} is not among the timers");
+            }
+            self.audit_name(id, peer)?;
+        }
+        let known = self.router.workers_len();
+        demand!(workers == known, "{workers} peers are workers, the tables have {known}");
+        let stranger = self.router.caller_ids().find(|id| !self.peers.contains_key(*id));
+        demand!(stranger.is_none(), "a caller is no peer: {stranger:?}");
+        self.names.audit(|id| self.peers.get(id).and_then(|peer| peer.identity.clone()))
+    }
+
+    /// Memory charged for open requests and the parts of their answers, octets: what an output has
+    /// been asked to charge, less what it has been given back.
+    #[must_use]
+    pub fn charged(&self) -> usize {
+        self.router.charged()
+    }
+
+    fn audit_name(&self, id: crate::id::PeerId, peer: &Peer) -> Result<(), String> {
+        let Some(name) = &peer.identity else {
+            demand!(peer.contest.is_none(), "{id:?} waits for no name");
+            return Ok(());
+        };
+        let holder = self.names.holder(name);
+        demand!(holder.is_some(), "{name} of {id:?} is nobody's");
+        let waits = holder != Some(id);
+        demand!(waits == peer.contest.is_some(), "{id:?} waits: {waits}, {:?}", peer.contest);
+        demand!(!waits || peer.armed.is_some(), "nobody decides whether {id:?} gets its name");
+        demand!(!waits || peer.state == State::Unknown, "{id:?} waits for its name and was read");
+        Ok(())
+    }
+}
