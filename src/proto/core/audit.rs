@@ -40,8 +40,8 @@ impl Core {
         self.names.audit(|id| self.peers.get(id).and_then(|peer| peer.identity.clone()))
     }
 
-    /// Memory charged for open requests and the parts of their answers, octets: what an output has
-    /// been asked to charge, less what it has been given back.
+    /// Memory charged for services, open requests and the parts of answers, octets: what an output
+    /// has been asked to charge, less what it has been given back.
     #[must_use]
     pub fn charged(&self) -> usize {
         self.router.charged()

@@ -48,10 +48,12 @@ impl Router {
         Ok(())
     }
 
-    /// Memory charged for the open requests and the parts of their answers, octets.
+    /// Memory charged for services, open requests and the parts of their answers, octets.
     #[must_use]
     pub fn charged(&self) -> usize {
-        self.requests.values().map(|request| request.cost + request.parts.bytes).sum()
+        let services = self.services.values().map(|service| Service::cost_of(&service.name));
+        let requests = self.requests.values().map(|request| request.cost + request.parts.bytes);
+        services.chain(requests).sum()
     }
 
     /// The peer of a worker that is registered.
@@ -117,10 +119,8 @@ impl Router {
                 note(request, sequence, Some(caller))?;
             }
         }
-        let suspects: Vec<_> = service.suspects.iter().copied().collect();
-        demand!(suspects.is_sorted_by(|a, b| a.0 < b.0), "suspects are out of order");
-        for (sequence, request) in suspects {
-            note(request, sequence, None)?;
+        for (sequence, request) in &service.suspects {
+            note(*request, *sequence, None)?;
         }
         let told = service.waiting_bytes;
         demand!(told == bytes, "waiting_bytes is {told}, waiting requests have {bytes}");
