@@ -30,7 +30,7 @@ pub enum State {
 /// What is still to be said to a dismissed worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dismissal {
-    /// Its next command gets one DISCONNECT of that version, so that it registers anew.
+    /// Its next HEARTBEAT or READY gets one DISCONNECT, so that it registers anew.
     Owed(Version),
     /// Nothing: it left by itself, or has been told.
     Silent,
@@ -100,8 +100,7 @@ pub enum Action {
     Release,
     /// Say DISCONNECT to one who is not registered.
     Disconnect,
-    /// A dismissed worker answers: take it if nobody else has the request, and say DISCONNECT if
-    /// that is still owed.
+    /// A dismissed worker answers: take it if nobody else has the request.
     Late,
     /// Drop the message and count it.
     Drop,
@@ -143,7 +142,8 @@ impl State {
             Self::Worker(own) => self.on_as_worker(own, event),
             Self::Dismissed(Dismissal::Owed(version)) => match event {
                 E::Heartbeat(_) | E::Ready(_) => (Self::silent(), Action::Disconnect),
-                E::Final(_) | E::Stray(_) => (Self::silent(), Action::Late),
+                // The DISCONNECT stays owed: its next HEARTBEAT gets it.
+                E::Final(_) | E::Stray(_) => (Self::owed(version), Action::Late),
                 E::Disconnect(_) => (Self::silent(), Action::Drop),
                 E::Request(_)
                 | E::BadReady(_)
@@ -240,7 +240,7 @@ mod tests {
             (worker, Expired, owed, Action::Dismiss),
             (owed, Heartbeat(V01), silent, Action::Disconnect),
             (owed, Ready(V01), silent, Action::Disconnect),
-            (owed, Stray(V01), silent, Action::Late),
+            (owed, Stray(V01), owed, Action::Late),
             (owed, Invalid(V01), owed, Action::Drop),
             (owed, Request(V01), owed, Action::Drop),
             (owed, Disconnect(V01), silent, Action::Drop),
