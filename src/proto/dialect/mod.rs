@@ -22,6 +22,14 @@ impl CallerVoice {
         }
     }
 
+    /// Memory that the voice holds besides itself, octets.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Mdp(_, Envelope::Frames(envelope)) => size_of::<Message>() + envelope.bytes(),
+            Self::Mdp(_, Envelope::None | Envelope::Delimiter) => 0,
+        }
+    }
+
     /// Says an answer, or a part of it.
     #[inline]
     pub(crate) fn answer(
@@ -95,5 +103,20 @@ impl WorkerVoice {
     pub(crate) fn disconnect(self, out: &mut Encoder) {
         let Self::Mdp(version) = self;
         ToWorker::Disconnect.encode(version, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_is_charged_when_it_is_more_than_the_delimiter() {
+        let bytes =
+            |envelope: Frames<'_>| CallerVoice::Mdp(Version::V01, Envelope::keep(envelope)).bytes();
+        assert_eq!(bytes(Frames::default()), 0);
+        assert_eq!(bytes(Frames::DELIMITER), 0);
+        let hops = Message::new([&[7_u8; 255][..], &[7; 255], b""]);
+        assert!(bytes(hops.frames()) >= 2 * 255);
     }
 }

@@ -37,7 +37,7 @@ impl Router {
         body: Frames<'_>,
         out: &mut O,
     ) -> Result<(), Refusal> {
-        let cost = Request::cost_of(body.bytes());
+        let cost = Request::cost_of(voice.bytes() + body.bytes());
         let id = match self.by_name.get(name) {
             Some(id) => *id,
             None => {

@@ -62,9 +62,9 @@ impl Request {
     /// Losses that make a request suspect.
     pub(super) const SUSPECT_LOSSES: u32 = 2;
 
-    /// Memory a request with such a body takes, octets.
-    pub(super) fn cost_of(body_bytes: usize) -> usize {
-        size_of::<Self>() + body_bytes
+    /// Memory a request with such a body and envelope takes, octets.
+    pub(super) fn cost_of(frames_bytes: usize) -> usize {
+        size_of::<Self>() + frames_bytes
     }
 }
 
