@@ -76,9 +76,10 @@ impl Service {
         self.queue.len() + self.suspects.len()
     }
 
-    /// Whether a request would be delivered without waiting.
+    /// Whether a request would be delivered without waiting. Suspects do not count: the worker
+    /// that is being emptied for one is not ready.
     pub(super) fn takes_at_once(&self) -> bool {
-        self.waiting() == 0 && self.ready.first().is_some()
+        self.queue.len() == 0 && self.ready.first().is_some()
     }
 
     /// Whether a request of `cost` octets may wait here.
@@ -109,5 +110,46 @@ impl Service {
     /// Whether nothing would be missed if it were forgotten.
     pub(super) fn is_empty(&self) -> bool {
         self.workers == 0 && self.in_flight == 0 && self.waiting() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::super::list::{Links, List};
+    use super::super::worker::Worker;
+    use super::*;
+    use crate::proto::dialect::WorkerVoice;
+    use crate::wire::mdp::Version;
+
+    #[test]
+    fn a_suspect_does_not_hold_up_new_requests_while_another_worker_is_ready() {
+        let mut ids = SlotMap::<RequestId, ()>::with_key();
+        let name = ServiceName::try_from(&b"echo"[..]).unwrap();
+        let policy = Arc::new(ServicePolicy::default());
+        let mut service = Service::new(name, policy, Time::default(), Hasher::default());
+        service.suspects.insert(0, ids.insert(()));
+        assert!(!service.takes_at_once(), "nobody is ready");
+
+        let mut workers = SlotMap::<WorkerId, Worker>::with_key();
+        let worker = workers.insert(Worker {
+            peer: PeerId::default(),
+            service: ServiceId::default(),
+            voice: WorkerVoice::Mdp(Version::V01),
+            credit: 1,
+            held: List::default(),
+            in_flight: 0,
+            listed: Some(0),
+            congested: false,
+            reserved: false,
+            solo: false,
+            last_sent: Time::default(),
+            links: Links::default(),
+        });
+        service.ready.insert(&mut workers, worker, 0);
+        assert!(service.takes_at_once());
+        service.queue.insert(PeerId::default(), 1, ids.insert(()));
+        assert!(!service.takes_at_once(), "others were there first");
     }
 }
