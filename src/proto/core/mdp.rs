@@ -79,13 +79,11 @@ impl Core {
                 self.register(now, id, version, service, out);
             }
             (Action::Note, _) => self.note_beat(now, id),
-            (Action::Late, FromWorker::Final(answer)) => {
-                if let Some(request) = request_of(&answer) {
-                    self.router.finish_late(id, request, answer.body, out);
-                }
-            }
-            (Action::Disconnect, _) => {
-                out.send(id, |encoder| WorkerVoice::Mdp(version).disconnect(encoder));
+            (Action::Disconnect, _) => say_disconnect(id, version, out),
+            (Action::Late, command) => self.take_late(id, &command, out),
+            (Action::LateDisconnect, command) => {
+                say_disconnect(id, version, out);
+                self.take_late(id, &command, out);
             }
             (Action::Dismiss, _) => self.dismiss(now, id, Loss::Misbehaved, out),
             (Action::Release, _) => self.unregister(now, id, Loss::Left, out),
@@ -139,6 +137,15 @@ impl Core {
         let (state, action) = peer.state.on(event);
         peer.state = state;
         Some(action)
+    }
+
+    /// An answer of a peer that is no worker any more.
+    fn take_late<O: Output>(&mut self, id: PeerId, command: &FromWorker<'_>, out: &mut O) {
+        if let FromWorker::Final(answer) = command
+            && let Some(request) = request_of(answer)
+        {
+            self.router.finish_late(id, request, answer.body, out);
+        }
     }
 
     fn answer_mmi<O: Output>(&mut self, id: PeerId, request: &Request<'_>, out: &mut O) {
@@ -267,6 +274,10 @@ impl Core {
         }
         self.arm(id, verdict.next);
     }
+}
+
+fn say_disconnect<O: Output>(id: PeerId, version: Version, out: &mut O) {
+    out.send(id, |encoder| WorkerVoice::Mdp(version).disconnect(encoder));
 }
 
 /// The request that an answer names.

@@ -30,7 +30,7 @@ pub enum State {
 /// What is still to be said to a dismissed worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dismissal {
-    /// Its next HEARTBEAT or READY gets one DISCONNECT, so that it registers anew.
+    /// Its next HEARTBEAT, READY or answer gets one DISCONNECT, so that it registers anew.
     Owed(Version),
     /// Nothing: it left by itself, or has been told.
     Silent,
@@ -102,6 +102,8 @@ pub enum Action {
     Disconnect,
     /// A dismissed worker answers: take it if nobody else has the request.
     Late,
+    /// As `Late`, and say the DISCONNECT that is owed.
+    LateDisconnect,
     /// Drop the message and count it.
     Drop,
 }
@@ -142,8 +144,7 @@ impl State {
             Self::Worker(own) => self.on_as_worker(own, event),
             Self::Dismissed(Dismissal::Owed(version)) => match event {
                 E::Heartbeat(_) | E::Ready(_) => (Self::silent(), Action::Disconnect),
-                // The DISCONNECT stays owed: its next HEARTBEAT gets it.
-                E::Final(_) | E::Stray(_) => (Self::owed(version), Action::Late),
+                E::Final(_) | E::Stray(_) => (Self::silent(), Action::LateDisconnect),
                 E::Disconnect(_) => (Self::silent(), Action::Drop),
                 E::Request(_)
                 | E::BadReady(_)
@@ -240,7 +241,7 @@ mod tests {
             (worker, Expired, owed, Action::Dismiss),
             (owed, Heartbeat(V01), silent, Action::Disconnect),
             (owed, Ready(V01), silent, Action::Disconnect),
-            (owed, Stray(V01), owed, Action::Late),
+            (owed, Stray(V01), silent, Action::LateDisconnect),
             (owed, Invalid(V01), owed, Action::Drop),
             (owed, Request(V01), owed, Action::Drop),
             (owed, Disconnect(V01), silent, Action::Drop),
