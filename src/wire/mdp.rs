@@ -2,6 +2,7 @@
 
 use super::codec::Encoder;
 use super::message::{Frames, Message};
+use crate::id::ServiceName;
 
 /// Longest frame of a caller's envelope, octets.
 pub const ENVELOPE_FRAME_MAX: usize = 255;
@@ -108,8 +109,8 @@ pub enum Malformed {
     /// The envelope is too long.
     #[error("more than 8 frames, or a frame of more than 255 octets, before the header")]
     EnvelopeTooBig,
-    /// The request names no service, or an empty one.
-    #[error("request without a service name")]
+    /// The request names no service that there can be: the name is missing, empty or too long.
+    #[error("request without a service name of 1 to {} octets", ServiceName::LEN_MAX)]
     NoService,
     /// The request has no body.
     #[error("request without a body; send at least one frame, which may be empty")]
@@ -209,6 +210,7 @@ impl<'a> Request<'a> {
     ) -> Result<ToBroker<'a>, Malformed> {
         match rest.take_first() {
             None | Some(b"") => Err(Malformed::NoService),
+            Some(service) if service.len() > ServiceName::LEN_MAX => Err(Malformed::NoService),
             Some(_) if rest.is_empty() => Err(Malformed::NoBody),
             Some(service) => Ok(ToBroker::Request(Self { version, envelope, service, body: rest })),
         }
