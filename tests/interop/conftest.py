@@ -19,11 +19,13 @@ class Broker:
     def __init__(self, directory, *flags, binds=("tcp://127.0.0.1:0",)):
         assert BINARY.exists(), f"no {BINARY}: run `cargo build` or set MAJORDOMO_BIN"
         self.log_path = directory / f"broker-{len(list(directory.iterdir()))}.log"
-        command = [BINARY, "broker", "--config", "/dev/null", "--log-file", self.log_path, *flags]
+        command = [BINARY, "broker", "--config", "/dev/null", *flags]
         for bind in binds:
             command += ["--bind", bind]
         self.stopped = False
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # Records and panics both go to standard error.
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         self.endpoints = [self.process.stdout.readline().strip() for _ in binds]
         assert all(self.endpoints), f"no endpoint; the log says: {self.log()}"
         self.endpoint = self.endpoints[0]

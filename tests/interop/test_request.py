@@ -8,6 +8,7 @@ import pytest
 import zmq
 
 import mdp
+import zmtp
 from mdp import Client, Worker, until
 
 BINARY_NAME = bytes(range(1, 256))
@@ -209,3 +210,20 @@ def test_a_slow_reader_gets_all_its_replies(connect):
         worker.echo()
     for _ in range(200):
         assert client.reply(b"echo") == [bytes(100_000)]
+
+
+def test_a_client_that_never_reads_is_closed_and_others_go_on(start, peers):
+    broker = start("--set", "limits.outbox=64KiB", "--prefetch", "10")
+    deaf, client = peers(zmtp.Peer(broker.endpoint)), peers(Client(broker.endpoint))
+    worker = peers(Worker(broker.endpoint, b"big"))
+    for at in range(300):
+        deaf.say(mdp.request(1, b"big", b"%d" % at))
+    while "the broker closed the connection" not in broker.log():
+        address, body = worker.request()
+        worker.final(address, *body, bytes(200_000))
+    client.send(b"big", b"mine")
+    body = []
+    while body != [b"mine"]:
+        address, body = worker.request()
+        worker.final(address, *body)
+    assert client.reply(b"big") == [b"mine"]
