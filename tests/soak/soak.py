@@ -1,6 +1,6 @@
 """Clients and workers under load while both are killed and frozen: each request has one outcome.
 
-    tests/python tests/soak/soak.py --minutes 5
+    python tests/soak/soak.py --minutes 5
 
 Runs the release build (or MAJORDOMO_BIN), prints one line of figures, and exits with 1 if a
 request was lost, doubled, changed or misled, or if resident memory passed 1.5 times the broker's
@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import urllib.request
+import venv
 
 from judge import judge
 
@@ -27,12 +28,24 @@ HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
 BINARY = pathlib.Path(os.environ.get("MAJORDOMO_BIN", ROOT / "target/release/majordomo"))
 LOGS = ROOT / "target/soak"
+# What tests/run installs for the peers; installed here if it is missing.
+PINS = ROOT / "tests/interop/requirements.txt"
+VENV = ROOT / "target/venv"
+PYTHON = VENV / "bin/python"
 SERVICES = [f"service-{number}" for number in range(5)]
 WORKERS_EACH = 2
 CLIENTS = 8
 # These clients are never killed, so that many requests must have exactly one answer.
 CLIENTS_THAT_LIVE = 3
 RESIDENT_FREE = 64 << 20
+
+
+def install():
+    stamp = VENV / "requirements.txt"
+    if not stamp.exists() or stamp.read_bytes() != PINS.read_bytes():
+        venv.create(VENV, clear=True, with_pip=True)
+        subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "-r", PINS], check=True)
+        shutil.copy(PINS, stamp)
 
 
 class Broker:
@@ -121,7 +134,7 @@ class Crowd:
         actor.name = f"{actor.role}-{self.births:05}"
         actor.frozen_until = 0.0
         log = LOGS / f"{actor.name}.log"
-        command = [sys.executable, HERE / "actor.py", actor.role, actor.name]
+        command = [PYTHON, HERE / "actor.py", actor.role, actor.name]
         command += [self.broker.endpoint, log, f"{self.seed}/{self.births}", *actor.services]
         with (LOGS / "actors.err").open("ab") as stderr:
             actor.process = subprocess.Popen(command, stderr=stderr)
@@ -221,6 +234,7 @@ def main():
     arguments.add_argument("--minutes", type=float, default=5)
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     options = arguments.parse_args()
+    install()
     faults = soak(options.minutes, options.seed)
     for fault in faults[:20]:
         print(f"fault: {fault}", file=sys.stderr)
