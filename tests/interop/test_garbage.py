@@ -306,12 +306,16 @@ def test_strangers_that_say_nothing_are_closed_in_time_and_hinder_nobody(start):
         healthy.end()
 
 
-def test_more_strangers_than_there_may_be_only_wait(start):
-    """Over the limit newcomers stay in the backlog until somebody's time is up."""
-    broker = start("--handshake-timeout", "300ms", "--set", "handshake.unfinished_max=4")
+def test_a_newcomer_takes_the_place_of_the_stranger_that_has_waited_longest(start):
+    broker = start("--handshake-timeout", "1m", "--set", "handshake.unfinished_max=4")
     strangers = [zmtp.Peer(broker.endpoint, greet=False) for _ in range(20)]
     with Client(broker.endpoint) as client:
         assert client.status(b"x") == b"404"
+    for stranger in strangers[:16]:
+        with pytest.raises(zmtp.Closed):
+            stranger.exactly(65)
+    strangers[-1].send(greeting() + ready())
+    assert outcome(strangers[-1], greeted=False) == SERVED
     for stranger in strangers:
         stranger.close()
 

@@ -236,10 +236,9 @@ def test_a_worker_cannot_answer_for_another_one(broker, peers, version):
     thief = peers(Raw(broker.endpoint, version))
     thief.say_worker("READY", b"work")
     assert thief.heard() == []
-    thief.say_worker("FINAL", scene.address, b"", b"forged")
-    assert thief.heard() == [DISCONNECT]
-    thief.say_worker("FINAL", scene.address, b"", b"forged again")
-    assert thief.heard() == []
+    for heard in ([DISCONNECT], [DISCONNECT], [], []):
+        thief.say_worker("FINAL", scene.address, b"", b"forged")
+        assert thief.heard() == heard, "dismissed, and told once more"
     scene.worker.say_worker("FINAL", scene.address, b"", b"true")
     assert scene.client.reply(b"work") == [b"true"]
     assert scene.client.status(b"work") == b"200"
