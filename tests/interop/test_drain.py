@@ -69,3 +69,13 @@ def test_an_idle_broker_stops_at_once_and_a_second_signal_stops_any(start, peers
     until(lambda: '"stopping' in busy.log())
     busy.terminate()
     assert busy.process.wait(10) == 1
+
+
+def test_requests_that_nobody_serves_do_not_hold_up_a_stop_and_are_owned_up_to(start, peers):
+    broker = start("--set", "broker.drain=10m")
+    client = peers(Client(broker.endpoint))
+    client.send(b"none", b"x")
+    assert client.status(b"none") == b"404"
+    broker.terminate()
+    assert broker.process.wait(30) == 1
+    assert '"abandoned":1' in broker.log()

@@ -19,6 +19,8 @@ def round_trip(worker_endpoint, client_endpoint):
 def test_ipc(start, tmp_path):
     broker = start(binds=[f"ipc://{tmp_path}/broker.sock"])
     assert broker.endpoint == f"ipc://{tmp_path}/broker.sock"
+    mode = (tmp_path / "broker.sock").stat().st_mode & 0o777
+    assert mode == 0o600, f"others than the owner may connect: {mode:o}"
     round_trip(broker.endpoint, broker.endpoint)
 
 
@@ -45,8 +47,11 @@ def test_a_socket_file_that_a_killed_broker_left_is_no_obstacle(start, tmp_path)
     first.stopped = True
     first.process.kill()
     first.process.wait()
-    start(binds=[endpoint])
+    second = start(binds=[endpoint])
     round_trip(endpoint, endpoint)
+    second.terminate()
+    assert second.process.wait(30) == 0
+    assert not (tmp_path / "broker.sock").exists(), "a clean stop takes it away"
 
 
 def refused(*flags):
