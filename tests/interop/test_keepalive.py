@@ -1,0 +1,120 @@
+"""PING and PONG of ZMTP 3.1, with libzmq and on raw connections."""
+
+import time
+
+import zmq
+
+import mdp
+import zmtp
+from mdp import Client, until
+
+BEATING = {zmq.HEARTBEAT_IVL: 50, zmq.HEARTBEAT_TIMEOUT: 2000, zmq.HEARTBEAT_TTL: 2000}
+
+
+def test_libzmq_heartbeats_keep_a_connection_as_it_is(broker, peers):
+    client = peers(Client(broker.endpoint, options=BEATING))
+    monitor = client.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    assert client.status(b"x") == b"404"
+    assert not monitor.poll(3000), "an unanswered PING would have ended it after 2 s"
+    assert client.status(b"x") == b"404"
+    client.socket.disable_monitor()
+
+
+def test_the_broker_pings_busy_workers_and_closes_one_that_stops_answering(start, peers):
+    broker = start("--heartbeat", "100ms", "--liveness", "5")
+    worker = peers(zmtp.Peer(broker.endpoint))
+    client = peers(Client(broker.endpoint))
+    worker.say(mdp.worker(1, "READY", b"work"))
+    client.send(b"work", b"x")
+    messages = []
+    while len(worker.pings) < 3:
+        before = len(worker.pings)
+        flags, body = worker.frame()
+        messages += [body] if not flags & zmtp.COMMAND else []
+        if len(worker.pings) > before:
+            worker.send(zmtp.command(b"PONG", worker.pings[-1][2:]))
+    assert b"x" in messages
+    # No PONG from here on, as of a process that has been stopped.
+    assert worker.until_closed() is None
+    other = peers(mdp.Worker(broker.endpoint, b"work"))
+    other.echo()
+    assert client.reply(b"work") == [b"x"]
+
+
+def test_a_busy_worker_that_never_answered_a_ping_is_left_alone(start, peers):
+    """So do some libraries of other languages: only those who once answered are held to it."""
+    broker = start("--heartbeat", "50ms", "--liveness", "2")
+    worker = peers(zmtp.Peer(broker.endpoint))
+    client = peers(Client(broker.endpoint))
+    worker.say(mdp.worker(1, "READY", b"work"))
+    client.send(b"work", b"x")
+    frames = []
+    while b"x" not in frames:
+        frames += worker.message()
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        frames += worker.message()
+    assert client.status(b"work") == b"200"
+
+
+def test_a_peer_of_zmtp_30_is_never_pinged(start, peers):
+    broker = start("--heartbeat", "50ms", "--liveness", "2")
+    worker = peers(zmtp.Peer(broker.endpoint, minor=0))
+    client = peers(Client(broker.endpoint))
+    worker.say(mdp.worker(1, "READY", b"work"))
+    client.send(b"work", b"x")
+    messages = [worker.message() for _ in range(10)]
+    assert any(b"x" in frames for frames in messages)
+    assert worker.pings == []
+    assert client.status(b"work") == b"200"
+
+
+def test_a_ping_is_answered_with_its_context(broker, peers):
+    peer = peers(zmtp.Peer(broker.endpoint))
+    for context in (b"", b"x", b"\0" * 16):
+        peer.send(zmtp.ping(context=context))
+        peer.frame()
+        assert peer.pongs.pop() == context
+
+
+def test_silence_longer_than_the_ttl_of_a_ping_closes(broker, peers):
+    for ttl in (3, 656):
+        peer = peers(zmtp.Peer(broker.endpoint))
+        start = time.monotonic()
+        peer.send(zmtp.ping(ttl))
+        peer.frame()
+        if ttl == 3:
+            assert peer.until_closed() is None
+            assert time.monotonic() - start > 0.3
+        else:
+            # 65.6 s; libzmq computes it in 16 bits and closes after 64 ms.
+            time.sleep(0.5)
+            assert peer.fence() == []
+
+
+def test_octets_of_a_large_message_count_as_life(start, peers):
+    """A worker whose reply takes longer than its expiry is not expired while octets come."""
+    broker = start("--heartbeat", "100ms", "--liveness", "4", "--busy-timeout", "400ms")
+    worker = peers(zmtp.Peer(broker.endpoint))
+    client = peers(Client(broker.endpoint))
+    worker.say(mdp.worker(1, "READY", b"work"))
+    client.send(b"work", b"x")
+    frames = []
+    while b"x" not in frames:
+        frames = worker.message()
+    octets = zmtp.message(*mdp.worker(1, "FINAL", frames[3], b"", bytes(300_000)))
+    for at in range(0, len(octets), 10_000):
+        worker.send(octets[at : at + 10_000])
+        time.sleep(0.05)
+    assert client.reply(b"work") == [bytes(300_000)]
+
+
+def test_a_ping_in_the_middle_of_a_message_leaves_it_whole(broker, peers):
+    peer = peers(zmtp.Peer(broker.endpoint))
+    frames = mdp.request(2, b"mmi.service", b"x")
+    for body in frames[:-1]:
+        peer.send(zmtp.frame(body, zmtp.MORE) + zmtp.ping(context=b"in between"))
+    peer.send(zmtp.frame(frames[-1]))
+    assert peer.message() == [b"MDPC02", b"\3", b"mmi.service", b"404"]
+    until(lambda: peer.fence() == [])
+    assert b"in between" in peer.pongs
