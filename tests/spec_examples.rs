@@ -101,7 +101,8 @@ fn command(octets: &[u8]) -> (String, Option<Vec<u8>>) {
     let text = match command {
         Command::Ready(metadata) => {
             let Metadata { socket_type, identity } = Metadata::decode(metadata).expect("metadata");
-            let identity = identity.map_or("no identity".into(), |name| format!("identity {name}"));
+            let identity =
+                identity.map_or_else(|| "no identity".into(), |name| format!("identity {name}"));
             format!("READY of a {socket_type}, {identity}")
         }
         Command::Error { reason } => format!("ERROR {}", quoted(reason)),
