@@ -82,10 +82,13 @@ impl File {
             }
             let indent = &line[..line.len() - line.trim_start().len()];
             let end = format!("{indent}}}");
-            // The item that follows: one line, or up to its closing brace.
+            // The item that follows: up to its closing brace, or to the end of a statement.
             let item = lines.by_ref().find(|(_, line)| !line.trim_start().starts_with("#["));
-            if item.is_some_and(|(_, line)| !line.trim_end().ends_with([';', '}'])) {
+            let is_end = |line: &str| line.trim_end().ends_with([';', ',', '}']);
+            if item.is_some_and(|(_, line)| line.trim_end().ends_with('{')) {
                 lines.by_ref().find(|(_, line)| line.starts_with(&end));
+            } else if item.is_some_and(|(_, line)| !is_end(line)) {
+                lines.by_ref().find(|(_, line)| is_end(line));
             }
         }
         kept
