@@ -239,6 +239,22 @@ fn every_command_has_an_example_in_each_version() {
 }
 
 #[test]
+fn every_test_that_spec_md_names_is_there() {
+    let mut named = 0;
+    for name in
+        SPEC.split('`').filter(|text| text.starts_with("src/") || text.starts_with("tests/"))
+    {
+        let Some((file, test)) = name.split_once("::") else { continue };
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let is_there = ["fn", "def"].iter().any(|word| text.contains(&format!("{word} {test}(")));
+        assert!(is_there, "SPEC.md names {name}, which is not there");
+        named += 1;
+    }
+    assert!(named > 20, "{named} tests are named");
+}
+
+#[test]
 fn a_wrong_example_is_found() {
     let beat = "```hex worker\n01 06 4d 44 50 57 30 32 00 01 05 ; five\n= MDP/0.2 HEARTBEAT\n```\n";
     let [example] = &examples(beat)[..] else { panic!("one block") };
