@@ -19,3 +19,8 @@ pub mod id;
 pub mod proto;
 pub mod transport;
 pub mod wire;
+
+/// The Rust code of README.md, compiled and run with the tests of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

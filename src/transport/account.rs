@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 /// Octets in use against a limit.
 ///
 /// What is already there is always counted, even over the limit. Asking first do: new requests
-/// ([`Self::has_room`], up to 85 %) and large frames that have not arrived yet
+/// ([`Self::high_mark`], up to 85 %) and large frames that have not arrived yet
 /// ([`Self::poll_reserve`], first come first served).
 #[derive(Debug)]
 pub struct Account {

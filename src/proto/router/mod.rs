@@ -172,7 +172,7 @@ impl Router {
         self.requests.len()
     }
 
-    /// When [`Self::expire`] has something to do.
+    /// When waiting requests are to be looked at, whether they expire.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Time> {
         self.expiries.next()
