@@ -144,11 +144,12 @@ impl Connection {
         match &end {
             End::HungUp | End::Closed => {}
             End::Io(error) => debug!(%remote, %error, "connection broke"),
-            _ => self.shared.counters.frames_invalid.add(1),
+            End::Codec(error) => self.shared.counters.frames_invalid.add(error.label()),
+            End::Command(_) => self.shared.counters.frames_invalid.add("command"),
+            End::Error(_) => self.shared.counters.peers_gave_up.add(1),
         }
         info!(%remote, reason = %end, "peer left");
         self.shared.leave(self.id);
-        self.shared.counters.bytes_sent.add(self.link.written());
         if matches!(end, End::Closed) {
             let _ = tokio::time::timeout(LAST_WRITE, self.write_rest()).await;
         }
@@ -184,7 +185,7 @@ impl Connection {
             let done = match event {
                 Ok(None) => Ok(()),
                 Ok(Some(Call::Write)) => {
-                    self.link.flush();
+                    self.flush();
                     Ok(())
                 }
                 Ok(Some(Call::Relieved)) => {
@@ -266,13 +267,17 @@ impl Connection {
         Ok(())
     }
 
+    fn flush(&self) {
+        self.shared.counters.bytes_sent.add(self.link.flush());
+    }
+
     async fn write_rest(&self) {
         while self.link.waiting() > 0 {
             if std::future::poll_fn(|cx| self.link.writer().poll_writable(cx)).await.is_err() {
                 return;
             }
             let before = self.link.waiting();
-            self.link.flush();
+            self.flush();
             if self.link.waiting() == before {
                 tokio::task::yield_now().await;
             }

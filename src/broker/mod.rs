@@ -18,8 +18,12 @@
 mod acceptor;
 mod connection;
 mod counters;
+mod http;
+mod metrics;
 mod outboxes;
+mod process;
 mod shared;
+mod survey;
 
 use std::io;
 use std::net::SocketAddr;
@@ -67,6 +71,7 @@ pub enum BrokerError {
 pub struct Broker {
     shared: Arc<Shared>,
     endpoints: Vec<Endpoint>,
+    http: Option<SocketAddr>,
     tasks: TaskTracker,
     threads: Vec<JoinHandle<()>>,
 }
@@ -88,6 +93,7 @@ impl Broker {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| BrokerError::Seed(error.to_string()))?;
         let bound = bind_all(&config.broker.bind)?;
+        let http = config.broker.http.map(http::bind).transpose()?;
         let endpoints = bound.iter().map(|(_, endpoint)| endpoint.clone()).collect();
         let runtimes = (0..config.broker.threads.max(1))
             .map(|_| tokio::runtime::Builder::new_current_thread().enable_all().build())
@@ -104,7 +110,11 @@ impl Broker {
             }
             tasks.spawn_on(keep_time(shared.clone()), first.handle());
         }
-        let mut broker = Self { shared, endpoints, tasks, threads: Vec::new() };
+        let http_addr = http.as_ref().map(|(_, address)| *address);
+        let mut broker = Self { shared, endpoints, http: http_addr, tasks, threads: Vec::new() };
+        if let Some((listener, _)) = http {
+            broker.threads.push(http::start(listener, broker.shared.clone())?);
+        }
         for (number, runtime) in runtimes.into_iter().enumerate() {
             broker.threads.push(broker.start_thread(number, runtime)?);
         }
@@ -120,13 +130,14 @@ impl Broker {
     /// Where `/livez`, `/readyz` and `/metrics` are served.
     #[must_use]
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        None
+        self.http
     }
 
-    /// Whether it serves: the core's loop runs, requests are accepted, memory is below its mark.
+    /// Whether it serves: it listens, the core's loop runs, requests are accepted, and memory is
+    /// below its mark. `/readyz` says the same, and why not.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.shared.is_ready()
+        self.shared.unready().is_none()
     }
 
     /// Stops taking requests, lets those that have a worker finish until the deadline, dismisses

@@ -1,9 +1,10 @@
 //! What all tasks of a broker share: the core behind one lock, the links, the account.
 
+use std::fmt;
 use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
@@ -17,11 +18,39 @@ use super::counters::Counters;
 use super::outboxes::{Links, Outboxes};
 
 /// A core that did not tick for so long is stuck.
-pub(super) const LIVE_MAX: Duration = Duration::from_secs(2);
+const LIVE_MAX: Duration = Duration::from_secs(2);
 
 /// The one clock of the shell; paused in tests that pause tokio's.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// Why no peer should come now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unready {
+    /// The broker is being stopped.
+    Draining,
+    /// It does not listen at one of its endpoints.
+    Deaf,
+    /// The core's loop has not run for so long.
+    Stuck(Duration),
+    /// More memory is in use than new work may find.
+    Full { used: usize, mark: usize },
+}
+
+impl fmt::Display for Unready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Draining => f.write_str("draining: the broker is being stopped"),
+            Self::Deaf => f.write_str("an endpoint cannot be listened at; see the log"),
+            Self::Stuck(silence) => {
+                write!(f, "stuck: the core has not run for {} ms", silence.as_millis())
+            }
+            Self::Full { used, mark } => {
+                write!(f, "full: {used} octets in use, over the mark of {mark}; see limits.memory")
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -34,6 +63,10 @@ pub(super) struct Shared {
     /// Ends everything.
     pub(super) running: CancellationToken,
     pub(super) started: Instant,
+    /// The same moment for people.
+    pub(super) started_at: SystemTime,
+    /// An endpoint that was bound cannot be listened at.
+    pub(super) deaf: AtomicBool,
     /// When the core last ticked, milliseconds after the start.
     last_tick: AtomicU64,
     refusals: LogGate,
@@ -80,6 +113,8 @@ impl Shared {
             accepting: CancellationToken::new(),
             running: CancellationToken::new(),
             started: now(),
+            started_at: SystemTime::now(),
+            deaf: AtomicBool::new(false),
             last_tick: AtomicU64::new(0),
             refusals: LogGate::default(),
             state: Mutex::new(State { core, links: Links::new() }),
@@ -100,7 +135,7 @@ impl Shared {
         let result = input(core, &mut out);
         let touched = out.finish();
         drop(state);
-        touched.kick();
+        touched.kick(&self.counters);
         result
     }
 
@@ -115,7 +150,7 @@ impl Shared {
             links.insert(id, link.clone());
         }
         drop(state);
-        touched.kick();
+        touched.kick(&self.counters);
         (id, admission)
     }
 
@@ -128,7 +163,7 @@ impl Shared {
         core.leave(now(), id, &mut out);
         let touched = out.finish();
         drop(state);
-        touched.kick();
+        touched.kick(&self.counters);
     }
 
     /// Does what is due; returns when to come back.
@@ -146,11 +181,41 @@ impl Shared {
         next.map_or(tick_max, |at| at.saturating_duration_since(now).clamp(COALESCE, tick_max))
     }
 
-    /// Whether peers should come: the loop runs, requests are accepted, memory is there.
-    pub(super) fn is_ready(&self) -> bool {
-        !self.accepting.is_cancelled()
-            && self.since_tick() < LIVE_MAX
-            && self.account.used() <= self.account.high_mark()
+    /// Why no peer should come now; `None`: it may.
+    pub(super) fn unready(&self) -> Option<Unready> {
+        let (used, mark) = (self.account.used(), self.account.high_mark());
+        if self.accepting.is_cancelled() {
+            Some(Unready::Draining)
+        } else if self.deaf.load(Ordering::Relaxed) {
+            Some(Unready::Deaf)
+        } else if let Some(silence) = self.stuck() {
+            Some(Unready::Stuck(silence))
+        } else if used > mark {
+            Some(Unready::Full { used, mark })
+        } else {
+            None
+        }
+    }
+
+    /// For how long the core's loop has not run, if that is too long.
+    pub(super) fn stuck(&self) -> Option<Duration> {
+        Some(self.since_tick()).filter(|silence| *silence >= LIVE_MAX)
+    }
+
+    /// The core for somebody who is not urgent and must not be stuck with it: `None` if it gave no
+    /// way within a second. Keeps no place in a line, so that nobody waits behind it either.
+    pub(super) async fn look<T>(&self, look: impl FnOnce(&mut Core) -> T) -> Option<T> {
+        const TRIES: usize = 1000;
+        const PAUSE: Duration = Duration::from_millis(1);
+        for _ in 0..TRIES {
+            match self.state.try_lock() {
+                Ok(mut state) => return Some(look(&mut state.core)),
+                Err(TryLockError::Poisoned(_)) => process::abort(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        None
     }
 
     /// Whether nothing waits to be written.
@@ -165,7 +230,7 @@ impl Shared {
     }
 
     /// Time since the core last ticked.
-    pub(super) fn since_tick(&self) -> Duration {
+    fn since_tick(&self) -> Duration {
         let last = Duration::from_millis(self.last_tick.load(Ordering::Relaxed));
         now().saturating_duration_since(self.started).saturating_sub(last)
     }
