@@ -235,3 +235,52 @@ impl Shared {
         now().saturating_duration_since(self.started).saturating_sub(last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> Shared {
+        let mut config = BrokerConfig::default();
+        config.limits.memory = crate::config::Memory::Bytes(1000);
+        Shared::new(config, 0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_ready_says_why() {
+        let shared = shared();
+        assert_eq!(shared.unready(), None);
+        shared.account.add(851);
+        assert_eq!(shared.unready(), Some(Unready::Full { used: 851, mark: 850 }));
+        shared.account.sub(1);
+        assert_eq!(shared.unready(), None);
+        tokio::time::advance(LIVE_MAX).await;
+        assert_eq!(shared.unready(), Some(Unready::Stuck(LIVE_MAX)));
+        shared.tick();
+        assert_eq!(shared.unready(), None);
+        shared.deaf.store(true, Ordering::Relaxed);
+        assert_eq!(shared.unready(), Some(Unready::Deaf));
+        shared.accepting.cancel();
+        assert_eq!(shared.unready(), Some(Unready::Draining));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_gives_up_on_a_core_that_is_held() {
+        let shared = Arc::new(shared());
+        let (held, hold) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let holder = std::thread::spawn({
+            let shared = shared.clone();
+            move || {
+                let _core = shared.lock();
+                held.send(()).unwrap();
+                let _ = released.recv();
+            }
+        });
+        hold.recv().unwrap();
+        assert_eq!(shared.look(|core| core.stalls()).await, None);
+        drop(release);
+        holder.join().unwrap();
+        assert_eq!(shared.look(|core| core.stalls()).await, Some(0));
+    }
+}

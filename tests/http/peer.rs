@@ -1,0 +1,97 @@
+//! A ZMTP 3.1 peer of few words, on a blocking socket. It counts its octets.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use majordomo::broker::Broker;
+use majordomo::transport::endpoint::Endpoint;
+
+pub(crate) struct Peer {
+    stream: TcpStream,
+    /// Octets after the handshake.
+    pub(crate) sent: usize,
+    pub(crate) received: usize,
+}
+
+impl Peer {
+    /// Connects to the first endpoint of a broker and shakes hands as a DEALER.
+    pub(crate) fn dealer(broker: &Broker) -> Self {
+        let mut peer = Self { stream: connect(broker), sent: 0, received: 0 };
+        let mut greeting = [0; 64];
+        greeting[0] = 0xff;
+        greeting[9..12].copy_from_slice(&[0x7f, 3, 1]);
+        greeting[12..16].copy_from_slice(b"NULL");
+        peer.write(&greeting);
+        peer.read(64);
+        peer.write(b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER");
+        let header = peer.read(2);
+        peer.read(usize::from(header[1]));
+        (peer.sent, peer.received) = (0, 0);
+        peer
+    }
+
+    /// A worker of MDP/0.2 that has said READY.
+    pub(crate) fn worker(broker: &Broker, service: &[u8]) -> Self {
+        let mut peer = Self::dealer(broker);
+        peer.send(&[b"MDPW02", b"\x01", service]);
+        peer
+    }
+
+    pub(crate) fn request(&mut self, service: &[u8]) {
+        self.send(&[b"MDPC02", b"\x01", service, b"body"]);
+    }
+
+    /// Takes one request, as a worker, and answers it.
+    pub(crate) fn serve(&mut self) {
+        let request = self.receive();
+        assert_eq!(request[1], b"\x02", "{request:?}");
+        self.send(&[b"MDPW02", b"\x04", &request[2], b"", b"answer"]);
+    }
+
+    pub(crate) fn send(&mut self, frames: &[&[u8]]) {
+        let mut octets = Vec::new();
+        for (index, frame) in frames.iter().enumerate() {
+            octets.push(u8::from(index + 1 < frames.len()));
+            octets.push(u8::try_from(frame.len()).unwrap());
+            octets.extend_from_slice(frame);
+        }
+        self.write(&octets);
+    }
+
+    pub(crate) fn receive(&mut self) -> Vec<Vec<u8>> {
+        const COMMAND: u8 = 4;
+        let mut frames = Vec::new();
+        loop {
+            let header = self.read(2);
+            let body = self.read(usize::from(header[1]));
+            if header[0] == COMMAND {
+                continue;
+            }
+            frames.push(body);
+            if header[0] == 0 {
+                return frames;
+            }
+        }
+    }
+
+    pub(crate) fn write(&mut self, octets: &[u8]) {
+        self.stream.write_all(octets).unwrap();
+        self.sent += octets.len();
+    }
+
+    fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut octets = vec![0; count];
+        self.stream.read_exact(&mut octets).unwrap();
+        self.received += count;
+        octets
+    }
+}
+
+pub(crate) fn connect(broker: &Broker) -> TcpStream {
+    let Endpoint::Tcp(address) = broker.local_addrs()[0] else { panic!("no TCP endpoint") };
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
