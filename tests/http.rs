@@ -1,8 +1,9 @@
 //! `/livez`, `/readyz` and `/metrics` of a broker that serves real peers.
+#![expect(clippy::disallowed_methods, reason = "real sockets, real time")]
 
 #[path = "http/openmetrics.rs"]
 mod openmetrics;
-#[path = "http/peer.rs"]
+#[path = "common/peer.rs"]
 mod peer;
 
 use std::io::{Read, Write};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use majordomo::broker::{Broker, BrokerError};
 use majordomo::config::BrokerConfig;
+use majordomo::transport::endpoint::Endpoint;
 
 use openmetrics::Scrape;
 use peer::{Peer, connect};
@@ -22,6 +24,11 @@ fn broker() -> Broker {
     config.broker.bind = vec!["tcp://127.0.0.1:0".parse().unwrap()];
     config.broker.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     Broker::bind(config).unwrap()
+}
+
+fn zmtp(broker: &Broker) -> SocketAddr {
+    let Endpoint::Tcp(address) = broker.local_addrs()[0] else { panic!("no TCP endpoint") };
+    address
 }
 
 fn open(broker: &Broker) -> TcpStream {
@@ -66,8 +73,8 @@ fn eventually<T>(mut look: impl FnMut() -> T, done: impl Fn(&T) -> bool) -> T {
 #[test]
 fn a_scrape_tells_what_happened() {
     let broker = broker();
-    let mut worker = Peer::worker(&broker, b"echo");
-    let mut client = Peer::dealer(&broker);
+    let mut worker = Peer::worker(zmtp(&broker), b"echo");
+    let mut client = Peer::dealer(zmtp(&broker));
     for _ in 0..5 {
         client.request(b"echo");
         worker.serve();
@@ -77,10 +84,10 @@ fn a_scrape_tells_what_happened() {
     client.send(&[b"nonsense"]);
     client.request(b"echo");
     let held = worker.receive();
-    let mut stranger = connect(&broker);
+    let mut stranger = connect(zmtp(&broker));
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert_eq!(stranger.read_to_end(&mut Vec::new()).unwrap(), 64, "our greeting, and the end");
-    let mut broken = Peer::dealer(&broker);
+    let mut broken = Peer::dealer(zmtp(&broker));
     broken.write(b"\x80\x00");
 
     let left = |scrape: &Scrape| {
@@ -115,9 +122,19 @@ fn a_scrape_tells_what_happened() {
     for name in positive.into_iter().chain(["process_resident_memory_bytes", "process_open_fds"]) {
         assert!(scrape.sum(name, &[]) > 0.0, "{name}");
     }
-    let received = worker.sent + client.sent + broken.sent;
+    let octets = |frames: &[&[u8]]| frames.iter().map(|frame| 2 + frame.len()).sum::<usize>();
+    let address = &[0; 8];
+    let received = octets(&[b"MDPW02", b"\x01", b"echo"])
+        + 6 * octets(&[b"MDPC02", b"\x01", b"echo", b"body"])
+        + 5 * octets(&[b"MDPW02", b"\x04", address, b"", b"answer"])
+        + octets(&[b"MDPC02", b"\x01", b"nobody", b"body"])
+        + octets(&[b"nonsense"])
+        + b"\x80\x00".len();
+    // A worker is asked at once whether it answers PINGs.
+    let sent = b"\x04\x07\x04PING\0\0".len()
+        + 6 * octets(&[b"MDPW02", b"\x02", address, b"", b"body"])
+        + 5 * octets(&[b"MDPC02", b"\x03", b"echo", b"answer"]);
     assert_eq!(scrape.sum("majordomo_bytes_received_total", &[]), received as f64);
-    let sent = worker.received + client.received;
     assert_eq!(scrape.sum("majordomo_bytes_sent_total", &[]), sent as f64, "both still live");
     drop(held);
 }
@@ -125,7 +142,7 @@ fn a_scrape_tells_what_happened() {
 #[test]
 fn at_most_500_services_have_labels_and_the_rest_are_one() {
     let broker = broker();
-    let mut client = Peer::dealer(&broker);
+    let mut client = Peer::dealer(zmtp(&broker));
     for number in 0..300u16 {
         client.request(&[b"made-up\xff\"\n".as_slice(), &number.to_be_bytes()].concat());
     }
@@ -136,7 +153,8 @@ fn at_most_500_services_have_labels_and_the_rest_are_one() {
     assert_eq!(first.sum("majordomo_queue_messages", &other), 50.0);
 
     let names = (0..300).map(|number| format!("service-{number}"));
-    let mut workers: Vec<_> = names.map(|name| Peer::worker(&broker, name.as_bytes())).collect();
+    let mut workers: Vec<_> =
+        names.map(|name| Peer::worker(zmtp(&broker), name.as_bytes())).collect();
     let all = |scrape: &Scrape| scrape.sum("majordomo_workers", &[]) == 300.0;
     let second = eventually(|| scrape(&broker), all);
     assert_eq!(second.values("service").len(), 501);
@@ -165,9 +183,9 @@ fn what_a_service_counted_is_counted_once_when_it_is_forgotten() {
         scrape.sum("majordomo_requests_total", &labels)
     };
     let gone = |scrape: &Scrape| scrape.sum("majordomo_services", &[]) == 0.0;
-    let mut client = Peer::dealer(&broker);
+    let mut client = Peer::dealer(zmtp(&broker));
     for (calls, seen) in [(3, true), (2, false)] {
-        let mut worker = Peer::worker(&broker, b"_passing");
+        let mut worker = Peer::worker(zmtp(&broker), b"_passing");
         for _ in 0..calls {
             client.request(b"_passing");
             worker.serve();
@@ -191,7 +209,7 @@ fn readiness_of_the_broker_and_of_a_service() {
     assert!(broker.ready());
     let path = "/readyz?service=a%00b%2f";
     assert_eq!(get(&broker, path), (503, "no worker offers `a\\x00b/`\n".into()));
-    let worker = Peer::worker(&broker, b"a\0b/");
+    let worker = Peer::worker(zmtp(&broker), b"a\0b/");
     eventually(|| get(&broker, path), |answer| *answer == (200, "ready\n".into()));
     drop(worker);
     eventually(|| get(&broker, path).0, |status| *status == 503);
@@ -204,8 +222,8 @@ fn readiness_of_the_broker_and_of_a_service() {
 async fn a_broker_that_drains_lives_and_is_not_ready() {
     let broker = broker();
     let http = broker.http_addr().unwrap();
-    let mut worker = Peer::worker(&broker, b"slow");
-    let mut client = Peer::dealer(&broker);
+    let mut worker = Peer::worker(zmtp(&broker), b"slow");
+    let mut client = Peer::dealer(zmtp(&broker));
     client.request(b"slow");
     let request = worker.receive();
     let ask = move |path: &str| {
@@ -231,8 +249,8 @@ async fn a_broker_that_drains_lives_and_is_not_ready() {
 #[test]
 fn clients_that_are_slow_or_talk_nonsense_cost_nothing() {
     let broker = broker();
-    let mut worker = Peer::worker(&broker, b"echo");
-    let mut client = Peer::dealer(&broker);
+    let mut worker = Peer::worker(zmtp(&broker), b"echo");
+    let mut client = Peer::dealer(zmtp(&broker));
     // More than there may be at a time: those behind them wait for their end, two seconds.
     let mut silent: Vec<_> = (0..40).map(|_| open(&broker)).collect();
     silent.iter_mut().step_by(2).for_each(|stream| stream.write_all(b"GET /met").unwrap());

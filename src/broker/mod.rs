@@ -56,6 +56,9 @@ pub enum BrokerError {
         /// What the system says.
         source: io::Error,
     },
+    /// Nobody can be told where it listens.
+    #[error("cannot print the endpoints: {0}; give it a standard output that somebody reads")]
+    Announce(#[source] io::Error),
     /// A thread or its runtime cannot be started.
     #[error("cannot start a thread for connections: {0}")]
     Thread(#[source] io::Error),
@@ -89,12 +92,26 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; nothing runs then.
     pub fn bind(config: BrokerConfig) -> Result<Self, BrokerError> {
+        Self::bind_then(config, |_, _| Ok(()))
+    }
+
+    /// Binds every endpoint, has `announce` tell where (the endpoints, and the address of the
+    /// HTTP side), and only then starts to serve: who connects before has to wait.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; nothing runs then.
+    pub fn bind_then(
+        config: BrokerConfig,
+        announce: impl FnOnce(&[Endpoint], Option<SocketAddr>) -> io::Result<()>,
+    ) -> Result<Self, BrokerError> {
         config.validate()?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| BrokerError::Seed(error.to_string()))?;
         let bound = bind_all(&config.broker.bind)?;
         let http = config.broker.http.map(http::bind).transpose()?;
-        let endpoints = bound.iter().map(|(_, endpoint)| endpoint.clone()).collect();
+        let http_addr = http.as_ref().map(|(_, address)| *address);
+        let endpoints: Vec<_> = bound.iter().map(|(_, endpoint)| endpoint.clone()).collect();
+        announce(&endpoints, http_addr).map_err(BrokerError::Announce)?;
         let runtimes = (0..config.broker.threads.max(1))
             .map(|_| tokio::runtime::Builder::new_current_thread().enable_all().build())
             .collect::<io::Result<Vec<Runtime>>>()
@@ -110,7 +127,6 @@ impl Broker {
             }
             tasks.spawn_on(keep_time(shared.clone()), first.handle());
         }
-        let http_addr = http.as_ref().map(|(_, address)| *address);
         let mut broker = Self { shared, endpoints, http: http_addr, tasks, threads: Vec::new() };
         if let Some((listener, _)) = http {
             broker.threads.push(http::start(listener, broker.shared.clone())?);

@@ -1,23 +1,17 @@
-//! A ZMTP 3.1 peer of few words, on a blocking socket. It counts its octets.
+//! A ZMTP 3.1 peer of few words, on a blocking socket.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
-
-use majordomo::broker::Broker;
-use majordomo::transport::endpoint::Endpoint;
 
 pub(crate) struct Peer {
     stream: TcpStream,
-    /// Octets after the handshake.
-    pub(crate) sent: usize,
-    pub(crate) received: usize,
 }
 
 impl Peer {
-    /// Connects to the first endpoint of a broker and shakes hands as a DEALER.
-    pub(crate) fn dealer(broker: &Broker) -> Self {
-        let mut peer = Self { stream: connect(broker), sent: 0, received: 0 };
+    /// Connects to a broker and shakes hands as a DEALER.
+    pub(crate) fn dealer(broker: SocketAddr) -> Self {
+        let mut peer = Self { stream: connect(broker) };
         let mut greeting = [0; 64];
         greeting[0] = 0xff;
         greeting[9..12].copy_from_slice(&[0x7f, 3, 1]);
@@ -27,12 +21,11 @@ impl Peer {
         peer.write(b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER");
         let header = peer.read(2);
         peer.read(usize::from(header[1]));
-        (peer.sent, peer.received) = (0, 0);
         peer
     }
 
     /// A worker of MDP/0.2 that has said READY.
-    pub(crate) fn worker(broker: &Broker, service: &[u8]) -> Self {
+    pub(crate) fn worker(broker: SocketAddr, service: &[u8]) -> Self {
         let mut peer = Self::dealer(broker);
         peer.send(&[b"MDPW02", b"\x01", service]);
         peer
@@ -77,20 +70,17 @@ impl Peer {
 
     pub(crate) fn write(&mut self, octets: &[u8]) {
         self.stream.write_all(octets).unwrap();
-        self.sent += octets.len();
     }
 
     fn read(&mut self, count: usize) -> Vec<u8> {
         let mut octets = vec![0; count];
         self.stream.read_exact(&mut octets).unwrap();
-        self.received += count;
         octets
     }
 }
 
-pub(crate) fn connect(broker: &Broker) -> TcpStream {
-    let Endpoint::Tcp(address) = broker.local_addrs()[0] else { panic!("no TCP endpoint") };
-    let stream = TcpStream::connect(address).unwrap();
+pub(crate) fn connect(broker: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(broker).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream
