@@ -70,7 +70,10 @@ pub(super) async fn serve(shared: Arc<Shared>, accepted: Accepted, mut permits: 
         }
         Err(_) => {
             shared.counters.handshakes_timed_out.add(1);
-            return info!(%remote, ?timeout, "no handshake in time; closed");
+            if let Some(held_back) = shared.log_refusal() {
+                info!(%remote, ?timeout, held_back, "no handshake in time; closed");
+            }
+            return;
         }
     };
     permits.handshake_done();
@@ -131,7 +134,9 @@ impl Connection {
             Admission::Wait => false,
             Admission::Refused(why) => {
                 shared.counters.close(why);
-                warn!(%remote, %identity, %why, "peer refused for now");
+                if let Some(held_back) = shared.log_refusal() {
+                    warn!(%remote, %identity, %why, held_back, "peer refused for now");
+                }
                 return None;
             }
         };

@@ -237,3 +237,49 @@ fn the_log_goes_where_the_flags_say() {
         assert_eq!(listening, runs, "it is appended to: {log}");
     }
 }
+
+#[test]
+fn what_peers_say_is_escaped_and_bodies_are_never_logged() {
+    let home = home();
+    for format in ["text", "json"] {
+        let flags = ["-vv", "--log-format", format];
+        let mut broker = Process::start(home.path(), &[&ANY[..], &flags].concat());
+        let address = broker.address("tcp://");
+        let mut worker = Peer::worker(address, b"echo");
+        let mut client = Peer::named(address, b"joe\nWARN forged\x1b[31m");
+        client.send(&[b"MDPC02", b"\x01", b"echo", b"canary"]);
+        let request = worker.receive();
+        assert_eq!(request[4], b"canary");
+        worker.send(&[b"MDPW02", b"\x04", &request[2], b"", b"canary"]);
+        client.receive();
+        // ERROR, with a reason in the peer's own words.
+        client.write(b"\x04\x0b\x05ERROR\x04\x1b\n\x07!");
+        drop((worker, client));
+        broker.signal("TERM");
+        let (_, log) = broker.wait();
+        assert!(!log.contains("canary"), "{log}");
+        assert!(!log.contains(['\u{1b}', '\u{7}']), "{log}");
+        assert_eq!(log.lines().filter(|line| line.contains("WARN forged")).count(), 1, "{log}");
+        assert!(!log.lines().any(|line| line.starts_with("WARN forged")), "{log}");
+    }
+}
+
+#[test]
+fn strangers_do_not_fill_the_log() {
+    const STRANGERS: usize = 200;
+    let home = home();
+    let began = Instant::now();
+    let mut broker = Process::start(home.path(), &ANY);
+    let address = broker.address("tcp://");
+    for _ in 0..STRANGERS {
+        let mut stranger = connect(address);
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let _ = stranger.read_to_end(&mut Vec::new());
+    }
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    broker.signal("TERM");
+    let (_, log) = broker.wait();
+    let lines = log.lines().filter(|line| line.contains("handshake refused")).count();
+    assert!((10..=10 * (seconds + 1)).contains(&lines), "{lines} lines in {seconds} s");
+    assert!(lines < STRANGERS / 2, "{lines}");
+}

@@ -11,6 +11,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// Connects to a broker and shakes hands as a DEALER.
     pub(crate) fn dealer(broker: SocketAddr) -> Self {
+        Self::named(broker, b"")
+    }
+
+    /// The same, with an identity.
+    pub(crate) fn named(broker: SocketAddr, identity: &[u8]) -> Self {
         let mut peer = Self { stream: connect(broker) };
         let mut greeting = [0; 64];
         greeting[0] = 0xff;
@@ -18,7 +23,12 @@ impl Peer {
         greeting[12..16].copy_from_slice(b"NULL");
         peer.write(&greeting);
         peer.read(64);
-        peer.write(b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER");
+        let mut ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER".to_vec();
+        ready.extend_from_slice(b"\x08Identity\x00\x00\x00");
+        ready.push(u8::try_from(identity.len()).unwrap());
+        ready.extend_from_slice(identity);
+        peer.write(&[4, u8::try_from(ready.len()).unwrap()]);
+        peer.write(&ready);
         let header = peer.read(2);
         peer.read(usize::from(header[1]));
         peer
