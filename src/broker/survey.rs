@@ -1,12 +1,14 @@
 //! What a scrape sees of the core, and which services it names.
 //!
-//! The tables are walked in pages, the core's lock released between them, so that nobody waits
-//! long for a scrape however many services, workers and peers there are: at most [`SERVICES`]
-//! services with their clients, or [`HANDLES`] workers or peers, at a time. A survey of a broker
-//! with few of them is a handful of short looks.
+//! The tables are walked in pages, the core's lock released between them for [`BETWEEN`], so that
+//! nobody waits long for a scrape however many services, workers and peers there are: at most
+//! [`SERVICES`] services with their clients, or [`HANDLES`] workers or peers, at a time. A survey
+//! of a broker with few of them is three short looks.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::proto::clock::Time;
 use crate::proto::core::Population;
@@ -20,6 +22,9 @@ use super::shared::{Shared, now};
 const SERVICES: usize = 256;
 /// Workers or peers looked at under one lock.
 const HANDLES: usize = 4096;
+/// From one page to the next. Whoever waits for the lock would not get it from somebody who takes
+/// it again at once: it is not a fair one.
+const BETWEEN: Duration = Duration::from_millis(1);
 
 /// What the core looks like.
 #[derive(Debug, Default)]
@@ -119,6 +124,7 @@ impl Ledger {
             if !shared.look(look).await? {
                 break;
             }
+            sleep(BETWEEN).await;
         }
         self.count_workers(shared, &mut survey).await?;
         count_peers(shared, &mut survey).await?;
@@ -174,6 +180,7 @@ impl Ledger {
             if !shared.look(look).await? {
                 return Some(());
             }
+            sleep(BETWEEN).await;
         }
     }
 
@@ -207,6 +214,9 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                 core.populate(from, HANDLES, &mut survey.population)
             })
             .await?;
+        if next.is_some() {
+            sleep(BETWEEN).await;
+        }
     }
     Some(())
 }
