@@ -140,6 +140,29 @@ fn a_scrape_tells_what_happened() {
 }
 
 #[test]
+fn octets_are_counted_whoever_writes_them() {
+    let broker = broker();
+    let mut worker = Peer::worker(zmtp(&broker), b"big");
+    let mut client = Peer::dealer(zmtp(&broker));
+    let body = vec![7; 200 << 10];
+    let call = [2 + 6, 2 + 1, 2 + 8, 2, 2 + 4, 2 + 6, 2 + 1, 2 + 3, 9 + body.len()];
+    let call = call.iter().sum::<usize>() as f64;
+    let sent = || scrape(&broker).sum("majordomo_bytes_sent_total", &[]);
+    let mut before = None;
+    for _ in 0..3 {
+        client.request(b"big");
+        let request = worker.receive();
+        worker.send(&[b"MDPW02", b"\x04", &request[2], b"", &body]);
+        assert_eq!(client.receive()[3], body);
+        // They are counted once they are written, which the peer may see first.
+        let enough = |sent: &f64| before.map_or(*sent >= call, |before| *sent >= before + call);
+        let now = eventually(sent, enough);
+        assert!(before.is_none_or(|before| now == before + call), "{before:?} {now}");
+        before = Some(now);
+    }
+}
+
+#[test]
 fn at_most_500_services_have_labels_and_the_rest_are_one() {
     let broker = broker();
     let mut client = Peer::dealer(zmtp(&broker));
@@ -254,6 +277,7 @@ fn clients_that_are_slow_or_talk_nonsense_cost_nothing() {
     let mut worker = Peer::worker(zmtp(&broker), b"echo");
     let mut client = Peer::dealer(zmtp(&broker));
     // More than there may be at a time: those behind them wait for their end, two seconds.
+    let opened = Instant::now();
     let mut silent: Vec<_> = (0..40).map(|_| open(&broker)).collect();
     silent.iter_mut().step_by(2).for_each(|stream| stream.write_all(b"GET /met").unwrap());
     for _ in 0..100 {
@@ -267,6 +291,7 @@ fn clients_that_are_slow_or_talk_nonsense_cost_nothing() {
         let _ = stream.read_to_end(&mut octets);
         assert!(octets.is_empty() || octets.starts_with(b"HTTP/1.1 408"), "{octets:?}");
     }
+    assert!(opened.elapsed() < Duration::from_secs(8), "{:?}", opened.elapsed());
     let mut garbage = open(&broker);
     garbage.write_all(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL\r\n\r\n").unwrap();
     assert_eq!(answer(garbage).0, 400);

@@ -4,6 +4,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+const MORE: u8 = 1;
+const LONG: u8 = 2;
+const COMMAND: u8 = 4;
+
 pub(crate) struct Peer {
     stream: TcpStream,
 }
@@ -55,24 +59,31 @@ impl Peer {
     pub(crate) fn send(&mut self, frames: &[&[u8]]) {
         let mut octets = Vec::new();
         for (index, frame) in frames.iter().enumerate() {
-            octets.push(u8::from(index + 1 < frames.len()));
-            octets.push(u8::try_from(frame.len()).unwrap());
+            let more = u8::from(index + 1 < frames.len());
+            match u8::try_from(frame.len()) {
+                Ok(len) => octets.extend_from_slice(&[more, len]),
+                Err(_) => {
+                    octets.push(more | LONG);
+                    octets.extend_from_slice(&(frame.len() as u64).to_be_bytes());
+                }
+            }
             octets.extend_from_slice(frame);
         }
         self.write(&octets);
     }
 
     pub(crate) fn receive(&mut self) -> Vec<Vec<u8>> {
-        const COMMAND: u8 = 4;
         let mut frames = Vec::new();
         loop {
-            let header = self.read(2);
-            let body = self.read(usize::from(header[1]));
-            if header[0] == COMMAND {
+            let flags = self.read(1)[0];
+            let len = self.read(if flags & LONG == 0 { 1 } else { 8 });
+            let len = len.iter().fold(0, |len, octet| len << 8 | usize::from(*octet));
+            let body = self.read(len);
+            if flags & COMMAND != 0 {
                 continue;
             }
             frames.push(body);
-            if header[0] == 0 {
+            if flags & MORE == 0 {
                 return frames;
             }
         }
