@@ -23,6 +23,8 @@ fn broker() -> Broker {
     let mut config = BrokerConfig::default();
     config.broker.bind = vec!["tcp://127.0.0.1:0".parse().unwrap()];
     config.broker.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    // No heartbeats among the octets that are counted.
+    config.mdp.heartbeat = Duration::from_secs(60);
     Broker::bind(config).unwrap()
 }
 

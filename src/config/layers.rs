@@ -41,8 +41,9 @@ pub struct Sources {
     pub flags: Vec<Flag>,
 }
 
-/// A configuration that passed its check, and where its values came from.
-#[derive(Debug, Clone, PartialEq)]
+/// A configuration that passed its check, and where its values came from. The default one comes
+/// from nowhere.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loaded {
     /// The configuration.
     pub config: BrokerConfig,

@@ -232,6 +232,9 @@ fn what_show_and_default_print_can_be_read_again() {
     let home = home();
     let (code, default, _) = run(&mut majordomo(home.path(), &["config", "default"]));
     assert_eq!(code, 0);
+    let json = |arguments: &[&str]| run(&mut majordomo(home.path(), arguments)).1;
+    let default_json = json(&["config", "default", "--json"]);
+    assert_eq!(default_json, json(&["config", "show", "--effective", "--json"]));
     let show = ["config", "show", "--effective"];
     let flags = ["--liveness", "4", "--set", "services.\"a b.*\".prefetch=2", "--http", "off"];
     let (_, shown, _) = run(&mut majordomo(home.path(), &[&show[..], &flags].concat()));
