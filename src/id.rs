@@ -31,6 +31,11 @@ impl RequestId {
     }
 }
 
+/// The slot of a handle: where in its table the entry stands. Tables are walked in this order.
+pub(crate) fn slot_of(handle: impl slotmap::Key) -> u32 {
+    u32::try_from(handle.data().as_ffi() & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+}
+
 /// Why a name was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -47,7 +47,10 @@ impl Acceptor {
     pub(super) async fn run(self: Arc<Self>, bound: Bound, endpoint: Endpoint) {
         let listener = match bound.listen() {
             Ok(listener) => listener,
-            Err(error) => return error!(%endpoint, %error, "cannot listen"),
+            Err(error) => {
+                self.shared.deaf.store(true, Ordering::Relaxed);
+                return error!(%endpoint, %error, "cannot listen");
+            }
         };
         info!(%endpoint, "listening");
         let stopped = self.shared.accepting.clone();

@@ -78,7 +78,10 @@ pub(super) async fn serve(shared: Arc<Shared>, accepted: Accepted, mut permits: 
         }
         Err(_) => {
             shared.counters.handshakes_timed_out.add(1);
-            return info!(%remote, ?timeout, "no handshake in time; closed");
+            if let Some(held_back) = shared.log_refusal() {
+                info!(%remote, ?timeout, held_back, "no handshake in time; closed");
+            }
+            return;
         }
     };
     permits.handshake_done();
@@ -157,7 +160,9 @@ impl Connection {
             Admission::Wait => false,
             Admission::Refused(why) => {
                 shared.counters.close(why);
-                warn!(%remote, %identity, %why, "peer refused for now");
+                if let Some(held_back) = shared.log_refusal() {
+                    warn!(%remote, %identity, %why, held_back, "peer refused for now");
+                }
                 return None;
             }
         };
@@ -171,11 +176,12 @@ impl Connection {
         match &end {
             End::HungUp | End::Closed => {}
             End::Io(error) => debug!(%remote, %error, "connection broke"),
-            _ => self.shared.counters.frames_invalid.add(1),
+            End::Codec(error) => self.shared.counters.frames_invalid.add(error.label()),
+            End::Command(_) => self.shared.counters.frames_invalid.add("command"),
+            End::Error(_) => self.shared.counters.peers_gave_up.add(1),
         }
         info!(%remote, reason = %end, "peer left");
         self.shared.leave(self.id);
-        self.shared.counters.bytes_sent.add(self.link.written());
         if matches!(end, End::Closed) {
             let _ = tokio::time::timeout(LAST_WRITE, self.write_rest()).await;
         }
@@ -211,7 +217,7 @@ impl Connection {
             let done = match event {
                 Ok(None) => Ok(()),
                 Ok(Some(Call::Write)) => {
-                    self.link.flush();
+                    self.flush();
                     Ok(())
                 }
                 Ok(Some(Call::Relieved)) => {
@@ -293,13 +299,17 @@ impl Connection {
         Ok(())
     }
 
+    fn flush(&self) {
+        self.shared.counters.bytes_sent.add(self.link.flush());
+    }
+
     async fn write_rest(&self) {
         while self.link.waiting() > 0 {
             if std::future::poll_fn(|cx| self.link.writer().poll_writable(cx)).await.is_err() {
                 return;
             }
             let before = self.link.waiting();
-            self.link.flush();
+            self.flush();
             if self.link.waiting() == before {
                 tokio::task::yield_now().await;
             }

@@ -1,6 +1,8 @@
 //! What is counted around the core: connections, handshakes, octets.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::proto::output::CloseReason;
 
@@ -23,11 +25,13 @@ pub(super) struct Counters {
     pub(super) handshakes_evicted: Count,
     /// Connections that ended before their handshake.
     pub(super) handshakes_hung_up: Count,
-    /// Octets read and written.
+    /// Octets read and written after the handshake.
     pub(super) bytes_received: Count,
     pub(super) bytes_sent: Count,
     /// Connections ended because the peer broke the framing, a limit, or a command.
-    pub(super) frames_invalid: Count,
+    pub(super) frames_invalid: Tally,
+    /// Connections ended because the peer said ERROR.
+    pub(super) peers_gave_up: Count,
     /// Connections ended by the core, by reason.
     pub(super) slow_readers: Count,
     pub(super) silent: Count,
@@ -47,6 +51,20 @@ impl Count {
 
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Numbers by reason, for what ends a connection and so is rare.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Tally {
+    pub(super) fn add(&self, reason: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
+    }
+
+    pub(super) fn get(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -18,9 +18,13 @@
 mod acceptor;
 mod connection;
 mod counters;
+mod http;
+mod metrics;
 mod outboxes;
 mod permits;
+mod process;
 mod shared;
+mod survey;
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,6 +57,9 @@ pub enum BrokerError {
         /// What the system says.
         source: io::Error,
     },
+    /// Nobody can be told where it listens.
+    #[error("cannot print the endpoints: {0}; give it a standard output that somebody reads")]
+    Announce(#[source] io::Error),
     /// A thread or its runtime cannot be started.
     #[error("cannot start a thread for connections: {0}")]
     Thread(#[source] io::Error),
@@ -68,6 +75,7 @@ pub enum BrokerError {
 pub struct Broker {
     shared: Arc<Shared>,
     endpoints: Vec<Endpoint>,
+    http: Option<SocketAddr>,
     tasks: TaskTracker,
     threads: Vec<JoinHandle<()>>,
 }
@@ -85,11 +93,26 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; nothing runs then.
     pub fn bind(config: BrokerConfig) -> Result<Self, BrokerError> {
+        Self::bind_then(config, |_, _| Ok(()))
+    }
+
+    /// Binds every endpoint, has `announce` tell where (the endpoints, and the address of the
+    /// HTTP side), and only then starts to serve: who connects before has to wait.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; nothing runs then.
+    pub fn bind_then(
+        config: BrokerConfig,
+        announce: impl FnOnce(&[Endpoint], Option<SocketAddr>) -> io::Result<()>,
+    ) -> Result<Self, BrokerError> {
         config.validate()?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| BrokerError::Seed(error.to_string()))?;
         let bound = bind_all(&config.broker.bind)?;
-        let endpoints = bound.iter().map(|(_, endpoint)| endpoint.clone()).collect();
+        let http = config.broker.http.map(http::bind).transpose()?;
+        let http_addr = http.as_ref().map(|(_, address)| *address);
+        let endpoints: Vec<_> = bound.iter().map(|(_, endpoint)| endpoint.clone()).collect();
+        announce(&endpoints, http_addr).map_err(BrokerError::Announce)?;
         let runtimes = (0..config.broker.threads.max(1))
             .map(|_| tokio::runtime::Builder::new_current_thread().enable_all().build())
             .collect::<io::Result<Vec<Runtime>>>()
@@ -105,7 +128,10 @@ impl Broker {
             }
             tasks.spawn_on(keep_time(shared.clone()), first.handle());
         }
-        let mut broker = Self { shared, endpoints, tasks, threads: Vec::new() };
+        let mut broker = Self { shared, endpoints, http: http_addr, tasks, threads: Vec::new() };
+        if let Some((listener, _)) = http {
+            broker.threads.push(http::start(listener, broker.shared.clone())?);
+        }
         for (number, runtime) in runtimes.into_iter().enumerate() {
             broker.threads.push(broker.start_thread(number, runtime)?);
         }
@@ -121,13 +147,14 @@ impl Broker {
     /// Where `/livez`, `/readyz` and `/metrics` are served.
     #[must_use]
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        None
+        self.http
     }
 
-    /// Whether it serves: the core's loop runs, requests are accepted, memory is below its mark.
+    /// Whether it serves: it listens, the core's loop runs, requests are accepted, and memory is
+    /// below its mark. `/readyz` says the same, and why not.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.shared.is_ready()
+        self.shared.unready().is_none()
     }
 
     /// Stops taking requests, lets those that have a worker finish until the deadline, dismisses

@@ -40,9 +40,10 @@ pub(super) struct Touched {
 
 impl Touched {
     /// Writes what waits, or has it written.
-    pub(super) fn kick(self) {
-        for link in self.links {
-            link.kick();
+    pub(super) fn kick(self, counters: &Counters) {
+        let written: u64 = self.links.iter().map(|link| link.kick()).sum();
+        if written > 0 {
+            counters.bytes_sent.add(written);
         }
     }
 }

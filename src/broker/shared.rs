@@ -1,9 +1,10 @@
 //! What all tasks of a broker share: the core behind one lock, the links, the account.
 
+use std::fmt;
 use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
@@ -23,11 +24,39 @@ const STUCK_MAX: Duration = Duration::from_secs(10);
 const STUCK_LOOK: Duration = Duration::from_secs(1);
 
 /// A core that did not tick for so long is stuck.
-pub(super) const LIVE_MAX: Duration = Duration::from_secs(2);
+const LIVE_MAX: Duration = Duration::from_secs(2);
 
 /// The one clock of the shell; paused in tests that pause tokio's.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// Why no peer should come now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unready {
+    /// The broker is being stopped.
+    Draining,
+    /// It does not listen at one of its endpoints.
+    Deaf,
+    /// The core's loop has not run for so long.
+    Stuck(Duration),
+    /// More memory is in use than new work may find.
+    Full { used: usize, mark: usize },
+}
+
+impl fmt::Display for Unready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Draining => f.write_str("draining: the broker is being stopped"),
+            Self::Deaf => f.write_str("an endpoint cannot be listened at; see the log"),
+            Self::Stuck(silence) => {
+                write!(f, "stuck: the core has not run for {} ms", silence.as_millis())
+            }
+            Self::Full { used, mark } => {
+                write!(f, "full: {used} octets in use, over the mark of {mark}; see limits.memory")
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -40,6 +69,10 @@ pub(super) struct Shared {
     /// Ends everything.
     pub(super) running: CancellationToken,
     pub(super) started: Instant,
+    /// The same moment for people.
+    pub(super) started_at: SystemTime,
+    /// An endpoint that was bound cannot be listened at.
+    pub(super) deaf: AtomicBool,
     /// When the core last ticked, milliseconds after the start.
     last_tick: AtomicU64,
     /// When stuck peers were last looked for, milliseconds after the start.
@@ -88,6 +121,8 @@ impl Shared {
             accepting: CancellationToken::new(),
             running: CancellationToken::new(),
             started: now(),
+            started_at: SystemTime::now(),
+            deaf: AtomicBool::new(false),
             last_tick: AtomicU64::new(0),
             last_look: AtomicU64::new(0),
             refusals: LogGate::default(),
@@ -109,7 +144,7 @@ impl Shared {
         let result = input(core, &mut out);
         let touched = out.finish();
         drop(state);
-        touched.kick();
+        touched.kick(&self.counters);
         result
     }
 
@@ -124,7 +159,7 @@ impl Shared {
             links.insert(id, link.clone());
         }
         drop(state);
-        touched.kick();
+        touched.kick(&self.counters);
         (id, admission)
     }
 
@@ -137,7 +172,7 @@ impl Shared {
         core.leave(now(), id, &mut out);
         let touched = out.finish();
         drop(state);
-        touched.kick();
+        touched.kick(&self.counters);
     }
 
     /// Does what is due; returns when to come back.
@@ -174,11 +209,41 @@ impl Shared {
         }
     }
 
-    /// Whether peers should come: the loop runs, requests are accepted, memory is there.
-    pub(super) fn is_ready(&self) -> bool {
-        !self.accepting.is_cancelled()
-            && self.since_tick() < LIVE_MAX
-            && self.account.used() <= self.account.high_mark()
+    /// Why no peer should come now; `None`: it may.
+    pub(super) fn unready(&self) -> Option<Unready> {
+        let (used, mark) = (self.account.used(), self.account.high_mark());
+        if self.accepting.is_cancelled() {
+            Some(Unready::Draining)
+        } else if self.deaf.load(Ordering::Relaxed) {
+            Some(Unready::Deaf)
+        } else if let Some(silence) = self.stuck() {
+            Some(Unready::Stuck(silence))
+        } else if used > mark {
+            Some(Unready::Full { used, mark })
+        } else {
+            None
+        }
+    }
+
+    /// For how long the core's loop has not run, if that is too long.
+    pub(super) fn stuck(&self) -> Option<Duration> {
+        Some(self.since_tick()).filter(|silence| *silence >= LIVE_MAX)
+    }
+
+    /// The core for somebody who is not urgent and must not be stuck with it: `None` if it gave no
+    /// way within a second. Keeps no place in a line, so that nobody waits behind it either.
+    pub(super) async fn look<T>(&self, look: impl FnOnce(&mut Core) -> T) -> Option<T> {
+        const TRIES: usize = 1000;
+        const PAUSE: Duration = Duration::from_millis(1);
+        for _ in 0..TRIES {
+            match self.state.try_lock() {
+                Ok(mut state) => return Some(look(&mut state.core)),
+                Err(TryLockError::Poisoned(_)) => process::abort(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        None
     }
 
     /// Whether nothing waits to be written.
@@ -193,8 +258,57 @@ impl Shared {
     }
 
     /// Time since the core last ticked.
-    pub(super) fn since_tick(&self) -> Duration {
+    fn since_tick(&self) -> Duration {
         let last = Duration::from_millis(self.last_tick.load(Ordering::Relaxed));
         now().saturating_duration_since(self.started).saturating_sub(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> Shared {
+        let mut config = BrokerConfig::default();
+        config.limits.memory = crate::config::Memory::Bytes(1000);
+        Shared::new(config, 0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_ready_says_why() {
+        let shared = shared();
+        assert_eq!(shared.unready(), None);
+        shared.account.add(851);
+        assert_eq!(shared.unready(), Some(Unready::Full { used: 851, mark: 850 }));
+        shared.account.sub(1);
+        assert_eq!(shared.unready(), None);
+        tokio::time::advance(LIVE_MAX).await;
+        assert_eq!(shared.unready(), Some(Unready::Stuck(LIVE_MAX)));
+        shared.tick();
+        assert_eq!(shared.unready(), None);
+        shared.deaf.store(true, Ordering::Relaxed);
+        assert_eq!(shared.unready(), Some(Unready::Deaf));
+        shared.accepting.cancel();
+        assert_eq!(shared.unready(), Some(Unready::Draining));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_gives_up_on_a_core_that_is_held() {
+        let shared = Arc::new(shared());
+        let (held, hold) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let holder = std::thread::spawn({
+            let shared = shared.clone();
+            move || {
+                let _core = shared.lock();
+                held.send(()).unwrap();
+                let _ = released.recv();
+            }
+        });
+        hold.recv().unwrap();
+        assert_eq!(shared.look(|core| core.stalls()).await, None);
+        drop(release);
+        holder.join().unwrap();
+        assert_eq!(shared.look(|core| core.stalls()).await, Some(0));
     }
 }

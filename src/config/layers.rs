@@ -41,8 +41,9 @@ pub struct Sources {
     pub flags: Vec<Flag>,
 }
 
-/// A configuration that passed its check, and where its values came from.
-#[derive(Debug, Clone, PartialEq)]
+/// A configuration that passed its check, and where its values came from. The default one comes
+/// from nowhere.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loaded {
     /// The configuration.
     pub config: BrokerConfig,
@@ -331,7 +332,9 @@ impl Layers {
 
 /// The one of `names` that `wanted` was probably meant to be.
 fn best<'n>(wanted: &str, names: &[&'n str]) -> Option<&'n str> {
-    let near = |name: &&&str| strsim::jaro_winkler(wanted, name);
+    // Two letters that changed places are one slip, and nothing to the other measure.
+    let slip = |name: &str| strsim::osa_distance(wanted, name) <= 1;
+    let near = |name: &&&str| if slip(name) { 1.0 } else { strsim::jaro_winkler(wanted, name) };
     let best = names.iter().max_by(|a, b| near(a).total_cmp(&near(b)))?;
     (near(&best) >= 0.75).then_some(*best)
 }

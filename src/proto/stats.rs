@@ -107,12 +107,12 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(us);
     }
 
-    /// Adds what another one counted.
-    pub fn add(&mut self, other: &Self) {
+    /// Puts each number together with the same one of another histogram.
+    fn combine(&mut self, other: &Self, with: impl Fn(u64, u64) -> u64) {
         for (count, more) in self.buckets.iter_mut().zip(other.buckets) {
-            *count += more;
+            *count = with(*count, more);
         }
-        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+        self.sum_us = with(self.sum_us, other.sum_us);
     }
 
     /// Observations in all.
@@ -171,7 +171,21 @@ impl ServiceStats {
 
     /// Adds what another one counted.
     pub fn add(&mut self, other: &Self) {
-        self.accepted += other.accepted;
+        self.combine(other, u64::saturating_add);
+    }
+
+    /// Takes away what another one counted; nothing falls below zero.
+    pub fn sub(&mut self, other: &Self) {
+        self.combine(other, u64::saturating_sub);
+    }
+
+    /// Raises each number to that of another one.
+    pub fn raise(&mut self, other: &Self) {
+        self.combine(other, u64::max);
+    }
+
+    fn combine(&mut self, other: &Self, with: impl Fn(u64, u64) -> u64 + Copy) {
+        self.accepted = with(self.accepted, other.accepted);
         let pairs = [
             (&mut self.ended[..], &other.ended[..]),
             (&mut self.redelivered[..], &other.redelivered[..]),
@@ -179,12 +193,12 @@ impl ServiceStats {
         ];
         for (counts, more) in pairs {
             for (count, more) in counts.iter_mut().zip(more) {
-                *count += more;
+                *count = with(*count, *more);
             }
         }
-        self.late_answers += other.late_answers;
-        self.queue_wait.add(&other.queue_wait);
-        self.service_time.add(&other.service_time);
+        self.late_answers = with(self.late_answers, other.late_answers);
+        self.queue_wait.combine(&other.queue_wait, with);
+        self.service_time.combine(&other.service_time, with);
     }
 }
 

@@ -157,17 +157,18 @@ impl Link {
     }
 
     /// What was appended is complete for now: writes at once if much waits, or else tells the
-    /// task, which comes to it when all that is ready now has been read.
-    pub fn kick(&self) {
+    /// task, which comes to it when all that is ready now has been read. Returns the octets
+    /// written.
+    pub fn kick(&self) -> u64 {
         let mut outbox = self.lock();
-        if outbox.encoder.len() >= Self::FLUSH_AT {
-            self.write_some(&mut outbox);
-        }
+        let much = outbox.encoder.len() >= Self::FLUSH_AT;
+        let written = if much { self.write_some(&mut outbox) } else { 0 };
         if !outbox.encoder.is_empty() {
             outbox.wake();
         } else {
             outbox.touched = false;
         }
+        written
     }
 
     /// Waits for something to do besides reading.
@@ -196,9 +197,9 @@ impl Link {
         }
     }
 
-    /// Writes what the socket takes.
-    pub fn flush(&self) {
-        self.write_some(&mut self.lock());
+    /// Writes what the socket takes; returns the octets.
+    pub fn flush(&self) -> u64 {
+        self.write_some(&mut self.lock())
     }
 
     /// The socket, for the end: what waits has to be written before.
@@ -233,13 +234,8 @@ impl Link {
         self.lock().encoder.len()
     }
 
-    /// Octets written so far.
-    #[must_use]
-    pub fn written(&self) -> u64 {
-        self.lock().written
-    }
-
-    fn write_some(&self, outbox: &mut Outbox) {
+    fn write_some(&self, outbox: &mut Outbox) -> u64 {
+        let before = outbox.written;
         while !outbox.encoder.is_empty() && !outbox.broken {
             let mut slices = [IoSlice::new(&[]); Self::SLICES];
             let filled = outbox.encoder.chunks(&mut slices);
@@ -266,6 +262,7 @@ impl Link {
             give_buffer(outbox.encoder.take_buffer());
         }
         outbox.settle();
+        outbox.written - before
     }
 
     fn lock(&self) -> MutexGuard<'_, Outbox> {

@@ -51,5 +51,20 @@ pub enum CodecError {
     },
 }
 
+impl CodecError {
+    /// The value of the label `reason` in the metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Frame(FrameError::ReservedFlags { .. }) => "reserved_flags",
+            Self::Frame(FrameError::MoreOnCommand { .. }) => "more_on_command",
+            Self::FrameTooBig { .. } => "frame_too_big",
+            Self::MessageTooBig { .. } => "message_too_big",
+            Self::TooManyFrames { .. } => "too_many_frames",
+            Self::CommandTooBig { .. } => "command_too_big",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

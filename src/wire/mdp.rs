@@ -129,6 +129,26 @@ pub enum Malformed {
     BadAnswer,
 }
 
+impl Malformed {
+    /// The value of the label `reason` in the metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::NoHeader => "no_header",
+            Self::DelimitedV02 => "delimited_v02",
+            Self::ForeignDialect => "foreign_dialect",
+            Self::EnvelopeTooBig => "envelope_too_big",
+            Self::NoService => "no_service",
+            Self::NoBody => "no_body",
+            Self::NoCommand => "no_command",
+            Self::UnknownCommand => "unknown_command",
+            Self::FrameCount => "frame_count",
+            Self::BadAnswer => "bad_answer",
+        }
+    }
+}
+
 impl<'a> ToBroker<'a> {
     /// Reads what a peer says to a broker. `Err` carries no version: nobody knows who speaks.
     ///

@@ -97,7 +97,11 @@ pub(crate) enum ConfigAction {
         flags: Box<BrokerArgs>,
     },
     /// Print a file with every key, explained and commented out
-    Default,
+    Default {
+        /// Print one JSON object, without the explanations
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What `broker` can be told; each flag stands for one key of the configuration.

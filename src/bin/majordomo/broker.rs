@@ -1,11 +1,13 @@
 //! `majordomo broker`: the role, from its first endpoint to its last request.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use majordomo::broker::Broker;
 use majordomo::config::BrokerConfig;
+use majordomo::transport::endpoint::Endpoint;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a broker until it is told to stop.
@@ -19,8 +21,7 @@ async fn serve(config: BrokerConfig) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let drain = config.broker.drain;
-    let broker = Broker::bind(config)?;
-    print_endpoints(&broker).context("cannot print the endpoints")?;
+    let broker = Broker::bind_then(config, print_endpoints)?;
     stop_signal(&mut terminate, &mut interrupt).await;
     tracing::info!(?drain, "stopping; a second signal stops at once");
     tokio::select! {
@@ -31,12 +32,12 @@ async fn serve(config: BrokerConfig) -> Result<ExitCode> {
     }
 }
 
-fn print_endpoints(broker: &Broker) -> std::io::Result<()> {
+fn print_endpoints(endpoints: &[Endpoint], http: Option<SocketAddr>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    for endpoint in broker.local_addrs() {
+    for endpoint in endpoints {
         writeln!(out, "{endpoint}")?;
     }
-    if let Some(http) = broker.http_addr() {
+    if let Some(http) = http {
         writeln!(out, "http://{http}")?;
     }
     out.flush()

@@ -27,7 +27,11 @@ pub(crate) fn run(action: ConfigAction, log: &LogArgs) -> Result<ExitCode> {
             values.retain(|(_, _, origin)| effective || *origin != Origin::Default);
             print(if json { show_json(&loaded, &values) } else { show(&values, effective) })?;
         }
-        ConfigAction::Default => print(DEFAULT_TOML)?,
+        ConfigAction::Default { json: false } => print(DEFAULT_TOML)?,
+        ConfigAction::Default { json: true } => {
+            let loaded = Loaded::default();
+            print(show_json(&loaded, &loaded.values()))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use slotmap::SlotMap;
 
-use crate::id::PeerId;
+use crate::id::{PeerId, slot_of};
 use crate::wire::mdp::{Malformed, ToBroker};
 use crate::wire::message::Frames;
 
@@ -280,15 +280,25 @@ impl Core {
     #[must_use]
     pub fn population(&self) -> Population {
         let mut population = Population::default();
-        for peer in self.peers.values() {
+        self.populate(0, usize::MAX, &mut population);
+        population
+    }
+
+    /// Counts at most `max` peers from the slot `from` on; returns where to go on, if there may
+    /// be more.
+    pub fn populate(&self, from: u32, max: usize, population: &mut Population) -> Option<u32> {
+        let (mut counted, mut last) = (0, from);
+        let rest = self.peers.iter().skip_while(|(id, _)| slot_of(*id) < from);
+        for (id, peer) in rest.take(max) {
             *match peer.state {
                 super::dialect::mdp::State::Unknown => &mut population.unknown,
                 super::dialect::mdp::State::Client(_) => &mut population.clients,
                 super::dialect::mdp::State::Worker(_) => &mut population.workers,
                 super::dialect::mdp::State::Dismissed(_) => &mut population.dismissed,
             } += 1;
+            (counted, last) = (counted + 1, slot_of(id));
         }
-        population
+        (counted == max).then(|| last.saturating_add(1))
     }
 
     fn count_invalid(&mut self, malformed: Malformed) {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use slotmap::{SecondaryMap, SlotMap};
 
-use crate::id::{PeerId, RequestId, ServiceName};
+use crate::id::{PeerId, RequestId, ServiceName, slot_of};
 
 use super::clock::Time;
 use super::output::{CloseReason, Output};
@@ -180,18 +180,37 @@ impl Router {
 
     /// The services, in no particular order.
     pub fn services(&self) -> impl Iterator<Item = ServiceView<'_>> {
-        self.services.values().map(|service| ServiceView {
+        self.services.values().map(|service| self.view(service))
+    }
+
+    /// The services from the slot `from` on, each with its slot: a listing takes some, lets
+    /// others have the tables, and goes on behind the last one.
+    pub fn services_from(
+        &self,
+        from: u32,
+    ) -> impl Iterator<Item = (u32, ServiceId, ServiceView<'_>)> {
+        let rest = self.services.iter().skip_while(move |(id, _)| slot_of(*id) < from);
+        rest.map(|(id, service)| (slot_of(id), id, self.view(service)))
+    }
+
+    /// The workers from the slot `from` on: their slots, their services, and whether they may be
+    /// given another request.
+    pub fn workers_from(&self, from: u32) -> impl Iterator<Item = (u32, ServiceId, bool)> {
+        let rest = self.workers.iter().skip_while(move |(id, _)| slot_of(*id) < from);
+        rest.map(|(id, worker)| (slot_of(id), worker.service, worker.listed.is_some()))
+    }
+
+    fn view<'a>(&'a self, service: &'a Service) -> ServiceView<'a> {
+        let oldest = service.oldest().filter_map(|id| Some(self.requests.get(id)?.accepted_at));
+        ServiceView {
             name: &service.name,
             workers: service.workers,
             waiting: service.waiting(),
             waiting_bytes: service.waiting_bytes,
             in_flight: service.in_flight,
-            oldest: service
-                .oldest()
-                .filter_map(|id| Some(self.requests.get(id)?.accepted_at))
-                .min(),
+            oldest: oldest.min(),
             stats: &service.stats,
-        })
+        }
     }
 
     /// What happened at services that have been forgotten.

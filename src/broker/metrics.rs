@@ -1,0 +1,276 @@
+//! `/metrics`: what the broker has counted, as OpenMetrics text.
+//!
+//! The counters are plain numbers of our own, read when somebody asks: no metric costs anything
+//! while messages pass. Of a service, outcomes and reasons that never came up and histograms
+//! without an observation are left out.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::proto::stats::{Histogram, Loss, Outcome, ServiceStats};
+use crate::wire::greeting::Mechanism;
+
+use super::process::Process;
+use super::shared::Shared;
+use super::survey::{Row, Survey};
+
+/// What [`write`] gives.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The text of a scrape.
+pub(super) fn write(shared: Arc<Shared>, survey: Survey) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Process));
+    let ours = registry.sub_registry_with_prefix("majordomo");
+    ours.register_collector(Box::new(Scrape { shared, survey }));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Scrape {
+    shared: Arc<Shared>,
+    survey: Survey,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut page = Page { encoder };
+        self.write_process(&mut page)?;
+        self.write_connections(&mut page)?;
+        self.write_requests(&mut page)?;
+        self.write_queues(&mut page)?;
+        self.write_workers(&mut page)
+    }
+}
+
+/// A label and its value.
+type Label<'a> = (&'static str, &'a str);
+
+const NO_LABEL: &[Label<'static>; 0] = &[];
+
+impl Scrape {
+    fn write_process(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        page.encoder
+            .encode_descriptor("build", "What runs.", None, MetricType::Info)?
+            .encode_info(&version)?;
+        let start = self.shared.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let start = [(NO_LABEL, start.as_secs_f64())];
+        page.gauge(
+            "start_time",
+            Some(Unit::Seconds),
+            "When the broker began, since the epoch.",
+            start,
+        )?;
+        let (limit, used) = (self.shared.account.limit(), self.shared.account.used());
+        let help = "Memory that peers may make the broker hold.";
+        page.gauge("memory_limit", Some(Unit::Bytes), help, [(NO_LABEL, limit as f64)])?;
+        let help = "Memory that is accepted or waits to be written.";
+        page.gauge("memory_accounted", Some(Unit::Bytes), help, [(NO_LABEL, used as f64)])?;
+        let help = "Pauses of a second or more in which the broker itself did not run.";
+        page.counter("loop_stalls", help, [(NO_LABEL, self.survey.stalls)])
+    }
+
+    fn write_connections(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let counters = &self.shared.counters;
+        let mechanism = ("mechanism", Mechanism::Null.name());
+        let population = self.survey.population;
+        let roles = [
+            ("unknown", population.unknown),
+            ("client", population.clients),
+            ("worker", population.workers),
+            ("dismissed", population.dismissed),
+        ];
+        let roles = roles.map(|(role, count)| ([("role", role), mechanism], count as f64));
+        page.gauge("connections", None, "Peers connected, by what they are.", roles)?;
+        let accepted = [(NO_LABEL, counters.accepted.get())];
+        page.counter("connections_accepted", "Connections accepted.", accepted)?;
+        let rejected = [
+            ("address_limit", counters.rejected_address.get()),
+            ("identity_in_use", counters.identity_in_use.get()),
+        ];
+        page.reasons("connections_rejected", "Newcomers turned away.", rejected)?;
+        let closed = [
+            ("slow_reader", counters.slow_readers.get()),
+            ("silent", counters.silent.get()),
+            ("ping_expired", counters.ping_expired.get()),
+            ("replaced", counters.replaced.get()),
+            ("peer_error", counters.peers_gave_up.get()),
+        ];
+        page.reasons("connections_closed", "Peers closed for something they did.", closed)?;
+        let errors = [(NO_LABEL, counters.accept_errors.get())];
+        page.counter("accept_errors", "Failures to accept a connection.", errors)?;
+        let outcomes = [
+            ("done", counters.handshakes_done.get()),
+            ("refused", counters.handshakes_refused.get()),
+            ("timed_out", counters.handshakes_timed_out.get()),
+            ("hung_up", counters.handshakes_hung_up.get()),
+        ];
+        let outcomes = outcomes.map(|(outcome, count)| ([mechanism, ("outcome", outcome)], count));
+        page.counter("handshakes", "Handshakes ended.", outcomes)?;
+        let received = [(NO_LABEL, counters.bytes_received.get())];
+        page.counter("bytes_received", "Octets read after handshakes.", received)?;
+        let sent = [(NO_LABEL, counters.bytes_sent.get())];
+        page.counter("bytes_sent", "Octets written after handshakes.", sent)?;
+        let invalid = counters.frames_invalid.get();
+        let help = "Connections closed because of octets that are no valid frame or command.";
+        page.reasons("frames_invalid", help, invalid)
+    }
+
+    fn write_requests(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let invalid = self.survey.invalid.iter();
+        let invalid = invalid.map(|(malformed, count)| (malformed.label(), *count));
+        page.reasons("messages_invalid", "Messages dropped because they were no MDP.", invalid)?;
+        let help = "Valid messages dropped because the peer might not say them.";
+        page.counter("messages_dropped", help, [(NO_LABEL, self.survey.dropped)])?;
+        let services = [(NO_LABEL, self.survey.services_count as f64)];
+        page.gauge("services", None, "Services offered or asked for.", services)?;
+        let count = |count: fn(&ServiceStats) -> u64| {
+            self.rows().map(move |row| ([service(row)], count(&row.stats)))
+        };
+        page.counter("requests_accepted", "Requests accepted.", count(|stats| stats.accepted))?;
+        let ended = self.rows().flat_map(|row| {
+            let came_up =
+                |outcome| row.stats.ended_with(outcome) > 0 || outcome == Outcome::Replied;
+            Outcome::ALL.into_iter().filter(move |outcome| came_up(*outcome)).map(move |outcome| {
+                ([service(row), ("outcome", outcome.label())], row.stats.ended_with(outcome))
+            })
+        });
+        page.counter("requests", "Accepted requests ended, each once.", ended)?;
+        let given_back = self.rows().flat_map(|row| {
+            let counts = Loss::ALL.into_iter().zip(row.stats.redelivered);
+            counts
+                .filter(|(_, count)| *count > 0)
+                .map(move |(loss, count)| ([service(row), ("reason", loss.label())], count))
+        });
+        let help = "Requests given back by lost workers, to be delivered again.";
+        page.counter("redeliveries", help, given_back)?;
+        let help = "Answers dropped because the request had ended or another worker had it.";
+        page.counter("late_answers", help, count(|stats| stats.late_answers))
+    }
+
+    fn write_queues(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let measure =
+            |measure: fn(&Row) -> f64| self.rows().map(move |row| ([service(row)], measure(row)));
+        let in_flight = measure(|row| row.in_flight as f64);
+        page.gauge("requests_in_flight", None, "Requests at workers.", in_flight)?;
+        let waiting = measure(|row| row.waiting as f64);
+        page.gauge("queue_messages", None, "Requests waiting.", waiting)?;
+        let octets = measure(|row| row.waiting_bytes as f64);
+        page.gauge("queue", Some(Unit::Bytes), "Memory of requests waiting.", octets)?;
+        let age = measure(|row| row.oldest.as_secs_f64());
+        let help = "Time since the oldest waiting request was accepted.";
+        page.gauge("queue_oldest_age", Some(Unit::Seconds), help, age)?;
+        let help = "Time from acceptance to each delivery.";
+        let waits = self.rows().map(|row| ([service(row)], &row.stats.queue_wait));
+        page.histogram("queue_wait", help, waits)?;
+        let help = "Time from the last delivery to the final reply.";
+        let times = self.rows().map(|row| ([service(row)], &row.stats.service_time));
+        page.histogram("service_time", help, times)
+    }
+
+    fn write_workers(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let states = self.rows().flat_map(|row| {
+            let states = [("ready", row.ready), ("busy", row.busy)];
+            states.map(|(state, count)| ([service(row), ("state", state)], count as f64))
+        });
+        let help = "Workers registered; ready: another request may be given to them.";
+        page.gauge("workers", None, help, states)?;
+        let expired = self.rows().map(|row| {
+            let expired = row.stats.workers_lost.get(Loss::Expired as usize);
+            ([service(row)], expired.copied().unwrap_or_default())
+        });
+        page.counter("worker_expired", "Workers lost because they fell silent.", expired)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.survey.services.iter().chain([&self.survey.other])
+    }
+}
+
+fn service(row: &Row) -> Label<'_> {
+    ("service", &row.label)
+}
+
+/// The text as it is written, a family at a time.
+struct Page<'e> {
+    encoder: DescriptorEncoder<'e>,
+}
+
+impl Page<'_> {
+    fn counter<'a, L: AsRef<[Label<'a>]>>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, u64)>,
+    ) -> Result<(), fmt::Error> {
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, count) in samples {
+            let labels = labels.as_ref();
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        Ok(())
+    }
+
+    /// A counter by reason.
+    fn reasons(
+        &mut self,
+        name: &str,
+        help: &str,
+        counts: impl IntoIterator<Item = (&'static str, u64)>,
+    ) -> Result<(), fmt::Error> {
+        let counts = counts.into_iter().map(|(reason, count)| ([("reason", reason)], count));
+        self.counter(name, help, counts)
+    }
+
+    fn gauge<'a, L: AsRef<[Label<'a>]>>(
+        &mut self,
+        name: &str,
+        unit: Option<Unit>,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, f64)>,
+    ) -> Result<(), fmt::Error> {
+        let unit = unit.as_ref();
+        let mut family = self.encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            let labels = labels.as_ref();
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    /// Durations.
+    fn histogram<'a, L: AsRef<[Label<'a>]>>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, &'a Histogram)>,
+    ) -> Result<(), fmt::Error> {
+        const US_PER_SECOND: f64 = 1e6;
+        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
+        let mut family = self.encoder.encode_descriptor(name, help, unit, kind)?;
+        let bounds = Histogram::BOUNDS_US.map(|us| us as f64 / US_PER_SECOND);
+        for (labels, histogram) in samples {
+            let count = histogram.count();
+            if count == 0 {
+                continue;
+            }
+            let bounds = bounds.into_iter().chain([f64::INFINITY]);
+            let buckets: Vec<_> = bounds.zip(histogram.buckets).collect();
+            let sum = histogram.sum_us as f64 / US_PER_SECOND;
+            let labels = labels.as_ref();
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+}

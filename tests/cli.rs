@@ -1,0 +1,36 @@
+//! The command `majordomo`, as a user and a service manager see it.
+#![expect(clippy::disallowed_methods, reason = "real sockets, real time")]
+
+#[path = "cli/broker.rs"]
+mod broker;
+#[path = "cli/config.rs"]
+mod config;
+#[path = "cli/docs.rs"]
+mod docs;
+#[path = "common/peer.rs"]
+mod peer;
+
+use std::path::Path;
+
+use assert_cmd::Command;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_majordomo");
+
+/// An empty directory, which is also the home.
+fn home() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// The command in a directory, with no environment but a home there.
+fn majordomo(home: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.env_clear().env("HOME", home).current_dir(home).args(arguments);
+    command
+}
+
+/// Exit code, standard output, standard error.
+fn run(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}

@@ -1,0 +1,49 @@
+//! Help, completions and manual pages.
+
+use std::fs;
+
+use super::{home, majordomo, run};
+
+#[test]
+fn every_command_explains_itself_with_examples() {
+    let home = home();
+    for command in [&[][..], &["broker"], &["config"], &["completions"], &["man"]] {
+        for help in ["--help", "-h"] {
+            let (code, out, err) = run(&mut majordomo(home.path(), &[command, &[help]].concat()));
+            assert_eq!((code, err.as_str()), (0, ""), "{command:?}");
+            assert!(out.contains("Examples:\n  majordomo "), "{command:?}: {out}");
+        }
+    }
+    let (_, help, _) = run(&mut majordomo(home.path(), &["broker", "--help"]));
+    insta::assert_snapshot!("broker_help", help);
+}
+
+#[test]
+fn there_are_completions_for_each_shell() {
+    let home = home();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, script, _) = run(&mut majordomo(home.path(), &["completions", shell]));
+        assert_eq!(code, 0, "{shell}");
+        for word in ["busy-timeout", "handshake-timeout", "completions", "effective"] {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_for_each_command() {
+    let home = home();
+    let (code, page, _) = run(&mut majordomo(home.path(), &["man"]));
+    assert_eq!(code, 0);
+    assert!(page.contains(".TH majordomo 1"), "{page}");
+    let (code, ..) = run(&mut majordomo(home.path(), &["man", "--dir", "man/man1"]));
+    assert_eq!(code, 0);
+    for name in ["majordomo", "majordomo-broker", "majordomo-config-check", "majordomo-man"] {
+        let page = fs::read_to_string(home.path().join(format!("man/man1/{name}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{name}");
+    }
+    fs::write(home.path().join("file"), "").unwrap();
+    let (code, _, err) = run(&mut majordomo(home.path(), &["man", "--dir", "file"]));
+    assert_eq!(code, 1);
+    assert!(err.starts_with("majordomo: cannot write manual pages to file: "), "{err}");
+}
