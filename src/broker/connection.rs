@@ -272,6 +272,8 @@ impl Connection {
     /// Goes on with what was held, and then with the socket.
     fn resume(&mut self) -> Result<(), End> {
         self.reading = true;
+        // Its silence was our doing.
+        self.shared.with_core(|core, _| core.hear(now(), self.id, false));
         let (message, octets) = self.held.take();
         if let Some(message) = message {
             let id = self.id;

@@ -43,8 +43,8 @@ impl Router {
             None => {
                 let name = ServiceName::try_from(name).map_err(Refusal::BadName)?;
                 match self.service_for(now, name, out) {
-                    Some(id) => id,
-                    None => return self.pause(caller, Pause::Broker),
+                    Ok(id) => id,
+                    Err(pause) => return self.pause(caller, pause),
                 }
             }
         };
@@ -120,6 +120,7 @@ impl Router {
                 Pause::Broker => {
                     self.paused.insert(peer);
                 }
+                Pause::Name => self.paused_for_name.push_back(peer),
                 Pause::Service(id) => {
                     if let Some(service) = self.services.get_mut(id) {
                         service.paused.insert(peer);
@@ -140,7 +141,7 @@ impl Router {
         name: ServiceName,
         out: &mut O,
     ) -> Option<WorkerId> {
-        let id = self.service_for(now, name, out)?;
+        let id = self.service_for(now, name, out).ok()?;
         let service = self.services.get_mut(id)?;
         service.workers += 1;
         let worker = self.workers.insert(Worker {

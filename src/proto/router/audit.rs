@@ -239,6 +239,10 @@ impl Router {
             let open = open.remove(&peer).unwrap_or_default();
             self.audit_caller(peer, caller, open).map_err(|e| format!("caller {peer:?}: {e}"))?;
         }
+        for peer in &self.paused_for_name {
+            let paused = self.callers.get(*peer).and_then(|caller| caller.paused);
+            demand!(paused == Some(Pause::Name), "{peer:?} should be paused: {paused:?}");
+        }
         for peer in &self.paused {
             let paused = self.callers.get(*peer).and_then(|caller| caller.paused);
             demand!(paused == Some(Pause::Broker), "{peer:?} should be paused: {paused:?}");
@@ -271,6 +275,7 @@ impl Router {
             None => true,
             Some(Pause::Own) => self.draining || !caller.has_much_room(limits),
             Some(Pause::Broker) => self.paused.contains(&peer),
+            Some(Pause::Name) => self.paused_for_name.contains(&peer),
             Some(Pause::Service(id)) => {
                 self.services.get(id).is_some_and(|service| service.paused.contains(&peer))
             }

@@ -129,6 +129,7 @@ impl Router {
             Some(Pause::Broker) => {
                 self.paused.remove(&peer);
             }
+            Some(Pause::Name) => self.paused_for_name.retain(|paused| *paused != peer),
             Some(Pause::Service(id)) => {
                 if let Some(service) = self.services.get_mut(id) {
                     service.paused.remove(&peer);

@@ -15,7 +15,7 @@ mod request;
 mod service;
 mod worker;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,8 +56,10 @@ enum Pause {
     Own,
     /// The queue of a service has to empty.
     Service(ServiceId),
-    /// The broker has to have room again.
+    /// The broker has to have memory again.
     Broker,
+    /// A service has to be forgotten: there are too many to make another one.
+    Name,
 }
 
 /// The routing tables and the decisions over them.
@@ -73,8 +75,10 @@ pub struct Router {
     callers: SecondaryMap<PeerId, Caller>,
     /// Requests accepted so far: the order of acceptance.
     sequence: u64,
-    /// Callers that are not read because the broker itself is full.
+    /// Callers that are not read because memory is short, or the broker stops.
     paused: BTreeSet<PeerId>,
+    /// Callers that are not read because there are too many services, in the order of coming.
+    paused_for_name: VecDeque<PeerId>,
     draining: bool,
     /// Deadlines of requests that wait for a service without workers.
     expiries: Timers<ServiceId>,
@@ -102,6 +106,7 @@ impl Router {
             callers: SecondaryMap::new(),
             sequence: 0,
             paused: BTreeSet::new(),
+            paused_for_name: VecDeque::new(),
             draining: false,
             expiries: Timers::new(),
             doomed: Vec::new(),
@@ -223,26 +228,28 @@ impl Router {
         self.services.get(id)
     }
 
-    /// The service of that name, made if there is room for one more.
+    /// The service of that name, made if there is room for one more; or what to wait for.
     fn service_for<O: Output>(
         &mut self,
         now: Time,
         name: ServiceName,
         out: &mut O,
-    ) -> Option<ServiceId> {
+    ) -> Result<ServiceId, Pause> {
         if let Some(id) = self.by_name.get(name.as_bytes()) {
-            return Some(*id);
+            return Ok(*id);
         }
-        if self.services.len() >= self.settings.services_max || !out.charge(Service::cost_of(&name))
-        {
-            return None;
+        if self.services.len() >= self.settings.services_max {
+            return Err(Pause::Name);
         }
         let rule = self.settings.rules.iter().position(|rule| rule.matches(name.as_bytes()));
-        let policy = self.policies.get(rule.unwrap_or(self.settings.rules.len()))?.clone();
+        let policy = self.policies.get(rule.unwrap_or(self.settings.rules.len())).cloned();
+        let Some(policy) = policy.filter(|_| out.charge(Service::cost_of(&name))) else {
+            return Err(Pause::Broker);
+        };
         let service = Service::new(name.clone(), policy, now, self.hasher.clone());
         let id = self.services.insert(service);
         self.by_name.insert(name, id);
-        Some(id)
+        Ok(id)
     }
 
     /// Forgets the service if nobody offers it and nobody waits for it.
@@ -268,11 +275,20 @@ impl Router {
         }
     }
 
-    /// Reads the callers again that were paused because the broker was full, if it is not.
+    /// Reads the callers again that were paused because the broker was full, if it is not: all
+    /// who wait for memory, and of those who wait for a name as many as there can be new ones.
     pub(crate) fn resume_paused<O: Output>(&mut self, out: &mut O) {
-        if !self.paused.is_empty() && !self.draining && out.has_room() {
+        if self.draining {
+            return;
+        }
+        if !self.paused.is_empty() && out.has_room() {
             let paused = std::mem::take(&mut self.paused);
             self.resume(paused, out);
+        }
+        let room = self.settings.services_max.saturating_sub(self.services.len());
+        for _ in 0..room.min(self.paused_for_name.len()) {
+            let paused = self.paused_for_name.pop_front();
+            self.resume(paused.into_iter().collect(), out);
         }
     }
 }
