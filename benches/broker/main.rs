@@ -1,0 +1,79 @@
+#![expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+//! The broker from end to end, against what the machine can do and against its peers.
+//!
+//! Broker, clients and workers are processes of their own; this program plays all of them but the
+//! broker by starting itself again. `cargo bench --bench broker -- --help` lists what it can do.
+
+mod beats;
+mod compare;
+mod idle;
+mod load;
+mod mode;
+mod outbox;
+mod process;
+mod relay;
+mod report;
+mod server;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "broker", about = "Compares the broker with its peers, end to end")]
+struct Cli {
+    #[command(subcommand)]
+    role: Option<Role>,
+    #[command(flatten)]
+    compare: compare::Options,
+    /// Given by cargo.
+    #[arg(long, hide = true, global = true)]
+    bench: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Resident memory of an idle connection
+    Memory(idle::Options),
+    /// CPU that heartbeats take, against a bare loop with the same reads and writes
+    Heartbeats(idle::Options),
+    /// What a call costs while many others are connected and idle
+    Crowd(idle::Options),
+    /// Clients of the load generator
+    #[command(hide = true)]
+    Clients(load::ClientArgs),
+    /// Workers of the load generator
+    #[command(hide = true)]
+    Workers(load::LoadArgs),
+    /// The raw relay
+    #[command(hide = true)]
+    Relay { flush: relay::Flush },
+    /// The bare loop
+    #[command(hide = true)]
+    Beat {
+        #[arg(value_parser = load::millis)]
+        interval: std::time::Duration,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    // A task that panics must end its process, so that the run fails.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        std::process::exit(1);
+    }));
+    match cli.role {
+        None => return compare::run(&cli.compare),
+        Some(Role::Memory(options)) => idle::memory(&options)?,
+        Some(Role::Heartbeats(options)) => idle::heartbeats(&options)?,
+        Some(Role::Crowd(options)) => idle::crowd(&options)?,
+        Some(Role::Clients(args)) => load::clients(&args),
+        Some(Role::Workers(args)) => load::workers(&args),
+        Some(Role::Relay { flush }) => relay::run(flush)?,
+        Some(Role::Beat { interval }) => beats::run(interval)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

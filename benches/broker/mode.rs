@@ -1,0 +1,100 @@
+//! The modes of load, and what is held against what in each.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// One kind of load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+pub(crate) enum Mode {
+    /// 64 octets, one request in flight, everything on one CPU
+    #[value(name = "W1")]
+    W1,
+    /// 64 octets, one client with 1000 in flight, one worker
+    #[value(name = "W2")]
+    W2,
+    /// As W2, strict MDP: one request at the worker
+    #[value(name = "S1")]
+    S1,
+    /// As S1 with 64 workers
+    #[value(name = "S64")]
+    S64,
+    /// 64 octets, 16 clients with 64 in flight each, 4 workers
+    #[value(name = "W3")]
+    W3,
+    /// 1 MiB, one client with 8 in flight, one worker
+    #[value(name = "W4")]
+    W4,
+}
+
+/// The figures of a mode.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) clients: u32,
+    pub(crate) window: u32,
+    pub(crate) workers: u32,
+    pub(crate) size: usize,
+    pub(crate) prefetch: u32,
+    pub(crate) one_cpu: bool,
+}
+
+impl Mode {
+    pub(crate) fn shape(self) -> Shape {
+        let base =
+            Shape { clients: 1, window: 1000, workers: 1, size: 64, prefetch: 1, one_cpu: false };
+        match self {
+            Self::W1 => Shape { window: 1, one_cpu: true, ..base },
+            Self::W2 => Shape { prefetch: 1000, ..base },
+            Self::S1 => base,
+            Self::S64 => Shape { workers: 64, ..base },
+            Self::W3 => Shape { clients: 16, window: 64, workers: 4, prefetch: 64, ..base },
+            Self::W4 => Shape { window: 8, size: 1 << 20, prefetch: 8, ..base },
+        }
+    }
+
+    /// Strict MDP is something only the broker has.
+    pub(crate) fn is_strict(self) -> bool {
+        matches!(self, Self::S1 | Self::S64)
+    }
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+pub(crate) enum Peer {
+    /// The broker
+    Majordomo,
+    /// The raw relay, in both of its ways to write
+    Relay,
+    #[value(skip)]
+    RelayTurn,
+    /// libzmq's own proxy
+    Zmq,
+    /// Debian's nats-server, by a queue group
+    Nats,
+}
+
+impl Peer {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Majordomo => "majordomo",
+            Self::Relay => "relay",
+            Self::RelayTurn => "relay, turn",
+            Self::Zmq => "zmq proxy",
+            Self::Nats => "nats",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// As on the command line.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}

@@ -1,0 +1,94 @@
+//! Starts what is measured.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::load::Speech;
+use crate::mode::Peer;
+use crate::process::{Process, command, ourselves};
+
+/// A peer that listens.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) speech: Speech,
+    /// Where clients connect.
+    pub(crate) front: String,
+    /// Where workers connect.
+    pub(crate) back: String,
+}
+
+/// Starts a peer and waits until it listens.
+pub(crate) fn start(peer: Peer, prefetch: u32, one_cpu: bool) -> Result<Server> {
+    match peer {
+        Peer::Majordomo => majordomo(&[&format!("--prefetch={prefetch}")], one_cpu),
+        Peer::Relay => relay("connection", one_cpu),
+        Peer::RelayTurn => relay("turn", one_cpu),
+        Peer::Zmq => zmq_proxy(one_cpu),
+        Peer::Nats => nats_server(one_cpu),
+    }
+}
+
+/// The broker of this build.
+pub(crate) fn majordomo(flags: &[&str], one_cpu: bool) -> Result<Server> {
+    let mut broker = command(env!("CARGO_BIN_EXE_majordomo"), one_cpu);
+    broker.args(["broker", "--bind=tcp://127.0.0.1:0", "--log-level=warn"]).args(flags);
+    let mut process = Process::start(broker)?;
+    let line = process.line()?;
+    let addr = line.strip_prefix("tcp://").context("no endpoint")?.to_owned();
+    Ok(Server { process, speech: Speech::Mdp, back: addr.clone(), front: addr })
+}
+
+/// The bare loop of [`crate::beats`].
+pub(crate) fn beats(interval: Duration) -> Result<Server> {
+    let mut beats = ourselves(false)?;
+    beats.arg("beat").arg(interval.as_millis().to_string());
+    let mut process = Process::start(beats)?;
+    let addr = process.line()?;
+    Ok(Server { process, speech: Speech::Mdp, back: addr.clone(), front: addr })
+}
+
+fn relay(flush: &str, one_cpu: bool) -> Result<Server> {
+    let mut relay = ourselves(one_cpu)?;
+    relay.args(["relay", flush]);
+    let mut process = Process::start(relay)?;
+    let addr = process.line()?;
+    Ok(Server { process, speech: Speech::Length, back: addr.clone(), front: addr })
+}
+
+/// A Python that has pyzmq: what MAJORDOMO_PYTHON names, or `python3`.
+fn python() -> PathBuf {
+    std::env::var_os("MAJORDOMO_PYTHON").map_or_else(|| "python3".into(), PathBuf::from)
+}
+
+fn zmq_proxy(one_cpu: bool) -> Result<Server> {
+    let mut proxy = command(python(), one_cpu);
+    proxy.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/broker/zmq_proxy.py"));
+    let mut process = Process::start(proxy)?;
+    let line = process.line().context(
+        "the proxy needs pyzmq: set MAJORDOMO_PYTHON to a python that has it, or leave it out \
+         with --without zmq",
+    )?;
+    let (front, back) = line.split_once(' ').context("two addresses")?;
+    let (front, back) = (front.to_owned(), back.to_owned());
+    Ok(Server { process, speech: Speech::Plain, front, back })
+}
+
+fn nats_server(one_cpu: bool) -> Result<Server> {
+    let mut shell = Command::new("sh");
+    // It logs where it listens to standard error.
+    let nats = command("nats-server", one_cpu);
+    shell.arg("-c").arg("exec \"$@\" 2>&1").arg("sh").arg(nats.get_program());
+    shell.args(nats.get_args()).args(["-a", "127.0.0.1", "-p", "-1"]).stderr(Stdio::inherit());
+    let mut process = Process::start(shell).context("nats-server is needed, or --without nats")?;
+    loop {
+        let line = process.line()?;
+        if let Some((_, addr)) = line.split_once("Listening for client connections on ") {
+            let addr = addr.trim().to_owned();
+            return Ok(Server { process, speech: Speech::Nats, back: addr.clone(), front: addr });
+        }
+    }
+}
