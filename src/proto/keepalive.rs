@@ -103,6 +103,29 @@ impl Watch {
 }
 
 #[cfg(test)]
+impl Watch {
+    /// Notes what was found out about what kind of worker.
+    pub(crate) fn witness(&self, verdict: &Verdict) {
+        let from = match (self.busy, self.beats_while_busy) {
+            (None, _) => "idle",
+            (Some(_), false) => "busy",
+            (Some(_), true) => "busy and beating",
+        };
+        let ends = match verdict.end {
+            None => "lives",
+            Some(End::Expired) => "expired",
+            Some(End::Silent) => "silent",
+        };
+        super::witness::saw("keepalive", from, ends);
+        for (does, what) in [(verdict.beat, "beat"), (verdict.ping, "ping")] {
+            if does && verdict.end.is_none() {
+                super::witness::saw("keepalive", from, what);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

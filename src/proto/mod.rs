@@ -10,5 +10,9 @@ pub mod mmi;
 pub mod output;
 pub mod policy;
 pub mod router;
+#[cfg(test)]
+mod simulation;
 pub mod stats;
 pub mod timers;
+#[cfg(test)]
+pub(crate) mod witness;

@@ -80,13 +80,19 @@ impl Core {
             }
             (Action::Note, _) => self.note_beat(now, id),
             (Action::Disconnect, _) => say_disconnect(id, version, out),
-            (Action::Late, command) => self.take_late(id, &command, out),
+            (Action::Late, command) => self.take_late(now, id, &command, out),
             (Action::LateDisconnect, command) => {
                 say_disconnect(id, version, out);
-                self.take_late(id, &command, out);
+                self.take_late(now, id, &command, out);
             }
             (Action::Dismiss, _) => self.dismiss(now, id, Loss::Misbehaved, out),
             (Action::Release, _) => self.unregister(now, id, Loss::Left, out),
+            (Action::Drop, FromWorker::Partial(answer)) => {
+                if let Some(request) = request_of(&answer) {
+                    self.router.part_late(id, request);
+                }
+                self.dropped += 1;
+            }
             _ => self.dropped += 1,
         }
     }
@@ -134,17 +140,25 @@ impl Core {
     #[inline]
     fn advance(&mut self, id: PeerId, event: Event) -> Option<Action> {
         let peer = self.peers.get_mut(id)?;
+        #[cfg(test)]
+        peer.state.witness(event);
         let (state, action) = peer.state.on(event);
         peer.state = state;
         Some(action)
     }
 
     /// An answer of a peer that is no worker any more.
-    fn take_late<O: Output>(&mut self, id: PeerId, command: &FromWorker<'_>, out: &mut O) {
+    fn take_late<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        command: &FromWorker<'_>,
+        out: &mut O,
+    ) {
         if let FromWorker::Final(answer) = command
             && let Some(request) = request_of(answer)
         {
-            self.router.finish_late(id, request, answer.body, out);
+            self.router.finish_late(now, id, request, answer.body, out);
         }
     }
 
@@ -254,6 +268,8 @@ impl Core {
             pings_open: peer.pings_open,
         };
         let verdict = watch.judge(now, &self.settings.mdp);
+        #[cfg(test)]
+        watch.witness(&verdict);
         match verdict.end {
             Some(End::Expired) => return self.expire(now, id, out),
             Some(End::Silent) => return self.end(now, id, CloseReason::Silent, out),

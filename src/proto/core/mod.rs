@@ -105,7 +105,10 @@ impl Core {
         let identity = hello.identity.clone();
         let id = self.peers.insert(Peer::new(hello, now));
         let Some(identity) = identity else { return (id, Admission::Open) };
-        let admission = match self.names.claim(identity, id) {
+        let claim = self.names.claim(identity, id);
+        #[cfg(test)]
+        crate::proto::witness::saw("name", "claim", claim.label());
+        let admission = match claim {
             Claim::Holder => Admission::Open,
             Claim::Contender { holder } if self.can_show_life(holder) => {
                 if let Some(peer) = self.peers.get_mut(id) {
@@ -380,7 +383,7 @@ impl Core {
         if let Some(worker) = peer.worker {
             self.router.lose(now, worker, loss, out);
         }
-        self.router.forget_caller(id, out);
+        self.router.forget_caller(now, id, out);
         if let Some(name) = &peer.identity
             && let Some(heir) = self.names.release(name, id)
             && let Some(heir_peer) = self.peers.get_mut(heir)

@@ -31,6 +31,17 @@ pub(super) enum Claim {
     Refused,
 }
 
+#[cfg(test)]
+impl Claim {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Holder => "holder",
+            Self::Contender { .. } => "contender",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 impl Names {
     pub(super) fn claim(&mut self, name: Identity, peer: PeerId) -> Claim {
         let mut claim = Claim::Holder;

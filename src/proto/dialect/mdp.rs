@@ -199,6 +199,53 @@ impl State {
 }
 
 #[cfg(test)]
+impl State {
+    /// Notes which row of the table is taken.
+    pub(crate) fn witness(self, event: Event) {
+        crate::proto::witness::saw("mdp", self.label(), event.label(self));
+    }
+
+    /// The kind of state.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Client(_) => "client",
+            Self::Worker(_) => "worker",
+            Self::Dismissed(Dismissal::Owed(_)) => "owed",
+            Self::Dismissed(Dismissal::Silent) => "silent",
+        }
+    }
+}
+
+#[cfg(test)]
+impl Event {
+    /// The kind of event, as the state distinguishes them.
+    fn label(self, state: State) -> &'static str {
+        let own = match state {
+            State::Client(version) if matches!(self, Self::Request(_)) => Some(version),
+            State::Worker(version) => Some(version),
+            _ => None,
+        };
+        if own.zip(self.version()).is_some_and(|(own, version)| own != version) {
+            return "other version";
+        }
+        match self {
+            Self::Request(_) => "request",
+            Self::Ready(_) => "ready",
+            Self::BadReady(_) => "bad ready",
+            Self::Final(_) => "final",
+            Self::Partial(_) => "partial",
+            Self::Stray(_) => "stray",
+            Self::StrayPart(_) => "stray part",
+            Self::Heartbeat(_) => "heartbeat",
+            Self::Disconnect(_) => "disconnect",
+            Self::Invalid(_) => "invalid",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use Event::{
         BadReady, Disconnect, Expired, Final, Heartbeat, Invalid, Partial, Ready, Request, Stray,

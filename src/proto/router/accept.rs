@@ -115,6 +115,8 @@ impl Router {
     fn pause(&mut self, peer: PeerId, pause: Pause) -> Result<(), Refusal> {
         if let Some(entry) = self.callers.entry(peer) {
             entry.or_default().paused = Some(pause);
+            #[cfg(test)]
+            crate::proto::witness::saw("caller", "paused", pause.label());
             match pause {
                 Pause::Own => {}
                 Pause::Broker => {

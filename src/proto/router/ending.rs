@@ -1,5 +1,6 @@
 //! Requests end, or come back because their worker was lost.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::id::{PeerId, RequestId};
@@ -71,6 +72,7 @@ impl Router {
     /// has been given the request; otherwise it comes too late, and is dropped and counted.
     pub(crate) fn finish_late<O: Output>(
         &mut self,
+        now: Time,
         peer: PeerId,
         id: RequestId,
         body: Frames<'_>,
@@ -81,13 +83,27 @@ impl Router {
             return;
         };
         let service_id = request.service;
+        #[cfg(test)]
+        request.witness_late(peer);
         if request.last_holder == Some(peer) && !matches!(request.place, Place::InFlight(_)) {
             self.leave_queue(id);
             let outcome = self.answer(id, body, true, out);
             self.end(id, outcome, out);
+            // If a worker was being emptied for this request, it is free again.
+            self.dispatch(now, service_id, out);
             self.resume_waiters(service_id, out);
         } else if let Some(service) = self.services.get_mut(service_id) {
             service.stats.late_answers += 1;
+        }
+    }
+
+    /// A part of an answer, of a peer that was lost with the request. It goes nowhere, and so the
+    /// rest of that answer is not to be taken either.
+    pub(crate) fn part_late(&mut self, peer: PeerId, id: RequestId) {
+        if let Some(request) = self.requests.get_mut(id)
+            && request.last_holder == Some(peer)
+        {
+            request.last_holder = None;
         }
     }
 
@@ -104,6 +120,8 @@ impl Router {
         }
         self.relist(id);
         let Some(worker) = self.workers.remove(id) else { return };
+        #[cfg(test)]
+        crate::proto::witness::saw("worker", "lost", loss.label());
         let Some(service) = self.services.get_mut(worker.service) else { return };
         service.workers -= 1;
         service.stats.lose_worker(loss);
@@ -120,9 +138,17 @@ impl Router {
 
     /// A peer has gone: its waiting requests end. Running ones finish, and their answers are
     /// dropped and counted.
-    pub(crate) fn forget_caller<O: Output>(&mut self, peer: PeerId, out: &mut O) {
+    pub(crate) fn forget_caller<O: Output>(&mut self, now: Time, peer: PeerId, out: &mut O) {
+        let mut suspected = BTreeSet::new();
         while let Some(id) = self.callers.get(peer).and_then(|caller| caller.waiting.first()) {
+            suspected.extend(
+                self.requests.get(id).filter(|r| r.place == Place::Suspect).map(|r| r.service),
+            );
             self.end_waiting(id, Outcome::CallerGone, out);
+        }
+        // Workers that were being emptied for its suspects are free again.
+        for service in suspected {
+            self.dispatch(now, service, out);
         }
         match self.callers.remove(peer).and_then(|caller| caller.paused) {
             None | Some(Pause::Own) => {}
@@ -208,7 +234,9 @@ impl Router {
         let was_suspect = request.losses >= Request::SUSPECT_LOSSES;
         request.losses += 1;
         request.solo_losses += u32::from(was_suspect);
-        request.last_holder = holder;
+        // Who has said a part of the answer cannot say the rest of it late: it would not be whole.
+        let said_part = request.answering || request.parts.overflow || request.parts.frames > 0;
+        request.last_holder = holder.filter(|_| !said_part);
         let policy = &service.policy;
         let outcome = if !self.callers.contains_key(request.caller) {
             Some(Outcome::CallerGone)
@@ -223,6 +251,8 @@ impl Router {
             Some(outcome) => self.end(id, outcome, out),
             None => {
                 service.stats.redeliver(loss);
+                #[cfg(test)]
+                crate::proto::witness::saw("request", "redelivered", loss.label());
                 out.release(std::mem::take(&mut request.parts).bytes);
                 self.wait(now, id);
             }
@@ -288,6 +318,8 @@ impl Router {
     #[inline]
     fn end<O: Output>(&mut self, id: RequestId, outcome: Outcome, out: &mut O) {
         let Some(request) = self.requests.remove(id) else { return };
+        #[cfg(test)]
+        crate::proto::witness::ended(&request.body, outcome);
         out.release(request.cost + request.parts.bytes);
         if let Some(caller) = self.callers.get_mut(request.caller) {
             caller.requests -= 1;

@@ -62,6 +62,18 @@ enum Pause {
     Name,
 }
 
+#[cfg(test)]
+impl Pause {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Service(_) => "service",
+            Self::Broker => "broker",
+            Self::Name => "name",
+        }
+    }
+}
+
 /// The routing tables and the decisions over them.
 #[derive(Debug)]
 pub struct Router {

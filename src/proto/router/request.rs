@@ -68,6 +68,20 @@ impl Request {
     }
 }
 
+#[cfg(test)]
+impl Request {
+    /// Notes where a request is that `peer` answers late.
+    pub(super) fn witness_late(&self, peer: PeerId) {
+        let place = match self.place {
+            Place::Waiting => "waiting",
+            Place::Suspect => "suspect",
+            Place::InFlight(_) => "in flight",
+        };
+        let whose = if self.last_holder == Some(peer) { "last holder" } else { "other" };
+        crate::proto::witness::saw("late answer", place, whose);
+    }
+}
+
 impl Linked<RequestId> for Request {
     fn links(&mut self) -> &mut Links<RequestId> {
         &mut self.links

@@ -1,0 +1,68 @@
+//! Which transitions a suite of seeds has to take: every row of every state table that any input
+//! can reach.
+
+use std::collections::BTreeSet;
+
+use crate::proto::stats::{Loss, Outcome};
+use crate::proto::witness::Transition;
+
+/// The table of Majordomo peers, `dialect/mdp.rs`. Rows that cannot be taken, because the core
+/// makes these events only for a peer that is registered: `final`, `partial` (who holds a request
+/// is a worker) and `expired` (only workers are watched) in every other state. `other version`
+/// stands for any event where the state compares versions: a client's own requests, and all that
+/// a worker says.
+const MDP: [(&str, &[&str]); 5] = [
+    ("unknown", &STRAY),
+    ("client", &STRAY),
+    ("client", &["other version"]),
+    ("worker", &STRAY),
+    ("worker", &["final", "partial", "expired", "other version"]),
+];
+/// What a peer without a request can do.
+const STRAY: [&str; 8] =
+    ["request", "ready", "bad ready", "stray", "stray part", "heartbeat", "disconnect", "invalid"];
+/// A worker that holds nothing is not asked by PING, and its silence ends as `expired`: whoever
+/// has nothing to do has to speak.
+const KEEPALIVE: [(&str, &[&str]); 3] = [
+    ("idle", &["lives", "expired", "beat"]),
+    ("busy", &["lives", "expired", "silent", "beat", "ping"]),
+    ("busy and beating", &["lives", "expired", "silent", "beat", "ping"]),
+];
+/// `last holder` of a request that is in flight again, and others wherever it is, come too late.
+const LATE: [(&str, &[&str]); 3] = [
+    ("waiting", &["last holder", "other"]),
+    ("suspect", &["last holder", "other"]),
+    ("in flight", &["last holder", "other"]),
+];
+const PAUSES: [&str; 4] = ["own", "service", "broker", "name"];
+const CLAIMS: [&str; 3] = ["holder", "contender", "refused"];
+const ADMISSIONS: [&str; 3] = ["open", "wait", "refused"];
+/// `stuck` and `shutdown` are decided by the shell.
+const CLOSES: [&str; 5] = ["slow reader", "silent", "ping expired", "identity in use", "replaced"];
+
+pub(super) fn check(seen: &BTreeSet<Transition>) {
+    let mut wanted = BTreeSet::<Transition>::new();
+    let mut want = |table, from, all: &[&'static str]| {
+        wanted.extend(all.iter().map(|by| (table, from, *by)));
+    };
+    for (state, events) in MDP.into_iter().chain([("owed", &STRAY[..]), ("silent", &STRAY)]) {
+        want("mdp", state, events);
+    }
+    for (worker, verdicts) in KEEPALIVE {
+        want("keepalive", worker, verdicts);
+    }
+    for (place, whose) in LATE {
+        want("late answer", place, whose);
+    }
+    want("request", "ended", &Outcome::ALL.map(Outcome::label));
+    want("request", "redelivered", &Loss::ALL.map(Loss::label));
+    want("worker", "lost", &Loss::ALL.map(Loss::label));
+    want("caller", "paused", &PAUSES);
+    want("name", "claim", &CLAIMS);
+    want("peer", "joined", &ADMISSIONS);
+    want("peer", "closed", &CLOSES);
+    let missing: Vec<_> = wanted.difference(seen).collect();
+    assert!(missing.is_empty(), "transitions that no seed took: {missing:?}");
+    let strange: Vec<_> = seen.difference(&wanted).collect();
+    assert!(strange.is_empty(), "transitions that were said to be impossible: {strange:?}");
+}

@@ -1,0 +1,116 @@
+//! What a run is made of, drawn from its seed: settings, peers, links.
+
+use std::time::Duration;
+
+use crate::proto::policy::{ClientLimits, Keepalive, ServicePolicy, ServiceRule, Settings};
+
+use super::client::{self, Client};
+use super::rng::Rng;
+use super::stranger::Stranger;
+use super::worker::{self, Worker};
+use super::world::Actor;
+
+/// Services that have workers in the end.
+pub(super) const SERVED: [&str; 3] = ["echo", "once", "parts"];
+/// A service without workers.
+pub(super) const GHOST: &str = "ghost";
+/// Microseconds.
+pub(super) const MS: u64 = 1000;
+
+/// A whole run.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) settings: Settings,
+    pub(super) actors: Vec<Actor>,
+    /// Octets the outbox of a peer takes, beyond which answers are refused.
+    pub(super) outbox_max: usize,
+    /// Octets of the memory account.
+    pub(super) memory: usize,
+    /// Faults, in order: when.
+    pub(super) faults: Vec<u64>,
+    /// When faults end.
+    pub(super) calm_at: u64,
+    /// The broker drains and says good-bye in the end.
+    pub(super) drains: bool,
+}
+
+impl Plan {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        let settings = settings(rng);
+        let calm_at = 2_500 * MS;
+        let faults = rng.within(5, 12);
+        let mut faults: Vec<u64> = (0..faults).map(|_| rng.within(50 * MS, calm_at)).collect();
+        faults.sort_unstable();
+        Self {
+            actors: actors(rng, &settings),
+            settings,
+            outbox_max: rng.pick(&[400, 2_000, 1 << 20]),
+            memory: rng.pick(&[20_000, 40_000, 1 << 24]),
+            faults,
+            calm_at,
+            drains: rng.one_in(3),
+        }
+    }
+}
+
+fn policy(rng: &mut Rng) -> ServicePolicy {
+    ServicePolicy {
+        prefetch: rng.pick(&[1, 1, 1, 2, 4, 8]),
+        busy_timeout: rng.pick(&[
+            None,
+            Some(Duration::from_millis(500)),
+            Some(Duration::from_millis(900)),
+        ]),
+        attempts: rng.pick(&[1, 2, 3]),
+        at_most_once: false,
+        resend_after_partial: false,
+        queue_messages_max: rng.pick(&[1, 3, 8, 10_000]),
+        queue_bytes_max: rng.pick(&[600, 5_000, 1 << 20]),
+        unserved_ttl: rng
+            .pick(&[Some(Duration::from_millis(200)), Some(Duration::from_millis(700))]),
+    }
+}
+
+fn settings(rng: &mut Rng) -> Settings {
+    let rule = |pattern: &str, policy| ServiceRule { pattern: pattern.into(), policy };
+    Settings {
+        mdp: Keepalive {
+            interval: Duration::from_millis(rng.pick(&[150, 250])),
+            liveness: rng.pick(&[2, 3]),
+        },
+        rules: vec![
+            rule("once", ServicePolicy { at_most_once: true, ..policy(rng) }),
+            rule("part*", ServicePolicy { resend_after_partial: rng.one_in(2), ..policy(rng) }),
+        ],
+        policy: policy(rng),
+        client: ClientLimits {
+            requests_max: rng.pick(&[1, 3, 12, 1024]),
+            bytes_max: rng.pick(&[600, 4_000, 1 << 20]),
+        },
+        services_max: rng.pick(&[4, 6, 65_536]),
+        answer_frames_max: rng.pick(&[3, 1024]),
+        answer_bytes_max: rng.pick(&[150, 1 << 20]),
+    }
+}
+
+fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
+    let mut actors = Vec::new();
+    let clients = rng.within(3, 5);
+    let quota = u32::try_from(64 / clients + 1).unwrap();
+    for _ in 0..clients {
+        let me = u32::try_from(actors.len()).unwrap();
+        actors.push(Actor::Client(Client::new(me, client::Kind::draw(rng), quota)));
+    }
+    // At least one worker a service, which is there in the end.
+    let extra = rng.within(1, 3);
+    for index in 0..SERVED.len() + usize::try_from(extra).unwrap() {
+        let service = SERVED[index % SERVED.len()];
+        let interval = u64::try_from(settings.mdp.interval.as_micros()).unwrap();
+        actors.push(Actor::Worker(Worker::new(service, interval, worker::Kind::draw(rng))));
+    }
+    for _ in 0..rng.within(1, 2) {
+        let me = u32::try_from(actors.len()).unwrap();
+        actors.push(Actor::Stranger(Stranger::new(me)));
+    }
+    actors
+}

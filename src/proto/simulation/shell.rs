@@ -1,0 +1,351 @@
+//! The broker's side: what `broker/connection.rs` does over sockets, and the end of a run.
+
+use std::time::Duration;
+
+use crate::proto::clock::Clock;
+use crate::proto::core::{Admission, Core, Hello, Taken};
+use crate::proto::witness;
+use crate::wire::codec::Item;
+use crate::wire::command::Command;
+use crate::wire::mdp::{ToBroker, Version};
+use crate::wire::message::Frames;
+
+use super::net::{Call, Sockets};
+use super::plan::MS;
+use super::tag::Tag;
+use super::world::{Act, Actor, Event, World};
+
+impl World {
+    /// Something happens at the broker.
+    pub(super) fn broker(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::Join(conn) => self.join(conn)?,
+            Event::Up(conn) => {
+                let link = &mut self.conns[conn];
+                if self.now < link.up.stalled_until {
+                    let at = link.up.stalled_until;
+                    self.at(at, event);
+                    return Ok(());
+                }
+                let Some(chunk) = link.up.pop().filter(|_| link.broker_has) else { return Ok(()) };
+                self.read(conn, &chunk)?;
+            }
+            Event::FinUp(conn) => {
+                let link = &self.conns[conn];
+                if !link.up.is_empty() && link.reading {
+                    let at = link.up.stalled_until.max(self.now + MS);
+                    self.at(at, event);
+                    return Ok(());
+                }
+                self.leave(conn);
+            }
+            Event::Resume(conn) => self.resume(conn)?,
+            Event::Relieved(conn) => {
+                if let Some(id) = self.conns[conn].id.filter(|_| self.conns[conn].broker_has) {
+                    self.core.relieved(self.instant(), id, &mut self.sockets);
+                }
+            }
+            _ => {
+                self.core.tick(self.instant(), &mut self.sockets);
+                let next = self.core.next_timeout();
+                let wait = next.map_or(Clock::TICK_MAX, |at| {
+                    let until = at.saturating_duration_since(self.instant());
+                    until.clamp(Duration::from_millis(5), Clock::TICK_MAX)
+                });
+                self.at(self.now + u64::try_from(wait.as_micros()).unwrap(), Event::Tick);
+            }
+        }
+        self.after_input()
+    }
+
+    /// What has to follow every input.
+    fn after_input(&mut self) -> Result<(), String> {
+        for call in std::mem::take(&mut self.sockets.calls) {
+            match call {
+                Call::Flush(conn) => self.flush(conn),
+                Call::Resume(conn) => {
+                    let at = self.now + self.rng.within(1, 200);
+                    self.at(at, Event::Resume(conn));
+                }
+                Call::Close(conn) => self.hang_up(conn),
+            }
+        }
+        let router = self.core.router();
+        self.sockets.judge.step(|name| router.is_served(name));
+        if let Some(violation) = self.sockets.judge.violation.take() {
+            return Err(violation);
+        }
+        self.core.audit()?;
+        let (told, charged) = (self.sockets.charged, self.core.charged());
+        if told != charged {
+            return Err(format!("{told} octets were charged, the tables have {charged}"));
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, conn: usize) -> Result<(), String> {
+        let link = &self.conns[conn];
+        if !link.peer_has {
+            return Ok(());
+        }
+        let (actor, takes_ping) = (link.actor, link.takes_ping);
+        let hello = Hello { identity: link.identity.clone(), takes_ping };
+        let (id, admission) = self.core.join(self.instant(), hello, &mut self.sockets);
+        self.note(|| format!("{conn} joins: {admission:?}"));
+        let label = match admission {
+            Admission::Open => "open",
+            Admission::Wait => "wait",
+            Admission::Refused(_) => "refused",
+        };
+        witness::saw("peer", "joined", label);
+        if let Admission::Refused(_) = admission {
+            let at = self.conns[conn].down.end_at(self.now);
+            self.at(at, Event::FinDown(conn));
+            return Ok(());
+        }
+        self.sockets.open(id, conn);
+        let link = &mut self.conns[conn];
+        link.id = Some(id);
+        link.broker_has = true;
+        link.reading = admission == Admission::Open;
+        self.links[actor] = Some(conn);
+        let number = u32::try_from(conn).unwrap();
+        self.act(actor, |who, cx| {
+            match who {
+                Actor::Client(client) => client.connected(number),
+                Actor::Worker(worker) => worker.connected(number, cx),
+                Actor::Stranger(stranger) => stranger.connected(number, cx),
+            }
+            Ok(())
+        })
+    }
+
+    /// Octets have come: all that is in them, as one turn.
+    fn read(&mut self, conn: usize, octets: &[u8]) -> Result<(), String> {
+        if !self.conns[conn].reading {
+            self.conns[conn].unread.extend_from_slice(octets);
+            return Ok(());
+        }
+        let now = self.instant();
+        let Self { core, sockets, conns, actors, .. } = self;
+        let link = &mut conns[conn];
+        let Some(id) = link.id else { return Ok(()) };
+        core.hear(now, id, false);
+        let (mut rest, mut spoke) = (octets, false);
+        let mut pongs = Vec::new();
+        let client = match &actors[link.actor] {
+            Actor::Client(client) => Some(client.version()),
+            _ => None,
+        };
+        while let Some(item) = link.reader.next(&mut rest).map_err(|e| format!("a peer: {e}"))? {
+            match item {
+                Item::Message(frames) => {
+                    if !std::mem::replace(&mut spoke, true) {
+                        core.hear(now, id, true);
+                    }
+                    let taken = tell(core, sockets, now, (conn, id), frames, client);
+                    if taken == Taken::NotYet {
+                        link.held = Some(frames.to_message());
+                        link.unread = rest.to_vec();
+                        link.reading = false;
+                        break;
+                    }
+                }
+                Item::Command(body) => match Command::decode(body) {
+                    Ok(Command::Ping { ttl_deciseconds, context }) => {
+                        Command::Pong { context }.encode(&mut pongs);
+                        let ttl = Duration::from_millis(100 * u64::from(ttl_deciseconds));
+                        core.pinged(now, id, ttl);
+                    }
+                    Ok(Command::Pong { .. }) => core.ponged(id),
+                    other => return Err(format!("a peer said {other:?}")),
+                },
+            }
+        }
+        if link.reading && link.reader.in_message() {
+            core.hear(now, id, true);
+        }
+        if !pongs.is_empty() {
+            sockets.append(conn, &pongs);
+        }
+        self.note(|| format!("{conn} said {} octets", octets.len()));
+        Ok(())
+    }
+
+    fn resume(&mut self, conn: usize) -> Result<(), String> {
+        let link = &mut self.conns[conn];
+        let Some(id) = link.id.filter(|_| link.broker_has) else { return Ok(()) };
+        self.note(|| format!("{conn} is read again"));
+        let link = &mut self.conns[conn];
+        link.reading = true;
+        if let Some(message) = link.held.take() {
+            let client = match &self.actors[link.actor] {
+                Actor::Client(client) => Some(client.version()),
+                _ => None,
+            };
+            let now = self.instant();
+            let (core, sockets) = (&mut self.core, &mut self.sockets);
+            if tell(core, sockets, now, (conn, id), message.frames(), client) == Taken::NotYet {
+                let link = &mut self.conns[conn];
+                link.held = Some(message);
+                link.reading = false;
+                return Ok(());
+            }
+        }
+        let unread = std::mem::take(&mut self.conns[conn].unread);
+        if unread.is_empty() { Ok(()) } else { self.read(conn, &unread) }
+    }
+
+    fn leave(&mut self, conn: usize) {
+        let link = &mut self.conns[conn];
+        if !std::mem::replace(&mut link.broker_has, false) {
+            return;
+        }
+        link.up.kill();
+        if let Some(id) = link.id {
+            self.note(|| format!("{conn} leaves"));
+            self.sockets.shut(id);
+            self.sockets.judge.lost(conn);
+            self.core.leave(self.instant(), id, &mut self.sockets);
+        }
+    }
+
+    /// The broker has ended a connection: what waits is written, then the peer is told.
+    fn hang_up(&mut self, conn: usize) {
+        self.note(|| format!("the broker closes {conn}"));
+        let link = &mut self.conns[conn];
+        link.broker_has = false;
+        link.up.kill();
+        let rest = self.sockets.take(conn, usize::MAX);
+        self.send_down(conn, rest);
+        let at = self.conns[conn].down.end_at(self.now);
+        self.conns[conn].down.dead = true;
+        self.at(at, Event::FinDown(conn));
+    }
+
+    /// Writes what the connection takes.
+    pub(super) fn flush(&mut self, conn: usize) {
+        let link = &self.conns[conn];
+        if link.vanished || !link.broker_has {
+            return;
+        }
+        let room = link.window.saturating_sub(link.down.octets());
+        let octets = self.sockets.take(conn, room);
+        self.send_down(conn, octets);
+        if self.sockets.is_relieved(conn) {
+            self.at(self.now, Event::Relieved(conn));
+        }
+    }
+
+    fn send_down(&mut self, conn: usize, octets: Vec<u8>) {
+        for at in self.conns[conn].down.push(self.now, octets, &mut self.rng) {
+            self.at(at, Event::Down(conn));
+        }
+    }
+
+    /// Nothing goes wrong from now on.
+    pub(super) fn calm_down(&mut self) -> Result<(), String> {
+        self.note(|| "calm".into());
+        self.calm = true;
+        self.broker_until = self.now;
+        self.sockets.memory = self.memory;
+        self.frozen.fill(0);
+        for conn in 0..self.conns.len() {
+            let link = &mut self.conns[conn];
+            link.window = 65_536;
+            (link.up.stalled_until, link.down.stalled_until) = (0, 0);
+            if link.vanished {
+                self.at(self.now + MS, Event::FinUp(conn));
+            } else {
+                self.flush(conn);
+            }
+        }
+        for actor in 0..self.actors.len() {
+            let now = self.now;
+            self.act(actor, |who, cx| {
+                match who {
+                    Actor::Client(client) => client.calm_down(),
+                    Actor::Worker(worker) => worker.calm_down(now),
+                    Actor::Stranger(stranger) => {
+                        if stranger.calm_down().is_some() {
+                            cx.act(Act::Close);
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        if self.plan.drains {
+            self.at(self.plan.calm_at + 2_050 * MS, Event::Fault);
+        }
+        Ok(())
+    }
+
+    /// The end: everybody goes, and nothing is left.
+    pub(super) fn finish(&mut self) -> Result<(), String> {
+        let judge = &self.sockets.judge;
+        if judge.accepted < Self::REQUESTS_MIN || self.faults < Self::FAULTS_MIN {
+            let (accepted, faults) = (judge.accepted, self.faults);
+            return Err(format!("a run of {accepted} requests and {faults} faults is too small"));
+        }
+        if self.draining {
+            self.core.dismiss_all(self.instant(), &mut self.sockets);
+            self.after_input()?;
+            if self.core.population().workers > 0 {
+                return Err("workers are left after everybody was dismissed".into());
+            }
+        }
+        for conn in 0..self.conns.len() {
+            self.leave(conn);
+            self.after_input()?;
+        }
+        let open = self.core.router().open_requests();
+        let services = self.core.router().services().count();
+        let charged = self.sockets.charged;
+        if open > 0 || services > 0 || charged > 0 {
+            return Err(format!("{open} requests, {services} services, {charged} octets are left"));
+        }
+        let stats = self.core.router().forgotten();
+        let ended: u64 = stats.ended.iter().sum();
+        if stats.accepted != ended {
+            return Err(format!("{} requests were accepted, {ended} ended", stats.accepted));
+        }
+        self.sockets.judge.close()
+    }
+}
+
+/// Gives a message to the core, and tells the judge of it.
+fn tell(
+    core: &mut Core,
+    sockets: &mut Sockets,
+    now: std::time::Instant,
+    (conn, id): (usize, crate::id::PeerId),
+    frames: Frames<'_>,
+    client: Option<Version>,
+) -> Taken {
+    let decoded = ToBroker::decode(frames);
+    let mut asked = None;
+    match &decoded {
+        Ok(ToBroker::Request(request)) => {
+            let tag = request.body.clone().next().and_then(Tag::decode);
+            // What was read together with something that ended the peer comes to nothing.
+            let counts = !request.service.starts_with(b"mmi.") && !sockets.judge.is_gone(conn);
+            asked = tag.filter(|_| counts);
+            if let Some(tag) = asked {
+                let streams = request.version == Version::V02;
+                sockets.judge.asked(tag, request.service, streams, client.is_some());
+            }
+        }
+        Ok(ToBroker::Worker(version, command)) => {
+            sockets.judge.commanded(conn, *version, command);
+        }
+        Err(_) => {}
+    }
+    let taken = core.message(now, id, frames, sockets);
+    match asked {
+        Some(tag) if taken == Taken::NotYet => sockets.judge.refused(tag),
+        Some(tag) if client.is_some() => sockets.judge.accepted(tag),
+        _ => {}
+    }
+    taken
+}

@@ -1,0 +1,171 @@
+//! A peer that says anything: commands in any order and version, wrong ones, garbage.
+
+use crate::wire::command::Command;
+use crate::wire::mdp::{Answer, FromWorker, Request, ToWorker, Version};
+use crate::wire::message::{Frames, Message};
+
+use super::plan::{GHOST, MS, SERVED};
+use super::tag::{Kind, Piece, Tag};
+use super::world::{Act, Context, encoded};
+
+#[derive(Debug)]
+pub(super) struct Stranger {
+    me: u32,
+    number: u32,
+    conn: Option<u32>,
+    connect_at: Option<u64>,
+    next_at: u64,
+    /// What it says most of, this time.
+    version: Version,
+    /// What it was given to do.
+    held: Vec<(Vec<u8>, Tag)>,
+    gone: bool,
+}
+
+impl Stranger {
+    pub(super) fn new(me: u32) -> Self {
+        Self {
+            me,
+            number: 0,
+            conn: None,
+            connect_at: Some(0),
+            next_at: 0,
+            version: Version::V01,
+            held: Vec::new(),
+            gone: false,
+        }
+    }
+
+    pub(super) fn calm_down(&mut self) -> Option<Act> {
+        self.gone = true;
+        self.connect_at = None;
+        self.conn.take().map(|_| Act::Close)
+    }
+
+    pub(super) fn next_wake(&self) -> Option<u64> {
+        if self.conn.is_some() { Some(self.next_at) } else { self.connect_at }
+    }
+
+    pub(super) fn connected(&mut self, conn: u32, cx: &mut Context<'_>) {
+        self.conn = Some(conn);
+        self.connect_at = None;
+        self.held.clear();
+        self.version = cx.rng.pick(&[Version::V01, Version::V02]);
+        if cx.rng.one_in(2) {
+            let ready = FromWorker::Ready { service: cx.rng.pick(&SERVED).as_bytes() };
+            cx.act(Act::Say(encoded(|encoder| ready.encode(self.version, encoder))));
+        }
+    }
+
+    pub(super) fn lost(&mut self, cx: &mut Context<'_>) {
+        self.conn = None;
+        if !self.gone {
+            self.connect_at = Some(cx.now + cx.rng.within(MS, 60 * MS));
+        }
+    }
+
+    pub(super) fn heard(&mut self, message: Frames<'_>) {
+        if let Ok((_, ToWorker::Request(request))) = ToWorker::decode(message)
+            && let Some(tag) = request.body.clone().next().and_then(Tag::decode)
+        {
+            self.held.push((request.address.to_vec(), tag));
+        }
+    }
+
+    pub(super) fn woken(&mut self, cx: &mut Context<'_>) {
+        if self.connect_at.is_some_and(|at| at <= cx.now) {
+            self.connect_at = None;
+            cx.act(Act::Connect);
+        }
+        let Some(conn) = self.conn.filter(|_| self.next_at <= cx.now) else { return };
+        self.next_at = cx.now + cx.rng.within(MS, 60 * MS);
+        if cx.rng.one_in(12) {
+            self.lost(cx);
+            cx.act(Act::Close);
+            return;
+        }
+        let said = self.anything(conn, cx);
+        cx.act(Act::Say(said));
+    }
+
+    fn anything(&mut self, conn: u32, cx: &mut Context<'_>) -> Vec<u8> {
+        let version = if cx.rng.one_in(8) { other(self.version) } else { self.version };
+        let command = match cx.rng.within(0, 13) {
+            0 => return self.request(version, conn, cx),
+            1 => FromWorker::Ready { service: cx.rng.pick(&SERVED).as_bytes() },
+            2 => FromWorker::Ready { service: b"mmi.service" },
+            3 | 4 => FromWorker::Heartbeat,
+            5 => FromWorker::Disconnect,
+            6 | 7 | 8 => return self.answer(version, true, cx),
+            9 | 10 => return self.answer(Version::V02, false, cx),
+            11 => return garbage(version, cx),
+            12 => {
+                let mut ping = Vec::new();
+                let ttl_deciseconds = u16::try_from(cx.rng.within(0, 2)).unwrap();
+                Command::Ping { ttl_deciseconds, context: b"?" }.encode(&mut ping);
+                self.next_at = cx.now + cx.rng.within(MS, 600 * MS);
+                return ping;
+            }
+            _ => {
+                // Silence, longer than a worker may keep it.
+                self.next_at = cx.now + 900 * MS;
+                FromWorker::Heartbeat
+            }
+        };
+        encoded(|encoder| command.encode(version, encoder))
+    }
+
+    fn request(&mut self, version: Version, conn: u32, cx: &mut Context<'_>) -> Vec<u8> {
+        self.number += 1;
+        let tag = Tag { client: self.me, number: self.number, conn, poison: false };
+        let body = Message::new(vec![tag.encode()]);
+        let service = match cx.rng.within(0, 4) {
+            0 => GHOST.as_bytes().to_vec(),
+            1 => format!("unknown{}", cx.rng.within(0, 6)).into_bytes(),
+            2 => vec![b'n'; 256],
+            _ => cx.rng.pick(&SERVED).as_bytes().to_vec(),
+        };
+        let body = body.frames();
+        let request = Request { version, envelope: Frames::default(), service: &service, body };
+        encoded(|encoder| request.encode(encoder))
+    }
+
+    /// An answer: to what it holds, to what others hold, or to nothing that exists.
+    fn answer(&mut self, version: Version, last: bool, cx: &mut Context<'_>) -> Vec<u8> {
+        let strange = Tag { client: self.me, number: 0, conn: 0, poison: false };
+        let own = if last { self.held.pop() } else { self.held.last().cloned() };
+        let (address, tag) = match (own, cx.gossip.clone()) {
+            (Some(own), _) => own,
+            (None, Some(others)) if cx.rng.one_in(2) => others,
+            _ => (vec![1; 8], strange),
+        };
+        let body = Message::new(vec![Piece { tag, kind: Kind::Babble }.encode()]);
+        let answer = Answer { address: &address, body: body.frames() };
+        let command = if last { FromWorker::Final(answer) } else { FromWorker::Partial(answer) };
+        encoded(|encoder| command.encode(version, encoder))
+    }
+}
+
+fn other(version: Version) -> Version {
+    match version {
+        Version::V01 => Version::V02,
+        Version::V02 => Version::V01,
+    }
+}
+
+fn garbage(version: Version, cx: &mut Context<'_>) -> Vec<u8> {
+    let header = match version {
+        Version::V01 => &[&b""[..], b"MDPW01"][..],
+        Version::V02 => &[&b"MDPW02"[..]],
+    };
+    let rest = match cx.rng.within(0, 5) {
+        0 => &[&b"\x63"[..]][..],
+        1 => &[&b""[..]],
+        2 => &[&b"\x01"[..], b"echo", b"extra"],
+        3 => &[&b"\x01"[..], b""],
+        4 => &[&b"\x03"[..], b"no address"],
+        _ => return encoded(|encoder| encoder.last_frame(b"")),
+    };
+    let frames: Vec<Vec<u8>> = header.iter().chain(rest).map(|frame| frame.to_vec()).collect();
+    encoded(|encoder| encoder.frames(&Message::new(frames).frames()))
+}

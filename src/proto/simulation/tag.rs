@@ -1,0 +1,69 @@
+//! What bodies carry, so that everybody can see whose they are and whether they are whole.
+
+/// The first frame of every body: who asked, which question it is, and where it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tag {
+    pub(super) client: u32,
+    pub(super) number: u32,
+    /// The connection it was asked on.
+    pub(super) conn: u32,
+    /// Whoever takes it crashes.
+    pub(super) poison: bool,
+}
+
+impl Tag {
+    const LEN: usize = 13;
+
+    pub(super) fn encode(self) -> Vec<u8> {
+        let numbers = [self.client, self.number, self.conn];
+        let mut octets: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+        octets.push(u8::from(self.poison));
+        octets
+    }
+
+    pub(super) fn decode(frame: &[u8]) -> Option<Self> {
+        let number = |at: usize| Some(u32::from_be_bytes(*frame.get(at..)?.first_chunk()?));
+        let poison = *frame.get(Self::LEN - 1)? == 1;
+        Some(Self { client: number(0)?, number: number(4)?, conn: number(8)?, poison })
+    }
+}
+
+/// A frame of an answer: the tag, and what part of the answer this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) tag: Tag,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The part of that number.
+    Part(u8),
+    /// The end, after so many parts.
+    End(u8),
+    /// Said by somebody who need not hold the request and cares for no order.
+    Babble,
+}
+
+impl Piece {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut octets = self.tag.encode();
+        octets.extend(match self.kind {
+            Kind::Part(index) => [b'p', index],
+            Kind::End(parts) => [b'e', parts],
+            Kind::Babble => [b'b', 0],
+        });
+        octets
+    }
+
+    pub(super) fn decode(frame: &[u8]) -> Option<Self> {
+        let (tag, rest) = frame.split_at_checked(Tag::LEN)?;
+        let kind = match *rest {
+            [b'p', index] => Kind::Part(index),
+            [b'e', parts] => Kind::End(parts),
+            [b'b', 0] => Kind::Babble,
+            _ => return None,
+        };
+        Some(Self { tag: Tag::decode(tag)?, kind })
+    }
+}

@@ -1,0 +1,38 @@
+//! What tests see of the core's decisions while it takes them. Each thread has its own record.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use crate::wire::message::Message;
+
+use super::stats::Outcome;
+
+/// A transition that was taken: of which table, from where, by what.
+pub(crate) type Transition = (&'static str, &'static str, &'static str);
+
+thread_local! {
+    static TRANSITIONS: RefCell<BTreeSet<Transition>> = const { RefCell::new(BTreeSet::new()) };
+    static ENDS: RefCell<Vec<(Vec<u8>, Outcome)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes a transition.
+pub(crate) fn saw(table: &'static str, from: &'static str, by: &'static str) {
+    TRANSITIONS.with_borrow_mut(|seen| seen.insert((table, from, by)));
+}
+
+/// Notes the end of a request; the first frame of its body says which one it was.
+pub(crate) fn ended(body: &Message, outcome: Outcome) {
+    saw("request", "ended", outcome.label());
+    let first = body.frames().next().unwrap_or_default().to_vec();
+    ENDS.with_borrow_mut(|ends| ends.push((first, outcome)));
+}
+
+/// Takes the transitions noted so far.
+pub(crate) fn take_transitions() -> BTreeSet<Transition> {
+    TRANSITIONS.take()
+}
+
+/// Takes the ends noted so far.
+pub(crate) fn take_ends() -> Vec<(Vec<u8>, Outcome)> {
+    ENDS.take()
+}
