@@ -80,10 +80,10 @@ impl Core {
             }
             (Action::Note, _) => self.note_beat(now, id),
             (Action::Disconnect, _) => say_disconnect(id, version, out),
-            (Action::Late, command) => self.take_late(id, &command, out),
+            (Action::Late, command) => self.take_late(now, id, &command, out),
             (Action::LateDisconnect, command) => {
                 say_disconnect(id, version, out);
-                self.take_late(id, &command, out);
+                self.take_late(now, id, &command, out);
             }
             (Action::Dismiss, _) => self.dismiss(now, id, Loss::Misbehaved, out),
             (Action::Release, _) => self.unregister(now, id, Loss::Left, out),
@@ -140,11 +140,17 @@ impl Core {
     }
 
     /// An answer of a peer that is no worker any more.
-    fn take_late<O: Output>(&mut self, id: PeerId, command: &FromWorker<'_>, out: &mut O) {
+    fn take_late<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        command: &FromWorker<'_>,
+        out: &mut O,
+    ) {
         if let FromWorker::Final(answer) = command
             && let Some(request) = request_of(answer)
         {
-            self.router.finish_late(id, request, answer.body, out);
+            self.router.finish_late(now, id, request, answer.body, out);
         }
     }
 

@@ -380,7 +380,7 @@ impl Core {
         if let Some(worker) = peer.worker {
             self.router.lose(now, worker, loss, out);
         }
-        self.router.forget_caller(id, out);
+        self.router.forget_caller(now, id, out);
         if let Some(name) = &peer.identity
             && let Some(heir) = self.names.release(name, id)
             && let Some(heir_peer) = self.peers.get_mut(heir)

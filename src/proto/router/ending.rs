@@ -1,5 +1,6 @@
 //! Requests end, or come back because their worker was lost.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::id::{PeerId, RequestId};
@@ -71,6 +72,7 @@ impl Router {
     /// has been given the request; otherwise it comes too late, and is dropped and counted.
     pub(crate) fn finish_late<O: Output>(
         &mut self,
+        now: Time,
         peer: PeerId,
         id: RequestId,
         body: Frames<'_>,
@@ -85,6 +87,8 @@ impl Router {
             self.leave_queue(id);
             let outcome = self.answer(id, body, true, out);
             self.end(id, outcome, out);
+            // If a worker was being emptied for this request, it is free again.
+            self.dispatch(now, service_id, out);
             self.resume_waiters(service_id, out);
         } else if let Some(service) = self.services.get_mut(service_id) {
             service.stats.late_answers += 1;
@@ -120,9 +124,17 @@ impl Router {
 
     /// A peer has gone: its waiting requests end. Running ones finish, and their answers are
     /// dropped and counted.
-    pub(crate) fn forget_caller<O: Output>(&mut self, peer: PeerId, out: &mut O) {
+    pub(crate) fn forget_caller<O: Output>(&mut self, now: Time, peer: PeerId, out: &mut O) {
+        let mut suspected = BTreeSet::new();
         while let Some(id) = self.callers.get(peer).and_then(|caller| caller.waiting.first()) {
+            suspected.extend(
+                self.requests.get(id).filter(|r| r.place == Place::Suspect).map(|r| r.service),
+            );
             self.end_waiting(id, Outcome::CallerGone, out);
+        }
+        // Workers that were being emptied for its suspects are free again.
+        for service in suspected {
+            self.dispatch(now, service, out);
         }
         match self.callers.remove(peer).and_then(|caller| caller.paused) {
             None | Some(Pause::Own) => {}
