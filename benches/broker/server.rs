@@ -31,9 +31,10 @@ pub(crate) fn start(peer: Peer, prefetch: u32, one_cpu: bool) -> Result<Server> 
     }
 }
 
-/// The broker of this build.
+/// The broker of this build, or the one that MAJORDOMO_BROKER names.
 pub(crate) fn majordomo(flags: &[&str], one_cpu: bool) -> Result<Server> {
-    let mut broker = command(env!("CARGO_BIN_EXE_majordomo"), one_cpu);
+    let own = || env!("CARGO_BIN_EXE_majordomo").into();
+    let mut broker = command(std::env::var_os("MAJORDOMO_BROKER").unwrap_or_else(own), one_cpu);
     broker.args(["broker", "--bind=tcp://127.0.0.1:0", "--log-level=warn"]).args(flags);
     let mut process = Process::start(broker)?;
     let line = process.line()?;
