@@ -15,6 +15,9 @@
 
 pub mod broker;
 pub mod config;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod id;
 pub mod proto;
 pub mod transport;

@@ -27,7 +27,7 @@ struct Cli {
     role: Option<Role>,
     #[command(flatten)]
     compare: compare::Options,
-    /// Given by cargo.
+    /// Given by `cargo bench`, not by `cargo test`.
     #[arg(long, hide = true, global = true)]
     bench: bool,
 }
@@ -66,6 +66,7 @@ fn main() -> Result<ExitCode> {
         std::process::exit(1);
     }));
     match cli.role {
+        None if !cli.bench => eprintln!("to compare, run `cargo bench --bench broker`"),
         None => return compare::run(&cli.compare),
         Some(Role::Memory(options)) => idle::memory(&options)?,
         Some(Role::Heartbeats(options)) => idle::heartbeats(&options)?,

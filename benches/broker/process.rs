@@ -18,15 +18,14 @@ pub(crate) struct Process {
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-/// Starts `program`, on the first CPU only if `one_cpu`.
+/// A program with as many open files as it may have, on the first CPU only if `one_cpu`.
 pub(crate) fn command(program: impl AsRef<OsStr>, one_cpu: bool) -> Command {
-    let mut command = if one_cpu {
-        let mut taskset = Command::new("taskset");
-        taskset.args(["-c", "0"]).arg(program);
-        taskset
-    } else {
-        Command::new(program)
-    };
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -n "$(ulimit -Hn)" && exec "$@""#, "sh"]);
+    if one_cpu {
+        command.args(["taskset", "-c", "0"]);
+    }
+    command.arg(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MAJORDOMO__") {
             command.env_remove(name);

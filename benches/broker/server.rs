@@ -1,7 +1,6 @@
 //! Starts what is measured.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -32,9 +31,10 @@ pub(crate) fn start(peer: Peer, prefetch: u32, one_cpu: bool) -> Result<Server> 
     }
 }
 
-/// The broker of this build.
+/// The broker of this build, or the one that MAJORDOMO_BROKER names.
 pub(crate) fn majordomo(flags: &[&str], one_cpu: bool) -> Result<Server> {
-    let mut broker = command(env!("CARGO_BIN_EXE_majordomo"), one_cpu);
+    let own = || env!("CARGO_BIN_EXE_majordomo").into();
+    let mut broker = command(std::env::var_os("MAJORDOMO_BROKER").unwrap_or_else(own), one_cpu);
     broker.args(["broker", "--bind=tcp://127.0.0.1:0", "--log-level=warn"]).args(flags);
     let mut process = Process::start(broker)?;
     let line = process.line()?;
@@ -78,14 +78,12 @@ fn zmq_proxy(one_cpu: bool) -> Result<Server> {
 }
 
 fn nats_server(one_cpu: bool) -> Result<Server> {
-    let mut shell = Command::new("sh");
+    let mut nats = command("sh", one_cpu);
     // It logs where it listens to standard error.
-    let nats = command("nats-server", one_cpu);
-    shell.arg("-c").arg("exec \"$@\" 2>&1").arg("sh").arg(nats.get_program());
-    shell.args(nats.get_args()).args(["-a", "127.0.0.1", "-p", "-1"]).stderr(Stdio::inherit());
-    let mut process = Process::start(shell).context("nats-server is needed, or --without nats")?;
+    nats.args(["-c", "exec nats-server -a 127.0.0.1 -p -1 2>&1"]);
+    let mut process = Process::start(nats)?;
     loop {
-        let line = process.line()?;
+        let line = process.line().context("nats-server is needed, or --without nats")?;
         if let Some((_, addr)) = line.split_once("Listening for client connections on ") {
             let addr = addr.trim().to_owned();
             return Ok(Server { process, speech: Speech::Nats, back: addr.clone(), front: addr });

@@ -1,0 +1,15 @@
+//! The bodies of the fuzz targets, for `fuzz/` and for the replay of its corpus in `cargo test`.
+//!
+//! Each takes whatever octets it is given and panics if the code under it breaks a promise.
+#![expect(clippy::panic, clippy::expect_used, reason = "a target reports what it finds by a panic")]
+
+mod frame_codec;
+mod greeting_handshake;
+mod mdp_command;
+mod pieces;
+mod router_ops;
+
+pub use frame_codec::frame_codec;
+pub use greeting_handshake::greeting_handshake;
+pub use mdp_command::mdp_command;
+pub use router_ops::router_ops;
