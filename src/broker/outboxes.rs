@@ -130,6 +130,10 @@ impl Output for Outboxes<'_> {
         true
     }
 
+    fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
+    }
+
     #[inline]
     fn release(&mut self, bytes: usize) {
         self.given += bytes;

@@ -33,7 +33,10 @@ pub trait Output {
     /// account is too full for new work.
     fn charge(&mut self, bytes: usize) -> bool;
 
-    /// Gives back memory that was charged.
+    /// Takes `bytes` of memory that has to be there, however full the account is.
+    fn take(&mut self, bytes: usize);
+
+    /// Gives back memory that was charged or taken.
     fn release(&mut self, bytes: usize);
 
     /// Whether new work is welcome again after `charge` has refused some.

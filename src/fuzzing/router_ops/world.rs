@@ -71,6 +71,10 @@ impl Output for World {
         !self.account_full
     }
 
+    fn take(&mut self, bytes: usize) {
+        self.charged += bytes;
+    }
+
     fn release(&mut self, bytes: usize) {
         assert!(bytes <= self.charged, "{bytes} octets given back of {}", self.charged);
         self.charged -= bytes;

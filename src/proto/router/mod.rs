@@ -255,9 +255,9 @@ impl Router {
         }
         let rule = self.settings.rules.iter().position(|rule| rule.matches(name.as_bytes()));
         let policy = self.policies.get(rule.unwrap_or(self.settings.rules.len())).cloned();
-        let Some(policy) = policy.filter(|_| out.charge(Service::cost_of(&name))) else {
-            return Err(Pause::Broker);
-        };
+        let Some(policy) = policy else { return Err(Pause::Broker) };
+        // However short memory is: a worker is what makes room.
+        out.take(Service::cost_of(&name));
         let service = Service::new(name.clone(), policy, now, self.hasher.clone());
         let id = self.services.insert(service);
         self.by_name.insert(name, id);

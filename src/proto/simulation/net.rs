@@ -268,6 +268,10 @@ impl Output for Sockets {
         fits
     }
 
+    fn take(&mut self, bytes: usize) {
+        self.charged += bytes;
+    }
+
     fn release(&mut self, bytes: usize) {
         match self.charged.checked_sub(bytes) {
             Some(left) => self.charged = left,

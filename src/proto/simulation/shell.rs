@@ -202,6 +202,8 @@ impl World {
             return;
         }
         link.up.kill();
+        // What was not written goes with the connection.
+        self.sockets.take(conn, usize::MAX);
         if let Some(id) = link.id {
             self.note(|| format!("{conn} leaves"));
             self.sockets.shut(id);

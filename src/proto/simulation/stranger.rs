@@ -47,6 +47,10 @@ impl Stranger {
     }
 
     pub(super) fn connected(&mut self, conn: u32, cx: &mut Context<'_>) {
+        if self.gone {
+            // It was on its way when the calm began; it must not keep a name from a worker.
+            return cx.act(Act::Close);
+        }
         self.conn = Some(conn);
         self.connect_at = None;
         self.held.clear();
