@@ -91,7 +91,8 @@ impl BrokerConfig {
         check.count(key("services"), limits.services, 1..=10_000_000);
         if let Memory::Bytes(octets) = limits.memory {
             check.text(key("memory"), octets, 16 * MIB..=TIB);
-            check.at_most(("limits", "message"), limits.message, ("limits", "memory"), octets);
+            // New work is taken up to 85 %: the largest message must fit in beside others.
+            check.at_most_half(("limits", "message"), limits.message, ("limits", "memory"), octets);
         }
         check.at_most(("limits", "frame"), limits.frame, ("limits", "message"), limits.message);
     }
@@ -173,6 +174,16 @@ impl Check {
             let (key, other) = (Key::new(low.0, low.1), Key::new(high.0, high.1));
             let (value, max) = (value.write(), max.write());
             let reason = format!("{key} = {value} is more than {other} = {max}; change one");
+            self.refusals.push(Refusal { key, other: Some(other), reason });
+        }
+    }
+
+    fn at_most_half(&mut self, low: (&str, &str), value: usize, high: (&str, &str), max: usize) {
+        if value > max / 2 {
+            let (key, other) = (Key::new(low.0, low.1), Key::new(high.0, high.1));
+            let (value, max) = (value.write(), max.write());
+            let reason =
+                format!("{key} = {value} is more than half of {other} = {max}; change one");
             self.refusals.push(Refusal { key, other: Some(other), reason });
         }
     }
