@@ -92,9 +92,8 @@ fn small_ttl(choice: u8) -> Option<Duration> {
 }
 
 impl Scene {
-    #[expect(clippy::disallowed_methods, reason = "an epoch to count from")]
     fn new(settings: Settings) -> Self {
-        let epoch = Instant::now();
+        let epoch = tokio::time::Instant::now().into_std();
         Self {
             core: Core::new(settings.clone(), 1, epoch),
             model: Model::new(settings),

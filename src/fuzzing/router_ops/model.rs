@@ -190,8 +190,8 @@ impl Model {
     }
 
     /// Whether the service is there or may be made.
-    pub(super) fn may_have_service(&mut self, name: &[u8], world: &World) -> bool {
-        let room = self.services.len() < self.settings.services_max && !world.account_full;
+    pub(super) fn may_have_service(&mut self, name: &[u8]) -> bool {
+        let room = self.services.len() < self.settings.services_max;
         self.service(name).is_some() || room
     }
 

@@ -88,7 +88,7 @@ impl Model {
             || world.account_full
             || open > 0 && open >= self.settings.client.requests_max
             || !has_room
-            || !self.may_have_service(name, world)
+            || !self.may_have_service(name)
         {
             return false;
         }
@@ -127,7 +127,7 @@ impl Model {
             Role::Unknown => match command {
                 FromWorker::Ready { service } if serves(service) => {
                     self.become_role(id, Role::Worker(version));
-                    if self.may_have_service(service, world) {
+                    if self.may_have_service(service) {
                         self.register(id, version, service, world);
                     } else {
                         self.disconnect(id, version, Role::Owed);

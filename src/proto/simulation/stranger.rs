@@ -100,7 +100,7 @@ impl Stranger {
             2 => FromWorker::Ready { service: b"mmi.service" },
             3 | 4 => FromWorker::Heartbeat,
             5 => FromWorker::Disconnect,
-            6 | 7 | 8 => return self.answer(version, true, cx),
+            6..=8 => return self.answer(version, true, cx),
             9 | 10 => return self.answer(Version::V02, false, cx),
             11 => return garbage(version, cx),
             12 => {
