@@ -1,6 +1,5 @@
 //! One connection, one task: reads, has the core decide, writes.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -62,6 +61,7 @@ pub(super) async fn serve(shared: Arc<Shared>, accepted: Accepted, mut permits: 
     let greeting = tokio::time::timeout(timeout, greet(&mut reader, &writer, local)).boxed();
     let greeting = tokio::select! {
         greeting = greeting => greeting,
+        () = shared.running.cancelled() => return debug!(%remote, "the broker stops; closed"),
         () = permits.evicted().boxed() => {
             shared.counters.handshakes_evicted.add(1);
             return debug!(%remote, "no handshake yet and others wait; closed");
@@ -188,8 +188,6 @@ impl Connection {
     }
 
     async fn drive(&mut self, early: &[u8]) -> End {
-        let running = self.shared.running.clone();
-        let mut cancelled = pin!(running.cancelled());
         if self.reading {
             if let Err(end) = self.replay(early) {
                 return end;
@@ -199,12 +197,7 @@ impl Connection {
         }
         loop {
             let reading = self.reading;
-            let event = std::future::poll_fn(|cx| {
-                if cancelled.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Err(End::Closed));
-                }
-                self.poll_event(cx)
-            });
+            let event = std::future::poll_fn(|cx| self.poll_event(cx));
             let event = if reading {
                 event.await
             } else {

@@ -178,7 +178,7 @@ impl Broker {
         } else {
             info!("stopped; nothing was lost");
         }
-        self.shared.running.cancel();
+        self.shared.end();
         self.tasks.close();
         self.tasks.wait().await;
         self.join_threads();
@@ -210,7 +210,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.shared.accepting.cancel();
-        self.shared.running.cancel();
+        self.shared.end();
         self.tasks.close();
     }
 }

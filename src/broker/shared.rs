@@ -158,9 +158,19 @@ impl Shared {
         if !matches!(admission, Admission::Refused(_)) {
             links.insert(id, link.clone());
         }
+        if self.running.is_cancelled() {
+            link.close();
+        }
         drop(state);
         touched.kick(&self.counters);
         (id, admission)
+    }
+
+    /// Ends everything. Connections are told by their links, so that none has to ask for a token
+    /// each time it is polled; who joins later is told by [`Self::join`].
+    pub(super) fn end(&self) {
+        self.running.cancel();
+        self.lock().links.values().for_each(|link| link.close());
     }
 
     /// A peer goes.
