@@ -8,6 +8,8 @@ mod audit;
 mod mdp;
 mod names;
 mod peer;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

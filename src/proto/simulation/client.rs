@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::wire::mdp::{Request, ToClient, Version};
 use crate::wire::message::{Frames, Message};
 
+use super::actor::{Act, Context, encoded};
 use super::plan::{GHOST, MS, SERVED};
 use super::tag::{Kind as PieceKind, Piece, Tag};
-use super::world::{Act, Context, encoded};
 
 /// What sort of client.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,8 @@
 //! What goes wrong.
 
+use super::actor::Actor;
 use super::plan::MS;
-use super::world::{Actor, Event, World};
+use super::world::{Event, World};
 
 impl World {
     pub(super) fn fault(&mut self) -> Result<(), String> {

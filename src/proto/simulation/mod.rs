@@ -7,6 +7,7 @@
 //!
 //! `MAJORDOMO_SEEDS=n` sets how many seeds run, `MAJORDOMO_SEED=s` the first one.
 
+mod actor;
 mod client;
 mod coverage;
 mod faults;

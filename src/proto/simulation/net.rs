@@ -9,9 +9,9 @@ use crate::proto::output::{CloseReason, Output, Pressure};
 use crate::proto::witness;
 use crate::wire::command::Command;
 
+use super::actor::encoded;
 use super::judge::Judge;
 use super::rng::Rng;
-use super::world::encoded;
 
 /// One direction of a connection: in order, late, and cut at any octet.
 #[derive(Debug, Default)]

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::proto::policy::{ClientLimits, Keepalive, ServicePolicy, ServiceRule, Settings};
 
+use super::actor::Actor;
 use super::client::{self, Client};
 use super::rng::Rng;
 use super::stranger::Stranger;
 use super::worker::{self, Worker};
-use super::world::Actor;
 
 /// Services that have workers in the end.
 pub(super) const SERVED: [&str; 3] = ["echo", "once", "parts"];

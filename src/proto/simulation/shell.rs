@@ -10,10 +10,11 @@ use crate::wire::command::Command;
 use crate::wire::mdp::{ToBroker, Version};
 use crate::wire::message::Frames;
 
+use super::actor::{Act, Actor};
 use super::net::{Call, Sockets};
 use super::plan::MS;
 use super::tag::Tag;
-use super::world::{Act, Actor, Event, World};
+use super::world::{Event, World};
 
 impl World {
     /// Something happens at the broker.

@@ -4,9 +4,9 @@ use crate::wire::command::Command;
 use crate::wire::mdp::{Answer, FromWorker, Request, ToWorker, Version};
 use crate::wire::message::{Frames, Message};
 
+use super::actor::{Act, Context, encoded};
 use super::plan::{GHOST, MS, SERVED};
 use super::tag::{Kind, Piece, Tag};
-use super::world::{Act, Context, encoded};
 
 #[derive(Debug)]
 pub(super) struct Stranger {

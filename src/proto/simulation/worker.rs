@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use crate::wire::mdp::{Answer, FromWorker, ToWorker, Version};
 use crate::wire::message::{Frames, Message};
 
+use super::actor::{Act, Context, encoded};
 use super::plan::MS;
 use super::rng::Rng;
 use super::tag::{Kind as PieceKind, Piece, Tag};
-use super::world::{Act, Context, encoded};
 
 /// What sort of worker.
 #[derive(Debug, Clone, Copy)]

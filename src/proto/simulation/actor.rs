@@ -1,0 +1,62 @@
+//! Who takes part besides the broker, and what they can do.
+
+use crate::wire::codec::Encoder;
+
+use super::client::Client;
+use super::rng::Rng;
+use super::stranger::Stranger;
+use super::tag::Tag;
+use super::worker::Worker;
+
+/// Who takes part besides the broker.
+#[derive(Debug)]
+pub(super) enum Actor {
+    Client(Client),
+    Worker(Worker),
+    Stranger(Stranger),
+}
+
+/// What an actor does.
+#[derive(Debug)]
+pub(super) enum Act {
+    Connect,
+    Say(Vec<u8>),
+    Close,
+    /// It is gone, and its end of the connection with it; the broker is not told.
+    Vanish,
+}
+
+/// What an actor knows when it acts, and what it does.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    pub(super) now: u64,
+    pub(super) rng: &'a mut Rng,
+    pub(super) calm: bool,
+    /// What somebody holds, for those who answer as others.
+    pub(super) gossip: Option<(Vec<u8>, Tag)>,
+    pub(super) acts: Vec<Act>,
+    /// The actor was told to go, or heard nothing for too long.
+    pub(super) dismissed: bool,
+    pub(super) deaf: bool,
+}
+
+impl Context<'_> {
+    pub(super) fn act(&mut self, act: Act) {
+        self.acts.push(act);
+    }
+}
+
+/// What `write` writes.
+pub(super) fn encoded(write: impl FnOnce(&mut Encoder)) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    write(&mut encoder);
+    let mut octets = Vec::with_capacity(encoder.len());
+    while !encoder.is_empty() {
+        let mut slices = [std::io::IoSlice::new(&[]); 4];
+        let filled = encoder.chunks(&mut slices);
+        let before = octets.len();
+        slices[..filled].iter().for_each(|slice| octets.extend_from_slice(slice));
+        encoder.advance(octets.len() - before);
+    }
+    octets
+}
