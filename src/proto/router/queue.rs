@@ -11,7 +11,8 @@ use super::Hasher;
 /// A waiting request: its place in the order of acceptance, and which one it is.
 type Entry = (u64, RequestId);
 
-/// The requests of one client. A lane that was emptied from outside stays until its turn comes.
+/// The requests of one client. A lane that was emptied from outside stays until its turn comes, or
+/// until there are many of them.
 #[derive(Debug, Default)]
 struct Lane {
     entries: VecDeque<Entry>,
@@ -30,6 +31,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// So many empty lanes are left alone, and as many as others.
+    const EMPTY_LANES_MAX: usize = 64;
+
     pub(super) fn new(hasher: Hasher) -> Self {
         Self { lanes: HashMap::with_hasher(hasher), turns: VecDeque::new(), len: 0 }
     }
@@ -83,6 +87,16 @@ impl Queue {
             lane.entries.remove(at);
             self.len -= 1;
         }
+        if self.lanes.len() > Self::EMPTY_LANES_MAX + 2 * self.len {
+            self.sweep();
+        }
+    }
+
+    /// Forgets the empty lanes: clients that come, ask and go while nobody serves must leave
+    /// nothing behind.
+    fn sweep(&mut self) {
+        self.lanes.retain(|_, lane| !lane.entries.is_empty());
+        self.turns.retain(|caller| self.lanes.contains_key(caller));
     }
 
     /// The requests of each client, in the order of acceptance; the client whose turn it is first.
@@ -165,6 +179,22 @@ mod tests {
         queue.give_back(ids.peers[2], 3, ids.requests[3]);
         assert_eq!(queue.len(), 5);
         assert_eq!(order(&mut queue, &ids), [3, 1, 5, 2, 4]);
+    }
+
+    #[test]
+    fn clients_that_come_and_go_leave_nothing_behind() {
+        let ids = ids();
+        let mut peers = SlotMap::<PeerId, ()>::with_key();
+        let mut queue = Queue::new(Hasher::default());
+        queue.insert(peers.insert(()), 0, ids.requests[0]);
+        for sequence in 1..10_000 {
+            let peer = peers.insert(());
+            queue.insert(peer, sequence, ids.requests[1]);
+            queue.remove(peer, sequence);
+        }
+        assert!(queue.lanes.len() <= Queue::EMPTY_LANES_MAX + 4, "{}", queue.lanes.len());
+        assert_eq!(queue.turns.len(), queue.lanes.len());
+        assert_eq!(order(&mut queue, &ids), [0]);
     }
 
     #[test]
