@@ -258,7 +258,9 @@ impl Model {
             request.solo_losses += 1;
         }
         request.losses += 1;
-        request.last_holder = Some(peer);
+        // An answer whose first parts are lost is not taken late.
+        let said_part = request.answering || request.overflow || !request.parts.is_empty();
+        request.last_holder = (!said_part).then_some(peer);
         let gone = !self.peers.contains_key(&request.caller);
         let once = policy.at_most_once || request.answering && !policy.resend_after_partial;
         if gone || once || request.solo_losses >= policy.attempts {

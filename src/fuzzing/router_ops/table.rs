@@ -157,14 +157,15 @@ impl Model {
                     self.disconnect(id, version, Role::Silent);
                     self.late(id, answer, world);
                 }
+                FromWorker::Partial(answer) => self.late_part(id, answer),
                 FromWorker::Disconnect => self.become_role(id, Role::Silent),
                 _ => {}
             },
-            Role::Silent => {
-                if let FromWorker::Final(answer) = command {
-                    self.late(id, answer, world);
-                }
-            }
+            Role::Silent => match command {
+                FromWorker::Final(answer) => self.late(id, answer, world),
+                FromWorker::Partial(answer) => self.late_part(id, answer),
+                _ => {}
+            },
         }
     }
 
@@ -193,6 +194,15 @@ impl Model {
         }
         self.become_role(id, Role::Owed);
         self.dismiss(id, world);
+    }
+
+    /// An answer is taken late as a whole or not at all.
+    fn late_part(&mut self, id: PeerId, answer: &Answer<'_>) {
+        let mut requests = self.requests.iter_mut();
+        let named = requests.find(|request| request.address.as_deref() == Some(answer.address));
+        if let Some(request) = named.filter(|request| request.last_holder == Some(id)) {
+            request.last_holder = None;
+        }
     }
 
     fn late(&mut self, id: PeerId, answer: &Answer<'_>, world: &World) {
