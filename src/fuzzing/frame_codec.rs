@@ -2,7 +2,7 @@
 
 use bytes::BufMut;
 
-use super::pieces::{Choices, Cuts, bodies};
+use super::pieces::{Choices, Cuts, bodies, is_label};
 use crate::wire::Limits;
 use crate::wire::codec::{CodecError, Decoder, Encoder, Item};
 use crate::wire::command::Command;
@@ -33,6 +33,9 @@ pub fn frame_codec(input: &[u8]) {
     let expected = naive(limits, stream);
     assert_eq!(at_once(limits, stream), expected, "in one piece");
     assert_eq!(in_pieces(limits, stream, cuts.clone()), expected, "in pieces");
+    if let Some(error) = expected.error {
+        assert!(is_label(error.label()));
+    }
     for said in &expected.said {
         match said {
             Said::Message(frames) => round_trip(frames, cuts.clone()),

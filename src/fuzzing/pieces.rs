@@ -102,3 +102,9 @@ pub(super) fn frames_written(write: impl FnOnce(&mut Encoder)) -> Vec<Vec<u8>> {
         other => panic!("{other:?} was written, and {} octets behind it", stream.len()),
     }
 }
+
+/// Whether the text can be the value of a label without being escaped.
+pub(super) fn is_label(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|octet| octet.is_ascii_lowercase() || b"_0123456789".contains(&octet))
+}

@@ -236,10 +236,16 @@ impl Model {
     }
 
     pub(super) fn leave_lane(&mut self, service: &[u8], caller: PeerId, number: u64) {
-        if let Some(service) = self.service(service)
-            && let Some((_, lane)) = service.turns.iter_mut().find(|(peer, _)| *peer == caller)
-        {
+        /// So many clients keep their turns without a request; beyond that all of them lose it.
+        const TURNS_KEPT: usize = 64;
+        let Some(service) = self.service(service) else { return };
+        let turns = &mut service.turns;
+        if let Some((_, lane)) = turns.iter_mut().find(|(peer, _)| *peer == caller) {
             lane.retain(|other| *other != number);
+            let waiting: usize = turns.iter().map(|(_, lane)| lane.len()).sum();
+            if turns.len() > TURNS_KEPT + 2 * waiting {
+                turns.retain(|(_, lane)| !lane.is_empty());
+            }
         }
     }
 
