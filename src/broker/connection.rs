@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use crate::id::PeerId;
 use crate::proto::core::{Admission, Core, Hello, Taken};
 use crate::proto::handshake::{Local, Peer, Role, Security};
+use crate::proto::output::CloseReason;
 use crate::transport::account::{Account, Charge};
 use crate::transport::greet::{GreetError, greet, linger};
 use crate::transport::inbound::Inbound;
@@ -35,8 +36,8 @@ const LAST_WRITE: Duration = Duration::from_secs(1);
 enum End {
     #[error("the peer hung up")]
     HungUp,
-    #[error("the broker closed the connection")]
-    Closed,
+    #[error("the broker closed the connection: {0}")]
+    Closed(CloseReason),
     #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error(transparent)]
@@ -61,7 +62,7 @@ pub(super) async fn serve(shared: Arc<Shared>, accepted: Accepted, mut permits: 
     let greeting = tokio::time::timeout(timeout, greet(&mut reader, &writer, local)).boxed();
     let greeting = tokio::select! {
         greeting = greeting => greeting,
-        () = shared.running.cancelled() => return debug!(%remote, "the broker stops; closed"),
+        () = shared.running.cancelled().boxed() => return debug!(%remote, "the broker stops; closed"),
         () = permits.evicted().boxed() => {
             shared.counters.handshakes_evicted.add(1);
             return debug!(%remote, "no handshake yet and others wait; closed");
@@ -174,7 +175,7 @@ impl Connection {
     async fn run(mut self, early: &[u8], remote: &str) {
         let end = self.drive(early).await;
         match &end {
-            End::HungUp | End::Closed => {}
+            End::HungUp | End::Closed(_) => {}
             End::Io(error) => debug!(%remote, %error, "connection broke"),
             End::Codec(error) => self.shared.counters.frames_invalid.add(error.label()),
             End::Command(_) => self.shared.counters.frames_invalid.add("command"),
@@ -182,7 +183,7 @@ impl Connection {
         }
         info!(%remote, reason = %end, "peer left");
         self.shared.leave(self.id);
-        if matches!(end, End::Closed) {
+        if matches!(end, End::Closed(_)) {
             let _ = tokio::time::timeout(LAST_WRITE, self.write_rest()).await;
         }
     }
@@ -219,7 +220,8 @@ impl Connection {
                     Ok(())
                 }
                 Ok(Some(Call::Resume)) => self.resume(),
-                Ok(Some(Call::Close)) => Err(End::Closed),
+                Ok(Some(Call::Close(why))) => Err(End::Closed(why)),
+                Ok(Some(Call::HungUp)) => Err(End::HungUp),
                 Err(end) => Err(end),
             };
             if let Err(end) = done {

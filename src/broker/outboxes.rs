@@ -117,7 +117,7 @@ impl Output for Outboxes<'_> {
     fn close(&mut self, peer: PeerId, why: CloseReason) {
         if let Some(link) = self.links.get(peer) {
             self.counters.close(why);
-            link.close();
+            link.close(why);
         }
     }
 

@@ -159,7 +159,7 @@ impl Shared {
             links.insert(id, link.clone());
         }
         if self.running.is_cancelled() {
-            link.close();
+            link.close(CloseReason::Shutdown);
         }
         drop(state);
         touched.kick(&self.counters);
@@ -170,7 +170,7 @@ impl Shared {
     /// each time it is polled; who joins later is told by [`Self::join`].
     pub(super) fn end(&self) {
         self.running.cancel();
-        self.lock().links.values().for_each(|link| link.close());
+        self.lock().links.values().for_each(|link| link.close(CloseReason::Shutdown));
     }
 
     /// A peer goes.

@@ -59,12 +59,6 @@ impl Inbound {
         Self { reader, decoder, charge: Charge::new(account), ticket, body: Body::Free }
     }
 
-    /// Whether a message has begun and is not complete.
-    #[must_use]
-    pub fn in_message(&self) -> bool {
-        self.decoder.in_message()
-    }
-
     /// The socket.
     #[must_use]
     pub fn reader(&self) -> &ReadHalf {

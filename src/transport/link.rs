@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::proto::output::CloseReason;
 use crate::wire::codec::Encoder;
 
 use super::account::{Account, Charge};
@@ -39,8 +40,10 @@ pub enum Call {
     Resume,
     /// Tell the core that the outbox, once under pressure, has emptied.
     Relieved,
-    /// End the connection.
-    Close,
+    /// End the connection, for that reason.
+    Close(CloseReason),
+    /// The socket takes nothing any more: the peer has hung up.
+    HungUp,
 }
 
 /// The way to one peer. Everybody may append; its own task writes, or anybody when much waits.
@@ -61,7 +64,7 @@ struct Outbox {
     pressed: bool,
     relieved: bool,
     resume: bool,
-    close: bool,
+    close: Option<CloseReason>,
     broken: bool,
     /// Where in the stream of octets the last PING and the last PONG end that were queued.
     ping_until: u64,
@@ -149,10 +152,10 @@ impl Link {
         outbox.wake();
     }
 
-    /// Has the task end the connection.
-    pub fn close(&self) {
+    /// Has the task end the connection. The first reason holds.
+    pub fn close(&self, why: CloseReason) {
         let mut outbox = self.lock();
-        outbox.close = true;
+        outbox.close.get_or_insert(why);
         outbox.wake();
     }
 
@@ -178,8 +181,11 @@ impl Link {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             waker => *waker = Some(cx.waker().clone()),
         }
-        if outbox.close || outbox.broken {
-            return Poll::Ready(Call::Close);
+        if let Some(why) = outbox.close {
+            return Poll::Ready(Call::Close(why));
+        }
+        if outbox.broken {
+            return Poll::Ready(Call::HungUp);
         }
         if std::mem::take(&mut outbox.resume) {
             return Poll::Ready(Call::Resume);
@@ -285,7 +291,7 @@ impl Outbox {
             pressed: false,
             relieved: false,
             resume: false,
-            close: false,
+            close: None,
             broken: false,
             ping_until: 0,
             pong_until: 0,
