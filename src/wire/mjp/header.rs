@@ -448,7 +448,6 @@ pub(super) fn text_or_bin<S: Serializer>(octets: &[u8], serializer: S) -> Result
     }
 }
 
-#[expect(clippy::ref_option, reason = "serde asks for this shape")]
 fn some_text_or_bin<S>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error>
 where
     S: Serializer,
@@ -456,7 +455,6 @@ where
     text_or_bin(octets.unwrap_or_default(), serializer)
 }
 
-#[expect(clippy::ref_option, reason = "serde asks for this shape")]
 pub(super) fn bin<S: Serializer>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bytes(octets.unwrap_or_default())
 }
