@@ -89,16 +89,44 @@ impl Decoder {
         &'a mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Item<'a>>, CodecError> {
-        self.clear_spent();
-        if self.frames == 0 && self.partial.is_empty() {
-            if let Some(frames) = self.short(input) {
-                return Ok(Some(Item::Message(frames)));
-            }
-            if let Some(item) = self.whole(input)? {
-                return Ok(Some(item));
-            }
+        if let Some(frames) = self.next_short(input) {
+            return Ok(Some(Item::Message(frames)));
+        }
+        if self.frames == 0
+            && self.partial.is_empty()
+            && let Some(item) = self.whole(input)?
+        {
+            return Ok(Some(item));
         }
         self.assemble(input)
+    }
+
+    /// The next message, if that lies whole in `input` and has frames of up to 255 octets only: the
+    /// short way for almost all of them. `None`: ask [`Self::next`], which also says why.
+    #[inline]
+    pub fn next_short<'i>(&mut self, input: &mut &'i [u8]) -> Option<Frames<'i>> {
+        self.clear_spent();
+        if self.frames > 0 || !self.partial.is_empty() {
+            return None;
+        }
+        let (mut rest, mut frames): (&'i [u8], usize) = (input, 0);
+        loop {
+            let (&[flags, size], body) = rest.split_first_chunk()?;
+            rest = body.split_at_checked(usize::from(size))?.1;
+            frames += 1;
+            match flags {
+                MORE => {}
+                0 => break,
+                _ => return None,
+            }
+        }
+        let (message, after) = input.split_at_checked(input.len() - rest.len())?;
+        let Limits { frame_bytes_max, message_bytes_max, message_frames_max, .. } = self.limits;
+        if message.len() > frame_bytes_max.min(message_bytes_max) || frames > message_frames_max {
+            return None;
+        }
+        *input = after;
+        Some(Frames::new(message, &[], frames))
     }
 
     #[inline]
@@ -118,29 +146,6 @@ impl Decoder {
                 self.bytes = 0;
             }
         }
-    }
-
-    /// The fastest path: a whole message of short frames alone, far from every limit.
-    #[inline]
-    fn short<'i>(&self, input: &mut &'i [u8]) -> Option<Frames<'i>> {
-        let (mut rest, mut frames): (&'i [u8], usize) = (input, 0);
-        loop {
-            let (&[flags, size], body) = rest.split_first_chunk()?;
-            rest = body.split_at_checked(usize::from(size))?.1;
-            frames += 1;
-            match flags {
-                MORE => {}
-                0 => break,
-                _ => return None,
-            }
-        }
-        let (message, after) = input.split_at_checked(input.len() - rest.len())?;
-        let Limits { frame_bytes_max, message_bytes_max, message_frames_max, .. } = self.limits;
-        if message.len() > frame_bytes_max.min(message_bytes_max) || frames > message_frames_max {
-            return None;
-        }
-        *input = after;
-        Some(Frames::new(message, &[], frames))
     }
 
     /// The fast path: the item at the front of `input` is complete, small and undivided.
