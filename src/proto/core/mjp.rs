@@ -315,7 +315,9 @@ impl Core {
             None => {
                 // No room for one more service: as if its time were up already.
                 self.advance_mjp(id, Event::Expired);
-                self.say_bye(id, Code::Overloaded, "limits.services are offered or asked for", out);
+                let message = "limits.services are offered or asked for";
+                let bye = FromBroker::Bye(fault(Code::Overloaded, message));
+                self.say(id, 64 + message.len(), out, |encoder| bye.encode(encoder));
             }
         }
     }
@@ -327,7 +329,8 @@ impl Core {
                 Code::Draining => "the broker stops",
                 _ => "nothing was heard of the worker for too long; READY registers it anew",
             };
-            self.say_bye(id, code, message, out);
+            let fault = fault(code, message);
+            out.send(id, |encoder| FromBroker::Bye(fault).encode(encoder));
             self.unregister(now, id, Loss::Expired, out);
         }
     }
@@ -349,11 +352,6 @@ impl Core {
         /// Octets of DRAIN, about.
         const DRAIN: usize = 32;
         self.say(id, DRAIN, out, |encoder| FromBroker::Drain { within: None }.encode(encoder));
-    }
-
-    fn say_bye<O: Output>(&mut self, id: PeerId, code: Code, message: &str, out: &mut O) {
-        let fault = fault(code, message);
-        self.say(id, 64 + message.len(), out, |encoder| FromBroker::Bye(fault).encode(encoder));
     }
 
     /// Answers what was no message of this dialect.

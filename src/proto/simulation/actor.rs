@@ -3,6 +3,8 @@
 use crate::wire::codec::Encoder;
 
 use super::client::Client;
+use super::native_client::NativeClient;
+use super::native_worker::NativeWorker;
 use super::rng::Rng;
 use super::stranger::Stranger;
 use super::tag::Tag;
@@ -13,7 +15,16 @@ use super::worker::Worker;
 pub(super) enum Actor {
     Client(Client),
     Worker(Worker),
+    NativeClient(NativeClient),
+    NativeWorker(NativeWorker),
     Stranger(Stranger),
+}
+
+impl Actor {
+    /// Whether all that it asks counts. What a stranger asks may be dropped.
+    pub(super) fn is_client(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::NativeClient(_))
+    }
 }
 
 /// What an actor does.

@@ -87,10 +87,6 @@ impl Client {
         self.quota == 0 && self.probes.is_empty() && self.open.is_empty()
     }
 
-    pub(super) fn version(&self) -> Version {
-        self.kind.version
-    }
-
     pub(super) fn next_wake(&self) -> Option<u64> {
         let patience = self.open.values().map(|open| open.until).min();
         let wants = self.quota > 0 || !self.probes.is_empty();

@@ -21,6 +21,24 @@ const MDP: [(&str, &[&str]); 5] = [
 /// What a peer without a request can do.
 const STRAY: [&str; 8] =
     ["request", "ready", "bad ready", "stray", "stray part", "heartbeat", "disconnect", "invalid"];
+/// The table of MJP peers, `dialect/mjp.rs`. Rows that cannot be taken: who is no worker holds
+/// nothing, and is not watched.
+const ANYBODY: [&str; 13] = [
+    "hello",
+    "request",
+    "cancel",
+    "status",
+    "heartbeat",
+    "ready",
+    "bad ready",
+    "credit",
+    "drain",
+    "bye",
+    "stray",
+    "stray part",
+    "invalid",
+];
+const HOLDER: [&str; 4] = ["final", "partial", "failed", "expired"];
 /// A worker that holds nothing is not asked by PING, and its silence ends as `expired`: whoever
 /// has nothing to do has to speak.
 const KEEPALIVE: [(&str, &[&str]); 3] = [
@@ -54,8 +72,12 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     for (place, whose) in LATE {
         want("late answer", place, whose);
     }
-    let ends = Outcome::ALL.into_iter().filter(|outcome| *outcome < Outcome::TimedOut);
-    want("request", "ended", &ends.map(Outcome::label).collect::<Vec<_>>());
+    want("request", "ended", &Outcome::ALL.map(Outcome::label));
+    want("mjp", "caller", &ANYBODY);
+    for state in ["worker", "draining"] {
+        want("mjp", state, &ANYBODY);
+        want("mjp", state, &HOLDER);
+    }
     want("request", "redelivered", &Loss::ALL.map(Loss::label));
     want("worker", "lost", &Loss::ALL.map(Loss::label));
     want("caller", "paused", &PAUSES);

@@ -44,8 +44,10 @@ impl World {
             }
             (6, _) => {
                 for actor in 0..self.actors.len() {
-                    if let Actor::Worker(worker) = &mut self.actors[actor] {
-                        worker.hang(until);
+                    match &mut self.actors[actor] {
+                        Actor::Worker(worker) => worker.hang(until),
+                        Actor::NativeWorker(worker) => worker.hang(until),
+                        _ => {}
                     }
                 }
             }
@@ -57,7 +59,7 @@ impl World {
             _ => {
                 let stall = self.rng.pick(&[30, 400, 1_500]);
                 self.note(|| format!("the broker stands still for {stall} ms"));
-                self.broker_until = self.now + stall * MS;
+                self.broker_until = self.broker_until.max(self.now + stall * MS);
             }
         }
         Ok(())

@@ -12,6 +12,8 @@ mod client;
 mod coverage;
 mod faults;
 mod judge;
+mod native_client;
+mod native_worker;
 mod net;
 mod plan;
 mod rng;

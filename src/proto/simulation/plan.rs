@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use crate::proto::policy::{ClientLimits, Keepalive, ServicePolicy, ServiceRule, Settings};
+use crate::proto::policy::{
+    ClientLimits, Keepalive, MjpLimits, ServicePolicy, ServiceRule, Settings,
+};
 
 use super::actor::Actor;
 use super::client::{self, Client};
+use super::native_client::{self, NativeClient};
+use super::native_worker::{self, NativeWorker};
 use super::rng::Rng;
 use super::stranger::Stranger;
 use super::worker::{self, Worker};
@@ -90,6 +94,7 @@ fn settings(rng: &mut Rng) -> Settings {
         services_max: rng.pick(&[4, 6, 65_536]),
         answer_frames_max: rng.pick(&[3, 1024]),
         answer_bytes_max: rng.pick(&[150, 1 << 20]),
+        mjp: MjpLimits { credit_max: rng.pick(&[2, 65_535]), ..MjpLimits::default() },
         ..Settings::default()
     }
 }
@@ -100,14 +105,23 @@ fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
     let quota = u32::try_from(64 / clients + 1).unwrap();
     for _ in 0..clients {
         let me = u32::try_from(actors.len()).unwrap();
-        actors.push(Actor::Client(Client::new(me, client::Kind::draw(rng), quota)));
+        actors.push(if rng.one_in(2) {
+            Actor::Client(Client::new(me, client::Kind::draw(rng), quota))
+        } else {
+            Actor::NativeClient(NativeClient::new(me, native_client::Kind::draw(rng), quota))
+        });
     }
     // At least one worker a service, which is there in the end.
     let extra = rng.within(1, 3);
     for index in 0..SERVED.len() + usize::try_from(extra).unwrap() {
         let service = SERVED[index % SERVED.len()];
         let interval = u64::try_from(settings.mdp.interval.as_micros()).unwrap();
-        actors.push(Actor::Worker(Worker::new(service, interval, worker::Kind::draw(rng))));
+        actors.push(if rng.one_in(2) {
+            Actor::Worker(Worker::new(service, interval, worker::Kind::draw(rng)))
+        } else {
+            let kind = native_worker::Kind::draw(rng);
+            Actor::NativeWorker(NativeWorker::new(service, interval, kind))
+        });
     }
     for _ in 0..rng.within(1, 2) {
         let me = u32::try_from(actors.len()).unwrap();

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::proto::clock::Clock;
+use crate::proto::clock::{Clock, Time};
 use crate::proto::core::{Admission, Core, Hello, Taken};
 use crate::proto::witness;
 use crate::wire::codec::Item;
 use crate::wire::command::Command;
 use crate::wire::mdp::{ToBroker, Version};
 use crate::wire::message::Frames;
+use crate::wire::mjp::{self, is_mjp};
 
 use super::actor::{Act, Actor};
 use super::net::{Call, Sockets};
@@ -19,6 +20,8 @@ use super::world::{Event, World};
 impl World {
     /// Something happens at the broker.
     pub(super) fn broker(&mut self, event: Event) -> Result<(), String> {
+        let time = self.core.time(self.instant()).since(Time::default());
+        self.sockets.judge.time = u64::try_from(time.as_micros()).unwrap();
         match event {
             Event::Join(conn) => self.join(conn)?,
             Event::Up(conn) => {
@@ -48,6 +51,7 @@ impl World {
             }
             _ => {
                 self.core.tick(self.instant(), &mut self.sockets);
+                self.sockets.judge.check_deadlines();
                 let next = self.core.next_timeout();
                 let wait = next.map_or(Clock::TICK_MAX, |at| {
                     let until = at.saturating_duration_since(self.instant());
@@ -115,6 +119,8 @@ impl World {
             match who {
                 Actor::Client(client) => client.connected(number),
                 Actor::Worker(worker) => worker.connected(number, cx),
+                Actor::NativeClient(client) => client.connected(number, cx),
+                Actor::NativeWorker(worker) => worker.connected(number, cx),
                 Actor::Stranger(stranger) => stranger.connected(number, cx),
             }
             Ok(())
@@ -134,17 +140,14 @@ impl World {
         core.hear(now, id, false);
         let (mut rest, mut spoke) = (octets, false);
         let mut pongs = Vec::new();
-        let client = match &actors[link.actor] {
-            Actor::Client(client) => Some(client.version()),
-            _ => None,
-        };
+        let tracked = actors[link.actor].is_client();
         while let Some(item) = link.reader.next(&mut rest).map_err(|e| format!("a peer: {e}"))? {
             match item {
                 Item::Message(frames) => {
                     if !std::mem::replace(&mut spoke, true) {
                         core.hear(now, id, true);
                     }
-                    let taken = tell(core, sockets, now, (conn, id), frames, client);
+                    let taken = tell(core, sockets, now, (conn, id), frames, tracked);
                     if taken == Taken::NotYet {
                         link.held = Some(frames.to_message());
                         link.unread = rest.to_vec();
@@ -180,13 +183,10 @@ impl World {
         let link = &mut self.conns[conn];
         link.reading = true;
         if let Some(message) = link.held.take() {
-            let client = match &self.actors[link.actor] {
-                Actor::Client(client) => Some(client.version()),
-                _ => None,
-            };
+            let tracked = self.actors[link.actor].is_client();
             let now = self.instant();
             let (core, sockets) = (&mut self.core, &mut self.sockets);
-            if tell(core, sockets, now, (conn, id), message.frames(), client) == Taken::NotYet {
+            if tell(core, sockets, now, (conn, id), message.frames(), tracked) == Taken::NotYet {
                 let link = &mut self.conns[conn];
                 link.held = Some(message);
                 link.reading = false;
@@ -269,6 +269,8 @@ impl World {
                 match who {
                     Actor::Client(client) => client.calm_down(),
                     Actor::Worker(worker) => worker.calm_down(now),
+                    Actor::NativeClient(client) => client.calm_down(),
+                    Actor::NativeWorker(worker) => worker.calm_down(now),
                     Actor::Stranger(stranger) => {
                         if stranger.calm_down().is_some() {
                             cx.act(Act::Close);
@@ -324,11 +326,16 @@ fn tell(
     now: std::time::Instant,
     (conn, id): (usize, crate::id::PeerId),
     frames: Frames<'_>,
-    client: Option<Version>,
+    tracked: bool,
 ) -> Taken {
+    if is_mjp(frames) {
+        return tell_natively(core, sockets, now, (conn, id), frames, tracked);
+    }
     let decoded = ToBroker::decode(frames);
     let mut asked = None;
+    let speaks = decoded.is_ok() && sockets.judge.speaks(conn, false);
     match &decoded {
+        _ if !speaks => {}
         Ok(ToBroker::Request(request)) => {
             let tag = request.body.clone().next().and_then(Tag::decode);
             // What was read together with something that ended the peer comes to nothing.
@@ -336,7 +343,7 @@ fn tell(
             asked = tag.filter(|_| counts);
             if let Some(tag) = asked {
                 let streams = request.version == Version::V02;
-                sockets.judge.asked(tag, request.service, streams, client.is_some());
+                sockets.judge.asked(tag, request.service, streams, tracked);
             }
         }
         Ok(ToBroker::Worker(version, command)) => {
@@ -347,8 +354,43 @@ fn tell(
     let taken = core.message(now, id, frames, sockets);
     match asked {
         Some(tag) if taken == Taken::NotYet => sockets.judge.refused(tag),
-        Some(tag) if client.is_some() => sockets.judge.accepted(tag),
+        Some(tag) if tracked => sockets.judge.accepted(tag),
         _ => {}
+    }
+    taken
+}
+
+/// As [`tell`], of a message of MJP.
+fn tell_natively(
+    core: &mut Core,
+    sockets: &mut Sockets,
+    now: std::time::Instant,
+    (conn, id): (usize, crate::id::PeerId),
+    frames: Frames<'_>,
+    tracked: bool,
+) -> Taken {
+    let decoded = mjp::ToBroker::decode(frames);
+    let decides = !matches!(&decoded, Err(rejected) if rejected.why == mjp::Malformed::NoKind);
+    let speaks = decides && sockets.judge.speaks(conn, true);
+    let mut asked = None;
+    match &decoded {
+        Ok(mjp::ToBroker::Request(request)) if speaks && !sockets.judge.is_gone(conn) => {
+            let tag = request.body.clone().next().and_then(Tag::decode);
+            let counts = !request.says.service.starts_with(b"mmi.");
+            asked = tag.filter(|_| counts);
+            sockets.judge.asked_natively(conn, request, asked, tracked);
+        }
+        Ok(said) if speaks => sockets.judge.said_by_native(conn, said),
+        _ => {}
+    }
+    let taken = core.message(now, id, frames, sockets);
+    if sockets.judge.taken_natively(asked)
+        && let Some(tag) = asked.filter(|_| tracked)
+    {
+        sockets.judge.accepted(tag);
+    }
+    if taken == Taken::NotYet {
+        sockets.judge.fail(|| format!("{conn} speaks MJP and is not read"));
     }
     taken
 }

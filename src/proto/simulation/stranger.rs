@@ -3,6 +3,7 @@
 use crate::wire::command::Command;
 use crate::wire::mdp::{Answer, FromWorker, Request, ToWorker, Version};
 use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::{self, Packed, PeerHello, ReadyHeader, RequestHeader, StatusHeader, What};
 
 use super::actor::{Act, Context, encoded};
 use super::plan::{GHOST, MS, SERVED};
@@ -17,6 +18,8 @@ pub(super) struct Stranger {
     next_at: u64,
     /// What it says most of, this time.
     version: Version,
+    /// It speaks MJP this time.
+    native: bool,
     /// What it was given to do.
     held: Vec<(Vec<u8>, Tag)>,
     gone: bool,
@@ -31,6 +34,7 @@ impl Stranger {
             connect_at: Some(0),
             next_at: 0,
             version: Version::V01,
+            native: false,
             held: Vec::new(),
             gone: false,
         }
@@ -55,6 +59,10 @@ impl Stranger {
         self.connect_at = None;
         self.held.clear();
         self.version = cx.rng.pick(&[Version::V01, Version::V02]);
+        self.native = cx.rng.one_in(3);
+        if self.native {
+            return;
+        }
         if cx.rng.one_in(2) {
             let ready = FromWorker::Ready { service: cx.rng.pick(&SERVED).as_bytes() };
             cx.act(Act::Say(encoded(|encoder| ready.encode(self.version, encoder))));
@@ -69,6 +77,11 @@ impl Stranger {
     }
 
     pub(super) fn heard(&mut self, message: Frames<'_>) {
+        if let Ok(mjp::FromBroker::Request(delivery)) = mjp::FromBroker::decode(message)
+            && let Some(tag) = delivery.body.clone().next().and_then(Tag::decode)
+        {
+            self.held.push((delivery.id.to_be_bytes().to_vec(), tag));
+        }
         if let Ok((_, ToWorker::Request(request))) = ToWorker::decode(message)
             && let Some(tag) = request.body.clone().next().and_then(Tag::decode)
         {
@@ -88,7 +101,8 @@ impl Stranger {
             cx.act(Act::Close);
             return;
         }
-        let said = self.anything(conn, cx);
+        let native = self.native != cx.rng.one_in(20);
+        let said = if native { self.anything_native(conn, cx) } else { self.anything(conn, cx) };
         cx.act(Act::Say(said));
     }
 
@@ -119,6 +133,82 @@ impl Stranger {
         encoded(|encoder| command.encode(version, encoder))
     }
 
+    fn anything_native(&mut self, conn: u32, cx: &mut Context<'_>) -> Vec<u8> {
+        use mjp::ToBroker as Said;
+        let id = cx.rng.within(1, 6);
+        let said = match cx.rng.within(0, 17) {
+            0..=2 => return self.ask(id, conn, cx),
+            3 | 4 => {
+                let credit = std::num::NonZeroU16::new(cx.rng.pick(&[1, 2, 9]));
+                let service = cx.rng.pick(&[SERVED[0], SERVED[1], SERVED[2], "mmi.x"]).as_bytes();
+                Said::Ready(ReadyHeader { service, credit, ..ReadyHeader::default() })
+            }
+            5 => Said::Credit { credit: cx.rng.pick(&[0, 1, 5]) },
+            6 => Said::Drain,
+            7 => Said::Bye,
+            8 => Said::Cancel { id },
+            9 => Said::Hello(PeerHello::default()),
+            10 => {
+                let what = cx.rng.pick(&[What::Broker, What::Services, What::Workers]);
+                let service = cx.rng.one_in(2).then_some(&b"echo"[..]);
+                Said::Status { id, says: StatusHeader { what, service, after: None, max: None } }
+            }
+            11 => {
+                let octet = cx.rng.pick(&[0x00, 0x10, 0x12, 0x20, 0x21, 0x23, 0x30, 0x31, 0x99]);
+                return encoded(|encoder| {
+                    encoder.frame(b"MJP1");
+                    encoder.frame(&[octet, 0, 0, 0, 0, 0, 0, 0, u8::try_from(id).unwrap()]);
+                    encoder.last_frame(b"\xc1");
+                });
+            }
+            12 => {
+                return encoded(|encoder| {
+                    encoder.frame(b"MJP1");
+                    encoder.last_frame(b"\x02");
+                });
+            }
+            13..=16 => return self.answer_native(cx),
+            _ => {
+                // Silence, longer than a worker may keep it.
+                self.next_at = cx.now + 900 * MS;
+                Said::Heartbeat
+            }
+        };
+        encoded(|encoder| said.encode(encoder))
+    }
+
+    fn ask(&mut self, id: u64, conn: u32, cx: &mut Context<'_>) -> Vec<u8> {
+        self.number += 1;
+        let tag = Tag { client: self.me, number: self.number, conn, poison: false };
+        let body = Message::new(vec![tag.encode()]);
+        let service = cx.rng.pick(&[SERVED[0], SERVED[1], SERVED[2], GHOST, "mmi.service"]);
+        let says = RequestHeader {
+            service: service.as_bytes(),
+            timeout: cx.rng.pick(&[None, Some(0), Some(50), Some(600)]),
+            ack: Some(cx.rng.one_in(2)),
+            ..RequestHeader::default()
+        };
+        let header = Packed::new(&says);
+        let request = mjp::Request { id, header: header.octets(), says, body: body.frames() };
+        encoded(|encoder| mjp::ToBroker::Request(request).encode(encoder))
+    }
+
+    fn answer_native(&mut self, cx: &mut Context<'_>) -> Vec<u8> {
+        let last = cx.rng.one_in(2);
+        let (address, tag) = self.whose(last, cx);
+        let id = address.try_into().map_or(1, u64::from_be_bytes);
+        let body = Message::new(vec![Piece { tag, kind: Kind::Babble }.encode()]);
+        let answer = mjp::Answer { id, header: b"", body: body.frames() };
+        let fault = mjp::Fault { code: "no_paper", message: None, retry: None };
+        let fault = Packed::new(&fault);
+        let said = match (last, cx.rng.one_in(3)) {
+            (true, true) => mjp::ToBroker::Error(mjp::Failure { id, header: fault.octets() }),
+            (true, false) => mjp::ToBroker::Final(answer),
+            (false, _) => mjp::ToBroker::Partial(answer),
+        };
+        encoded(|encoder| said.encode(encoder))
+    }
+
     fn request(&mut self, version: Version, conn: u32, cx: &mut Context<'_>) -> Vec<u8> {
         self.number += 1;
         let tag = Tag { client: self.me, number: self.number, conn, poison: false };
@@ -134,15 +224,19 @@ impl Stranger {
         encoded(|encoder| request.encode(encoder))
     }
 
-    /// An answer: to what it holds, to what others hold, or to nothing that exists.
-    fn answer(&mut self, version: Version, last: bool, cx: &mut Context<'_>) -> Vec<u8> {
+    /// What it answers: what it holds, what others hold, or nothing that exists.
+    fn whose(&mut self, last: bool, cx: &mut Context<'_>) -> (Vec<u8>, Tag) {
         let strange = Tag { client: self.me, number: 0, conn: 0, poison: false };
         let own = if last { self.held.pop() } else { self.held.last().cloned() };
-        let (address, tag) = match (own, cx.gossip.clone()) {
+        match (own, cx.gossip.clone()) {
             (Some(own), _) => own,
             (None, Some(others)) if cx.rng.one_in(2) => others,
             _ => (vec![1; 8], strange),
-        };
+        }
+    }
+
+    fn answer(&mut self, version: Version, last: bool, cx: &mut Context<'_>) -> Vec<u8> {
+        let (address, tag) = self.whose(last, cx);
         let body = Message::new(vec![Piece { tag, kind: Kind::Babble }.encode()]);
         let answer = Answer { address: &address, body: body.frames() };
         let command = if last { FromWorker::Final(answer) } else { FromWorker::Partial(answer) };

@@ -200,8 +200,10 @@ impl World {
                 self.settled = true;
                 self.sockets.judge.settled = true;
                 for actor in 0..self.actors.len() {
-                    if let Actor::Client(client) = &mut self.actors[actor] {
-                        client.probe(0);
+                    match &mut self.actors[actor] {
+                        Actor::Client(client) => client.probe(0),
+                        Actor::NativeClient(client) => client.probe(0),
+                        _ => {}
                     }
                     self.rearm(actor);
                 }
@@ -215,6 +217,7 @@ impl World {
     fn is_done(&self) -> bool {
         let done = |actor: &Actor| match actor {
             Actor::Client(client) => client.is_done(),
+            Actor::NativeClient(client) => client.is_done(),
             _ => true,
         };
         if self.draining {
@@ -233,8 +236,10 @@ impl World {
             return false;
         }
         for actor in 0..self.actors.len() {
-            if let Actor::Client(client) = &mut self.actors[actor] {
-                client.probe(more);
+            match &mut self.actors[actor] {
+                Actor::Client(client) => client.probe(more),
+                Actor::NativeClient(client) => client.probe(more),
+                _ => {}
             }
             self.rearm(actor);
         }
@@ -247,6 +252,8 @@ impl World {
         let next = match &self.actors[actor] {
             Actor::Client(client) => client.next_wake(),
             Actor::Worker(worker) => worker.next_wake(),
+            Actor::NativeClient(client) => client.next_wake(),
+            Actor::NativeWorker(worker) => worker.next_wake(),
             Actor::Stranger(stranger) => stranger.next_wake(),
         };
         let next = next.map(|at| at.max(self.now).max(self.frozen[actor]));
@@ -270,6 +277,8 @@ impl World {
             match who {
                 Actor::Client(client) => client.woken(cx),
                 Actor::Worker(worker) => worker.woken(cx),
+                Actor::NativeClient(client) => client.woken(cx),
+                Actor::NativeWorker(worker) => worker.woken(cx),
                 Actor::Stranger(stranger) => stranger.woken(cx),
             }
             Ok(())
@@ -282,7 +291,8 @@ impl World {
         actor: usize,
         what: impl FnOnce(&mut Actor, &mut Context<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
-        let gossips = !matches!(self.actors[actor], Actor::Client(_)) && !self.calm;
+        let asks = matches!(self.actors[actor], Actor::Client(_) | Actor::NativeClient(_));
+        let gossips = !asks && !self.calm;
         let gossip = if gossips { self.sockets.judge.gossip(&mut self.rng) } else { None };
         let mut cx = Context {
             now: self.now,
@@ -408,6 +418,8 @@ impl World {
                 Some(Item::Message(message)) => self.act(actor, |who, cx| match who {
                     Actor::Client(client) => client.heard(message),
                     Actor::Worker(worker) => worker.heard(message, cx),
+                    Actor::NativeClient(client) => client.heard(message),
+                    Actor::NativeWorker(worker) => worker.heard(message, cx),
                     Actor::Stranger(stranger) => {
                         stranger.heard(message);
                         Ok(())
@@ -453,6 +465,8 @@ impl World {
             match who {
                 Actor::Client(client) => client.lost(cx),
                 Actor::Worker(worker) => worker.lost(cx),
+                Actor::NativeClient(client) => client.lost(cx),
+                Actor::NativeWorker(worker) => worker.lost(cx),
                 Actor::Stranger(stranger) => stranger.lost(cx),
             }
             Ok(())

@@ -1,7 +1,7 @@
 //! What must hold as seen from outside: a model of its own, fed with what is said to the broker and
 //! what the broker says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::proto::policy::Settings;
 use crate::proto::stats::Outcome;
@@ -9,8 +9,13 @@ use crate::proto::witness;
 use crate::wire::codec::{Decoder, Item};
 use crate::wire::mdp::{FromWorker, ToWorker, Version};
 use crate::wire::message::Frames;
+use crate::wire::mjp::is_mjp;
 
 use super::tag::{Piece, Tag};
+
+mod native;
+
+use native::Terms;
 
 /// A request, from outside.
 #[derive(Debug)]
@@ -29,6 +34,12 @@ pub(super) struct Record {
     losses: u32,
     forwarded: bool,
     replies: u32,
+    /// Errors that its caller was told.
+    errors: u32,
+    /// What a caller of MJP demands.
+    terms: Option<Terms>,
+    /// Its caller has said CANCEL.
+    cancelled: bool,
     pub(super) ended: Option<Outcome>,
 }
 
@@ -42,6 +53,12 @@ struct Side {
     left: bool,
     disconnects: u32,
     gone: bool,
+    /// Whether it speaks MJP, once it has said something valid.
+    native: Option<bool>,
+    /// What it may be given as a worker of MJP; none if it is none.
+    credit: Option<usize>,
+    /// Requests it has open as a caller of MJP, by its ids.
+    open: BTreeMap<u64, Tag>,
 }
 
 /// What an answer just read may bring about.
@@ -51,6 +68,8 @@ struct Turn {
     last: bool,
     /// Its request has to end now.
     binding: bool,
+    /// An error instead of an answer.
+    error: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +85,19 @@ pub(super) struct Judge {
     turn: Option<Turn>,
     expired: Vec<Tag>,
     somebody_left: bool,
+    /// Broker time, microseconds.
+    pub(super) time: u64,
+    /// A native request is being taken: its connection, id, and whether it was refused.
+    asking: Option<(usize, u64, bool)>,
+    /// Workers that have to be asked to stop, and for what.
+    stops_due: Vec<(usize, Tag)>,
+    /// Native requests that ended in this step.
+    ended_now: Vec<Tag>,
+    /// Requests that were to be cancelled in this step.
+    cancelled: Vec<Tag>,
+    /// Workers of MJP: what they offer, and those that want no more.
+    offers: BTreeMap<usize, Vec<u8>>,
+    draining: BTreeSet<usize>,
     pub(super) accepted: u32,
     pub(super) violation: Option<String>,
 }
@@ -83,6 +115,13 @@ impl Judge {
             turn: None,
             expired: Vec::new(),
             somebody_left: false,
+            time: 0,
+            asking: None,
+            stops_due: Vec::new(),
+            ended_now: Vec::new(),
+            cancelled: Vec::new(),
+            offers: BTreeMap::new(),
+            draining: BTreeSet::new(),
             accepted: 0,
             violation: None,
         }
@@ -115,8 +154,16 @@ impl Judge {
             losses: 0,
             forwarded: false,
             replies: 0,
+            errors: 0,
+            terms: None,
+            cancelled: false,
             ended: None,
         });
+    }
+
+    /// Whether a connection speaks MJP, or MDP; the first one decides.
+    pub(super) fn speaks(&mut self, conn: usize, native: bool) -> bool {
+        *self.sides.entry(conn).or_default().native.get_or_insert(native) == native
     }
 
     /// Whether the broker does not know the connection any more.
@@ -130,6 +177,7 @@ impl Judge {
         self.demand(record.is_some_and(|r| r.deliveries == 0), || {
             format!("{tag:?} was delivered and refused")
         });
+        self.drop_lanes(tag.conn);
     }
 
     pub(super) fn accepted(&mut self, tag: Tag) {
@@ -163,16 +211,18 @@ impl Judge {
         };
         if let Some(tag) = side.held.get(answer.address).copied() {
             if side.version == Some(version) {
-                self.turn = Some(Turn { tag, last, binding: last });
                 if last {
                     side.held.remove(answer.address);
+                }
+                self.turn = self.turn_of(tag, last, false);
+                if last && self.turn.is_some() {
                     self.records.entry(tag).and_modify(|record| record.holder = None);
                 }
             }
         } else if let Some(tag) = self.addresses.get(answer.address).copied() {
             let record = self.records.get(&tag);
             let late = record.is_some_and(|r| r.holder.is_none() && r.lost_by == Some(conn));
-            self.turn = (late && last).then_some(Turn { tag, last, binding: false });
+            self.turn = (late && last).then_some(Turn { tag, last, binding: false, error: false });
         }
     }
 
@@ -188,7 +238,8 @@ impl Judge {
         let side = self.sides.entry(conn).or_default();
         side.dismissed = true;
         for tag in std::mem::take(&mut side.held).into_values() {
-            if let Some(record) = self.records.get_mut(&tag) {
+            let record = self.records.get_mut(&tag).filter(|record| record.ended.is_none());
+            if let Some(record) = record {
                 record.holder = None;
                 record.lost_by = Some(conn);
                 record.losses += 1;
@@ -205,6 +256,10 @@ impl Judge {
             other => return self.fail(|| format!("the broker said {other:?}")),
         };
         self.end_requests();
+        if is_mjp(message) {
+            self.said_natively(conn, message);
+            return self.demand(rest.is_empty(), || "the broker said more than one message".into());
+        }
         match ToWorker::decode(message) {
             Ok((version, command)) => self.said_to_worker(conn, version, command),
             Err(_) => self.said_to_client(conn, message),
@@ -245,13 +300,15 @@ impl Judge {
         record.deliveries += 1;
         let side = self.sides.entry(conn).or_default();
         side.held.insert(address.clone(), tag);
-        let held = side.held.len();
+        let (held, side_credit) = (side.held.len(), side.credit);
         self.addresses.insert(address, tag);
         self.demand(ended.is_none(), || format!("{tag:?} ended as {ended:?} and is delivered"));
         self.demand(holder.is_none(), || format!("{tag:?} goes to {conn} and is at {holder:?}"));
-        self.demand(held <= policy.prefetch as usize, || {
-            format!("connection {conn} holds {held}, its credit is {}", policy.prefetch)
+        let credit = side_credit.unwrap_or(policy.prefetch as usize);
+        self.demand(held <= credit, || {
+            format!("connection {conn} holds {held}, its credit is {credit}")
         });
+        self.check_terms(tag);
         self.demand(deliveries == 0 || !policy.at_most_once, || {
             format!("{tag:?} is delivered again, which its service forbids")
         });
@@ -321,9 +378,14 @@ impl Judge {
         let mine = tag.conn as usize == conn && pieces.iter().all(|piece| piece.tag == tag);
         self.demand(mine, || format!("connection {conn} got the answer to {tag:?}"));
         let turn = self.turn;
-        self.demand(turn.is_some_and(|turn| turn.tag == tag && turn.last != more), || {
+        self.demand(turn.is_some_and(|t| t.tag == tag && t.last != more && !t.error), || {
             format!("{tag:?} was answered by somebody who does not hold it: {turn:?}")
         });
+        self.count_reply(tag, more);
+    }
+
+    /// A caller was told a part of an answer, or the rest of it.
+    fn count_reply(&mut self, tag: Tag, more: bool) {
         let Some(record) = self.records.get_mut(&tag) else { return };
         record.forwarded |= more;
         record.replies += u32::from(!more);
@@ -353,16 +415,21 @@ impl Judge {
         let gone = self.sides.get(&(tag.conn as usize)).is_some_and(|side| side.gone);
         let waited = self.now - record.accepted_at;
         let fits = match outcome {
-            Outcome::Replied => answered && record.replies == 1,
+            Outcome::Replied => answered && record.replies == 1 && record.errors == 0,
             Outcome::Unclaimed => answered && record.replies == 0,
             Outcome::AnswerTooBig => answered && record.replies == 0 && !record.streams,
             Outcome::CallerGone => gone,
             Outcome::WorkerLost => {
                 record.losses > 0
-                    && (policy.at_most_once || record.forwarded && !policy.resend_after_partial)
+                    && (policy.at_most_once
+                        || record.forwarded && !policy.resend_after_partial
+                        || record.terms.is_some_and(|terms| terms.is_tried(record.losses)))
             }
-            // Only callers of MJP demand so, and only their workers say so.
-            Outcome::TimedOut | Outcome::Cancelled | Outcome::Failed => false,
+            Outcome::TimedOut => record.terms.is_some_and(|terms| terms.is_due(self.time)),
+            Outcome::Cancelled => record.cancelled,
+            Outcome::Failed => {
+                self.turn.is_some_and(|turn| turn.tag == tag && turn.last && turn.error)
+            }
             Outcome::Dead => record.losses == 2 + policy.attempts,
             Outcome::Expired => {
                 policy.unserved_ttl.is_some_and(|ttl| u128::from(waited) >= ttl.as_micros())
@@ -372,14 +439,22 @@ impl Judge {
         let silent = matches!(outcome, Outcome::WorkerLost | Outcome::Dead | Outcome::Expired);
         let due = record.settled && record.losses == 0 && served;
         let (holder, losses, turn) = (record.holder, record.losses, self.turn);
-        self.demand(fits && holder.is_none(), || {
+        // What is given up at its worker stays there as a husk.
+        let given_up = matches!(outcome, Outcome::TimedOut | Outcome::Cancelled);
+        self.demand(fits && (holder.is_none() || given_up), || {
             format!("{tag:?} ended as {outcome:?}: at {holder:?}, lost {losses} times, {turn:?}")
         });
         self.demand(!(due && silent), || format!("{tag:?} ended as {outcome:?} in the calm"));
         if outcome == Outcome::Expired {
             self.expired.push(tag);
         }
-        let lanes = self.overtaken.keys().filter(|(conn, _)| *conn == tag.conn);
+        self.end_native(tag, holder);
+        self.drop_lanes(tag.conn);
+    }
+
+    /// Forgets the turns of a client that waits for nothing.
+    fn drop_lanes(&mut self, conn: u32) {
+        let lanes = self.overtaken.keys().filter(|(other, _)| *other == conn);
         let empty = lanes.filter(|(conn, service)| self.waiting(*conn, service).next().is_none());
         for lane in empty.cloned().collect::<Vec<_>>() {
             self.overtaken.remove(&lane);
@@ -393,6 +468,7 @@ impl Judge {
             let ended = self.records.get(&turn.tag).is_some_and(|record| record.ended.is_some());
             self.demand(ended, || format!("{:?} was answered and goes on", turn.tag));
         }
+        self.end_native_turn();
     }
 
     /// After an input has been dealt with.
