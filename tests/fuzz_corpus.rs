@@ -36,6 +36,11 @@ fn mdp_command() {
 }
 
 #[test]
+fn mjp_machine() {
+    replay("mjp_machine", fuzzing::mjp_machine);
+}
+
+#[test]
 fn router_ops() {
     replay("router_ops", fuzzing::router_ops);
 }

@@ -11,7 +11,7 @@ mod world;
 use std::time::{Duration, Instant};
 
 use self::model::Model;
-use self::world::World;
+pub(super) use self::world::{Event, World};
 use super::pieces::Choices;
 use crate::id::PeerId;
 use crate::proto::core::Core;
@@ -57,7 +57,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const EXPIRY: Duration = Duration::from_millis(1500);
 const UNSERVED_TTL: Duration = Duration::from_secs(4);
 
-fn settings(choice: u8) -> Settings {
+pub(super) fn settings(choice: u8) -> Settings {
     let small = |bit: u8, small, large| if choice & bit == 0 { large } else { small };
     let base = ServicePolicy {
         busy_timeout: Some(Duration::from_secs(3)),

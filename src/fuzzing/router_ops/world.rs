@@ -9,26 +9,26 @@ use crate::wire::codec::Encoder;
 
 /// Something that was said or done to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Event {
+pub(in crate::fuzzing) enum Event {
     Send(Vec<Vec<u8>>),
     Close(CloseReason),
 }
 
 /// An [`Output`] that keeps everything, and is as full as the fuzzer wants it.
 #[derive(Debug, Default)]
-pub(super) struct World {
-    pub(super) log: Vec<(PeerId, Event)>,
-    pub(super) resumed: Vec<PeerId>,
-    pub(super) pinged: BTreeSet<PeerId>,
+pub(in crate::fuzzing) struct World {
+    pub(in crate::fuzzing) log: Vec<(PeerId, Event)>,
+    pub(in crate::fuzzing) resumed: Vec<PeerId>,
+    pub(in crate::fuzzing) pinged: BTreeSet<PeerId>,
     /// Their outboxes are under pressure.
-    pub(super) pressed: BTreeSet<PeerId>,
+    pub(in crate::fuzzing) pressed: BTreeSet<PeerId>,
     /// Their outboxes take no answer.
-    pub(super) full: BTreeSet<PeerId>,
+    pub(in crate::fuzzing) full: BTreeSet<PeerId>,
     /// Something waits in their outboxes.
-    pub(super) unread: BTreeSet<PeerId>,
+    pub(in crate::fuzzing) unread: BTreeSet<PeerId>,
     /// The memory account takes no new work.
-    pub(super) account_full: bool,
-    pub(super) charged: usize,
+    pub(in crate::fuzzing) account_full: bool,
+    pub(in crate::fuzzing) charged: usize,
 }
 
 impl Output for World {

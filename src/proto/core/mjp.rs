@@ -13,8 +13,8 @@ use crate::proto::stats::Loss;
 use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    BrokerHello, Code, FromBroker, HelloLimits, Malformed, PeerHello, ReadyHeader, Rejected,
-    Request, ToBroker, kind,
+    Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, PeerHello, ReadyHeader,
+    Rejected, Request, ToBroker, kind,
 };
 
 use super::Core;
@@ -104,13 +104,8 @@ impl Core {
         out: &mut O,
     ) {
         let says = &request.says;
-        if says.service.starts_with(mmi::PREFIX) {
-            let status = Message::new([mmi::status(&self.router, says.service, request.body)]);
-            let (header, body) = (&[][..], status.frames());
-            let answer = crate::wire::mjp::Answer { id: request.id, header, body };
-            return self.say(id, status.bytes(), out, |encoder| {
-                FromBroker::Final(answer).encode(encoder);
-            });
+        if says.service.starts_with(mmi::PREFIX) && !self.router.is_open(id, request.id) {
+            return self.answer_native_mmi(id, request, out);
         }
         let deadline = says.timeout().map(|timeout| now.after(timeout));
         let voice = CallerVoice::Mjp(Box::new(Native {
@@ -134,6 +129,13 @@ impl Core {
             }
         };
         self.object(id, request.id, code, message, out);
+    }
+
+    fn answer_native_mmi<O: Output>(&mut self, id: PeerId, request: &Request<'_>, out: &mut O) {
+        let service = request.says.service;
+        let status = Message::new([mmi::status(&self.router, service, request.body)]);
+        let answer = Answer { id: request.id, header: &[], body: status.frames() };
+        self.say(id, status.bytes(), out, |encoder| FromBroker::Final(answer).encode(encoder));
     }
 
     fn on_mjp_command<O: Output>(

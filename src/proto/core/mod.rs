@@ -268,6 +268,12 @@ impl Core {
         self.end_doomed(now, out);
     }
 
+    /// What the core was told before it started.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// The routing tables, to look at.
     #[must_use]
     pub fn router(&self) -> &Router {

@@ -94,6 +94,11 @@ impl Router {
         }
     }
 
+    /// Whether the caller has an open request that it calls so.
+    pub(crate) fn is_open(&self, caller: PeerId, name: u64) -> bool {
+        self.named(caller, name).is_some()
+    }
+
     /// The open request that the caller calls so.
     pub(super) fn named(&self, caller: PeerId, name: u64) -> Option<RequestId> {
         self.callers.get(caller)?.named.as_ref()?.get(&name).copied()

@@ -301,6 +301,8 @@ impl NativeWorker {
                     self.reconnect(cx);
                     return Ok(());
                 }
+                // BYE and READY may have crossed: who is given work is registered.
+                self.registered = true;
                 // Delivered again: what it was doing of it before is over.
                 self.jobs.retain(|job| job.token != delivery.id);
                 let parts = match self.kind.parts {

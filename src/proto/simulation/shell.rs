@@ -381,7 +381,7 @@ fn tell_natively(
             sockets.judge.asked_natively(conn, request, asked, tracked);
         }
         Ok(said) if speaks => sockets.judge.said_by_native(conn, said),
-        _ => {}
+        _ => sockets.judge.end_turn(),
     }
     let taken = core.message(now, id, frames, sockets);
     if sockets.judge.taken_natively(asked)

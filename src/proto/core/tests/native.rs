@@ -263,4 +263,7 @@ fn a_native_client_can_ask_mmi() {
     let request = mjp::Request { id: 3, header: header.octets(), says, body: body.frames() };
     desk.mjp(client, &ToBroker::Request(request));
     assert_eq!(desk.heard(client), ["FINAL 3 200"]);
+    desk.call(client, 3, ECHO);
+    desk.mjp(client, &ToBroker::Request(request));
+    assert_eq!(desk.heard(client), ["ERROR 3 duplicate_id"]);
 }

@@ -462,7 +462,7 @@ impl Judge {
     }
 
     /// A message has been dealt with.
-    fn end_turn(&mut self) {
+    pub(super) fn end_turn(&mut self) {
         self.end_requests();
         if let Some(turn) = self.turn.take().filter(|turn| turn.binding) {
             let ended = self.records.get(&turn.tag).is_some_and(|record| record.ended.is_some());
