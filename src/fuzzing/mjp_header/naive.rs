@@ -13,8 +13,8 @@ enum Value {
     Int(u64),
     /// A str or a bin.
     Octets(Vec<u8>),
-    Array(Vec<Value>),
-    Map(Vec<(Value, Value)>),
+    Array(Vec<Self>),
+    Map(Vec<(Self, Self)>),
     Other,
 }
 
