@@ -355,6 +355,19 @@ def test_what_is_invalid_gets_an_error_and_harms_nothing(held, frames, id):
     assert client.expect("FINAL", 1)[3:] == [b"yo"]
 
 
+@pytest.mark.parametrize(
+    "name,frames",
+    [("FINAL", []), ("PARTIAL", [b""]), ("ERROR", [b"", b"x"]), ("FINAL", [b"x" * 16_385, b""])],
+)
+def test_an_answer_that_cannot_be_read_ends_its_request(held, name, frames):
+    client, worker, token = held
+    worker.send([b"MJP1", second(name, token), *frames])
+    assert code(worker.expect("ERROR", 0)) == "bad_request"
+    assert code(client.expect("ERROR", 1)) == "failed"
+    client.call(2, b"next")
+    assert worker.request()[2] == [b"next"]
+
+
 def test_the_invalid_examples_are_invalid(held):
     client, _, _ = held
     shown = [frames for (way, _), frames in EXAMPLES.items() if way == "mjp-invalid"]
