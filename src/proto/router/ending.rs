@@ -35,7 +35,7 @@ impl Router {
         if let (Some(request), Some(service)) =
             (self.requests.get(id), self.services.get_mut(service_id))
         {
-            service.stats.service_time.record(now.since(request.delivered_at));
+            service.stats.service_time.record(now.micros_since(request.delivered_at));
         }
         let outcome = self.answer(id, reply, out);
         self.end(id, outcome, out);
@@ -147,7 +147,7 @@ impl Router {
     }
 
     /// A peer has gone: what it held goes back, what it asked for ends.
-    pub(crate) fn forget<O: Output>(
+    pub(crate) fn forget_peer<O: Output>(
         &mut self,
         now: Time,
         peer: PeerId,
