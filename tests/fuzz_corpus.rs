@@ -36,6 +36,11 @@ fn mdp_command() {
 }
 
 #[test]
+fn mjp_header() {
+    replay("mjp_header", fuzzing::mjp_header);
+}
+
+#[test]
 fn mjp_machine() {
     replay("mjp_machine", fuzzing::mjp_machine);
 }

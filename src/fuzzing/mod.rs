@@ -6,6 +6,7 @@
 mod frame_codec;
 mod greeting_handshake;
 mod mdp_command;
+mod mjp_header;
 mod mjp_machine;
 mod pieces;
 mod router_ops;
@@ -13,5 +14,6 @@ mod router_ops;
 pub use frame_codec::frame_codec;
 pub use greeting_handshake::greeting_handshake;
 pub use mdp_command::mdp_command;
+pub use mjp_header::mjp_header;
 pub use mjp_machine::mjp_machine;
 pub use router_ops::router_ops;
