@@ -6,6 +6,7 @@ pub mod frame;
 pub mod greeting;
 pub mod mdp;
 pub mod message;
+pub mod mjp;
 
 /// Limits on what a peer may send, each checked before a single octet is allocated for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
