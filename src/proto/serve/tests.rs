@@ -29,13 +29,13 @@ struct Harness {
 }
 
 impl Harness {
-    fn new(credit: u32, native: bool) -> Self {
+    fn new(credit: u16, native: bool) -> Self {
         let settings = Settings { credit, ..Settings::new(native, 7) };
         Self { worker: Worker::new(settings), now: ms(0) }
     }
 
     /// One that has said READY at 0 ms.
-    fn serving(credit: u32, native: bool) -> Self {
+    fn serving(credit: u16, native: bool) -> Self {
         let mut harness = Self::new(credit, native);
         assert_eq!(harness.at(0), [Output::Dial]);
         assert_eq!(harness.on(Input::Connected), [Output::Say(Say::Ready)]);
@@ -231,6 +231,9 @@ fn a_request_taken_back_is_not_begun_and_one_begun_is_told() {
     // An answer is owed all the same: it gives the credit back.
     assert_eq!(worker.on(Input::Last(Job::of(0), "answer")), [last(1)]);
     assert_eq!(worker.heard(Heard::Cancel(1)), []);
+    // One that cannot be read would keep its credit for ever.
+    let unreadable = worker.heard(Heard::Unreadable(token(3), "why".into()));
+    assert_eq!(unreadable, [Output::Say(Say::Unreadable(token(3), "why".into()))]);
 }
 
 #[test]
