@@ -22,6 +22,7 @@ pub mod id;
 pub mod proto;
 pub mod transport;
 pub mod wire;
+pub mod worker;
 
 /// The Rust code of README.md, compiled and run with the tests of the documentation.
 #[cfg(doctest)]

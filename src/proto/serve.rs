@@ -63,6 +63,8 @@ pub enum Input<J, A> {
     Lost,
     /// The broker said something.
     Heard(Heard<J>),
+    /// The broker is in the middle of saying something.
+    Hearing,
     /// A handler gave a part of its answer.
     Part(Job, A),
     /// A handler has ended, and this is its answer.
@@ -90,8 +92,11 @@ pub enum Heard<J> {
     Drained,
     /// It stops soon. What it sent is to be finished.
     Stopping,
-    /// DISCONNECT or BYE.
-    Dismissed,
+    /// The worker is none any more, by DISCONNECT or BYE; or what it said was refused.
+    Dismissed {
+        /// What was said about it, for people.
+        why: String,
+    },
     /// Something that asks for nothing.
     Other,
 }
@@ -221,6 +226,7 @@ impl<J, A> Serve<J, A> {
             }
             Input::Lost => self.step(now, Event::Lost),
             Input::Heard(heard) => self.hear(now, heard),
+            Input::Hearing => self.heard = now,
             Input::Part(job, part) => {
                 if let Some(token) = self.held.token(job).cloned() {
                     self.say(now, Say::Part(token, part));
@@ -297,7 +303,7 @@ impl<J, A> Serve<J, A> {
             }
             Heard::Hello(keepalive) => self.keepalive = keepalive.unwrap_or(self.keepalive),
             Heard::Drained => self.step(now, Event::Echo),
-            Heard::Dismissed => self.step(now, Event::Dismissed),
+            Heard::Dismissed { .. } => self.step(now, Event::Dismissed),
             Heard::Stopping | Heard::Other => {}
         }
     }

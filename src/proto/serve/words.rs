@@ -57,6 +57,15 @@ pub enum Reply {
     Failure(Failure),
 }
 
+impl Reply {
+    /// An answer of at least one frame: one that has none gets an empty one, as on the wire an
+    /// answer cannot be without.
+    #[must_use]
+    pub fn body(body: Message) -> Self {
+        Self::Body(if body.frames().is_empty() { Message::new([""]) } else { body })
+    }
+}
+
 /// Why a request has no answer.
 ///
 /// MJP says it to the caller as ERROR. MDP has no errors: there the answer is one frame of JSON,
@@ -150,7 +159,7 @@ impl Offer {
                         Ok(Heard::Request(token, Box::new(delivery)))
                     }
                     (_, ToWorker::Heartbeat) => Ok(Heard::Heartbeat),
-                    (_, ToWorker::Disconnect) => Ok(Heard::Dismissed),
+                    (_, ToWorker::Disconnect) => Ok(Heard::Dismissed { why: "DISCONNECT".into() }),
                 }
             }
         }
@@ -293,14 +302,11 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         )),
         FromBroker::Drain { within: None } => Heard::Drained,
         FromBroker::Drain { within: Some(_) } => Heard::Stopping,
-        FromBroker::Bye(why) => {
-            tracing::info!(code = why.code, message = why.message, "the broker says goodbye");
-            Heard::Dismissed
-        }
+        FromBroker::Bye(why) => Heard::Dismissed { why: sentence(why) },
+        // What we said was no good: whatever it was, we are not the worker that we think we are.
         FromBroker::Error(failure) if failure.id == 0 => {
             let why = Fault::decode(failure.header).map_err(|why| why.to_string())?;
-            tracing::warn!(code = why.code, message = why.message, "the broker refuses us");
-            Heard::Dismissed
+            Heard::Dismissed { why: sentence(why) }
         }
         FromBroker::Status { .. }
         | FromBroker::Accepted { .. }
@@ -308,4 +314,11 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         | FromBroker::Final(_)
         | FromBroker::Error(_) => Heard::Other,
     })
+}
+
+fn sentence(fault: Fault<'_>) -> String {
+    match fault.message {
+        Some(message) => format!("{}: {message}", fault.code),
+        None => fault.code.into(),
+    }
 }
