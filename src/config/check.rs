@@ -159,14 +159,24 @@ impl Check {
         self.refusals.push(Refusal { key, other: None, reason });
     }
 
-    pub(super) fn count<T: PartialOrd + Display>(&mut self, key: Key, value: T, range: RangeInclusive<T>) {
+    pub(super) fn count<T: PartialOrd + Display>(
+        &mut self,
+        key: Key,
+        value: T,
+        range: RangeInclusive<T>,
+    ) {
         if !range.contains(&value) {
             let (from, to) = range.into_inner();
             self.refuse(key, format!("{value} is out of range; write {from} to {to}"));
         }
     }
 
-    pub(super) fn text<T: PartialOrd + Text>(&mut self, key: Key, value: T, range: RangeInclusive<T>) {
+    pub(super) fn text<T: PartialOrd + Text>(
+        &mut self,
+        key: Key,
+        value: T,
+        range: RangeInclusive<T>,
+    ) {
         if !range.contains(&value) {
             let (from, to) = (range.start().write(), range.end().write());
             let value = value.write();

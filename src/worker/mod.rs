@@ -43,7 +43,6 @@ mod request;
 mod task;
 mod typed;
 
-use std::io;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -54,8 +53,8 @@ pub use crate::proto::serve::words::Failure;
 pub use request::{PartError, Request};
 pub use typed::{json, msgpack};
 
-use crate::id::{NameError, ServiceName};
 use crate::config::{ConfigError, WorkerConfig};
+use crate::id::{NameError, ServiceName};
 use crate::transport::endpoint::{Endpoint, EndpointError};
 use crate::wire::Protocol;
 use crate::wire::message::Message;
@@ -76,7 +75,7 @@ pub enum WorkerError {
     Config(#[from] ConfigError),
     /// No seed from the system.
     #[error("the system gives no random seed: {0}")]
-    Seed(#[source] io::Error),
+    Seed(String),
 }
 
 /// A worker that runs, in a task of its own.
@@ -230,13 +229,13 @@ impl WorkerBuilder {
     where
         H: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<M, E>> + Send + 'static,
-        M: Into<Message>,
-        E: Into<Failure>,
+        M: Into<Message> + 'static,
+        E: Into<Failure> + 'static,
     {
         let service = ServiceName::try_from(self.config.service.as_bytes())?;
         self.config.validate()?;
         let mut seed = [0; 8];
-        getrandom::fill(&mut seed).map_err(|error| WorkerError::Seed(error.into()))?;
+        getrandom::fill(&mut seed).map_err(|error| WorkerError::Seed(error.to_string()))?;
         let (control, controlled) = mpsc::channel(8);
         let (registered, state) = watch::channel(false);
         let task = Task::new(self.config, service, u64::from_ne_bytes(seed), handler, registered);
@@ -253,8 +252,8 @@ impl WorkerBuilder {
     where
         H: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<M, E>> + Send + 'static,
-        M: Into<Message>,
-        E: Into<Failure>,
+        M: Into<Message> + 'static,
+        E: Into<Failure> + 'static,
     {
         let _worker = self.start(handler)?;
         std::future::pending().await
@@ -286,8 +285,8 @@ impl WorkerBuilder {
     where
         H: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<M, E>> + Send + 'static,
-        M: Into<Message>,
-        E: Into<Failure>,
+        M: Into<Message> + 'static,
+        E: Into<Failure> + 'static,
         S: Future,
     {
         let worker = self.start(handler)?;

@@ -79,8 +79,8 @@ impl<H, Fut, M, E> Task<H>
 where
     H: Fn(Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<M, E>> + Send + 'static,
-    M: Into<Message>,
-    E: Into<Failure>,
+    M: Into<Message> + 'static,
+    E: Into<Failure> + 'static,
 {
     /// A worker as `config`, which is valid, has it.
     pub(super) fn new(
@@ -301,15 +301,16 @@ where
         let parts = (self.offer.protocol != Protocol::Mdp01).then(|| said.clone());
         let request = Request::new(job, delivery, token, parts);
         self.handlers.spawn(async move {
-            let answer = AssertUnwindSafe(async { handler(request).await }).catch_unwind().await;
-            let reply = match answer {
-                Ok(Ok(body)) => Reply::body(body.into()),
-                Ok(Err(failure)) => Reply::Failure(failure.into()),
-                Err(panic) => {
-                    error!(panic = message_of(&*panic), "a handler panicked");
-                    Reply::Failure(Failure::known(Code::Failed, "the handler panicked"))
+            let answer = async {
+                match handler(request).await {
+                    Ok(body) => Reply::body(body.into()),
+                    Err(failure) => Reply::Failure(failure.into()),
                 }
             };
+            let reply = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|panic| {
+                error!(panic = message_of(&*panic), "a handler panicked");
+                Reply::Failure(Failure::known(Code::Failed, "the handler panicked"))
+            });
             // Nobody is there to take it when the worker has ended.
             let _ = said.send(Said { job, reply, last: true }).await;
         });

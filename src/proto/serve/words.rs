@@ -294,12 +294,14 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         }
         FromBroker::Cancel { id } => Heard::Cancel(id),
         FromBroker::Heartbeat => Heard::Heartbeat,
-        FromBroker::Hello(hello) => Heard::Hello(hello.heartbeat.zip(hello.liveness).map(
-            |(interval, liveness)| Keepalive {
-                interval: Duration::from_millis(interval.max(1)),
-                liveness: liveness.max(1),
-            },
-        )),
+        FromBroker::Hello(hello) => {
+            Heard::Hello(hello.heartbeat.zip(hello.liveness).map(|(interval, liveness)| {
+                Keepalive {
+                    interval: Duration::from_millis(interval.max(1)),
+                    liveness: liveness.max(1),
+                }
+            }))
+        }
         FromBroker::Drain { within: None } => Heard::Drained,
         FromBroker::Drain { within: Some(_) } => Heard::Stopping,
         FromBroker::Bye(why) => Heard::Dismissed { why: sentence(why) },
