@@ -356,6 +356,8 @@ impl<J, A> Serve<J, A> {
     }
 
     fn step(&mut self, now: Time, event: Event) {
+        #[cfg(test)]
+        super::witness::saw("serve", self.state.label(), event.label());
         let (state, action) = self.state.on(event);
         self.state = state;
         match action {
