@@ -231,6 +231,36 @@ async fn a_handler_that_fails_or_panics_answers_and_the_worker_goes_on() {
 }
 
 #[tokio::test]
+async fn an_answer_that_the_broker_would_not_take_is_a_failure_and_costs_no_connection() {
+    for protocol in PROTOCOLS {
+        let (_broker, endpoint) = broker(|config| {
+            config.limits.frame = 100_000;
+            config.limits.message = 100_000;
+        });
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let mut builder = builder(&endpoint, protocol);
+        if protocol != Protocol::Mjp {
+            // MDP does not say what a broker takes.
+            (builder.config().frame, builder.config().message) = (100_000, 100_000);
+        }
+        let worker = builder.start(move |request: Request| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let octets: usize = std::str::from_utf8(request.first())?.parse()?;
+                Ok::<_, Failure>(vec![7; octets])
+            }
+        });
+        let _worker = worker.unwrap();
+        let mut caller = Caller::connect(&endpoint).await;
+        assert_eq!(caller.call("work", "90000").await.body[0].len(), 90_000);
+        let said = caller.call("work", "100001").await.text();
+        assert!(said.contains("\"too_big\"") && said.contains("100001"), "{said}");
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "it was delivered again");
+    }
+}
+
+#[tokio::test]
 async fn typed_handlers_take_and_give_values() {
     let sum =
         |terms: Vec<i64>, _: Request| async move { Ok::<_, Failure>(terms.iter().sum::<i64>()) };
