@@ -6,6 +6,7 @@ pub mod frame;
 pub mod greeting;
 pub mod mdp;
 pub mod message;
+pub mod mjp;
 
 /// What a client or a worker speaks with a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

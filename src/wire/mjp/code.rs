@@ -1,0 +1,80 @@
+//! The codes of errors (SPEC 9.4).
+
+/// The errors that a broker says, and the one that a worker says if it knows no better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Code {
+    /// Malformed, or not allowed here.
+    BadRequest,
+    /// The id is that of an open request of the same connection.
+    DuplicateId,
+    /// An unknown kind, or no common version.
+    Unsupported,
+    /// The answer is too big for its way back.
+    TooBig,
+    /// A limit of the client, the service or the broker.
+    Overloaded,
+    /// The broker stops.
+    Draining,
+    /// The deadline has passed.
+    Timeout,
+    /// Cancelled by its caller.
+    Cancelled,
+    /// Nobody offered the service in its time.
+    Unserved,
+    /// The worker was lost, and the request may not be delivered again.
+    WorkerLost,
+    /// Lost with too many workers, alone with each.
+    Poison,
+    /// The worker's handler failed.
+    Failed,
+}
+
+impl Code {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::BadRequest,
+        Self::DuplicateId,
+        Self::Unsupported,
+        Self::TooBig,
+        Self::Overloaded,
+        Self::Draining,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::Unserved,
+        Self::WorkerLost,
+        Self::Poison,
+        Self::Failed,
+    ];
+
+    /// As on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::DuplicateId => "duplicate_id",
+            Self::Unsupported => "unsupported",
+            Self::TooBig => "too_big",
+            Self::Overloaded => "overloaded",
+            Self::Draining => "draining",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::Unserved => "unserved",
+            Self::WorkerLost => "worker_lost",
+            Self::Poison => "poison",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The code of this name, unless it is a worker's own.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
+    /// Whether the same request may succeed later: the broker had no part of it executed.
+    #[must_use]
+    pub fn may_retry(self) -> bool {
+        matches!(self, Self::Overloaded | Self::Draining | Self::Unserved)
+    }
+}

@@ -1,0 +1,457 @@
+//! The headers of MJP/1 (SPEC 9.3): fields, types, units, defaults and ranges.
+//!
+//! A key whose value is nil counts as absent. A text may also come as a bin of UTF-8.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
+
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::malformed::Malformed;
+use super::pack;
+use crate::id::ServiceName;
+
+macro_rules! decodes {
+    ($($name:ident),*) => {$(
+        impl<'a> $name<'a> {
+            /// Reads the header from the octets of its frame; an empty one is an empty map.
+            ///
+            /// # Errors
+            /// The header is too big or nested too deep, is no map with text keys, lacks what has
+            /// to be there, or has a known key with a wrong value.
+            #[inline]
+            pub fn decode(octets: &'a [u8]) -> Result<Self, Malformed> {
+                pack::read(octets)
+            }
+        }
+    )*};
+}
+decodes!(
+    PeerHello,
+    BrokerHello,
+    RequestHeader,
+    DeliveryHeader,
+    StatusHeader,
+    AcceptedHeader,
+    Fault,
+    ReadyHeader
+);
+
+/// HELLO of a peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerHello<'a> {
+    /// Program and version, for people.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<&'a str>,
+    /// The versions that the peer speaks. Default: 1.
+    #[serde(default)]
+    pub versions: Versions,
+}
+
+/// A set of versions. Those above 63 are nobody's yet, and forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions(u64);
+
+impl Versions {
+    /// Version 1.
+    pub const ONE: Self = Self(1 << 1);
+
+    /// Whether `version` is one of them.
+    #[must_use]
+    pub fn contains(self, version: u64) -> bool {
+        self.0 & Self::bit(version) != 0
+    }
+
+    fn bit(version: u64) -> u64 {
+        u32::try_from(version).ok().and_then(|version| 1_u64.checked_shl(version)).unwrap_or(0)
+    }
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self::ONE
+    }
+}
+
+impl FromIterator<u64> for Versions {
+    fn from_iter<I: IntoIterator<Item = u64>>(versions: I) -> Self {
+        Self(versions.into_iter().fold(0, |set, version| set | Self::bit(version)))
+    }
+}
+
+impl Serialize for Versions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Counted first: a MessagePack array begins with its length.
+        let versions: Vec<_> = (0..64).filter(|version| self.contains(*version)).collect();
+        versions.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Versions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Set;
+        impl<'de> Visitor<'de> for Set {
+            type Value = Versions;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("versions")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Versions, E> {
+                Ok(Versions::ONE)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Versions, A::Error> {
+                let mut set = Versions(0);
+                while let Some(version) = seq.next_element()? {
+                    set.0 |= Versions::bit(version);
+                }
+                Ok(set)
+            }
+        }
+        deserializer.deserialize_any(Set)
+    }
+}
+
+/// HELLO of a broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerHello<'a> {
+    /// The version that both speak from now on: 1.
+    pub version: u64,
+    /// Program and version, for people.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<&'a str>,
+    /// What the broker can do beyond version 1.
+    #[serde(default, borrow, deserialize_with = "texts")]
+    pub features: Vec<&'a str>,
+    /// Interval of heartbeats in both directions, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<u64>,
+    /// Heartbeats that may be missed in a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<u32>,
+    /// What the broker takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<HelloLimits>,
+}
+
+/// What a broker takes from one peer; a limit that is absent is not said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloLimits {
+    /// One frame, octets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<u64>,
+    /// All frames of one message, octets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<u64>,
+    /// Frames of one message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<u64>,
+    /// One header, octets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<u64>,
+    /// Open requests of one client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
+    /// Open requests of one client, octets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// REQUEST of a client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestHeader<'a> {
+    /// The service, 1 to 255 octets, text or bin.
+    #[serde(borrow, deserialize_with = "service", serialize_with = "text_or_bin")]
+    pub service: &'a [u8],
+    /// Time that the caller waits, ms. Default: as long as it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    /// Deliveries at most, 1 or more. Default: as the service has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<NonZeroU32>,
+    /// Whether ACCEPTED is wanted. Default: no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack: Option<bool>,
+    /// Whether parts of the answer are wanted as they come. Default: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<bool>,
+    /// `traceparent` of W3C Trace Context.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<&'a str>,
+    /// `tracestate` of W3C Trace Context.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'a str>,
+}
+
+impl RequestHeader<'_> {
+    /// Longest timeout; a longer one counts as this.
+    pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+    /// Time that the caller waits.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout.map(|ms| Duration::from_millis(ms).min(Self::TIMEOUT_MAX))
+    }
+
+    /// Whether ACCEPTED is wanted.
+    #[must_use]
+    pub fn ack(&self) -> bool {
+        self.ack.unwrap_or(false)
+    }
+
+    /// Whether parts of the answer are wanted as they come.
+    #[must_use]
+    pub fn parts(&self) -> bool {
+        self.parts.unwrap_or(true)
+    }
+}
+
+/// What the broker says of a request that it delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryHeader<'a> {
+    /// The how manieth delivery this is, from 1.
+    pub attempt: NonZeroU32,
+    /// Time left, ms. Absent: no deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    /// The caller's identity, if it has one.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none", serialize_with = "bin")]
+    pub identity: Option<&'a [u8]>,
+}
+
+/// STATUS of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusHeader<'a> {
+    /// What is asked.
+    #[serde(deserialize_with = "what")]
+    pub what: What,
+    /// Only this service.
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "some_service",
+        serialize_with = "some_text_or_bin"
+    )]
+    pub service: Option<&'a [u8]>,
+    /// `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Entries of a page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<NonZeroU16>,
+}
+
+impl StatusHeader<'_> {
+    /// Entries of a page: 100 by default, and at most 1,000.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.max.map_or(100, |max| usize::from(max.get()).min(1000))
+    }
+}
+
+/// What STATUS asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// The broker as a whole.
+    Broker,
+    /// Its services.
+    Services,
+    /// Their workers.
+    Workers,
+}
+
+/// ACCEPTED.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedHeader<'a> {
+    /// What the request survives; `memory`: nothing but the loss of workers.
+    pub level: &'a str,
+}
+
+/// ERROR, and BYE of a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault<'a> {
+    /// Stable; those that a broker says are [`Code`](super::Code).
+    pub code: &'a str,
+    /// For people.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub message: Option<&'a str>,
+    /// A retry makes sense after this time, ms. Absent: not by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<u64>,
+}
+
+/// READY of a worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyHeader<'a> {
+    /// The service, 1 to 255 octets, text or bin.
+    #[serde(borrow, deserialize_with = "service", serialize_with = "text_or_bin")]
+    pub service: &'a [u8],
+    /// Requests at a time. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<NonZeroU16>,
+    /// For people and for listings.
+    #[serde(default, borrow, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels<'a>,
+    /// Of the worker's program.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'a str>,
+    /// Of the service.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub description: Option<&'a str>,
+}
+
+impl ReadyHeader<'_> {
+    /// Requests at a time.
+    #[must_use]
+    pub fn credit(&self) -> u16 {
+        self.credit.map_or(1, NonZeroU16::get)
+    }
+}
+
+/// Labels of a worker: a name once, and in the order of the names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Labels<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Labels<'a> {
+    /// Most labels.
+    pub const COUNT_MAX: usize = 32;
+    /// Names and values together, octets.
+    pub const BYTES_MAX: usize = 4 << 10;
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.0.iter().map(|(name, value)| (*name, *value))
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Labels<'a> {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(labels: I) -> Self {
+        Self(labels.into_iter().collect())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map;
+        impl<'de> Visitor<'de> for Map {
+            type Value = Labels<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("at most 32 texts by texts, of 4096 octets together")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Labels<'de>, E> {
+                Ok(Labels::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels<'de>, A::Error> {
+                let (mut labels, mut bytes) = (BTreeMap::new(), 0);
+                while let Some((name, value)) = map.next_entry::<&str, &str>()? {
+                    labels.insert(name, value);
+                    bytes += name.len() + value.len();
+                    if labels.len() > Labels::COUNT_MAX || bytes > Labels::BYTES_MAX {
+                        return Err(de::Error::custom("too many labels"));
+                    }
+                }
+                Ok(Labels(labels))
+            }
+        }
+        deserializer.deserialize_any(Map)
+    }
+}
+
+/// CREDIT of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CreditHeader {
+    pub(super) credit: u16,
+}
+
+/// DRAIN of a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DrainHeader {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) within: Option<u64>,
+}
+
+fn service<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de [u8], D::Error> {
+    let service = <&[u8]>::deserialize(deserializer)?;
+    if (1..=ServiceName::LEN_MAX).contains(&service.len()) {
+        Ok(service)
+    } else {
+        Err(de::Error::custom("no name of a service"))
+    }
+}
+
+fn some_service<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de [u8]>, D::Error> {
+    #[derive(Deserialize)]
+    struct Service<'a>(#[serde(borrow, deserialize_with = "service")] &'a [u8]);
+    Ok(Option::<Service<'_>>::deserialize(deserializer)?.map(|service| service.0))
+}
+
+fn what<'de, D: Deserializer<'de>>(deserializer: D) -> Result<What, D::Error> {
+    match <&str>::deserialize(deserializer)? {
+        "broker" => Ok(What::Broker),
+        "services" => Ok(What::Services),
+        "workers" => Ok(What::Workers),
+        _ => Err(de::Error::custom("neither broker, services nor workers")),
+    }
+}
+
+/// Texts, without room for as many as are announced.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<&'de str>, D::Error> {
+    struct List;
+    impl<'de> Visitor<'de> for List {
+        type Value = Vec<&'de str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("texts")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut texts = Vec::new();
+            while let Some(text) = seq.next_element()? {
+                texts.push(text);
+            }
+            Ok(texts)
+        }
+    }
+    deserializer.deserialize_any(List)
+}
+
+/// As text if it is one: names of services mostly are.
+fn text_or_bin<S: Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    match std::str::from_utf8(octets) {
+        Ok(text) => serializer.serialize_str(text),
+        Err(_) => serializer.serialize_bytes(octets),
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde asks for this shape")]
+fn some_text_or_bin<S>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error>
+where
+    S: Serializer,
+{
+    text_or_bin(octets.unwrap_or_default(), serializer)
+}
+
+#[expect(clippy::ref_option, reason = "serde asks for this shape")]
+fn bin<S: Serializer>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(octets.unwrap_or_default())
+}
