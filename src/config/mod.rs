@@ -20,6 +20,7 @@ mod memory;
 mod problem;
 mod service;
 mod units;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub use memory::Memory;
 pub use problem::{ConfigError, Origin, Problem};
 pub use service::ServicePatch;
 pub use units::Text;
+pub use worker::WorkerConfig;
 
 use crate::proto::policy::{ClientLimits, Keepalive, ServicePolicy, Settings};
 use crate::transport::endpoint::Endpoint;

@@ -28,6 +28,7 @@ mod held;
 pub mod state;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -44,7 +45,7 @@ use state::{Action, Event, State};
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Requests handled at a time, at least 1.
-    pub credit: u32,
+    pub credit: u16,
     /// When to show that it lives, and how long a broker may be silent.
     pub keepalive: Keepalive,
     /// Waits between attempts to connect.
@@ -62,12 +63,14 @@ pub enum Input<J, A> {
     Lost,
     /// The broker said something.
     Heard(Heard<J>),
+    /// The broker is in the middle of saying something.
+    Hearing,
     /// A handler gave a part of its answer.
     Part(Job, A),
     /// A handler has ended, and this is its answer.
     Last(Job, A),
     /// Handle so many at a time from now on.
-    Credit(u32),
+    Credit(u16),
     /// Stop, at the latest then.
     Stop(Time),
 }
@@ -77,6 +80,8 @@ pub enum Input<J, A> {
 pub enum Heard<J> {
     /// Work.
     Request(Token, J),
+    /// Work that cannot be read.
+    Unreadable(Token, String),
     /// Nobody wants the answer of that id any more.
     Cancel(u64),
     /// It lives.
@@ -87,8 +92,11 @@ pub enum Heard<J> {
     Drained,
     /// It stops soon. What it sent is to be finished.
     Stopping,
-    /// DISCONNECT or BYE.
-    Dismissed,
+    /// The worker is none any more, by DISCONNECT or BYE; or what it said was refused.
+    Dismissed {
+        /// What was said about it, for people.
+        why: String,
+    },
     /// Something that asks for nothing.
     Other,
 }
@@ -116,15 +124,17 @@ pub enum Say<A> {
     /// It offers its service.
     Ready,
     /// It handles so many at a time.
-    Credit(u32),
+    Credit(u16),
     /// It lives.
     Heartbeat,
     /// A part of an answer.
     Part(Token, A),
     /// An answer.
     Last(Token, A),
-    /// A request that was taken back will not be begun.
+    /// A request is not begun, as it was taken back.
     Cancelled(Token),
+    /// A request is not begun, as it cannot be read; and why.
+    Unreadable(Token, String),
     /// No more work, please.
     Drain,
     /// Goodbye: DISCONNECT or BYE.
@@ -216,6 +226,7 @@ impl<J, A> Serve<J, A> {
             }
             Input::Lost => self.step(now, Event::Lost),
             Input::Heard(heard) => self.hear(now, heard),
+            Input::Hearing => self.heard = now,
             Input::Part(job, part) => {
                 if let Some(token) = self.held.token(job).cloned() {
                     self.say(now, Say::Part(token, part));
@@ -277,6 +288,7 @@ impl<J, A> Serve<J, A> {
                     self.held.refuse();
                 }
             }
+            Heard::Unreadable(token, why) => self.say(now, Say::Unreadable(token, why)),
             Heard::Cancel(id) => match self.held.cancel(id) {
                 Cancelled::Begun(job) => self.outputs.push_back(Output::Cancel(job)),
                 Cancelled::Waiting(token) => {
@@ -291,7 +303,7 @@ impl<J, A> Serve<J, A> {
             }
             Heard::Hello(keepalive) => self.keepalive = keepalive.unwrap_or(self.keepalive),
             Heard::Drained => self.step(now, Event::Echo),
-            Heard::Dismissed => self.step(now, Event::Dismissed),
+            Heard::Dismissed { .. } => self.step(now, Event::Dismissed),
             Heard::Stopping | Heard::Other => {}
         }
     }
@@ -312,7 +324,7 @@ impl<J, A> Serve<J, A> {
     }
 
     fn begin(&mut self) {
-        while self.held.running() < self.settings.credit.try_into().unwrap_or(usize::MAX) {
+        while self.held.running() < usize::from(self.settings.credit) {
             let Some((job, request)) = self.held.begin() else { return };
             self.outputs.push_back(Output::Begin(job, request));
         }

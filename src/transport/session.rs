@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+
 use crate::id::Identity;
 use crate::proto::handshake::{Local, Peer, Role, Security};
 use crate::wire::Limits;
@@ -292,6 +294,28 @@ impl Session {
         .await
     }
 
+    /// Whether a message has begun to come and is not complete.
+    #[must_use]
+    pub fn in_message(&self) -> bool {
+        self.inbound.in_message()
+    }
+
+    /// Writes all that waits, says that nothing follows, and waits until the other side hangs up.
+    /// To drop a session instead may take back what was written: a socket that is closed with
+    /// octets unread is reset.
+    ///
+    /// # Errors
+    /// The last words may not have arrived.
+    ///
+    /// # Cancel safety
+    /// The session is closed as if dropped.
+    pub async fn close(mut self) -> Result<(), SessionError> {
+        self.flush().await?;
+        self.outbox.writer.shutdown().await?;
+        while poll_fn(|cx| self.inbound.poll_turn(cx, discard)).await?.transpose()?.is_some() {}
+        Ok(())
+    }
+
     /// Writes what the socket takes and asks to be woken for the rest; whether there is room
     /// again where there was none.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionError> {
@@ -303,6 +327,12 @@ impl Session {
         }
         Ok(full && self.has_room())
     }
+}
+
+/// Takes all that one read gave, for nobody.
+fn discard(decoder: &mut Decoder, mut octets: &[u8]) -> Result<(), CodecError> {
+    while decoder.next(&mut octets)?.is_some() {}
+    Ok(())
 }
 
 /// Takes all that one read gave.

@@ -153,6 +153,25 @@ impl Message {
     }
 }
 
+/// A message of one frame.
+macro_rules! one_frame {
+    ($($body:ty),*) => {$(
+        impl From<$body> for Message {
+            fn from(body: $body) -> Self {
+                Self::new([body])
+            }
+        }
+    )*};
+}
+one_frame!(Bytes, Vec<u8>, String, &'static str, &'static [u8]);
+
+/// A message of as many frames.
+impl<T: Into<Bytes>, const FRAMES: usize> From<[T; FRAMES]> for Message {
+    fn from(frames: [T; FRAMES]) -> Self {
+        Self::new(frames)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,10 @@ pub mod message;
 pub mod mjp;
 
 /// What a client or a worker speaks with a broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// MJP/1, the broker's own: ids, deadlines, credit, cancel, errors.
     #[default]

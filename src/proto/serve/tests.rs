@@ -29,13 +29,13 @@ struct Harness {
 }
 
 impl Harness {
-    fn new(credit: u32, native: bool) -> Self {
+    fn new(credit: u16, native: bool) -> Self {
         let settings = Settings { credit, ..Settings::new(native, 7) };
         Self { worker: Worker::new(settings), now: ms(0) }
     }
 
     /// One that has said READY at 0 ms.
-    fn serving(credit: u32, native: bool) -> Self {
+    fn serving(credit: u16, native: bool) -> Self {
         let mut harness = Self::new(credit, native);
         assert_eq!(harness.at(0), [Output::Dial]);
         assert_eq!(harness.on(Input::Connected), [Output::Say(Say::Ready)]);
@@ -70,6 +70,10 @@ impl Harness {
         self.now = ms(millis);
         done
     }
+}
+
+fn dismissed() -> Heard<&'static str> {
+    Heard::Dismissed { why: "you are no worker".into() }
 }
 
 fn begin(job: u64) -> Done {
@@ -197,7 +201,7 @@ fn waits_between_attempts_grow_until_a_connection_was_of_use() {
     }
     // A broker that dismisses whoever registers is no use.
     worker.on(Input::Connected);
-    assert!(wait(&mut worker, Input::Heard(Heard::Dismissed)) >= 2500);
+    assert!(wait(&mut worker, Input::Heard(dismissed())) >= 2500);
     worker.on(Input::Connected);
     worker.heard(Heard::Heartbeat);
     assert!(wait(&mut worker, Input::Lost) <= 100);
@@ -231,6 +235,9 @@ fn a_request_taken_back_is_not_begun_and_one_begun_is_told() {
     // An answer is owed all the same: it gives the credit back.
     assert_eq!(worker.on(Input::Last(Job::of(0), "answer")), [last(1)]);
     assert_eq!(worker.heard(Heard::Cancel(1)), []);
+    // One that cannot be read would keep its credit for ever.
+    let unreadable = worker.heard(Heard::Unreadable(token(3), "why".into()));
+    assert_eq!(unreadable, [Output::Say(Say::Unreadable(token(3), "why".into()))]);
 }
 
 #[test]
@@ -299,7 +306,7 @@ fn a_worker_that_is_stopped_without_a_broker_is_stopped_at_once() {
     let mut dialling = Harness::new(1, true);
     dialling.at(0);
     assert_eq!(dialling.on(Input::Stop(ms(60_000))), [stopped(0, 0)]);
-    for lost in [Input::Lost, Input::Heard(Heard::Dismissed)] {
+    for lost in [Input::Lost, Input::Heard(dismissed())] {
         let mut draining = Harness::serving(1, true);
         draining.on(request(1));
         draining.on(Input::Stop(ms(60_000)));
@@ -319,4 +326,14 @@ fn a_native_broker_says_how_often_it_wants_a_beat() {
     worker.until(700);
     worker.on(Input::Connected);
     assert_eq!(worker.until(BEAT), []);
+}
+
+#[test]
+fn a_broker_in_the_middle_of_a_long_request_is_not_silent() {
+    let mut worker = Harness::serving(1, true);
+    worker.until(EXPIRY - 1);
+    worker.on(Input::Hearing);
+    worker.until(2 * EXPIRY - 2);
+    assert_eq!(worker.worker.state(), State::Serving);
+    assert!(worker.at(2 * EXPIRY - 1).contains(&Output::Close));
 }
