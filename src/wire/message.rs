@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use super::frame::Header;
+use super::frame::{Header, MORE};
 
 /// Bodies of this many octets and more have a buffer of their own.
 pub const LARGE: usize = 4096;
@@ -25,8 +25,7 @@ pub struct Frames<'a> {
 
 impl<'a> Frames<'a> {
     /// The empty frame before a body (RFC 28), with more frames to come.
-    pub const DELIMITER: Frames<'static> =
-        Frames { head: &[super::frame::MORE, 0], large: &[], count: 1 };
+    pub const DELIMITER: Frames<'static> = Frames { head: &[MORE, 0], large: &[], count: 1 };
 
     /// A view of `count` complete frames in `head`, whose large bodies are in `large`, in order.
     pub(super) fn new(head: &'a [u8], large: &'a [Bytes], count: usize) -> Self {
@@ -127,7 +126,7 @@ impl Message {
         let mut frames = frames.into_iter().map(Into::into).peekable();
         let (mut head, mut large, mut count) = (Vec::new(), Vec::new(), 0);
         while let Some(body) = frames.next() {
-            let more = if frames.peek().is_some() { super::frame::MORE } else { 0 };
+            let more = if frames.peek().is_some() { MORE } else { 0 };
             Header::encode(more, body.len(), &mut head);
             if body.len() < LARGE {
                 head.extend_from_slice(&body);
@@ -143,6 +142,31 @@ impl Message {
     #[must_use]
     pub fn frames(&self) -> Frames<'_> {
         Frames::new(&self.head, &self.large, self.count)
+    }
+
+    /// The frames of all `parts`, one after the other.
+    #[must_use]
+    pub fn joined(parts: &[Self]) -> Self {
+        let mut whole = (Vec::new(), Vec::new(), 0);
+        for part in parts {
+            let mut last = part.frames();
+            while last.count > 1 && last.take_first().is_some() {}
+            let at = whole.0.len() + part.head.len() - last.head.len();
+            whole.0.extend_from_slice(&part.head);
+            whole.1.extend_from_slice(&part.large);
+            whole.2 += part.count;
+            let more = if std::ptr::eq(part, parts.last().unwrap_or(part)) { 0 } else { MORE };
+            if let Some(flags) = whole.0.get_mut(at) {
+                *flags = *flags & !MORE | more;
+            }
+        }
+        Self { head: whole.0.into(), large: whole.1, count: whole.2 }
+    }
+
+    /// The first frame: all there is of a message that has one. Empty if there is none.
+    #[must_use]
+    pub fn first(&self) -> &[u8] {
+        self.frames().take_first().unwrap_or_default()
     }
 
     /// Memory the message holds, octets.
@@ -195,6 +219,20 @@ mod tests {
         assert_eq!((before.len(), rest.len()), (2, 1));
         assert_eq!(before.map(<[u8]>::len).collect::<Vec<_>>(), [3, LARGE]);
         assert_eq!(rest.to_message(), Message::new(vec![vec![3; 5]]));
+    }
+
+    #[test]
+    fn joined_parts_are_one_message_in_their_order() {
+        let parts = [
+            Message::new([vec![1; 3], vec![2; LARGE]]),
+            Message::new([vec![3; LARGE]]),
+            Message::new([vec![], vec![4; 2]]),
+        ];
+        let all = [vec![1; 3], vec![2; LARGE], vec![3; LARGE], vec![], vec![4; 2]];
+        assert_eq!(Message::joined(&parts), Message::new(all));
+        assert_eq!(Message::joined(&parts[1..2]), parts[1]);
+        assert_eq!(Message::joined(&[]), Message::default());
+        assert_eq!(parts[0].first(), [1, 1, 1]);
     }
 
     #[test]
