@@ -14,6 +14,9 @@ use majordomo::wire::greeting::{GREETING_LEN, Greeting, GreetingReader, Mechanis
 use majordomo::wire::mdp::{self, Answer, FromWorker, ToBroker, ToClient, ToWorker};
 use majordomo::wire::message::{Frames, Message};
 
+#[path = "spec_examples/mjp.rs"]
+mod mjp;
+
 const SPEC: &str = include_str!("../SPEC.md");
 
 struct Example {
@@ -173,7 +176,7 @@ fn message(kind: &str, frames: Frames<'_>) -> (String, Option<Vec<u8>>) {
             let (service, body) = (quoted(answer.service), bodies(answer.body));
             format!("{} {name} {service}: {body}", version(answer.version))
         }
-        other => panic!("`{other}` is no kind of example"),
+        other => return mjp::message(other, frames),
     };
     (text, Some(written(&out)))
 }

@@ -43,7 +43,7 @@ pub(super) enum Control {
     Stop { deadline: Duration, done: oneshot::Sender<Report> },
 }
 
-type Dial = Pin<Box<dyn Future<Output = Result<Session, SessionError>> + Send>>;
+type Dial = Pin<Box<dyn Future<Output = Result<Box<Session>, SessionError>> + Send>>;
 
 pub(super) struct Task<H> {
     endpoint: Endpoint,
@@ -53,7 +53,7 @@ pub(super) struct Task<H> {
     epoch: Instant,
     handler: Arc<H>,
     dial: Option<Dial>,
-    session: Option<Session>,
+    session: Option<Box<Session>>,
     /// Of the requests that are being handled.
     tokens: HashMap<Job, CancellationToken>,
     handlers: JoinSet<()>,
@@ -69,7 +69,7 @@ pub(super) struct Task<H> {
 /// What one round of the loop brings.
 enum Turn {
     Talked(Result<(), SessionError>),
-    Dialled(Result<Session, SessionError>),
+    Dialled(Result<Box<Session>, SessionError>),
     Answered,
     Controlled(Option<Control>),
     Time,
@@ -150,7 +150,7 @@ where
                 timer.as_mut().reset(next);
             }
             let offer = &self.offer;
-            let has_room = self.session.as_ref().is_none_or(Session::has_room);
+            let has_room = self.session.as_ref().is_none_or(|session| session.has_room());
             let turn = tokio::select! {
                 talked = talk(&mut self.session, offer, &mut heard) => Turn::Talked(talked),
                 dialled = dialled(&mut self.dial) => Turn::Dialled(dialled),
@@ -203,7 +203,7 @@ where
         self.serve.handle(now, Input::Lost);
     }
 
-    fn on_dialled(&mut self, now: Time, dialled: Result<Session, SessionError>) {
+    fn on_dialled(&mut self, now: Time, dialled: Result<Box<Session>, SessionError>) {
         self.dial = None;
         match dialled {
             Ok(session) => {
@@ -248,7 +248,7 @@ where
 
     fn on_time(&mut self, now: Time) {
         // Octets of a message under way show as much life as a message.
-        if self.session.as_ref().is_some_and(Session::in_message) {
+        if self.session.as_ref().is_some_and(|session| session.in_message()) {
             self.serve.handle(now, Input::Hearing);
         }
         self.serve.handle_timeout(now);
@@ -261,7 +261,8 @@ where
             match output {
                 Output::Dial => {
                     let (endpoint, config) = (self.endpoint.clone(), self.session_config.clone());
-                    let dial = async move { Session::connect(&endpoint, &config).await };
+                    let dial =
+                        async move { Session::connect(&endpoint, &config).await.map(Box::new) };
                     self.dial = Some(Box::pin(dial));
                 }
                 Output::Close => {
@@ -341,7 +342,7 @@ where
 
 /// Writes what waits and reads what comes.
 async fn talk(
-    session: &mut Option<Session>,
+    session: &mut Option<Box<Session>>,
     offer: &Offer,
     heard: &mut Vec<Heard<Box<Delivery>>>,
 ) -> Result<(), SessionError> {
@@ -355,7 +356,7 @@ async fn talk(
     }
 }
 
-async fn dialled(dial: &mut Option<Dial>) -> Result<Session, SessionError> {
+async fn dialled(dial: &mut Option<Dial>) -> Result<Box<Session>, SessionError> {
     match dial {
         Some(dial) => dial.await,
         None => pending().await,

@@ -132,7 +132,8 @@ impl Failure {
 
 /// The front of a text, whole characters.
 fn shortened(text: &str, octets: usize) -> &str {
-    text.get(..text.floor_char_boundary(octets)).unwrap_or(text)
+    let end = (0..=octets.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 impl<E: std::error::Error> From<E> for Failure {
@@ -324,3 +325,6 @@ fn sentence(fault: Fault<'_>) -> String {
         None => fault.code.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -443,7 +443,6 @@ fn text_or_bin<S: Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::
     }
 }
 
-#[expect(clippy::ref_option, reason = "serde asks for this shape")]
 fn some_text_or_bin<S>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error>
 where
     S: Serializer,
@@ -451,7 +450,6 @@ where
     text_or_bin(octets.unwrap_or_default(), serializer)
 }
 
-#[expect(clippy::ref_option, reason = "serde asks for this shape")]
 fn bin<S: Serializer>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bytes(octets.unwrap_or_default())
 }

@@ -22,7 +22,7 @@ pub enum Malformed {
     #[error("id 0 is that of the connection; give a request another one")]
     ZeroId,
     /// The header is too big.
-    #[error("header of more than {HEADER_MAX} octets; put it into the body")]
+    #[error("header longer than limits.mjp_header, which is {HEADER_MAX} octets at most")]
     HeaderTooBig,
     /// The header is nested too deep.
     #[error("header nested deeper than {DEPTH_MAX} levels")]
