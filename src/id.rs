@@ -19,7 +19,19 @@ impl RequestId {
     /// The client address a worker has to echo (SPEC 4.3).
     #[must_use]
     pub fn to_address(self) -> [u8; Self::ADDRESS_LEN] {
-        slotmap::Key::data(&self).as_ffi().to_be_bytes()
+        self.token().to_be_bytes()
+    }
+
+    /// The same as a number: what MJP workers see, and echo.
+    #[must_use]
+    pub fn token(self) -> u64 {
+        slotmap::Key::data(&self).as_ffi()
+    }
+
+    /// The request that an echoed number names; see [`Self::from_address`].
+    #[must_use]
+    pub fn from_token(token: u64) -> Self {
+        slotmap::KeyData::from_ffi(token).into()
     }
 
     /// The request an echoed address names, if the address has the right length. Whether such a
@@ -27,7 +39,7 @@ impl RequestId {
     #[must_use]
     pub fn from_address(address: &[u8]) -> Option<Self> {
         let octets: [u8; Self::ADDRESS_LEN] = address.try_into().ok()?;
-        Some(slotmap::KeyData::from_ffi(u64::from_be_bytes(octets)).into())
+        Some(Self::from_token(u64::from_be_bytes(octets)))
     }
 }
 

@@ -127,8 +127,12 @@ impl Scrape {
 
     fn write_requests(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
         let invalid = self.survey.invalid.iter();
-        let invalid = invalid.map(|(malformed, count)| (malformed.label(), *count));
-        page.reasons("messages_invalid", "Messages dropped because they were no MDP.", invalid)?;
+        let invalid = invalid.map(|(reason, count)| (*reason, *count));
+        page.reasons(
+            "messages_invalid",
+            "Messages that were of no dialect, or malformed.",
+            invalid,
+        )?;
         let help = "Valid messages dropped because the peer might not say them.";
         page.counter("messages_dropped", help, [(NO_LABEL, self.survey.dropped)])?;
         let services = [(NO_LABEL, self.survey.services_count as f64)];

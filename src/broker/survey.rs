@@ -14,7 +14,6 @@ use crate::proto::clock::Time;
 use crate::proto::core::Population;
 use crate::proto::router::{ServiceId, ServiceView};
 use crate::proto::stats::ServiceStats;
-use crate::wire::mdp::Malformed;
 
 use super::shared::{Shared, now};
 
@@ -37,7 +36,7 @@ pub(super) struct Survey {
     pub(super) services_count: usize,
     pub(super) population: Population,
     pub(super) stalls: u64,
-    pub(super) invalid: BTreeMap<Malformed, u64>,
+    pub(super) invalid: BTreeMap<&'static str, u64>,
     pub(super) dropped: u64,
 }
 

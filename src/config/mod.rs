@@ -39,7 +39,7 @@ pub use service::ServicePatch;
 pub use units::Text;
 pub use worker::WorkerConfig;
 
-use crate::proto::policy::{ClientLimits, Keepalive, ServicePolicy, Settings};
+use crate::proto::policy::{ClientLimits, Keepalive, MjpLimits, ServicePolicy, Settings};
 use crate::transport::endpoint::Endpoint;
 use crate::wire::Limits;
 
@@ -139,6 +139,12 @@ pub struct LimitsSection {
     /// Body of one ZMTP command, 512 B to 64 KiB. Default 4 KiB.
     #[serde(with = "units::text")]
     pub command: usize,
+    /// Header of one MJP message, 1 KiB to 16 KiB. Default 16 KiB.
+    #[serde(with = "units::text")]
+    pub mjp_header: usize,
+    /// Requests that one MJP worker may take at a time, 1 to 65,535; one that says more is given no
+    /// more. Default 65,535.
+    pub credit: usize,
     /// What waits to be written to one peer, 64 KiB to 1 GiB; an empty outbox always takes one
     /// message. Default 64 MiB.
     #[serde(with = "units::text")]
@@ -154,12 +160,14 @@ pub struct LimitsSection {
 
 impl Default for LimitsSection {
     fn default() -> Self {
-        let wire = Limits::default();
+        let (wire, mjp) = (Limits::default(), MjpLimits::default());
         Self {
             frame: wire.frame_bytes_max,
             message: wire.message_bytes_max,
             frames: wire.message_frames_max,
             command: wire.command_bytes_max,
+            mjp_header: mjp.header_bytes_max,
+            credit: mjp.credit_max,
             outbox: 64 << 20,
             connections: 16_384,
             services: Settings::default().services_max,
@@ -250,6 +258,11 @@ impl BrokerConfig {
                 requests_max: self.client.requests_max,
                 bytes_max: self.client.bytes_max,
             },
+            mjp: MjpLimits {
+                header_bytes_max: self.limits.mjp_header,
+                credit_max: self.limits.credit,
+            },
+            wire: self.wire_limits(),
             services_max: self.limits.services,
             answer_frames_max: self.limits.frames,
             answer_bytes_max: self.limits.message,

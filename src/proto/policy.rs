@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::wire::{Limits, mjp};
+
 /// How often both sides show that they live, and how many misses end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
@@ -97,11 +99,31 @@ impl Default for ClientLimits {
     }
 }
 
+/// What MJP peers may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MjpLimits {
+    /// One header, octets. Default 16 KiB, and no more.
+    pub header_bytes_max: usize,
+    /// Requests that one worker may take at a time; one that says more is given no more. Default
+    /// 65,535, which is all that it can say.
+    pub credit_max: usize,
+}
+
+impl Default for MjpLimits {
+    fn default() -> Self {
+        Self { header_bytes_max: mjp::HEADER_MAX, credit_max: usize::from(u16::MAX) }
+    }
+}
+
 /// Everything the core has to know before it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Heartbeats between the broker and MDP workers; also the interval of ZMTP PINGs.
+    /// Heartbeats between the broker and its workers; also the interval of ZMTP PINGs.
     pub mdp: Keepalive,
+    /// Limits of MJP peers.
+    pub mjp: MjpLimits,
+    /// Limits of all messages, which the shell holds and peers are told.
+    pub wire: Limits,
     /// Rules by service name; the first that matches holds.
     pub rules: Vec<ServiceRule>,
     /// The policy where no rule matches.
@@ -120,6 +142,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mdp: Keepalive::default(),
+            mjp: MjpLimits::default(),
+            wire: Limits::default(),
             rules: Vec::new(),
             policy: ServicePolicy::default(),
             client: ClientLimits::default(),

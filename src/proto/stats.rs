@@ -19,11 +19,17 @@ pub enum Outcome {
     Expired,
     /// The parts of the answer were too big together for a caller that takes one message.
     AnswerTooBig,
+    /// The caller's deadline passed before the answer came.
+    TimedOut,
+    /// The caller wanted it no more.
+    Cancelled,
+    /// The worker said that it failed.
+    Failed,
 }
 
 impl Outcome {
     /// All outcomes, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Replied,
         Self::Unclaimed,
         Self::CallerGone,
@@ -31,6 +37,9 @@ impl Outcome {
         Self::Dead,
         Self::Expired,
         Self::AnswerTooBig,
+        Self::TimedOut,
+        Self::Cancelled,
+        Self::Failed,
     ];
 
     /// The value of the label `outcome` in the metrics.
@@ -44,6 +53,9 @@ impl Outcome {
             Self::Dead => "dead",
             Self::Expired => "expired",
             Self::AnswerTooBig => "answer_too_big",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
         }
     }
 }

@@ -42,6 +42,23 @@ impl<K: Ord + Copy> Timers<K> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// Deadlines that have not fired, those that nobody believes in any more included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
+    /// Forgets the deadlines that nobody believes in any more, in one pass over all.
+    pub fn sweep(&mut self, believed: impl Fn(Time, K) -> bool) {
+        self.heap.retain(|Reverse((at, owner))| believed(*at, *owner));
+    }
+
     /// Whether that deadline of `owner` is still to come.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn is_armed(&self, at: Time, owner: K) -> bool {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use crate::wire::message::Message;
+use crate::wire::message::Frames;
 
 use super::stats::Outcome;
 
@@ -21,9 +21,9 @@ pub(crate) fn saw(table: &'static str, from: &'static str, by: &'static str) {
 }
 
 /// Notes the end of a request; the first frame of its body says which one it was.
-pub(crate) fn ended(body: &Message, outcome: Outcome) {
+pub(crate) fn ended(mut body: Frames<'_>, outcome: Outcome) {
     saw("request", "ended", outcome.label());
-    let first = body.frames().next().unwrap_or_default().to_vec();
+    let first = body.next().unwrap_or_default().to_vec();
     ENDS.with_borrow_mut(|ends| ends.push((first, outcome)));
 }
 

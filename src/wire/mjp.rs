@@ -8,6 +8,7 @@ mod code;
 mod header;
 mod malformed;
 mod pack;
+mod report;
 
 pub use code::Code;
 pub use header::{
@@ -16,6 +17,7 @@ pub use header::{
 };
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
+pub use report::{BrokerReport, Report, ServiceReport, WorkerReport};
 
 use header::{CreditHeader, DrainHeader};
 

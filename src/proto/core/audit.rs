@@ -1,6 +1,6 @@
 //! The invariants of the core, beyond those of the routing tables.
 
-use crate::proto::dialect::mdp::State;
+use crate::proto::dialect::State;
 use crate::proto::router::audit::demand;
 
 use super::Core;
@@ -16,7 +16,7 @@ impl Core {
         let mut workers = 0;
         for (id, peer) in &self.peers {
             workers += usize::from(peer.worker.is_some());
-            let is_worker = matches!(peer.state, State::Worker(_));
+            let is_worker = peer.state.is_worker();
             demand!(
                 is_worker == peer.worker.is_some(),
                 "{id:?} is {:?}: {:?}",
@@ -57,7 +57,7 @@ impl Core {
         let waits = holder != Some(id);
         demand!(waits == peer.contest.is_some(), "{id:?} waits: {waits}, {:?}", peer.contest);
         demand!(!waits || peer.armed.is_some(), "nobody decides whether {id:?} gets its name");
-        demand!(!waits || peer.state == State::Unknown, "{id:?} waits for its name and was read");
+        demand!(!waits || peer.state == State::UNKNOWN, "{id:?} waits for its name and was read");
         Ok(())
     }
 }

@@ -3,14 +3,15 @@
 use crate::id::{PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::dialect::mdp::{Action, Event};
-use crate::proto::dialect::{CallerVoice, Envelope, WorkerVoice};
+use crate::proto::dialect::{CallerVoice, Envelope, Reply, State, WorkerVoice};
 use crate::proto::keepalive::{Busy, End, Watch};
 use crate::proto::mmi;
 use crate::proto::output::{CloseReason, Output};
-use crate::proto::router::WorkerId;
+use crate::proto::router::{Offer, Worker, WorkerId};
 use crate::proto::stats::Loss;
-use crate::wire::mdp::{Answer, FromWorker, Malformed, Request, ToClient, Version};
+use crate::wire::mdp::{Answer, FromWorker, Malformed, Request, ToClient, ToWorker, Version};
 use crate::wire::message::Message;
+use crate::wire::mjp::Code;
 
 use super::{Core, Refusal, Taken};
 
@@ -42,8 +43,10 @@ impl Core {
         match self.router.accept(now, id, voice, request.service, request.body, out) {
             Ok(()) => Taken::Yes,
             Err(Refusal::NotYet) => Taken::NotYet,
+            // A client of MDP is paused where one of MJP is told.
+            Err(Refusal::Overloaded | Refusal::Draining | Refusal::DuplicateId) => Taken::Yes,
             Err(Refusal::BadName(_)) => {
-                self.count_invalid(Malformed::NoService);
+                self.count_invalid(Malformed::NoService.label());
                 Taken::Yes
             }
         }
@@ -61,18 +64,22 @@ impl Core {
         let Some(peer) = self.peers.get(id) else { return };
         let worker = peer.worker;
         let event = self.event_of(worker, version, &command);
-        let Some(action) = self.advance(id, event) else { return };
+        let Some(action) = self.advance(id, event) else {
+            self.dropped += 1;
+            return;
+        };
         match (action, command) {
             (Action::Finish, FromWorker::Final(answer)) => {
                 if let (Some(worker), Some(request)) = (worker, request_of(&answer)) {
                     self.note_answer(now, id);
-                    self.router.finish(now, worker, request, answer.body, out);
+                    let reply = Reply::Final(&[], answer.body);
+                    self.router.finish(now, worker, request, &reply, out);
                 }
             }
             (Action::Part, FromWorker::Partial(answer)) => {
                 if let Some(request) = request_of(&answer) {
                     self.note_answer(now, id);
-                    self.router.part(request, answer.body, out);
+                    self.router.part(request, &[], answer.body, out);
                 }
             }
             (Action::Register, FromWorker::Ready { service }) => {
@@ -122,15 +129,15 @@ impl Core {
             }
             FromWorker::Ready { .. } => Event::Ready(version),
             FromWorker::BadReady(malformed) => {
-                self.count_invalid(*malformed);
+                self.count_invalid(malformed.label());
                 Event::BadReady(version)
             }
             FromWorker::BadAnswer(malformed) => {
-                self.count_invalid(*malformed);
+                self.count_invalid(malformed.label());
                 Event::Stray(version)
             }
             FromWorker::Invalid(malformed) => {
-                self.count_invalid(*malformed);
+                self.count_invalid(malformed.label());
                 Event::Invalid(version)
             }
         }
@@ -139,11 +146,12 @@ impl Core {
     /// Moves the peer to its next state.
     #[inline]
     fn advance(&mut self, id: PeerId, event: Event) -> Option<Action> {
-        let peer = self.peers.get_mut(id)?;
+        // A connection that speaks MJP speaks nothing else.
+        let State::Mdp(state) = &mut self.peers.get_mut(id)?.state else { return None };
         #[cfg(test)]
-        peer.state.witness(event);
-        let (state, action) = peer.state.on(event);
-        peer.state = state;
+        state.witness(event);
+        let (next, action) = state.on(event);
+        *state = next;
         Some(action)
     }
 
@@ -158,7 +166,8 @@ impl Core {
         if let FromWorker::Final(answer) = command
             && let Some(request) = request_of(answer)
         {
-            self.router.finish_late(now, id, request, answer.body, out);
+            let reply = Reply::Final(&[], answer.body);
+            self.router.finish_late(now, id, request, &reply, out);
         }
     }
 
@@ -187,17 +196,32 @@ impl Core {
         out: &mut O,
     ) {
         let voice = WorkerVoice::Mdp(version);
-        let worker = ServiceName::try_from(service)
-            .ok()
-            .and_then(|name| self.router.register(now, id, voice, name, out));
-        let Some(worker) = worker else {
-            // No room for one more service: as if its time were up already.
-            self.advance(id, Event::Expired);
-            out.send(id, |encoder| voice.disconnect(encoder));
-            return;
-        };
+        let worker = ServiceName::try_from(service).ok().and_then(|name| {
+            let offer = Offer { voice, name, credit: None, about: &[] };
+            self.router.register(now, id, offer, out)
+        });
+        match worker {
+            Some(worker) => self.watch(now, id, worker, out),
+            None => {
+                // No room for one more service: as if its time were up already.
+                self.advance(id, Event::Expired);
+                say_disconnect(id, version, out);
+            }
+        }
+    }
+
+    /// A worker has registered: from now on it has to show that it lives.
+    pub(super) fn watch<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        worker: WorkerId,
+        out: &mut O,
+    ) {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.worker = Some(worker);
+            // A worker of MJP beats while it works; one of MDP has to be seen to.
+            peer.beats_while_busy = matches!(peer.state, State::Mjp(_));
             // To learn whether it answers: only then may silence be held against it later.
             if peer.takes_ping {
                 out.ping(id);
@@ -207,7 +231,7 @@ impl Core {
     }
 
     /// Takes a worker out of the tables. It has been put into its next state already.
-    fn unregister<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
+    pub(super) fn unregister<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         if let Some(worker) = self.peers.get_mut(id).and_then(|peer| peer.worker.take()) {
             self.router.lose(now, worker, loss, out);
         }
@@ -216,22 +240,25 @@ impl Core {
     /// As [`Self::unregister`], saying DISCONNECT.
     fn dismiss<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         let worker = self.peers.get(id).and_then(|peer| peer.worker);
-        if let Some(worker) = worker.and_then(|worker| self.router.worker(worker)) {
-            let voice = worker.voice();
-            out.send(id, |encoder| voice.disconnect(encoder));
+        let worker = worker.and_then(|worker| self.router.worker(worker));
+        if let Some(WorkerVoice::Mdp(version)) = worker.map(Worker::voice) {
+            say_disconnect(id, version, out);
         }
         self.unregister(now, id, loss, out);
     }
 
-    /// A worker counts as gone, though its connection is there.
-    pub(super) fn expire<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
-        if self.advance(id, Event::Expired) == Some(Action::Dismiss) {
+    /// A worker counts as gone, though its connection is there; the code says why, if there is a
+    /// word for it.
+    pub(super) fn expire<O: Output>(&mut self, now: Time, id: PeerId, code: Code, out: &mut O) {
+        if self.peers.get(id).is_some_and(|peer| matches!(peer.state, State::Mjp(_))) {
+            self.expire_mjp(now, id, code, out);
+        } else if self.advance(id, Event::Expired) == Some(Action::Dismiss) {
             self.dismiss(now, id, Loss::Expired, out);
         }
     }
 
     #[inline]
-    fn note_answer(&mut self, now: Time, id: PeerId) {
+    pub(super) fn note_answer(&mut self, now: Time, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.spoke = now;
             peer.answered = now;
@@ -240,7 +267,7 @@ impl Core {
 
     /// A HEARTBEAT in the middle of work shows a worker that beats while it is busy. Stock workers
     /// do not; but with some prefetch they may beat between two pieces of work.
-    fn note_beat(&mut self, now: Time, id: PeerId) {
+    pub(super) fn note_beat(&mut self, now: Time, id: PeerId) {
         let interval = self.settings.mdp.interval;
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.spoke = now;
@@ -271,7 +298,7 @@ impl Core {
         #[cfg(test)]
         watch.witness(&verdict);
         match verdict.end {
-            Some(End::Expired) => return self.expire(now, id, out),
+            Some(End::Expired) => return self.expire(now, id, Code::Timeout, out),
             Some(End::Silent) => return self.end(now, id, CloseReason::Silent, out),
             None => {}
         }
@@ -293,7 +320,7 @@ impl Core {
 }
 
 fn say_disconnect<O: Output>(id: PeerId, version: Version, out: &mut O) {
-    out.send(id, |encoder| WorkerVoice::Mdp(version).disconnect(encoder));
+    out.send(id, |encoder| ToWorker::Disconnect.encode(version, encoder));
 }
 
 /// The request that an answer names.

@@ -6,8 +6,10 @@
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
 mod mdp;
+mod mjp;
 mod names;
 mod peer;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -20,8 +22,10 @@ use slotmap::SlotMap;
 use crate::id::{PeerId, slot_of};
 use crate::wire::mdp::{Malformed, ToBroker};
 use crate::wire::message::Frames;
+use crate::wire::mjp::{Code, is_mjp};
 
 use super::clock::{Clock, Time};
+use super::dialect::{State, mdp as majordomo};
 use super::output::{CloseReason, Output};
 use super::policy::Settings;
 use super::router::{Refusal, Router};
@@ -75,7 +79,7 @@ pub struct Core {
     names: Names,
     router: Router,
     timers: Timers<PeerId>,
-    invalid: BTreeMap<Malformed, u64>,
+    invalid: BTreeMap<&'static str, u64>,
     dropped: u64,
 }
 
@@ -107,6 +111,7 @@ impl Core {
         let identity = hello.identity.clone();
         let id = self.peers.insert(Peer::new(hello, now));
         let Some(identity) = identity else { return (id, Admission::Open) };
+        self.router.introduce(id, identity.clone());
         let claim = self.names.claim(identity, id);
         #[cfg(test)]
         crate::proto::witness::saw("name", "claim", claim.label());
@@ -153,6 +158,11 @@ impl Core {
         out: &mut O,
     ) -> Taken {
         let now = self.clock.at(now);
+        if is_mjp(message) {
+            self.on_mjp(now, id, message, out);
+            self.end_doomed(now, out);
+            return Taken::Yes;
+        }
         let taken = match ToBroker::decode(message) {
             Ok(ToBroker::Request(request)) => self.on_request(now, id, request, out),
             Ok(ToBroker::Worker(version, command)) => {
@@ -162,7 +172,7 @@ impl Core {
             // RFC 28: an empty message probes a ROUTER and means nothing.
             Err(Malformed::Probe) => Taken::Yes,
             Err(malformed) => {
-                self.count_invalid(malformed);
+                self.count_invalid(malformed.label());
                 Taken::Yes
             }
         };
@@ -231,9 +241,14 @@ impl Core {
         Some(self.clock.instant_of(next))
     }
 
-    /// From now on no request is accepted.
-    pub fn drain(&mut self) {
+    /// From now on no request is accepted; who can be told so is told, and how long those that
+    /// have been accepted may take.
+    pub fn drain<O: Output>(&mut self, now: Instant, within: Option<Duration>, out: &mut O) {
+        let now = self.clock.at(now);
         self.router.drain();
+        let within = within.map(|within| u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        self.announce_end(within, out);
+        self.end_doomed(now, out);
     }
 
     /// Whether nothing is left that could still be finished.
@@ -242,14 +257,15 @@ impl Core {
         self.router.is_drained()
     }
 
-    /// Says DISCONNECT to every worker. What they hold goes back to the queues.
+    /// Says DISCONNECT or BYE to every worker. What they hold goes back to the queues.
     pub fn dismiss_all<O: Output>(&mut self, now: Instant, out: &mut O) {
         let now = self.clock.at(now);
         let workers: Vec<PeerId> =
             self.peers.iter().filter(|(_, peer)| peer.worker.is_some()).map(|(id, _)| id).collect();
         for id in workers {
-            self.expire(now, id, out);
+            self.expire(now, id, Code::Draining, out);
         }
+        self.end_doomed(now, out);
     }
 
     /// The routing tables, to look at.
@@ -269,9 +285,9 @@ impl Core {
         self.clock.stalls()
     }
 
-    /// Messages that were not MDP, by what was wrong.
+    /// Messages of no dialect, by what was wrong.
     #[must_use]
-    pub fn invalid(&self) -> &BTreeMap<Malformed, u64> {
+    pub fn invalid(&self) -> &BTreeMap<&'static str, u64> {
         &self.invalid
     }
 
@@ -296,18 +312,18 @@ impl Core {
         let rest = self.peers.iter().skip_while(|(id, _)| slot_of(*id) < from);
         for (id, peer) in rest.take(max) {
             *match peer.state {
-                super::dialect::mdp::State::Unknown => &mut population.unknown,
-                super::dialect::mdp::State::Client(_) => &mut population.clients,
-                super::dialect::mdp::State::Worker(_) => &mut population.workers,
-                super::dialect::mdp::State::Dismissed(_) => &mut population.dismissed,
+                State::UNKNOWN => &mut population.unknown,
+                state if state.is_worker() => &mut population.workers,
+                State::Mdp(majordomo::State::Dismissed(_)) => &mut population.dismissed,
+                State::Mdp(_) | State::Mjp(_) => &mut population.clients,
             } += 1;
             (counted, last) = (counted + 1, slot_of(id));
         }
         (counted == max).then(|| last.saturating_add(1))
     }
 
-    fn count_invalid(&mut self, malformed: Malformed) {
-        *self.invalid.entry(malformed).or_default() += 1;
+    fn count_invalid(&mut self, reason: &'static str) {
+        *self.invalid.entry(reason).or_default() += 1;
     }
 
     /// Arms the timer of a peer, unless it fires before that anyway.
@@ -382,10 +398,7 @@ impl Core {
     /// Forgets a peer: what it held goes back, what it asked for ends.
     fn remove<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         let Some(peer) = self.peers.remove(id) else { return };
-        if let Some(worker) = peer.worker {
-            self.router.lose(now, worker, loss, out);
-        }
-        self.router.forget_caller(now, id, out);
+        self.router.forget(now, id, peer.worker, loss, out);
         if let Some(name) = &peer.identity
             && let Some(heir) = self.names.release(name, id)
             && let Some(heir_peer) = self.peers.get_mut(heir)

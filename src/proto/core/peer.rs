@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::id::Identity;
 use crate::proto::clock::Time;
-use crate::proto::dialect::mdp::State;
+use crate::proto::dialect::State;
 use crate::proto::router::WorkerId;
 
 /// What a handshake found out about a peer.
@@ -49,7 +49,7 @@ impl Peer {
         Self {
             identity: hello.identity,
             takes_ping: hello.takes_ping,
-            state: State::Unknown,
+            state: State::UNKNOWN,
             worker: None,
             spoke: now,
             heard: now,

@@ -4,22 +4,38 @@ use crate::id::{NameError, PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::dialect::{CallerVoice, WorkerVoice};
 use crate::proto::output::Output;
-use crate::proto::policy::ClientLimits;
 use crate::wire::message::Frames;
 
 use super::list::{Links, List};
 use super::request::{Parts, Place, Request};
 use super::service::{Service, ServiceId};
 use super::worker::{Worker, WorkerId};
-use super::{Caller, Pause, Router};
+use super::{Pause, Router};
 
 /// Why a request was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// There is no room. The caller is not read until there is; then it may offer the request again.
     NotYet,
+    /// There is no room, and the caller is to be told.
+    Overloaded,
+    /// The broker stops, and the caller is to be told.
+    Draining,
+    /// The caller has another open request of that id.
+    DuplicateId,
     /// No service can have this name.
     BadName(NameError),
+}
+
+/// What a worker offers.
+#[derive(Debug)]
+pub(crate) struct Offer<'a> {
+    pub(crate) voice: WorkerVoice,
+    pub(crate) name: ServiceName,
+    /// Requests it takes at a time; if it cannot say, the policy of the service does.
+    pub(crate) credit: Option<usize>,
+    /// What it says of itself, for listings.
+    pub(crate) about: &'a [u8],
 }
 
 impl Router {
@@ -37,6 +53,10 @@ impl Router {
         body: Frames<'_>,
         out: &mut O,
     ) -> Result<(), Refusal> {
+        let key = voice.id();
+        if key.is_some_and(|key| self.named(caller, key).is_some()) {
+            return Err(Refusal::DuplicateId);
+        }
         let cost = Request::cost_of(voice.bytes() + body.bytes());
         let id = match self.by_name.get(name) {
             Some(id) => *id,
@@ -44,16 +64,16 @@ impl Router {
                 let name = ServiceName::try_from(name).map_err(Refusal::BadName)?;
                 match self.service_for(now, name, out) {
                     Ok(id) => id,
-                    Err(pause) => return self.pause(caller, pause),
+                    Err(pause) => return self.refuse(caller, &voice, pause),
                 }
             }
         };
         if let Err(pause) = self.admit(caller, id, cost, out) {
             self.forget_if_empty(id, out);
-            return self.pause(caller, pause);
+            return self.refuse(caller, &voice, pause);
         }
         let Some(service) = self.services.get_mut(id) else {
-            return self.pause(caller, Pause::Broker);
+            return self.refuse(caller, &voice, Pause::Broker);
         };
         let at_once = service.takes_at_once();
         service.stats.accepted += 1;
@@ -80,6 +100,12 @@ impl Router {
             caller.requests += 1;
             caller.bytes += cost;
         }
+        if let Some(key) = key
+            && !self.begin(now, request, key, out)
+        {
+            return Ok(());
+        }
+        let Some(service) = self.services.get(id) else { return Ok(()) };
         match service.ready.first() {
             Some(worker) if at_once => self.deliver(now, worker, request, out),
             _ => self.wait(now, request),
@@ -111,6 +137,15 @@ impl Router {
         if out.charge(cost) { Ok(()) } else { Err(Pause::Broker) }
     }
 
+    /// Has a caller wait until there is room, or tells it that there is none, if it can be told.
+    fn refuse(&mut self, peer: PeerId, voice: &CallerVoice, pause: Pause) -> Result<(), Refusal> {
+        match (voice.takes_errors(), self.draining) {
+            (false, _) => self.pause(peer, pause),
+            (true, false) => Err(Refusal::Overloaded),
+            (true, true) => Err(Refusal::Draining),
+        }
+    }
+
     /// Notes that the caller is not read any more, and what has to happen first.
     fn pause(&mut self, peer: PeerId, pause: Pause) -> Result<(), Refusal> {
         if let Some(entry) = self.callers.entry(peer) {
@@ -133,24 +168,24 @@ impl Router {
         Err(Refusal::NotYet)
     }
 
-    /// Registers a worker with the credit that the service's policy gives it, and gives it work.
-    /// `None`: there are too many services.
+    /// Registers a worker, and gives it work. `None`: there are too many services.
     pub(crate) fn register<O: Output>(
         &mut self,
         now: Time,
         peer: PeerId,
-        voice: WorkerVoice,
-        name: ServiceName,
+        offer: Offer<'_>,
         out: &mut O,
     ) -> Option<WorkerId> {
-        let id = self.service_for(now, name, out).ok()?;
+        let id = self.service_for(now, offer.name, out).ok()?;
         let service = self.services.get_mut(id)?;
         service.workers += 1;
+        out.take(offer.about.len());
         let worker = self.workers.insert(Worker {
             peer,
             service: id,
-            voice,
-            credit: service.policy.prefetch as usize,
+            voice: offer.voice,
+            credit: offer.credit.unwrap_or(service.policy.prefetch as usize),
+            about: offer.about.into(),
             held: List::default(),
             in_flight: 0,
             listed: None,
@@ -201,19 +236,5 @@ impl Router {
             *expiry_armed = Some(at);
             self.expiries.arm(at, id);
         }
-    }
-}
-
-impl Caller {
-    /// Whether one more request may be accepted. An idle caller may always have one.
-    fn has_room(&self, limits: &ClientLimits, cost: usize) -> bool {
-        self.requests == 0
-            || self.requests < limits.requests_max
-                && self.bytes.saturating_add(cost) <= limits.bytes_max
-    }
-
-    /// Whether so much has been answered that the caller should be read again.
-    pub(super) fn has_much_room(&self, limits: &ClientLimits) -> bool {
-        self.requests <= limits.requests_max / 4 * 3 && self.bytes <= limits.bytes_max / 4 * 3
     }
 }

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{PeerId, RequestId};
+use crate::proto::dialect::WorkerVoice;
 
+use super::callers::{Caller, Pause};
 use super::request::Place;
 use super::service::{Service, ServiceId};
 use super::worker::{Worker, WorkerId};
-use super::{Caller, Pause, Request, Router};
+use super::{Request, Router};
 
 /// Fails with a text, made only then.
 macro_rules! demand {
@@ -44,6 +46,9 @@ impl Router {
             );
         }
         self.audit_callers()?;
+        self.audit_names()?;
+        self.audit_husks()?;
+        self.audit_deadlines()?;
         demand!(self.doomed.is_empty(), "doomed peers are left: {:?}", self.doomed);
         Ok(())
     }
@@ -53,17 +58,13 @@ impl Router {
     pub fn charged(&self) -> usize {
         let services = self.services.values().map(|service| Service::cost_of(&service.name));
         let requests = self.requests.values().map(|request| request.cost + request.parts.bytes);
-        services.chain(requests).sum()
+        let workers = self.workers.values().map(|worker| worker.about.len());
+        services.chain(requests).chain(workers).sum()
     }
 
     /// The peer of a worker that is registered.
     pub(crate) fn peer_of(&self, id: WorkerId) -> Option<PeerId> {
         self.workers.get(id).map(|worker| worker.peer)
-    }
-
-    /// Workers registered.
-    pub(crate) fn workers_len(&self) -> usize {
-        self.workers.len()
     }
 
     /// The peers that have something in the tables as callers.
@@ -203,12 +204,15 @@ impl Router {
         places: &mut BTreeMap<RequestId, Place>,
     ) -> Result<(), String> {
         let service = self.services.get(worker.service).ok_or("its service is forgotten")?;
-        let credit = service.policy.prefetch as usize;
-        demand!(worker.credit == credit, "credit {}, the policy says {credit}", worker.credit);
         let held = worker.held.walk(&self.requests, |request| &request.links)?;
         let count = worker.in_flight;
         demand!(count == held.len(), "in_flight {count}, holds {}", held.len());
-        demand!(count <= worker.credit, "{count} in flight, credit {}", worker.credit);
+        // A worker of MJP may take its credit back; it is given nothing more until it holds less.
+        if let WorkerVoice::Mdp(_) = worker.voice {
+            let credit = service.policy.prefetch as usize;
+            demand!(worker.credit == credit, "credit {}, the policy says {credit}", worker.credit);
+            demand!(count <= credit, "{count} in flight, credit {credit}");
+        }
         let mut suspects = 0;
         let mut before = None;
         for request_id in &held {
@@ -229,7 +233,7 @@ impl Router {
 
     fn audit_callers(&self) -> Result<(), String> {
         let mut open = BTreeMap::<PeerId, (usize, usize, BTreeSet<RequestId>)>::new();
-        for (id, request) in &self.requests {
+        for (id, request) in self.requests.iter().filter(|(_, request)| !request.is_husk()) {
             let (count, bytes, waiting) = open.entry(request.caller).or_default();
             (*count, *bytes) = (*count + 1, *bytes + request.cost);
             if !matches!(request.place, Place::InFlight(_)) {
@@ -251,6 +255,61 @@ impl Router {
         // Of callers that have gone, only what is in flight may be left.
         let left = open.into_iter().find(|(_, (_, _, waiting))| !waiting.is_empty());
         demand!(left.is_none(), "a caller has gone and its requests wait: {left:?}");
+        Ok(())
+    }
+
+    /// Who can speak of a request finds it, and nothing else.
+    fn audit_names(&self) -> Result<(), String> {
+        for (peer, caller) in &self.callers {
+            for (name, id) in caller.named.iter().flat_map(|named| named.iter()) {
+                let request = self.requests.get(*id).filter(|request| request.caller == peer);
+                let Some(request) = request else {
+                    return Err(format!("{peer:?} calls {name} what is not its own: {id:?}"));
+                };
+                let own = request.voice.id().unwrap_or_else(|| id.token());
+                demand!(own == *name, "{peer:?} calls {id:?} {name}, and once called it {own}");
+            }
+        }
+        for (id, request) in &self.requests {
+            let (Some(name), true) =
+                (request.voice.id(), self.callers.contains_key(request.caller))
+            else {
+                continue;
+            };
+            let named = self.named(request.caller, name);
+            demand!(named == Some(id), "{id:?} is called {name}, which is {named:?}");
+        }
+        Ok(())
+    }
+
+    /// What has ended is held by a worker, or is not there.
+    fn audit_husks(&self) -> Result<(), String> {
+        let husks = || self.requests.iter().filter(|(_, request)| request.is_husk());
+        let (told, count) = (self.husks, husks().count());
+        demand!(told == count, "{told} husks are counted, {count} are there");
+        for (id, husk) in husks() {
+            let held = matches!(husk.place, Place::InFlight(_));
+            demand!(held, "{id:?} has ended and is {:?}", husk.place);
+            demand!(husk.body.frames().is_empty(), "{id:?} has ended and keeps its body");
+        }
+        for (id, service) in &self.services {
+            let (told, count) = (service.husks, husks().filter(|(_, h)| h.service == id).count());
+            demand!(told == count, "{}: {told} husks are counted, {count} are there", service.name);
+        }
+        Ok(())
+    }
+
+    /// Whoever waits until some time is told then.
+    fn audit_deadlines(&self) -> Result<(), String> {
+        let mut timed = 0;
+        for (id, request) in &self.requests {
+            if let Some(at) = request.terms().deadline {
+                timed += 1;
+                let armed = self.deadlines.is_armed(at, id);
+                demand!(armed, "the deadline {at:?} of {id:?} is not among the timers");
+            }
+        }
+        demand!(self.timed == timed, "{} deadlines are counted, {timed} are there", self.timed);
         Ok(())
     }
 

@@ -2,7 +2,9 @@
 
 use crate::id::RequestId;
 use crate::proto::clock::Time;
+use crate::proto::dialect::Work;
 use crate::proto::output::{Output, Pressure};
+use crate::proto::stats::Outcome;
 
 use super::Router;
 use super::request::Place;
@@ -22,8 +24,11 @@ impl Router {
             && let Some(worker) = service.ready.first()
             && let Some(request) = service.queue.pop()
         {
-            self.take_out(request);
-            self.deliver(now, worker, request, out);
+            if self.take_out(request).is_none_or(|deadline| deadline > now) {
+                self.deliver(now, worker, request, out);
+            } else {
+                self.end(request, Outcome::TimedOut, out);
+            }
         }
         self.resume_waiters(id, out);
     }
@@ -37,6 +42,11 @@ impl Router {
                 }
                 return;
             };
+            if self.requests.get(request).is_some_and(|request| request.is_due(now)) {
+                self.end_waiting(request, Outcome::TimedOut, out);
+                continue;
+            }
+            let Some(service) = self.services.get_mut(id) else { return };
             let Some(worker) = service.reserved.or_else(|| service.ready.first()) else { return };
             if service.reserved.is_none() {
                 service.reserved = Some(worker);
@@ -65,9 +75,10 @@ impl Router {
         self.relist(id);
     }
 
-    /// Notes that a request, which is in no queue any more, does not wait.
-    pub(super) fn take_out(&mut self, id: RequestId) {
-        let Some(request) = self.requests.get(id) else { return };
+    /// Notes that a request, which is in no queue any more, does not wait; returns its deadline.
+    pub(super) fn take_out(&mut self, id: RequestId) -> Option<Time> {
+        let request = self.requests.get(id)?;
+        let deadline = request.terms().deadline;
         let (caller, cost, service) = (request.caller, request.cost, request.service);
         if let Some(service) = self.services.get_mut(service) {
             service.waiting_bytes = service.waiting_bytes.saturating_sub(cost);
@@ -75,6 +86,7 @@ impl Router {
         if let Some(caller) = self.callers.get_mut(caller) {
             caller.waiting.remove(&mut self.requests, id);
         }
+        deadline
     }
 
     /// Puts a request, which is in no place, in flight at a worker.
@@ -93,13 +105,30 @@ impl Router {
         let Some(request) = self.requests.get_mut(id) else { return };
         request.place = Place::InFlight(worker_id);
         request.delivered_at = now;
-        if let Some(service) = self.services.get_mut(worker.service) {
-            service.in_flight += 1;
-            service.stats.queue_wait.record(now.since(request.accepted_at));
-        }
+        let Some(service) = self.services.get_mut(worker.service) else { return };
+        service.in_flight += 1;
+        service.stats.queue_wait.record(now.since(request.accepted_at));
         let voice = worker.voice;
-        let body = &request.body;
-        match out.send(worker.peer, |encoder| voice.request(id, body.frames(), encoder)) {
+        let (header, body) = request.split();
+        let mut work = Work {
+            id,
+            service: service.name.as_bytes(),
+            header,
+            body,
+            attempt: request.losses + 1,
+            left: None,
+            identity: None,
+        };
+        if voice.takes_cancel()
+            && let Some(caller) = self.callers.get_mut(request.caller)
+        {
+            if request.voice.id().is_none() {
+                caller.name(id.token(), id, &self.hasher);
+            }
+            work.left = request.terms().deadline.map(|deadline| deadline.since(now));
+            work.identity = caller.identity.as_ref();
+        }
+        match out.send(worker.peer, |encoder| voice.request(&work, encoder)) {
             Pressure::Low => {}
             Pressure::High => worker.congested = true,
         }
@@ -121,6 +150,46 @@ impl Router {
         }
         if let Some(level) = to {
             service.ready.insert(&mut self.workers, id, level);
+        }
+    }
+
+    /// Changes how many requests a worker takes at a time.
+    pub(crate) fn set_credit<O: Output>(
+        &mut self,
+        now: Time,
+        id: WorkerId,
+        credit: usize,
+        out: &mut O,
+    ) {
+        if credit == 0 {
+            self.retire(id);
+        }
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        worker.credit = credit;
+        let service = worker.service;
+        self.relist(id);
+        self.dispatch(now, service, out);
+    }
+
+    /// Takes a worker's credit, without looking who might have the work that it would have got.
+    pub(super) fn retire(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        worker.credit = 0;
+        worker.reserved = false;
+        if let Some(service) = self.services.get_mut(worker.service)
+            && service.reserved == Some(id)
+        {
+            service.reserved = None;
+        }
+        self.relist(id);
+    }
+
+    /// Replaces what a worker said of itself.
+    pub(crate) fn set_about<O: Output>(&mut self, id: WorkerId, about: &[u8], out: &mut O) {
+        if let Some(worker) = self.workers.get_mut(id) {
+            out.take(about.len());
+            out.release(worker.about.len());
+            worker.about = about.into();
         }
     }
 

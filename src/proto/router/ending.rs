@@ -1,10 +1,10 @@
 //! Requests end, or come back because their worker was lost.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
+use crate::proto::dialect::Reply;
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::stats::{Loss, Outcome};
 use crate::wire::message::{Frames, Message};
@@ -21,14 +21,14 @@ impl Router {
         self.requests.get(id).is_some_and(|request| request.place == Place::InFlight(worker))
     }
 
-    /// The final answer of the worker that holds the request.
+    /// The final answer of the worker that holds the request, or its error.
     #[inline]
     pub(crate) fn finish<O: Output>(
         &mut self,
         now: Time,
         worker: WorkerId,
         id: RequestId,
-        body: Frames<'_>,
+        reply: &Reply<'_>,
         out: &mut O,
     ) {
         let Some(service_id) = self.release(worker, id) else { return };
@@ -37,7 +37,7 @@ impl Router {
         {
             service.stats.service_time.record(now.since(request.delivered_at));
         }
-        let outcome = self.answer(id, body, true, out);
+        let outcome = self.answer(id, reply, out);
         self.end(id, outcome, out);
         self.relist(worker);
         self.dispatch(now, service_id, out);
@@ -45,11 +45,17 @@ impl Router {
 
     /// A part of the answer, of the worker that holds the request. It goes to the caller at once,
     /// or is kept if the caller takes only one message.
-    pub(crate) fn part<O: Output>(&mut self, id: RequestId, body: Frames<'_>, out: &mut O) {
+    pub(crate) fn part<O: Output>(
+        &mut self,
+        id: RequestId,
+        header: &[u8],
+        body: Frames<'_>,
+        out: &mut O,
+    ) {
         let Some(request) = self.requests.get_mut(id) else { return };
         if request.voice.takes_parts() {
             request.answering = true;
-            self.answer(id, body, false, out);
+            self.answer(id, &Reply::Part(header, body), out);
             return;
         }
         let cost = body.bytes() + size_of::<Message>();
@@ -75,7 +81,7 @@ impl Router {
         now: Time,
         peer: PeerId,
         id: RequestId,
-        body: Frames<'_>,
+        reply: &Reply<'_>,
         out: &mut O,
     ) {
         let Some(request) = self.requests.get(id) else {
@@ -85,9 +91,12 @@ impl Router {
         let service_id = request.service;
         #[cfg(test)]
         request.witness_late(peer);
-        if request.last_holder == Some(peer) && !matches!(request.place, Place::InFlight(_)) {
+        let waits = !matches!(request.place, Place::InFlight(_)) && !request.is_due(now);
+        // An error of one who lost the request is no reason not to have another one try.
+        let answers = !matches!(reply, Reply::Error(_));
+        if waits && answers && request.last_holder == Some(peer) {
             self.leave_queue(id);
-            let outcome = self.answer(id, body, true, out);
+            let outcome = self.answer(id, reply, out);
             self.end(id, outcome, out);
             // If a worker was being emptied for this request, it is free again.
             self.dispatch(now, service_id, out);
@@ -120,6 +129,7 @@ impl Router {
         }
         self.relist(id);
         let Some(worker) = self.workers.remove(id) else { return };
+        out.release(worker.about.len());
         #[cfg(test)]
         crate::proto::witness::saw("worker", "lost", loss.label());
         let Some(service) = self.services.get_mut(worker.service) else { return };
@@ -136,9 +146,29 @@ impl Router {
         self.forget_if_empty(worker.service, out);
     }
 
+    /// A peer has gone: what it held goes back, what it asked for ends.
+    pub(crate) fn forget<O: Output>(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        worker: Option<WorkerId>,
+        loss: Loss,
+        out: &mut O,
+    ) {
+        // Nothing new is said to the peer: no work, and no error about its own requests.
+        if let Some(worker) = worker {
+            self.retire(worker);
+        }
+        self.forget_caller(now, peer, out);
+        if let Some(worker) = worker {
+            self.lose(now, worker, loss, out);
+        }
+    }
+
     /// A peer has gone: its waiting requests end. Running ones finish, and their answers are
     /// dropped and counted.
-    pub(crate) fn forget_caller<O: Output>(&mut self, now: Time, peer: PeerId, out: &mut O) {
+    fn forget_caller<O: Output>(&mut self, now: Time, peer: PeerId, out: &mut O) {
+        self.cancel_all(peer, out);
         let mut suspected = BTreeSet::new();
         while let Some(id) = self.callers.get(peer).and_then(|caller| caller.waiting.first()) {
             suspected.extend(
@@ -162,48 +192,6 @@ impl Router {
                 }
             }
         }
-    }
-
-    /// Ends the requests that waited too long for a service without workers.
-    pub(crate) fn expire<O: Output>(&mut self, now: Time, out: &mut O) {
-        while let Some((at, id)) = self.expiries.pop_due(now) {
-            let Some(service) = self.services.get_mut(id) else { continue };
-            if service.expiry_armed != Some(at) {
-                continue;
-            }
-            service.expiry_armed = None;
-            let (0, Some(ttl)) = (service.workers, service.policy.unserved_ttl) else { continue };
-            let next = self.expire_waiting(now, id, ttl, out);
-            if let (Some(next), Some(service)) = (next, self.services.get_mut(id)) {
-                // Not one by one: in a flood each request has a deadline of its own.
-                let at = next.max(now.after(ttl / 16));
-                service.expiry_armed = Some(at);
-                self.expiries.arm(at, id);
-            }
-        }
-    }
-
-    /// Ends what is due; returns when the next request will be.
-    fn expire_waiting<O: Output>(
-        &mut self,
-        now: Time,
-        id: ServiceId,
-        ttl: Duration,
-        out: &mut O,
-    ) -> Option<Time> {
-        let service = self.services.get(id)?;
-        let since = service.unserved_since;
-        let due = service.due(|id| self.waits_until(id, since, ttl).is_some_and(|at| at <= now));
-        for request in due {
-            self.end_waiting(request, Outcome::Expired, out);
-        }
-        let oldest = self.services.get(id)?.oldest();
-        oldest.filter_map(|id| self.waits_until(id, since, ttl)).min()
-    }
-
-    /// When a request has waited for `ttl` since it was accepted and since the last worker left.
-    fn waits_until(&self, id: RequestId, unserved_since: Time, ttl: Duration) -> Option<Time> {
-        Some(self.requests.get(id)?.accepted_at.max(unserved_since).after(ttl))
     }
 
     /// Takes a request from the worker that holds it, to no place; returns its service.
@@ -240,7 +228,10 @@ impl Router {
         let policy = &service.policy;
         let outcome = if !self.callers.contains_key(request.caller) {
             Some(Outcome::CallerGone)
-        } else if policy.at_most_once || request.answering && !policy.resend_after_partial {
+        } else if policy.at_most_once
+            || request.answering && !policy.resend_after_partial
+            || request.terms().attempts.is_some_and(|most| request.losses >= most.get())
+        {
             Some(Outcome::WorkerLost)
         } else if request.solo_losses >= policy.attempts {
             Some(Outcome::Dead)
@@ -261,81 +252,33 @@ impl Router {
 
     /// Says an answer, or a part of it, to the caller, if there is one.
     #[inline]
-    fn answer<O: Output>(
-        &mut self,
-        id: RequestId,
-        body: Frames<'_>,
-        last: bool,
-        out: &mut O,
-    ) -> Outcome {
+    fn answer<O: Output>(&mut self, id: RequestId, reply: &Reply<'_>, out: &mut O) -> Outcome {
         let Some(request) = self.requests.get(id) else { return Outcome::Unclaimed };
         let Some(service) = self.services.get(request.service) else { return Outcome::Unclaimed };
         if !self.callers.contains_key(request.caller) {
             return Outcome::Unclaimed;
         }
         let parts = &request.parts;
-        if parts.overflow
-            || parts.frames + body.len() > self.settings.answer_frames_max
-            || parts.bytes > 0 && parts.bytes + body.bytes() > self.settings.answer_bytes_max
+        let (bytes, frames) = reply.size();
+        let outcome = match reply {
+            Reply::Error(_) if request.voice.takes_errors() => Outcome::Failed,
+            Reply::Error(_) => return Outcome::Failed,
+            Reply::Part(..) | Reply::Final(..) => Outcome::Replied,
+        };
+        if outcome == Outcome::Replied
+            && (parts.overflow
+                || parts.frames + frames > self.settings.answer_frames_max
+                || parts.bytes > 0 && parts.bytes + bytes > self.settings.answer_bytes_max)
         {
             return Outcome::AnswerTooBig;
         }
-        let fits = out.offer(request.caller, parts.bytes + body.bytes(), |encoder| {
-            let name = service.name.as_bytes();
-            request.voice.answer(last, name, &parts.kept, body, encoder);
+        let fits = out.offer(request.caller, parts.bytes + bytes, |encoder| {
+            request.voice.answer(service.name.as_bytes(), &parts.kept, reply, encoder);
         });
         if fits {
-            return Outcome::Replied;
+            return outcome;
         }
         self.doomed.push((request.caller, CloseReason::SlowReader));
         Outcome::Unclaimed
-    }
-
-    /// Takes a waiting request out of its queue, to no place.
-    fn leave_queue(&mut self, id: RequestId) {
-        let Some(request) = self.requests.get(id) else { return };
-        let (caller, sequence) = (request.caller, request.sequence);
-        if let Some(service) = self.services.get_mut(request.service) {
-            match request.place {
-                Place::Suspect => {
-                    service.suspects.remove(&sequence);
-                }
-                Place::Waiting | Place::InFlight(_) => service.queue.remove(caller, sequence),
-            }
-        }
-        self.take_out(id);
-    }
-
-    /// Ends a request that waits.
-    fn end_waiting<O: Output>(&mut self, id: RequestId, outcome: Outcome, out: &mut O) {
-        let Some(service) = self.requests.get(id).map(|request| request.service) else { return };
-        self.leave_queue(id);
-        self.end(id, outcome, out);
-        self.resume_waiters(service, out);
-    }
-
-    /// Ends a request that is in no place.
-    #[inline]
-    fn end<O: Output>(&mut self, id: RequestId, outcome: Outcome, out: &mut O) {
-        let Some(request) = self.requests.remove(id) else { return };
-        #[cfg(test)]
-        crate::proto::witness::ended(&request.body, outcome);
-        out.release(request.cost + request.parts.bytes);
-        if let Some(caller) = self.callers.get_mut(request.caller) {
-            caller.requests -= 1;
-            caller.bytes -= request.cost;
-            if caller.paused == Some(Pause::Own)
-                && caller.has_much_room(&self.settings.client)
-                && !self.draining
-            {
-                caller.paused = None;
-                out.resume(request.caller);
-            }
-        }
-        if let Some(service) = self.services.get_mut(request.service) {
-            service.stats.end(outcome);
-        }
-        self.resume_paused(out);
-        self.forget_if_empty(request.service, out);
     }
 }

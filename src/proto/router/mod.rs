@@ -6,6 +6,8 @@
 mod accept;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod audit;
+mod callers;
+mod deadlines;
 mod dispatch;
 mod ending;
 mod list;
@@ -13,6 +15,7 @@ mod queue;
 mod ready;
 mod request;
 mod service;
+mod settle;
 mod worker;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -30,8 +33,9 @@ use super::policy::{ServicePolicy, Settings};
 use super::stats::ServiceStats;
 use super::timers::Timers;
 
+pub(crate) use accept::Offer;
 pub use accept::Refusal;
-use list::List;
+use callers::{Caller, Pause};
 use request::Request;
 use service::Service;
 pub use service::ServiceId;
@@ -39,40 +43,6 @@ pub use worker::{Worker, WorkerId};
 
 /// Hashes names and handles, seeded from the core's seed.
 pub(super) type Hasher = foldhash::fast::SeedableRandomState;
-
-/// What a caller has accepted and unanswered.
-#[derive(Debug, Default)]
-struct Caller {
-    requests: usize,
-    bytes: usize,
-    waiting: List<RequestId>,
-    paused: Option<Pause>,
-}
-
-/// What a caller that is not read waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pause {
-    /// Its own requests have to be answered.
-    Own,
-    /// The queue of a service has to empty.
-    Service(ServiceId),
-    /// The broker has to have memory again.
-    Broker,
-    /// A service has to be forgotten: there are too many to make another one.
-    Name,
-}
-
-#[cfg(test)]
-impl Pause {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Own => "own",
-            Self::Service(_) => "service",
-            Self::Broker => "broker",
-            Self::Name => "name",
-        }
-    }
-}
 
 /// The routing tables and the decisions over them.
 #[derive(Debug)]
@@ -94,6 +64,11 @@ pub struct Router {
     draining: bool,
     /// Deadlines of requests that wait for a service without workers.
     expiries: Timers<ServiceId>,
+    /// Deadlines of requests, and how many open ones have one.
+    deadlines: Timers<RequestId>,
+    timed: usize,
+    /// Requests that have ended, while a worker owes an answer to them.
+    husks: usize,
     /// Peers that cannot be served any more. The core ends them after each input.
     doomed: Vec<(PeerId, CloseReason)>,
     /// What happened at services that have been forgotten.
@@ -121,6 +96,9 @@ impl Router {
             paused_for_name: VecDeque::new(),
             draining: false,
             expiries: Timers::new(),
+            deadlines: Timers::new(),
+            timed: 0,
+            husks: 0,
             doomed: Vec::new(),
             forgotten: ServiceStats::default(),
         }
@@ -142,6 +120,18 @@ impl Router {
     #[must_use]
     pub fn worker(&self, id: WorkerId) -> Option<&Worker> {
         self.workers.get(id)
+    }
+
+    /// The name of the service that a worker offers.
+    #[must_use]
+    pub fn service_of(&self, id: WorkerId) -> Option<&ServiceName> {
+        self.name_of(self.workers.get(id)?.service)
+    }
+
+    /// The name of a service.
+    #[must_use]
+    pub fn name_of(&self, id: ServiceId) -> Option<&ServiceName> {
+        Some(&self.services.get(id)?.name)
     }
 
     /// The policy of a worker's service, and how long it has held its oldest request.
@@ -180,19 +170,26 @@ impl Router {
     /// that wait have no worker.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.services.values().all(|s| s.in_flight == 0 && (s.waiting() == 0 || s.workers == 0))
+        let is_done = |s: &Service| s.in_flight == s.husks && (s.waiting() == 0 || s.workers == 0);
+        self.services.values().all(is_done)
     }
 
     /// Accepted requests that have not ended.
     #[must_use]
     pub fn open_requests(&self) -> usize {
-        self.requests.len()
+        self.requests.len() - self.husks
     }
 
-    /// When waiting requests are to be looked at, whether they expire.
+    /// Whether the broker takes no requests any more.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// When requests are to be looked at, whether they expire.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Time> {
-        self.expiries.next()
+        self.expiries.next().into_iter().chain(self.deadlines.next()).min()
     }
 
     /// The services, in no particular order.
@@ -213,8 +210,31 @@ impl Router {
     /// The workers from the slot `from` on: their slots, their services, and whether they may be
     /// given another request.
     pub fn workers_from(&self, from: u32) -> impl Iterator<Item = (u32, ServiceId, bool)> {
+        self.workers_at(from).map(|(slot, worker)| (slot, worker.service, worker.is_ready()))
+    }
+
+    /// The workers from the slot `from` on.
+    pub(crate) fn workers_at(&self, from: u32) -> impl Iterator<Item = (u32, &Worker)> {
         let rest = self.workers.iter().skip_while(move |(id, _)| slot_of(*id) < from);
-        rest.map(|(id, worker)| (slot_of(id), worker.service, worker.listed.is_some()))
+        rest.map(|(id, worker)| (slot_of(id), worker))
+    }
+
+    /// The service of that name.
+    pub(crate) fn service_named(&self, name: &[u8]) -> Option<ServiceView<'_>> {
+        let service = self.services.get(*self.by_name.get(name)?)?;
+        Some(self.view(service))
+    }
+
+    /// Services offered or asked for.
+    #[must_use]
+    pub fn services_len(&self) -> usize {
+        self.services.len()
+    }
+
+    /// Workers registered.
+    #[must_use]
+    pub fn workers_len(&self) -> usize {
+        self.workers.len()
     }
 
     fn view<'a>(&'a self, service: &'a Service) -> ServiceView<'a> {
@@ -224,7 +244,7 @@ impl Router {
             workers: service.workers,
             waiting: service.waiting(),
             waiting_bytes: service.waiting_bytes,
-            in_flight: service.in_flight,
+            in_flight: service.in_flight - service.husks,
             oldest: oldest.min(),
             stats: &service.stats,
         }
@@ -316,7 +336,7 @@ pub struct ServiceView<'a> {
     pub waiting: usize,
     /// Memory of those, octets.
     pub waiting_bytes: usize,
-    /// Requests at workers.
+    /// Requests at workers. Those that have ended there are not counted.
     pub in_flight: usize,
     /// When the oldest waiting request was accepted.
     pub oldest: Option<Time>,

@@ -2,8 +2,8 @@
 
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
-use crate::proto::dialect::CallerVoice;
-use crate::wire::message::Message;
+use crate::proto::dialect::{CallerVoice, Terms};
+use crate::wire::message::{Frames, Message};
 
 use super::list::{Linked, Links};
 use super::service::ServiceId;
@@ -20,7 +20,9 @@ pub(super) enum Place {
     InFlight(WorkerId),
 }
 
-/// An accepted request that has not ended.
+/// An accepted request that has not ended; or a *husk*: one that has, while its worker still owes an
+/// answer, without which its credit would not come back. A husk is always in flight, has no caller,
+/// and is gone when it is answered or its worker is lost.
 #[derive(Debug)]
 pub(super) struct Request {
     /// Its place in the order of acceptance.
@@ -65,6 +67,50 @@ impl Request {
     /// Memory a request with such a body and envelope takes, octets.
     pub(super) fn cost_of(frames_bytes: usize) -> usize {
         size_of::<Self>() + frames_bytes
+    }
+
+    /// What is left of it at its worker once it has ended.
+    pub(super) fn husk(&self) -> Self {
+        Self {
+            sequence: self.sequence,
+            service: self.service,
+            caller: PeerId::default(),
+            voice: CallerVoice::Nobody,
+            body: Message::default(),
+            accepted_at: self.accepted_at,
+            delivered_at: self.delivered_at,
+            place: self.place,
+            cost: Self::cost_of(0),
+            losses: self.losses,
+            solo_losses: self.solo_losses,
+            answering: false,
+            parts: Parts::default(),
+            last_holder: None,
+            links: self.links,
+        }
+    }
+
+    /// Whether it has ended, and only its worker does not know.
+    pub(super) fn is_husk(&self) -> bool {
+        matches!(self.voice, CallerVoice::Nobody)
+    }
+
+    /// What its caller demands of it.
+    pub(super) fn terms(&self) -> Terms {
+        self.voice.terms()
+    }
+
+    /// Whether it is too late to deliver it.
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        self.terms().deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// The caller's header, if its dialect has one, and the body.
+    #[inline]
+    pub(super) fn split(&self) -> (Option<&[u8]>, Frames<'_>) {
+        let mut body = self.body.frames();
+        let header = if self.voice.has_header() { body.take_first() } else { None };
+        (header, body)
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Service {
     /// Memory of waiting requests and suspects, octets.
     pub(super) waiting_bytes: usize,
     pub(super) in_flight: usize,
+    /// How many of those are husks.
+    pub(super) husks: usize,
     /// Callers that are not read because the queue is full.
     pub(super) paused: BTreeSet<PeerId>,
     /// Since when it has no worker.
@@ -59,6 +61,7 @@ impl Service {
             reserved: None,
             waiting_bytes: 0,
             in_flight: 0,
+            husks: 0,
             paused: BTreeSet::new(),
             unserved_since: now,
             expiry_armed: None,
@@ -138,6 +141,7 @@ mod tests {
             service: ServiceId::default(),
             voice: WorkerVoice::Mdp(Version::V01),
             credit: 1,
+            about: Box::default(),
             held: List::default(),
             in_flight: 0,
             listed: Some(0),

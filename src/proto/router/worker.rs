@@ -18,8 +18,10 @@ pub struct Worker {
     pub(super) peer: PeerId,
     pub(super) service: ServiceId,
     pub(super) voice: WorkerVoice,
-    /// Requests it takes at a time.
+    /// Requests it takes at a time. It may hold more: those it had been given when it took more.
     pub(super) credit: usize,
+    /// What it said of itself when it registered, for listings.
+    pub(super) about: Box<[u8]>,
     /// Requests it holds, in the order of delivery.
     pub(super) held: List<RequestId>,
     pub(super) in_flight: usize,
@@ -43,13 +45,42 @@ impl Worker {
         free.then_some(self.in_flight)
     }
 
+    /// Whether it may be given another request.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.listed.is_some()
+    }
+
+    /// The connection that it registered on.
+    #[must_use]
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// The service that it offers.
+    #[must_use]
+    pub fn service(&self) -> ServiceId {
+        self.service
+    }
+
+    /// Requests it takes at a time.
+    #[must_use]
+    pub fn credit(&self) -> usize {
+        self.credit
+    }
+
+    /// What it said of itself when it registered, in its dialect.
+    pub(crate) fn about(&self) -> &[u8] {
+        &self.about
+    }
+
     /// How it is spoken to.
     #[must_use]
     pub(crate) fn voice(&self) -> WorkerVoice {
         self.voice
     }
 
-    /// Requests it holds.
+    /// Requests it holds, ended ones included that it owes an answer to.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight

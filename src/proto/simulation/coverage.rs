@@ -54,7 +54,8 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     for (place, whose) in LATE {
         want("late answer", place, whose);
     }
-    want("request", "ended", &Outcome::ALL.map(Outcome::label));
+    let ends = Outcome::ALL.into_iter().filter(|outcome| *outcome < Outcome::TimedOut);
+    want("request", "ended", &ends.map(Outcome::label).collect::<Vec<_>>());
     want("request", "redelivered", &Loss::ALL.map(Loss::label));
     want("worker", "lost", &Loss::ALL.map(Loss::label));
     want("caller", "paused", &PAUSES);

@@ -13,7 +13,8 @@ impl World {
                 return Ok(());
             }
             self.note(|| "drain".into());
-            self.core.drain();
+            let now = self.instant();
+            self.core.drain(now, None, &mut self.sockets);
             self.draining = true;
             return Ok(());
         }

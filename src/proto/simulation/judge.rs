@@ -361,6 +361,8 @@ impl Judge {
                 record.losses > 0
                     && (policy.at_most_once || record.forwarded && !policy.resend_after_partial)
             }
+            // Only callers of MJP demand so, and only their workers say so.
+            Outcome::TimedOut | Outcome::Cancelled | Outcome::Failed => false,
             Outcome::Dead => record.losses == 2 + policy.attempts,
             Outcome::Expired => {
                 policy.unserved_ttl.is_some_and(|ttl| u128::from(waited) >= ttl.as_micros())

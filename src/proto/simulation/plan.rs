@@ -90,6 +90,7 @@ fn settings(rng: &mut Rng) -> Settings {
         services_max: rng.pick(&[4, 6, 65_536]),
         answer_frames_max: rng.pick(&[3, 1024]),
         answer_bytes_max: rng.pick(&[150, 1 << 20]),
+        ..Settings::default()
     }
 }
 

@@ -435,8 +435,13 @@ fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<&'de str>, D:
     deserializer.deserialize_any(List)
 }
 
+/// Text or bin.
+pub(super) fn octets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de [u8], D::Error> {
+    <&[u8]>::deserialize(deserializer)
+}
+
 /// As text if it is one: names of services mostly are.
-fn text_or_bin<S: Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn text_or_bin<S: Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     match std::str::from_utf8(octets) {
         Ok(text) => serializer.serialize_str(text),
         Err(_) => serializer.serialize_bytes(octets),
@@ -450,6 +455,6 @@ where
     text_or_bin(octets.unwrap_or_default(), serializer)
 }
 
-fn bin<S: Serializer>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn bin<S: Serializer>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bytes(octets.unwrap_or_default())
 }

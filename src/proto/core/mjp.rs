@@ -1,0 +1,404 @@
+//! What MJP/1 peers say, carried out.
+
+use crate::id::{PeerId, RequestId, ServiceName};
+use crate::proto::clock::Time;
+use crate::proto::dialect::mjp::{Action, Event};
+use crate::proto::dialect::{
+    CallerVoice, Native, Reply, State, Terms, WorkerVoice, fault, mdp, mjp,
+};
+use crate::proto::mmi;
+use crate::proto::output::{CloseReason, Output};
+use crate::proto::router::{Offer, Refusal};
+use crate::proto::stats::Loss;
+use crate::wire::codec::Encoder;
+use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::{
+    BrokerHello, Code, FromBroker, HelloLimits, Malformed, PeerHello, ReadyHeader, Rejected,
+    Request, ToBroker, kind,
+};
+
+use super::Core;
+
+/// Who we are, for people.
+pub(super) const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
+
+impl Core {
+    /// A message that begins as MJP/1 does.
+    pub(super) fn on_mjp<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        message: Frames<'_>,
+        out: &mut O,
+    ) {
+        // Header and body: what is kept of a request.
+        let mut kept = message;
+        kept.take_first();
+        kept.take_first();
+        let header = kept.clone().next().unwrap_or_default();
+        let said = ToBroker::decode(message).and_then(|said| self.check_header(said, header));
+        if !self.is_mjp(id, &said) {
+            return;
+        }
+        match said {
+            Ok(ToBroker::Request(request)) => {
+                self.advance_mjp(id, Event::Request);
+                self.on_ask(now, id, &request, kept, out);
+            }
+            Ok(said) => self.on_mjp_command(now, id, &said, header, out),
+            Err(rejected) => {
+                self.count_invalid(rejected.why.label());
+                self.advance_mjp(id, Event::Invalid);
+                self.reject(id, &rejected, out);
+            }
+        }
+    }
+
+    /// Whether the connection speaks MJP, which its first message of a known shape decides.
+    fn is_mjp(&mut self, id: PeerId, said: &Result<ToBroker<'_>, Rejected>) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else { return false };
+        match (peer.state, said) {
+            (State::Mjp(_), _) => true,
+            (State::Mdp(_), Err(Rejected { why, .. }))
+                if matches!(why, Malformed::NoSignature | Malformed::NoKind) =>
+            {
+                self.count_invalid(why.label());
+                false
+            }
+            (State::Mdp(mdp::State::Unknown), _) => {
+                peer.state = State::Mjp(mjp::State::Caller);
+                true
+            }
+            // A connection that has spoken MDP speaks nothing else.
+            (State::Mdp(_), _) => {
+                self.dropped += 1;
+                false
+            }
+        }
+    }
+
+    /// The operator may want headers shorter than they may be.
+    fn check_header<'a>(
+        &self,
+        said: ToBroker<'a>,
+        header: &[u8],
+    ) -> Result<ToBroker<'a>, Rejected> {
+        if header.len() <= self.settings.mjp.header_bytes_max {
+            return Ok(said);
+        }
+        let (kind, id) = match said {
+            ToBroker::Request(request) => (kind::REQUEST, request.id),
+            ToBroker::Status { id, .. } => (kind::STATUS, id),
+            _ => (0, 0),
+        };
+        Err(Rejected { kind, id, why: Malformed::HeaderTooBig })
+    }
+
+    /// A request comes.
+    fn on_ask<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        request: &Request<'_>,
+        kept: Frames<'_>,
+        out: &mut O,
+    ) {
+        let says = &request.says;
+        if says.service.starts_with(mmi::PREFIX) {
+            let status = Message::new([mmi::status(&self.router, says.service, request.body)]);
+            let (header, body) = (&[][..], status.frames());
+            let answer = crate::wire::mjp::Answer { id: request.id, header, body };
+            return self.say(id, status.bytes(), out, |encoder| {
+                FromBroker::Final(answer).encode(encoder);
+            });
+        }
+        let deadline = says.timeout().map(|timeout| now.after(timeout));
+        let voice = CallerVoice::Mjp(Box::new(Native {
+            id: request.id,
+            parts: says.parts(),
+            ack: says.ack(),
+            terms: Terms { deadline, attempts: says.attempts },
+        }));
+        let (code, message) = match self.router.accept(now, id, voice, says.service, kept, out) {
+            // An MJP caller is told, not paused.
+            Ok(()) | Err(Refusal::NotYet) => return,
+            Err(Refusal::Overloaded) => {
+                (Code::Overloaded, "a limit of the client, the service or the broker is reached")
+            }
+            Err(Refusal::Draining) => (Code::Draining, "the broker stops"),
+            Err(Refusal::DuplicateId) => {
+                (Code::DuplicateId, "another request of this id is open on the connection")
+            }
+            Err(Refusal::BadName(_)) => {
+                (Code::BadRequest, "a service has a name of 1 to 255 octets")
+            }
+        };
+        self.object(id, request.id, code, message, out);
+    }
+
+    fn on_mjp_command<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        said: &ToBroker<'_>,
+        header: &[u8],
+        out: &mut O,
+    ) {
+        let event = self.mjp_event_of(id, said);
+        let Some(action) = self.advance_mjp(id, event) else { return };
+        let worker = self.peers.get(id).and_then(|peer| peer.worker);
+        match (action, said) {
+            (Action::Greet, ToBroker::Hello(hello)) => self.greet(id, hello, out),
+            (Action::Cancel, ToBroker::Cancel { id: request }) => {
+                self.router.cancel(now, id, *request, out);
+            }
+            (Action::Report, ToBroker::Status { id: query, says }) => {
+                self.report(now, id, *query, says, out);
+            }
+            (Action::Beat, _) => {
+                if out.is_quiet(id) {
+                    out.send(id, |encoder| WorkerVoice::Mjp.heartbeat(encoder));
+                }
+            }
+            (Action::Note, _) => self.note_beat(now, id),
+            (Action::Register, ToBroker::Ready(says)) => {
+                self.register_mjp(now, id, says, header, out);
+            }
+            (Action::Update, ToBroker::Ready(says)) => {
+                if let Some(worker) = worker {
+                    self.router.set_about(worker, about(says, header), out);
+                    self.router.set_credit(now, worker, self.credit(says.credit()), out);
+                }
+            }
+            (Action::Credit, ToBroker::Credit { credit }) => {
+                if let Some(worker) = worker {
+                    self.router.set_credit(now, worker, self.credit(*credit), out);
+                }
+            }
+            (Action::Retire, _) => {
+                if let Some(worker) = worker {
+                    self.router.set_credit(now, worker, 0, out);
+                }
+                self.say_drain(id, out);
+            }
+            (Action::Echo, _) => self.say_drain(id, out),
+            (Action::Release, _) => self.unregister(now, id, Loss::Left, out),
+            (Action::Object, _) => {
+                let message = "READY names another service than before, or one that is the \
+                               broker's own; say BYE first, or choose another name";
+                self.object(id, 0, Code::BadRequest, message, out);
+            }
+            (Action::Finish | Action::Part | Action::Late | Action::LatePart, said) => {
+                self.on_mjp_answer(now, id, action, said, out);
+            }
+            _ => self.dropped += 1,
+        }
+    }
+
+    /// What a command means, given what the peer holds.
+    fn mjp_event_of(&self, id: PeerId, said: &ToBroker<'_>) -> Event {
+        let worker = self.peers.get(id).and_then(|peer| peer.worker);
+        let holds = |token| {
+            worker.is_some_and(|worker| self.router.holds(worker, RequestId::from_token(token)))
+        };
+        match said {
+            ToBroker::Hello(_) => Event::Hello,
+            ToBroker::Heartbeat => Event::Heartbeat,
+            ToBroker::Drain => Event::Drain,
+            ToBroker::Bye => Event::Bye,
+            ToBroker::Request(_) => Event::Request,
+            ToBroker::Cancel { .. } => Event::Cancel,
+            ToBroker::Status { .. } => Event::Status,
+            ToBroker::Partial(answer) if holds(answer.id) => Event::Partial,
+            ToBroker::Partial(_) => Event::StrayPart,
+            ToBroker::Final(answer) if holds(answer.id) => Event::Final,
+            ToBroker::Error(failure) if holds(failure.id) => Event::Failed,
+            ToBroker::Final(_) | ToBroker::Error(_) => Event::Stray,
+            ToBroker::Credit { .. } => Event::Credit,
+            ToBroker::Ready(says) => {
+                let other = worker.and_then(|worker| self.router.service_of(worker));
+                let serves = other.is_none_or(|other| other.as_bytes() == says.service);
+                let own = says.service.starts_with(mmi::PREFIX);
+                if serves && !own { Event::Ready } else { Event::BadReady }
+            }
+        }
+    }
+
+    fn on_mjp_answer<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        action: Action,
+        said: &ToBroker<'_>,
+        out: &mut O,
+    ) {
+        let (token, reply) = match said {
+            ToBroker::Partial(answer) => (answer.id, Reply::Part(answer.header, answer.body)),
+            ToBroker::Final(answer) => (answer.id, Reply::Final(answer.header, answer.body)),
+            ToBroker::Error(failure) => (failure.id, Reply::Error(failure.header)),
+            _ => return,
+        };
+        let request = RequestId::from_token(token);
+        let worker = self.peers.get(id).and_then(|peer| peer.worker);
+        match (action, worker, reply) {
+            (Action::Part, _, Reply::Part(header, body)) => {
+                self.note_answer(now, id);
+                self.router.part(request, header, body, out);
+            }
+            (Action::Finish, Some(worker), reply) => {
+                self.note_answer(now, id);
+                self.router.finish(now, worker, request, &reply, out);
+            }
+            (Action::Late, _, reply) => self.router.finish_late(now, id, request, &reply, out),
+            (Action::LatePart, ..) => {
+                self.router.part_late(id, request);
+                self.dropped += 1;
+            }
+            _ => self.dropped += 1,
+        }
+    }
+
+    /// Moves the peer to its next state.
+    fn advance_mjp(&mut self, id: PeerId, event: Event) -> Option<Action> {
+        let State::Mjp(state) = &mut self.peers.get_mut(id)?.state else { return None };
+        #[cfg(test)]
+        state.witness(event);
+        let (next, action) = state.on(event);
+        *state = next;
+        Some(action)
+    }
+
+    fn greet<O: Output>(&mut self, id: PeerId, hello: &PeerHello<'_>, out: &mut O) {
+        /// Octets of HELLO, about.
+        const HELLO: usize = 256;
+        if !hello.versions.contains(1) {
+            let message = "no common version; this broker speaks 1";
+            return self.object(id, 0, Code::Unsupported, message, out);
+        }
+        let settings = &self.settings;
+        let count = |count: usize| Some(u64::try_from(count).unwrap_or(u64::MAX));
+        let heartbeat = u64::try_from(settings.mdp.interval.as_millis()).unwrap_or(u64::MAX);
+        let hello = FromBroker::Hello(BrokerHello {
+            version: 1,
+            agent: Some(AGENT),
+            features: Vec::new(),
+            heartbeat: Some(heartbeat),
+            liveness: Some(settings.mdp.liveness),
+            limits: Some(HelloLimits {
+                frame: count(settings.wire.frame_bytes_max),
+                message: count(settings.wire.message_bytes_max),
+                frames: count(settings.wire.message_frames_max),
+                header: count(settings.mjp.header_bytes_max),
+                requests: count(settings.client.requests_max),
+                bytes: count(settings.client.bytes_max),
+            }),
+        });
+        self.say(id, HELLO, out, |encoder| hello.encode(encoder));
+    }
+
+    fn register_mjp<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        says: &ReadyHeader<'_>,
+        header: &[u8],
+        out: &mut O,
+    ) {
+        let worker = ServiceName::try_from(says.service).ok().and_then(|name| {
+            let credit = Some(self.credit(says.credit()));
+            let about = about(says, header);
+            let offer = Offer { voice: WorkerVoice::Mjp, name, credit, about };
+            self.router.register(now, id, offer, out)
+        });
+        match worker {
+            Some(worker) => self.watch(now, id, worker, out),
+            None => {
+                // No room for one more service: as if its time were up already.
+                self.advance_mjp(id, Event::Expired);
+                self.say_bye(id, Code::Overloaded, "limits.services are offered or asked for", out);
+            }
+        }
+    }
+
+    /// A worker counts as gone, though its connection is there.
+    pub(super) fn expire_mjp<O: Output>(&mut self, now: Time, id: PeerId, code: Code, out: &mut O) {
+        if self.advance_mjp(id, Event::Expired) == Some(Action::Dismiss) {
+            let message = match code {
+                Code::Draining => "the broker stops",
+                _ => "nothing was heard of the worker for too long; READY registers it anew",
+            };
+            self.say_bye(id, code, message, out);
+            self.unregister(now, id, Loss::Expired, out);
+        }
+    }
+
+    /// Tells everybody who can be told that the broker stops.
+    pub(super) fn announce_end<O: Output>(&mut self, within: Option<u64>, out: &mut O) {
+        let natives = self.peers.iter().filter(|(_, peer)| matches!(peer.state, State::Mjp(_)));
+        let natives: Vec<PeerId> = natives.map(|(id, _)| id).collect();
+        for id in natives {
+            out.send(id, |encoder| FromBroker::Drain { within }.encode(encoder));
+        }
+    }
+
+    fn credit(&self, wanted: u16) -> usize {
+        usize::from(wanted).min(self.settings.mjp.credit_max)
+    }
+
+    fn say_drain<O: Output>(&mut self, id: PeerId, out: &mut O) {
+        /// Octets of DRAIN, about.
+        const DRAIN: usize = 32;
+        self.say(id, DRAIN, out, |encoder| FromBroker::Drain { within: None }.encode(encoder));
+    }
+
+    fn say_bye<O: Output>(&mut self, id: PeerId, code: Code, message: &str, out: &mut O) {
+        let fault = fault(code, message);
+        self.say(id, 64 + message.len(), out, |encoder| FromBroker::Bye(fault).encode(encoder));
+    }
+
+    /// Answers what was no message of this dialect.
+    fn reject<O: Output>(&mut self, id: PeerId, rejected: &Rejected, out: &mut O) {
+        let code = match rejected.why {
+            Malformed::UnknownKind => Code::Unsupported,
+            _ => Code::BadRequest,
+        };
+        // The id of an answer is the broker's: to a peer that asks too it would be another's.
+        let request = match rejected.kind {
+            kind::PARTIAL | kind::FINAL | kind::ERROR => 0,
+            _ => rejected.id,
+        };
+        self.object(id, request, code, &rejected.why.to_string(), out);
+    }
+
+    /// Says ERROR; with id 0 it is about the connection.
+    fn object<O: Output>(
+        &mut self,
+        id: PeerId,
+        request: u64,
+        code: Code,
+        message: &str,
+        out: &mut O,
+    ) {
+        let fault = fault(code, message);
+        self.say(id, 64 + message.len(), out, |encoder| fault.encode(request, encoder));
+    }
+
+    /// Says something that the peer asked for: however much it asks, what it does not read ends it.
+    pub(super) fn say<O: Output>(
+        &mut self,
+        id: PeerId,
+        bytes: usize,
+        out: &mut O,
+        write: impl FnOnce(&mut Encoder),
+    ) {
+        if self.peers.contains_key(id) && !out.offer(id, bytes, write) {
+            self.router.doom(id, CloseReason::SlowReader);
+        }
+    }
+}
+
+/// What is kept of READY for listings: the header, if it says more than what the tables know.
+fn about<'a>(says: &ReadyHeader<'_>, header: &'a [u8]) -> &'a [u8] {
+    let silent = says.labels.is_empty() && says.version.is_none() && says.description.is_none();
+    if silent { &[] } else { header }
+}

@@ -1,0 +1,317 @@
+//! How callers and workers are spoken to, each in its own dialect.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::id::{Identity, RequestId};
+use crate::proto::stats::Outcome;
+use crate::wire::codec::Encoder;
+use crate::wire::mdp::{self, ToClient, ToWorker, Version};
+use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::{
+    self, AcceptedHeader, Code, DeliveryHeader, Fault, FromBroker, Packed, RequestHeader,
+};
+
+use super::Terms;
+
+/// How a caller is answered.
+#[derive(Debug)]
+pub(crate) enum CallerVoice {
+    /// Majordomo: the version, and the frames that came before the header.
+    Mdp(Version, Envelope),
+    /// MJP/1.
+    Mjp(Box<Native>),
+    /// Not at all: the request has ended, and only its worker does not know.
+    Nobody,
+}
+
+/// What an MJP caller wants of one request.
+#[derive(Debug)]
+pub(crate) struct Native {
+    /// Its own name for the request.
+    pub(crate) id: u64,
+    /// It takes parts of the answer as they come.
+    pub(crate) parts: bool,
+    /// It wants to know that the request was accepted.
+    pub(crate) ack: bool,
+    pub(crate) terms: Terms,
+}
+
+/// What a worker says to a request, or a part of that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reply<'a> {
+    /// A part of the answer: the worker's header, if its dialect has one, and the body.
+    Part(&'a [u8], Frames<'a>),
+    /// The answer, or the rest of it.
+    Final(&'a [u8], Frames<'a>),
+    /// An error instead: the worker's header.
+    Error(&'a [u8]),
+}
+
+impl Reply<'_> {
+    /// Octets and frames of the body.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Part(header, body) | Self::Final(header, body) => {
+                (header.len() + body.bytes(), body.len())
+            }
+            Self::Error(header) => (header.len(), 0),
+        }
+    }
+}
+
+impl CallerVoice {
+    /// Whether the caller takes an answer in parts.
+    pub(crate) fn takes_parts(&self) -> bool {
+        match self {
+            Self::Mdp(version, _) => *version == Version::V02,
+            Self::Mjp(native) => native.parts,
+            Self::Nobody => true,
+        }
+    }
+
+    /// Whether the caller can be told that something went wrong. One that cannot is not read while
+    /// there is no room.
+    pub(crate) fn takes_errors(&self) -> bool {
+        matches!(self, Self::Mjp(_))
+    }
+
+    /// Whether the first frame that is kept of a request is its header.
+    pub(crate) fn has_header(&self) -> bool {
+        matches!(self, Self::Mjp(_))
+    }
+
+    /// What the caller calls the request, if it can speak of it again.
+    pub(crate) fn id(&self) -> Option<u64> {
+        match self {
+            Self::Mjp(native) => Some(native.id),
+            Self::Mdp(..) | Self::Nobody => None,
+        }
+    }
+
+    pub(crate) fn terms(&self) -> Terms {
+        match self {
+            Self::Mjp(native) => native.terms,
+            Self::Mdp(..) | Self::Nobody => Terms::default(),
+        }
+    }
+
+    pub(crate) fn wants_ack(&self) -> bool {
+        matches!(self, Self::Mjp(native) if native.ack)
+    }
+
+    /// Memory that the voice holds besides itself, octets.
+    pub(crate) fn bytes(&self) -> usize {
+        /// The entry by which the caller's id finds the request, in a table that is half full.
+        const ENTRY: usize = 2 * size_of::<(u64, RequestId, u8)>();
+        match self {
+            Self::Mdp(_, Envelope::Frames(envelope)) => size_of::<Message>() + envelope.bytes(),
+            Self::Mdp(_, Envelope::None | Envelope::Delimiter) | Self::Nobody => 0,
+            Self::Mjp(_) => size_of::<Native>() + ENTRY,
+        }
+    }
+
+    /// Says an answer, or a part of it. To an error MDP has no word.
+    #[inline]
+    pub(crate) fn answer(
+        &self,
+        service: &[u8],
+        parts: &[Message],
+        reply: &Reply<'_>,
+        out: &mut Encoder,
+    ) {
+        match (self, *reply) {
+            (Self::Mdp(version, envelope), Reply::Part(_, body) | Reply::Final(_, body)) => {
+                let last = matches!(reply, Reply::Final(..));
+                let answer = ToClient { version: *version, last, service, body };
+                answer.encode(&envelope.frames(), parts, out);
+            }
+            (Self::Mjp(native), Reply::Part(header, body)) => {
+                FromBroker::Partial(mjp::Answer { id: native.id, header, body }).encode(out);
+            }
+            (Self::Mjp(native), Reply::Final(header, body)) => {
+                mjp::Answer { id: native.id, header, body }.encode_whole(parts, out);
+            }
+            (Self::Mjp(native), Reply::Error(header)) => {
+                FromBroker::Error(mjp::Failure { id: native.id, header }).encode(out);
+            }
+            (Self::Mdp(..), Reply::Error(_)) | (Self::Nobody, _) => {}
+        }
+    }
+
+    /// Says that the request was accepted.
+    pub(crate) fn accepted(&self, out: &mut Encoder) {
+        if let Self::Mjp(native) = self {
+            let says = AcceptedHeader { level: "memory" };
+            FromBroker::Accepted { id: native.id, says }.encode(out);
+        }
+    }
+
+    /// Says that the request ended without an answer.
+    pub(crate) fn error(&self, outcome: Outcome, out: &mut Encoder) {
+        if let (Self::Mjp(native), Some(fault)) = (self, fault_of(outcome)) {
+            fault.encode(native.id, out);
+        }
+    }
+}
+
+/// What is said to a caller whose request ended so, if it was not answered.
+pub(crate) fn fault_of(outcome: Outcome) -> Option<Fault<'static>> {
+    let (code, message) = match outcome {
+        Outcome::Replied | Outcome::Unclaimed | Outcome::CallerGone | Outcome::Failed => {
+            return None;
+        }
+        Outcome::WorkerLost => (
+            Code::WorkerLost,
+            "the worker was lost with the request, which may not be delivered again; it may have \
+             been carried out",
+        ),
+        Outcome::Dead => {
+            (Code::Poison, "each worker that had the request was lost, the last ones with it alone")
+        }
+        Outcome::Expired => (Code::Unserved, "no worker offered the service in its time"),
+        Outcome::AnswerTooBig => {
+            (Code::TooBig, "the answer is over limits.frames or limits.message")
+        }
+        Outcome::TimedOut => (Code::Timeout, "the timeout of the request has passed"),
+        Outcome::Cancelled => (Code::Cancelled, "cancelled by its caller"),
+    };
+    Some(fault(code, message))
+}
+
+/// An error of the broker, with the time after which a retry makes sense, if it does.
+pub(crate) fn fault(code: Code, message: &str) -> Fault<'_> {
+    /// Time after which a retry makes sense, ms.
+    const RETRY: u64 = 100;
+    let retry = code.may_retry().then_some(RETRY);
+    Fault { code: code.as_str(), message: Some(message), retry }
+}
+
+/// The frames before a request's header, which go back with the answer.
+#[derive(Debug)]
+pub(crate) enum Envelope {
+    /// None: MDP/0.2.
+    None,
+    /// The empty delimiter alone: almost every MDP/0.1 client.
+    Delimiter,
+    /// More than that: REQ_CORRELATE, or a chain of proxies.
+    Frames(Box<Message>),
+}
+
+impl Envelope {
+    pub(crate) fn keep(envelope: Frames<'_>) -> Self {
+        match envelope.len() {
+            0 => Self::None,
+            1 => Self::Delimiter,
+            _ => Self::Frames(Box::new(envelope.to_message())),
+        }
+    }
+
+    fn frames(&self) -> Frames<'_> {
+        match self {
+            Self::None => Frames::default(),
+            Self::Delimiter => Frames::DELIMITER,
+            Self::Frames(envelope) => envelope.frames(),
+        }
+    }
+}
+
+/// A request on its way to a worker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work<'a> {
+    pub(crate) id: RequestId,
+    pub(crate) service: &'a [u8],
+    /// The caller's header, if its dialect has one.
+    pub(crate) header: Option<&'a [u8]>,
+    pub(crate) body: Frames<'a>,
+    /// The how manieth delivery, from 1.
+    pub(crate) attempt: u32,
+    /// Time that its caller still waits.
+    pub(crate) left: Option<Duration>,
+    /// The name that its caller gave itself.
+    pub(crate) identity: Option<&'a Identity>,
+}
+
+/// How a worker is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WorkerVoice {
+    /// Majordomo.
+    Mdp(Version),
+    /// MJP/1.
+    Mjp,
+}
+
+impl WorkerVoice {
+    /// Delivers a request.
+    #[inline]
+    pub(crate) fn request(self, work: &Work<'_>, out: &mut Encoder) {
+        match self {
+            Self::Mdp(version) => {
+                let address = &work.id.to_address();
+                ToWorker::Request(mdp::Answer { address, body: work.body }).encode(version, out);
+            }
+            Self::Mjp => work.encode(out),
+        }
+    }
+
+    /// Asks a worker to stop working on a request. MDP has no word for it.
+    pub(crate) fn cancel(self, id: RequestId, out: &mut Encoder) {
+        if self == Self::Mjp {
+            FromBroker::Cancel { id: id.token() }.encode(out);
+        }
+    }
+
+    /// Whether a worker can be asked to stop working on a request.
+    pub(crate) fn takes_cancel(self) -> bool {
+        self == Self::Mjp
+    }
+
+    /// Shows that the broker lives.
+    pub(crate) fn heartbeat(self, out: &mut Encoder) {
+        match self {
+            Self::Mdp(version) => ToWorker::Heartbeat.encode(version, out),
+            Self::Mjp => FromBroker::Heartbeat.encode(out),
+        }
+    }
+}
+
+impl Work<'_> {
+    fn encode(&self, out: &mut Encoder) {
+        let attempt = NonZeroU32::new(self.attempt).unwrap_or(NonZeroU32::MIN);
+        // Rounded up: a worker is not to believe that no time is left while there is some.
+        let left = self.left.map(|left| left.as_micros().div_ceil(1000));
+        let timeout = left.map(|left| u64::try_from(left).unwrap_or(u64::MAX));
+        let identity = self.identity.map(Identity::as_bytes);
+        let says = DeliveryHeader { attempt, timeout, identity };
+        let write = |header, out: &mut Encoder| {
+            mjp::Delivery { id: self.id.token(), header, says, body: self.body }.encode(out);
+        };
+        match self.header {
+            Some(header) => write(header, out),
+            None => {
+                let header = RequestHeader { service: self.service, ..RequestHeader::default() };
+                write(Packed::new(&header).octets(), out);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_is_charged_when_it_is_more_than_the_delimiter() {
+        let bytes =
+            |envelope: Frames<'_>| CallerVoice::Mdp(Version::V01, Envelope::keep(envelope)).bytes();
+        assert_eq!(bytes(Frames::default()), 0);
+        assert_eq!(bytes(Frames::DELIMITER), 0);
+        let hops = Message::new([&[7_u8; 255][..], &[7; 255], b""]);
+        assert!(bytes(hops.frames()) >= 2 * 255);
+    }
+
+    #[test]
+    fn a_request_of_mdp_does_not_pay_for_the_terms_of_mjp() {
+        assert_eq!(size_of::<CallerVoice>(), size_of::<(Version, Envelope)>());
+    }
+}

@@ -1,0 +1,160 @@
+//! Callers: what each has accepted and unanswered, by which names, and what it waits for.
+
+use hashbrown::HashMap;
+
+use crate::id::{Identity, PeerId, RequestId};
+use crate::proto::clock::Time;
+use crate::proto::output::{CloseReason, Output};
+use crate::proto::policy::ClientLimits;
+use crate::proto::stats::Outcome;
+
+use super::list::List;
+use super::request::Place;
+use super::service::ServiceId;
+use super::{Hasher, Router};
+
+/// What a caller has accepted and unanswered.
+#[derive(Debug, Default)]
+pub(super) struct Caller {
+    pub(super) requests: usize,
+    pub(super) bytes: usize,
+    pub(super) waiting: List<RequestId>,
+    pub(super) paused: Option<Pause>,
+    /// The name that it gave itself.
+    pub(super) identity: Option<Identity>,
+    /// Open requests that the caller can name, or that have to be found when it goes.
+    pub(super) named: Option<Box<HashMap<u64, RequestId, Hasher>>>,
+}
+
+/// What a caller that is not read waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// Its own requests have to be answered.
+    Own,
+    /// The queue of a service has to empty.
+    Service(ServiceId),
+    /// The broker has to have memory again.
+    Broker,
+    /// A service has to be forgotten: there are too many to make another one.
+    Name,
+}
+
+#[cfg(test)]
+impl Pause {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Service(_) => "service",
+            Self::Broker => "broker",
+            Self::Name => "name",
+        }
+    }
+}
+
+impl Caller {
+    /// So many names are room that an idle caller may keep.
+    const NAMES_KEPT: usize = 64;
+
+    /// Whether one more request may be accepted. An idle caller may always have one.
+    pub(super) fn has_room(&self, limits: &ClientLimits, cost: usize) -> bool {
+        self.requests == 0
+            || self.requests < limits.requests_max
+                && self.bytes.saturating_add(cost) <= limits.bytes_max
+    }
+
+    /// Whether so much has been answered that the caller should be read again.
+    pub(super) fn has_much_room(&self, limits: &ClientLimits) -> bool {
+        self.requests <= limits.requests_max / 4 * 3 && self.bytes <= limits.bytes_max / 4 * 3
+    }
+
+    /// Has the request found by `name`.
+    pub(super) fn name(&mut self, name: u64, id: RequestId, hasher: &Hasher) {
+        let named =
+            self.named.get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher.clone())));
+        named.insert(name, id);
+    }
+
+    pub(super) fn unname(&mut self, name: u64) {
+        let Some(named) = &mut self.named else { return };
+        named.remove(&name);
+        // What an idle caller keeps is charged to nobody.
+        if named.is_empty() && named.capacity() > Self::NAMES_KEPT {
+            self.named = None;
+        }
+    }
+}
+
+impl Router {
+    /// A peer has a name: workers that can be told will see who asks.
+    pub(crate) fn introduce(&mut self, peer: PeerId, identity: Identity) {
+        if let Some(entry) = self.callers.entry(peer) {
+            entry.or_default().identity = Some(identity);
+        }
+    }
+
+    /// The open request that the caller calls so.
+    pub(super) fn named(&self, caller: PeerId, name: u64) -> Option<RequestId> {
+        self.callers.get(caller)?.named.as_ref()?.get(&name).copied()
+    }
+
+    /// A caller that can speak of its requests has made one: it can be found, is told if it wants
+    /// to be, and its time runs. False if that is over already.
+    pub(super) fn begin<O: Output>(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        name: u64,
+        out: &mut O,
+    ) -> bool {
+        /// Octets of ACCEPTED, about.
+        const ACCEPTED: usize = 64;
+        let Some(request) = self.requests.get(id) else { return false };
+        if let Some(caller) = self.callers.get_mut(request.caller) {
+            caller.name(name, id, &self.hasher);
+        }
+        if request.voice.wants_ack()
+            && !out.offer(request.caller, ACCEPTED, |encoder| request.voice.accepted(encoder))
+        {
+            self.doomed.push((request.caller, CloseReason::SlowReader));
+        }
+        let Some(deadline) = request.terms().deadline else { return true };
+        self.timed += 1;
+        if deadline <= now {
+            self.end(id, Outcome::TimedOut, out);
+            return false;
+        }
+        self.arm_deadline(deadline, id);
+        true
+    }
+
+    /// The caller wants a request no more, if it is open.
+    pub(crate) fn cancel<O: Output>(&mut self, now: Time, caller: PeerId, name: u64, out: &mut O) {
+        if let Some(id) = self.named(caller, name) {
+            self.give_up(now, id, Outcome::Cancelled, out);
+        }
+    }
+
+    /// Asks the workers that can be asked to stop working for a caller that goes, the oldest
+    /// request first.
+    pub(super) fn cancel_all<O: Output>(&mut self, peer: PeerId, out: &mut O) {
+        let named = self.callers.get_mut(peer).and_then(|caller| caller.named.take());
+        let running = named.iter().flat_map(|named| named.values()).filter_map(|id| {
+            let request = self.requests.get(*id)?;
+            match request.place {
+                Place::InFlight(worker) => Some((request.sequence, *id, worker)),
+                Place::Waiting | Place::Suspect => None,
+            }
+        });
+        let mut running: Vec<_> = running.collect();
+        running.sort_unstable_by_key(|(sequence, ..)| *sequence);
+        for (_, id, worker) in running {
+            let Some(worker) = self.workers.get(worker).filter(|worker| worker.peer != peer) else {
+                continue;
+            };
+            let voice = worker.voice;
+            if voice.takes_cancel() {
+                out.send(worker.peer, |encoder| voice.cancel(id, encoder));
+            }
+        }
+    }
+}

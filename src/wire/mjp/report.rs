@@ -1,0 +1,105 @@
+//! What a broker tells about itself: the header that answers STATUS (SPEC 9).
+
+use serde::{Deserialize, Serialize};
+
+use super::header::{Labels, bin, text_or_bin};
+use super::malformed::Malformed;
+use super::pack;
+
+/// The answer to STATUS: what was asked is there, the rest is not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report<'a> {
+    /// The broker as a whole.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub broker: Option<BrokerReport<'a>>,
+    /// A page of services.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<ServiceReport<'a>>>,
+    /// A page of workers.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Vec<WorkerReport<'a>>>,
+    /// `after` of the next page. Absent: this was the last one. A page may be empty and not the
+    /// last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+impl<'a> Report<'a> {
+    /// Reads the header from the octets of its frame.
+    ///
+    /// # Errors
+    /// The header is no map with text keys, or has a known key with a wrong value.
+    pub fn decode(octets: &'a [u8]) -> Result<Self, Malformed> {
+        pack::read(octets)
+    }
+}
+
+/// The broker as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerReport<'a> {
+    /// Program and version, for people.
+    pub agent: &'a str,
+    /// Time since its start, ms; pauses in which it did not run are not in it.
+    pub uptime: u64,
+    /// It stops, and takes no requests.
+    pub draining: bool,
+    /// Peers connected.
+    pub peers: u64,
+    /// Services offered or asked for.
+    pub services: u64,
+    /// Workers registered.
+    pub workers: u64,
+    /// Requests accepted that have not ended.
+    pub open: u64,
+}
+
+/// A service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceReport<'a> {
+    /// Its name.
+    #[serde(borrow, serialize_with = "text_or_bin", deserialize_with = "super::header::octets")]
+    pub service: &'a [u8],
+    /// Workers registered.
+    pub workers: u64,
+    /// Requests waiting.
+    pub waiting: u64,
+    /// Requests at workers.
+    pub in_flight: u64,
+    /// Age of the oldest waiting request, ms. Absent: none waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u64>,
+    /// Requests accepted since the service is known.
+    pub accepted: u64,
+    /// Requests answered.
+    pub replied: u64,
+    /// Requests ended in another way.
+    pub failed: u64,
+}
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerReport<'a> {
+    /// The name of the service that it offers.
+    #[serde(borrow, serialize_with = "text_or_bin", deserialize_with = "super::header::octets")]
+    pub service: &'a [u8],
+    /// The name that it gave itself.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none", serialize_with = "bin")]
+    pub identity: Option<&'a [u8]>,
+    /// What it speaks: `MJP/1`, `MDP/0.1` or `MDP/0.2`.
+    pub dialect: &'a str,
+    /// Requests it takes at a time.
+    pub credit: u64,
+    /// Requests it holds.
+    pub in_flight: u64,
+    /// It may be given another request.
+    pub ready: bool,
+    /// As in READY.
+    #[serde(default, borrow, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels<'a>,
+    /// As in READY.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'a str>,
+    /// As in READY.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub description: Option<&'a str>,
+}
