@@ -31,7 +31,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, Malfor
     let mut input = Deserializer::from_read_ref(octets);
     // The deserializer refuses the level at which its count gets to zero.
     input.set_max_depth(DEPTH_MAX + 1);
-    let mut place = Place { at: At::Start, fields: &[] };
+    let mut place = Place::default();
     let map = Whole { place: &mut place, kind: PhantomData };
     let read = de::Deserializer::deserialize_map(&mut input, map);
     let header = read.map_err(|error| place.explain(&error))?;
@@ -42,13 +42,32 @@ pub(super) fn read<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, Malfor
     }
 }
 
+/// Reads a map in a header, as strictly as the header itself.
+pub(super) fn map<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: de::Deserializer<'de>,
+{
+    struct Nested<T>(T);
+    impl<'de, T: Deserialize<'de>> Deserialize<'de> for Nested<T> {
+        fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let map = Whole { place: &mut Place::default(), kind: PhantomData };
+            deserializer.deserialize_map(map).map(Self)
+        }
+    }
+    Ok(Option::<Nested<T>>::deserialize(deserializer)?.map(|nested| nested.0))
+}
+
 /// Where in a header the reader is.
+#[derive(Default)]
 struct Place<'a> {
     at: At<'a>,
     fields: &'static [&'static str],
 }
 
+#[derive(Default)]
 enum At<'a> {
+    #[default]
     Start,
     Key,
     Value(&'a str),

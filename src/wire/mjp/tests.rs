@@ -221,6 +221,8 @@ fn labels_have_limits_and_announced_lengths_are_not_believed() {
     assert_eq!(header(&[("a", long.as_str())].into_iter().collect()), wrong);
     let announced = b"\x82\xa7version\x01\xa8features\xdd\xff\xff\xff\xff";
     assert_eq!(BrokerHello::decode(announced), Err(Malformed::BadHeader));
+    let array = b"\x82\xa7version\x01\xa6limits\x91\x01";
+    assert_eq!(BrokerHello::decode(array), Err(Malformed::BadValue { key: "limits" }));
 }
 
 #[test]
