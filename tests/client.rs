@@ -390,7 +390,7 @@ async fn what_may_pass_is_tried_again_as_often_as_allowed() {
     let handler = move |request: Request| {
         let number = count.fetch_add(1, Ordering::Relaxed) + 1;
         async move {
-            if number % 3 == 0 {
+            if number.is_multiple_of(3) {
                 return Ok(request.body);
             }
             Err(Failure::new("busy", "come back").retry_after(Duration::from_millis(1)))
