@@ -41,6 +41,7 @@ fn to_broker(message: Frames<'_>, frames: &[Vec<u8>]) {
     let expected = naive::meaning(true, frames);
     match ToBroker::decode(message) {
         Ok(command) => {
+            assert!(expected.is_some(), "{command:?} is malformed");
             let again = frames_written(|out| command.encode(out));
             assert_eq!(naive::meaning(true, &again), expected, "{command:?}");
             let again = Message::new(again);
@@ -54,6 +55,7 @@ fn from_broker(message: Frames<'_>, frames: &[Vec<u8>]) {
     let expected = naive::meaning(false, frames);
     match FromBroker::decode(message) {
         Ok(command) => {
+            assert!(expected.is_some(), "{command:?} is malformed");
             let again = frames_written(|out| command.encode(out));
             assert_eq!(naive::meaning(false, &again), expected, "{command:?}");
             let again = Message::new(again);
@@ -79,6 +81,7 @@ fn header_alone(header: &[u8]) {
     let expected = naive::request(header);
     match RequestHeader::decode(header) {
         Ok(says) => {
+            assert!(expected.is_some(), "{says:?} is malformed");
             let packed = Packed::new(&says);
             assert_eq!(naive::request(packed.octets()), expected, "{says:?}");
             assert_eq!(RequestHeader::decode(packed.octets()), Ok(says));
