@@ -1,3 +1,4 @@
+#![expect(clippy::disallowed_methods, reason = "a bench measures real time")]
 //! The client library beside a bare loop that speaks MJP/1 itself: calls a second with a thousand
 //! in flight on one connection. The library should reach half of the loop.
 //!

@@ -133,6 +133,7 @@ pub struct Answer {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a call is moved once, and a box would be allocated")]
 enum AnswerState {
     Made(Call),
     Sent(oneshot::Receiver<Result<Message, CallError>>, Guard),

@@ -14,7 +14,7 @@ use super::frame::{Header, MORE};
 pub const LARGE: usize = 4096;
 
 /// Octets of encoded frames that a [`Message`] holds within itself, without a buffer.
-const INLINE: usize = 72;
+const INLINE: usize = 104;
 
 /// A view of some frames of a message.
 ///

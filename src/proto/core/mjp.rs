@@ -117,12 +117,12 @@ impl Core {
             });
         }
         let deadline = says.timeout().map(|timeout| now.after(timeout));
-        let voice = CallerVoice::Mjp(Box::new(Native {
+        let voice = CallerVoice::Mjp(Native {
             id: request.id,
             parts: says.parts(),
             ack: says.ack(),
             terms: Terms { deadline, attempts: says.attempts },
-        }));
+        });
         let (code, message) = match self.router.accept(now, id, voice, says.service, kept, out) {
             // An MJP caller is told, not paused.
             Ok(()) | Err(Refusal::NotYet) => return,
