@@ -331,7 +331,8 @@ impl Core {
                 Code::Draining => "the broker stops",
                 _ => "nothing was heard of the worker for too long; READY registers it anew",
             };
-            self.say_bye(id, code, message, out);
+            // Management gets through whatever waits; it is said once a registration.
+            out.send(id, |encoder| FromBroker::Bye(fault(code, message)).encode(encoder));
             self.unregister(now, id, Loss::Expired, out);
         }
     }

@@ -34,11 +34,19 @@ const LATE: [(&str, &[&str]); 3] = [
     ("suspect", &["last holder", "other"]),
     ("in flight", &["last holder", "other"]),
 ];
-/// The worker of the library, `serve/state.rs`, as far as MDP takes it.
-const SERVE: [(&str, &[&str]); 4] = [
+/// The table of MJP peers, `dialect/mjp.rs`, as far as the library's worker takes it: it says
+/// READY once a connection and nothing that it may not say. As `caller` it is dismissed already.
+const MJP: [(&str, &[&str]); 3] = [
+    ("caller", &["hello", "ready", "heartbeat", "credit", "drain", "bye", "stray", "stray part"]),
+    ("worker", &["heartbeat", "credit", "drain", "final", "partial", "failed", "expired"]),
+    ("draining", &["heartbeat", "bye", "final", "partial", "failed", "expired"]),
+];
+/// The library's worker itself, `serve/state.rs`. It is told once to stop.
+const SERVE: [(&str, &[&str]); 5] = [
     ("away", &["due", "stop"]),
     ("dialling", &["connected", "lost", "stop"]),
     ("serving", &["lost", "silent", "dismissed", "stop"]),
+    ("draining", &["lost", "silent", "dismissed", "echo", "time up"]),
     ("leaving", &["lost", "silent", "dismissed", "idle", "time up"]),
 ];
 const PAUSES: [&str; 4] = ["own", "service", "broker", "name"];
@@ -61,12 +69,17 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     for (place, whose) in LATE {
         want("late answer", place, whose);
     }
+    for (state, events) in MJP {
+        want("mjp", state, events);
+    }
     for (state, events) in SERVE {
         want("serve", state, events);
     }
     want("servant", "stopped", &["with nothing", "given back"]);
     want("servant", "crashed", &["by poison"]);
-    let ends = Outcome::ALL.into_iter().filter(|outcome| *outcome < Outcome::TimedOut);
+    // Nobody asks in MJP here, so nobody sets a deadline or cancels.
+    let asked = |outcome: &Outcome| !matches!(outcome, Outcome::TimedOut | Outcome::Cancelled);
+    let ends = Outcome::ALL.into_iter().filter(asked);
     want("request", "ended", &ends.map(Outcome::label).collect::<Vec<_>>());
     want("request", "redelivered", &Loss::ALL.map(Loss::label));
     want("worker", "lost", &Loss::ALL.map(Loss::label));
