@@ -1,9 +1,53 @@
 //! Standard output for data, standard error for the rest. Neither panics when nobody reads it.
 
-use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::{ColorChoice, ValueEnum};
+use serde_json::Value;
+
+/// What `--color` said.
+static COLOUR: OnceLock<ColorChoice> = OnceLock::new();
+
+/// Says once what `--color` said.
+pub(crate) fn set_colour(choice: ColorChoice) {
+    let _ = COLOUR.set(choice);
+}
+
+/// The value of `--color`, found before the command line is understood: what clap itself says of a
+/// wrong one has to be of the right colour, too.
+pub(crate) fn colour_asked(arguments: impl Iterator<Item = String>) -> ColorChoice {
+    let mut arguments = arguments.take_while(|argument| argument != "--");
+    let mut asked = ColorChoice::Auto;
+    while let Some(argument) = arguments.next() {
+        let value = match argument.strip_prefix("--color") {
+            Some("") => arguments.next(),
+            Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+            None => None,
+        };
+        if let Some(choice) = value.and_then(|value| ColorChoice::from_str(&value, false).ok()) {
+            asked = choice;
+        }
+    }
+    asked
+}
+
+/// Whether that stream is to be coloured. <https://no-color.org>
+pub(crate) fn has_colour(stream: &impl IsTerminal) -> bool {
+    match COLOUR.get() {
+        Some(ColorChoice::Always) => true,
+        Some(ColorChoice::Never) => false,
+        Some(ColorChoice::Auto) | None => {
+            let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+            stream.is_terminal() && !no_color && !dumb
+        }
+    }
+}
 
 /// Writes data to standard output, flushed. A reader that has seen enough is no failure.
 pub(crate) fn print(data: impl AsRef<[u8]>) -> Result<()> {
@@ -16,7 +60,78 @@ pub(crate) fn print(data: impl AsRef<[u8]>) -> Result<()> {
     }
 }
 
+/// Prints one object on a line of its own, for a command that has nothing else to say.
+#[expect(clippy::needless_pass_by_value, reason = "callers build it in place")]
+pub(crate) fn print_json(object: Value) -> Result<ExitCode> {
+    print(format!("{object}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Milliseconds, to the microsecond.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
+}
+
 /// Writes a line to standard error. Nothing can be done if that fails.
 pub(crate) fn complain(what: &dyn Display) {
     let _ = writeln!(io::stderr(), "{what}");
+}
+
+/// What peers say, for people: nothing in it moves the terminal or looks like another line.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut harmless = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            let _ = write!(harmless, "{}", c.escape_default());
+        } else {
+            harmless.push(c);
+        }
+    }
+    harmless
+}
+
+/// Rows of text: aligned on a terminal, separated by tabs elsewhere.
+pub(crate) struct Table {
+    header: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new<const COLUMNS: usize>(header: [&'static str; COLUMNS]) -> Self {
+        Self { header: header.into(), rows: Vec::new() }
+    }
+
+    pub(crate) fn row<const COLUMNS: usize>(&mut self, cells: [&str; COLUMNS]) {
+        self.rows.push(cells.map(harmless).into());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn tabs(&self) -> String {
+        let rows = self.rows.iter().map(|row| row.join("\t") + "\n");
+        std::iter::once(self.header.join("\t") + "\n").chain(rows).collect()
+    }
+
+    fn aligned(&self) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::NOTHING);
+        table.set_header(&self.header).add_rows(&self.rows);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+}
+
+/// Nothing at all without rows on a terminal; the header alone elsewhere, for programs.
+impl Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (io::stdout().is_terminal(), self.is_empty()) {
+            (true, true) => Ok(()),
+            (true, false) => f.write_str(&self.aligned()),
+            (false, _) => f.write_str(&self.tabs()),
+        }
+    }
 }
