@@ -12,6 +12,7 @@ use majordomo::config::BrokerConfig;
 use majordomo::transport::endpoint::Endpoint;
 use majordomo::wire::Protocol;
 use majordomo::wire::message::Message;
+use majordomo::wire::mjp::{StatusHeader, What};
 use majordomo::worker::{Failure, Request, Worker};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
@@ -39,25 +40,25 @@ async fn echo(request: Request) -> Result<Message, Failure> {
     Ok(request.body)
 }
 
-/// A worker of MDP/0.2 at work.
+/// A worker at work: of MJP/1, which clients of any protocol can call.
 async fn worker<F, Fut>(endpoint: &str, service: &str, handler: F) -> Worker
 where
     F: Fn(Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Message, Failure>> + Send + 'static,
 {
-    let builder = Worker::builder(endpoint, service).unwrap().protocol(Protocol::Mdp02);
+    let builder = Worker::builder(endpoint, service).unwrap();
     let worker = builder.credit(1000).start(handler).unwrap();
     worker.registered().await;
     worker
 }
 
-const MDP: [Protocol; 2] = [Protocol::Mdp01, Protocol::Mdp02];
+const ALL: [Protocol; 3] = [Protocol::Mjp, Protocol::Mdp01, Protocol::Mdp02];
 
 #[tokio::test]
 async fn calls_are_answered_in_every_protocol() {
     let (_broker, endpoint) = broker();
     let _worker = worker(&endpoint, "echo", echo).await;
-    for protocol in MDP {
+    for protocol in ALL {
         let client = client(&endpoint, protocol).connect().await.unwrap();
         let body = [vec![1; 3], vec![], vec![2; 100_000]];
         assert_eq!(client.call("echo", body.clone()).await.unwrap(), Message::new(body));
@@ -74,12 +75,13 @@ async fn calls_are_answered_in_every_protocol() {
 #[tokio::test]
 async fn a_call_without_an_answer_ends_at_its_deadline() {
     let (_broker, endpoint) = broker();
-    for protocol in MDP {
+    for protocol in ALL {
         let client = client(&endpoint, protocol).connect().await.unwrap();
         let started = Instant::now();
         let after = Duration::from_millis(150);
         let error = client.call("nobody", "x").timeout(after).await.unwrap_err();
         assert_eq!(error, CallError::Timeout { after, sent: true, because: None });
+        assert!(error.to_string().contains("may have been executed"), "{error}");
         assert!((after..after + SOON / 2).contains(&started.elapsed()));
         // The connection, or the one that has replaced it, is of use.
         assert_eq!(client.call("mmi.service", "nobody").await.unwrap().first(), b"404");
@@ -121,6 +123,12 @@ async fn a_given_up_mdp_call_takes_its_connection_and_no_other_call_with_it() {
 
 #[tokio::test]
 async fn parts_come_as_a_stream_and_joined_for_whoever_wants_one_answer() {
+    for protocol in [Protocol::Mjp, Protocol::Mdp02] {
+        parts(protocol).await;
+    }
+}
+
+async fn parts(protocol: Protocol) {
     let (_broker, endpoint) = broker();
     let count = |request: Request| async move {
         for number in 0..3 {
@@ -129,7 +137,7 @@ async fn parts_come_as_a_stream_and_joined_for_whoever_wants_one_answer() {
         Ok(Message::from("end"))
     };
     let _worker = worker(&endpoint, "count", count).await;
-    let client = client(&endpoint, Protocol::Mdp02).connect().await.unwrap();
+    let client = client(&endpoint, protocol).connect().await.unwrap();
     let replies: Vec<_> = client.call("count", "3").stream().collect().await;
     let part = |number: u8| Ok(Reply::Partial(Message::from(vec![number])));
     let end = Ok(Reply::Final(Message::from("end")));
@@ -282,6 +290,11 @@ async fn a_restart_of_the_broker_costs_the_callers_of_mdp_nothing_but_time() {
 }
 
 #[tokio::test]
+async fn a_restart_of_the_broker_costs_a_thousand_callers_nothing_but_time() {
+    restart_under(Protocol::Mjp, 1000, 1).await;
+}
+
+#[tokio::test]
 async fn a_request_lost_on_its_way_is_an_error_for_whoever_allows_one_attempt() {
     let (broker, endpoint) = broker();
     let (seen, mut came) = mpsc::channel(8);
@@ -295,7 +308,7 @@ async fn a_request_lost_on_its_way_is_an_error_for_whoever_allows_one_attempt() 
         }
     };
     let _worker = worker(&endpoint, "hold", handler).await;
-    let client = client(&endpoint, Protocol::Mdp02).connect().await.unwrap();
+    let client = client(&endpoint, Protocol::Mjp).connect().await.unwrap();
     let call = tokio::spawn(client.call("hold", "x").attempts(1).into_future());
     came.recv().await.unwrap();
     drop(broker);
@@ -306,4 +319,259 @@ async fn a_request_lost_on_its_way_is_an_error_for_whoever_allows_one_attempt() 
     let error = client.call("echo", "x").timeout(after).await.unwrap_err();
     assert!(matches!(&error, CallError::Timeout { sent: false, .. }), "{error}");
     assert!(error.to_string().contains("the request was not sent: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_dropped_call_is_cancelled_at_its_worker_and_its_neighbours_are_not() {
+    let (_broker, endpoint) = broker();
+    let (seen, mut came) = mpsc::channel(8);
+    let go = Arc::new(Notify::new());
+    let held = go.clone();
+    let handler = move |request: Request| {
+        let (seen, held) = (seen.clone(), held.clone());
+        async move {
+            let name = String::from_utf8_lossy(request.first()).into_owned();
+            seen.send(format!("{name} began")).await.unwrap();
+            tokio::select! {
+                () = request.cancelled().cancelled() => {
+                    seen.send(format!("{name} was cancelled")).await.unwrap();
+                    Err(Failure::new("cancelled", "as its caller wished"))
+                }
+                () = held.notified() => Ok(request.body),
+            }
+        }
+    };
+    let _worker = worker(&endpoint, "slow", handler).await;
+    let client = client(&endpoint, Protocol::Mjp).connect().await.unwrap();
+    let neighbour = tokio::spawn(client.call("slow", "neighbour").into_future());
+    assert_eq!(came.recv().await.unwrap(), "neighbour began");
+    let given_up = tokio::spawn(client.call("slow", "given up").into_future());
+    assert_eq!(came.recv().await.unwrap(), "given up began");
+    given_up.abort();
+    assert_eq!(came.recv().await.unwrap(), "given up was cancelled");
+    let mut stream = client.call("slow", "stream").stream();
+    assert!(futures::poll!(std::pin::pin!(stream.next())).is_pending());
+    assert_eq!(came.recv().await.unwrap(), "stream began");
+    drop(stream);
+    assert_eq!(came.recv().await.unwrap(), "stream was cancelled");
+    go.notify_one();
+    assert_eq!(neighbour.await.unwrap().unwrap().first(), b"neighbour");
+}
+
+#[tokio::test]
+async fn a_call_that_was_cancelled_before_the_client_was_dropped_is_told_all_the_same() {
+    let (_broker, endpoint) = broker();
+    let (seen, mut came) = mpsc::channel(8);
+    let handler = move |request: Request| {
+        let seen = seen.clone();
+        async move {
+            seen.send("began").await.unwrap();
+            request.cancelled().cancelled().await;
+            seen.send("cancelled").await.unwrap();
+            Ok(request.body)
+        }
+    };
+    let _worker = worker(&endpoint, "slow", handler).await;
+    let client = client(&endpoint, Protocol::Mjp).connect().await.unwrap();
+    let call = tokio::spawn(client.call("slow", "x").into_future());
+    drop(client);
+    assert_eq!(came.recv().await.unwrap(), "began");
+    call.abort();
+    assert_eq!(came.recv().await.unwrap(), "cancelled");
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again_as_often_as_allowed() {
+    let (_broker, endpoint) = broker();
+    let tries = Arc::new(AtomicUsize::new(0));
+    let count = tries.clone();
+    let handler = move |request: Request| {
+        let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+        async move {
+            if number % 3 == 0 {
+                return Ok(request.body);
+            }
+            Err(Failure::new("busy", "come back").retry_after(Duration::from_millis(1)))
+        }
+    };
+    let _worker = worker(&endpoint, "busy", handler).await;
+    let waits = (Duration::from_millis(1), Duration::from_millis(5));
+    let client =
+        client(&endpoint, Protocol::Mjp).backoff(waits.0, waits.1).connect().await.unwrap();
+    assert_eq!(client.call("busy", "x").await.unwrap().first(), b"x");
+    assert_eq!(tries.load(Ordering::Relaxed), 3);
+    let error = client.call("busy", "x").attempts(2).await.unwrap_err();
+    let expected = CallError::Refused {
+        code: "busy".into(),
+        message: "come back".into(),
+        retry: Some(Duration::from_millis(1)),
+    };
+    assert_eq!(error, expected);
+    assert_eq!(tries.load(Ordering::Relaxed), 5);
+}
+
+#[tokio::test]
+async fn no_more_calls_are_in_flight_than_allowed_and_every_caller_has_its_turn() {
+    for (ours, brokers) in [(7, 1024), (1000, 7)] {
+        let mut config = BrokerConfig::default();
+        config.broker.bind = vec!["tcp://127.0.0.1:0".parse().unwrap()];
+        config.client.requests_max = brokers;
+        let broker = Broker::bind(config).unwrap();
+        let endpoint = broker.local_addrs()[0].to_string();
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counts = (now.clone(), most.clone());
+        let handler = move |request: Request| {
+            let (now, most) = counts.clone();
+            async move {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(request.body)
+            }
+        };
+        let _worker = worker(&endpoint, "count", handler).await;
+        // One attempt: nobody may be refused for being too many.
+        let builder = client(&endpoint, Protocol::Mjp).in_flight_max(ours).attempts(1);
+        let client = builder.connect().await.unwrap();
+        let calls = (0..200).map(|number| client.call("count", format!("{number}")).into_future());
+        for (number, reply) in join_all(calls).await.into_iter().enumerate() {
+            assert_eq!(reply.unwrap().first(), number.to_string().as_bytes());
+        }
+        assert_eq!(most.load(Ordering::SeqCst), 7);
+    }
+}
+
+#[tokio::test]
+async fn more_callers_than_may_wait_are_told_at_once() {
+    let (_broker, endpoint) = broker();
+    let mut builder = client(&endpoint, Protocol::Mjp).in_flight_max(1);
+    builder.config().waiting_max = 10;
+    let client = builder.connect().await.unwrap();
+    let after = Duration::from_millis(300);
+    let calls = (0..15).map(|_| client.call("nobody", "x").timeout(after).into_future());
+    let errors = join_all(calls).await.into_iter().map(Result::unwrap_err);
+    let too_many = errors.filter(|error| *error == CallError::TooMany { max: 10 }).count();
+    assert!((4..=5).contains(&too_many), "{too_many}");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_costs_its_own_call_and_nothing_else() {
+    let (_broker, endpoint) = broker();
+    let (seen, mut came) = mpsc::channel(8);
+    let flood = move |request: Request| {
+        let seen = seen.clone();
+        async move {
+            while request.part("part").await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            seen.send(()).await?;
+            Ok(request.body)
+        }
+    };
+    let _flood = worker(&endpoint, "flood", flood).await;
+    let _echo = worker(&endpoint, "echo", echo).await;
+    let mut builder = client(&endpoint, Protocol::Mjp);
+    builder.config().parts_max = 10;
+    let client = builder.connect().await.unwrap();
+    let stream = client.call("flood", "x").stream();
+    came.recv().await.expect("it is cancelled");
+    assert_eq!(client.call("echo", "x").await.unwrap().first(), b"x");
+    let replies: Vec<_> = stream.collect().await;
+    assert_eq!(replies.len(), 11);
+    assert_eq!(replies[10], Err(CallError::Overrun { max: 10 }));
+}
+
+#[tokio::test]
+async fn a_request_too_large_for_the_broker_is_not_sent_and_the_connection_stays() {
+    let mut config = BrokerConfig::default();
+    config.broker.bind = vec!["tcp://127.0.0.1:0".parse().unwrap()];
+    config.limits.frame = 64 << 10;
+    let broker = Broker::bind(config).unwrap();
+    let endpoint = broker.local_addrs()[0].to_string();
+    let client = client(&endpoint, Protocol::Mjp).connect().await.unwrap();
+    let waits = tokio::spawn(client.call("later", "x").attempts(1).into_future());
+    let error = client.call("echo", vec![0; (64 << 10) + 1]).await.unwrap_err();
+    assert_eq!(error, CallError::TooBig { what: "frame", size: (64 << 10) + 1, max: 64 << 10 });
+    let _worker = worker(&endpoint, "later", echo).await;
+    assert_eq!(waits.await.unwrap().unwrap().first(), b"x", "the connection was not lost");
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_know_mjp_is_found_out() {
+    use majordomo::proto::handshake::{Local, Role, Security};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let mut builder = client(&endpoint, Protocol::Mjp);
+    builder.config().connect_timeout = Duration::from_millis(300);
+    let connecting = tokio::spawn(builder.connect());
+    let (stream, _) = listener.accept().await.unwrap();
+    let (mut reader, writer) = majordomo::transport::stream::Stream::Tcp(stream).into_split();
+    let limits = majordomo::wire::Limits::default();
+    let local = Local { role: Role::Accept, security: Security::Null, limits };
+    majordomo::transport::greet::greet(&mut reader, &writer, local).await.unwrap();
+    let error = connecting.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("did not answer HELLO"), "{error}");
+}
+
+#[tokio::test]
+async fn the_broker_tells_its_status_page_by_page() {
+    let (_broker, endpoint) = broker();
+    let mut workers = Vec::new();
+    for name in ["a", "b", "c"] {
+        workers.push(worker(&endpoint, name, echo).await);
+    }
+    let mjp = client(&endpoint, Protocol::Mjp).connect().await.unwrap();
+    for name in ["a", "b", "c"] {
+        mjp.call(name, "x").await.unwrap();
+    }
+    let mut ask =
+        StatusHeader { what: What::Services, service: None, after: None, max: 1.try_into().ok() };
+    let mut names = Vec::new();
+    loop {
+        let status = mjp.status(&ask).await.unwrap();
+        let report = status.report();
+        names.extend(report.services.unwrap().iter().map(|it| (it.service.to_vec(), it.replied)));
+        ask.after = report.next;
+        if report.next.is_none() {
+            break;
+        }
+    }
+    names.sort();
+    assert_eq!(names, [(b"a".to_vec(), 1), (b"b".to_vec(), 1), (b"c".to_vec(), 1)]);
+    let mdp = client(&endpoint, Protocol::Mdp02).connect().await.unwrap();
+    let error = mdp.status(&ask).await.unwrap_err();
+    assert_eq!(error, CallError::Unsupported { what: "STATUS" });
+}
+
+#[tokio::test]
+async fn a_broker_that_stops_answers_what_it_has_and_the_rest_goes_to_the_next_one() {
+    let (broker, endpoint) = broker();
+    let (seen, mut came) = mpsc::channel(8);
+    let go = Arc::new(Notify::new());
+    let held = go.clone();
+    let handler = move |request: Request| {
+        let (seen, held) = (seen.clone(), held.clone());
+        async move {
+            seen.send(()).await.unwrap();
+            held.notified().await;
+            Ok(request.body)
+        }
+    };
+    let _worker = worker(&endpoint, "slow", handler).await;
+    let waits = (Duration::from_millis(5), Duration::from_millis(20));
+    let client =
+        client(&endpoint, Protocol::Mjp).backoff(waits.0, waits.1).connect().await.unwrap();
+    let first = tokio::spawn(client.call("slow", "first").attempts(1).into_future());
+    came.recv().await.unwrap();
+    let stopping = tokio::spawn(broker.shutdown(SOON));
+    // It is refused, or waits, until there is another broker.
+    let second = tokio::spawn(client.call("slow", "second").attempts(100).into_future());
+    go.notify_one();
+    assert_eq!(first.await.unwrap().unwrap().first(), b"first");
+    stopping.await.unwrap();
+    let _broker = broker_at(&endpoint);
+    go.notify_one();
+    assert_eq!(second.await.unwrap().unwrap().first(), b"second");
 }

@@ -7,11 +7,10 @@ use std::time::Duration;
 use futures::Stream;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
-use super::Client;
 use super::error::CallError;
 use super::pending::{Ask, Pending, Reply, Request, Sink};
+use super::{Client, after};
 use crate::id::ServiceName;
 use crate::proto::multiplex::Terms;
 use crate::wire::message::Message;
@@ -215,8 +214,7 @@ impl Guard {
         pending: Pending,
     ) -> Result<Self, CallError> {
         client.check(&pending)?;
-        let now = Instant::now().into_std();
-        let deadline = now.checked_add(pending.timeout).unwrap_or_else(|| now + client.forever());
+        let deadline = after(pending.timeout);
         let id = client.leave(Terms { deadline, attempts }, pending)?;
         Ok(Self { client, id })
     }

@@ -65,7 +65,7 @@ pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, 
         }
         Ask::Status(ask) => {
             let service = ask.service.as_ref().map(|name| name.as_bytes());
-            let says = StatusHeader { what: ask.what, service, after: ask.after, max: None };
+            let says = StatusHeader { what: ask.what, service, after: ask.after, max: ask.max };
             ToBroker::Status { id, says }.encode(out);
         }
     }

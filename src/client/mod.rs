@@ -85,11 +85,12 @@ mod line;
 mod mdp;
 mod mjp;
 mod pending;
+mod status;
 mod task;
 mod typed;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -100,6 +101,7 @@ pub use builder::ClientBuilder;
 pub use call::{Answer, Call, Replies};
 pub use error::{CallError, ClientError, ConnectError};
 pub use pending::Reply;
+pub use status::Status;
 
 use crate::config::ClientConfig;
 use crate::proto::multiplex::Terms;
@@ -109,7 +111,7 @@ use crate::wire::{Limits, Protocol};
 use inbox::{Inbox, Phase, Refusal};
 use pending::{Ask, Pending};
 
-/// The longest that a call may wait: a time that no clock can hold is cut to it.
+/// The longest that anybody waits: a time that no clock can hold is cut to it.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A client of a broker. A clone is the same client; with the last one its task ends.
@@ -205,9 +207,7 @@ impl Client {
     /// # Cancel safety
     /// The client closes all the same.
     pub async fn close(&self, deadline: Duration) {
-        let now = tokio::time::Instant::now().into_std();
-        let end = now.checked_add(deadline).unwrap_or(now + FOREVER);
-        self.handle.inbox.end(Phase::Closing(end));
+        self.handle.inbox.end(Phase::Closing(after(deadline)));
         self.handle.ended.cancelled().await;
     }
 
@@ -240,10 +240,12 @@ impl Client {
     fn cancel(&self, id: u64) {
         self.handle.inbox.cancel(id);
     }
+}
 
-    fn forever(&self) -> Duration {
-        FOREVER
-    }
+/// The moment in which so much time has passed.
+fn after(time: Duration) -> Instant {
+    let now = tokio::time::Instant::now().into_std();
+    now.checked_add(time).unwrap_or(now + FOREVER)
 }
 
 impl Drop for Handle {

@@ -1,5 +1,6 @@
 //! A call as the task keeps it: what to send, and where the answer goes.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ impl Reply {
 #[derive(Debug)]
 pub(super) enum Ask {
     Request(Request),
-    Status(Status),
+    Status(Query),
 }
 
 /// A request to a service.
@@ -50,10 +51,11 @@ pub(super) struct Request {
 
 /// A question to the broker itself.
 #[derive(Debug)]
-pub(super) struct Status {
+pub(super) struct Query {
     pub(super) what: What,
     pub(super) service: Option<ServiceName>,
     pub(super) after: Option<u64>,
+    pub(super) max: Option<NonZeroU16>,
 }
 
 /// Where the answer goes.
