@@ -12,6 +12,7 @@ use majordomo::transport::endpoint::Endpoint;
 
 use crate::call::{self, CallArgs};
 use crate::context::{self, ContextAction};
+use crate::demo::{self, DemoArgs};
 use crate::ping::{self, PingArgs};
 use crate::work::{self, WorkArgs};
 
@@ -30,6 +31,7 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  majordomo demo                             see what this is for
   majordomo broker                           listen on tcp://127.0.0.1:5555
   majordomo work shout -- tr a-z A-Z         offer a service there: a command
   majordomo call shout hello                 and call it
@@ -40,6 +42,9 @@ Exit codes: 0 ok, 1 failed (also: cannot bind), 2 usage, 3 cannot connect, 4 tim
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See what this is for: a broker, two workers and a client, and one of them is killed
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(DemoArgs),
     /// Run the broker in the foreground until SIGTERM or SIGINT; a second signal stops it at once
     #[command(after_help = BROKER_EXAMPLES)]
     Broker(BrokerArgs),

@@ -6,6 +6,7 @@ mod call;
 mod config;
 mod connect;
 mod context;
+mod demo;
 mod docs;
 mod failure;
 mod logging;
@@ -43,10 +44,13 @@ fn main() -> ExitCode {
 fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
     match &command {
         Command::Work(_) => logging::start(&log.section("info")?)?,
-        Command::Call(_) | Command::Ping(_) => logging::start(&log.section("off")?)?,
+        Command::Call(_) | Command::Ping(_) | Command::Demo(_) => {
+            logging::start(&log.section("off")?)?
+        }
         _ => {}
     }
     match command {
+        Command::Demo(args) => demo::run(&args),
         Command::Broker(flags) => {
             let loaded = flags.sources(log).load()?;
             logging::start(&loaded.config.log)?;
@@ -66,6 +70,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
 /// Whether an error is to be told as JSON as well.
 fn wants_json(command: &Command) -> bool {
     match command {
+        Command::Demo(args) => args.json,
         Command::Work(args) => args.json,
         Command::Call(args) => args.json,
         Command::Ping(args) => args.json,

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::builder::styling::Style;
 use clap::{ColorChoice, ValueEnum};
 use serde_json::Value;
 
@@ -46,6 +47,15 @@ pub(crate) fn has_colour(stream: &impl IsTerminal) -> bool {
             let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
             stream.is_terminal() && !no_color && !dumb
         }
+    }
+}
+
+/// Text for standard output, coloured if that is wanted there.
+pub(crate) fn paint(style: Style, text: &str) -> String {
+    if style != Style::new() && has_colour(&io::stdout()) {
+        format!("{style}{text}{style:#}")
+    } else {
+        text.to_owned()
     }
 }
 
