@@ -10,10 +10,12 @@ use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand};
 use majordomo::config::{BrokerConfig, Flag, LogFormat, LogSection, Sources, Text};
 use majordomo::transport::endpoint::Endpoint;
 
+use crate::bench::{self, BenchArgs};
 use crate::call::{self, CallArgs};
 use crate::context::{self, ContextAction};
 use crate::demo::{self, DemoArgs};
 use crate::ping::{self, PingArgs};
+use crate::status::{self, StatusArgs};
 use crate::work::{self, WorkArgs};
 
 /// A service broker: clients name a service, workers offer it, any ZeroMQ peer connects
@@ -54,9 +56,15 @@ pub(crate) enum Command {
     /// Call a service and print its reply
     #[command(after_help = call::EXAMPLES)]
     Call(CallArgs),
+    /// Show a broker's services, queues and workers
+    #[command(after_help = status::EXAMPLES)]
+    Status(StatusArgs),
     /// Ask a broker whether it is there
     #[command(after_help = ping::EXAMPLES)]
     Ping(PingArgs),
+    /// Measure a broker: calls a second, and how long each takes
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(BenchArgs),
     /// Keep brokers under a name
     #[command(after_help = context::EXAMPLES)]
     Context {

@@ -22,8 +22,8 @@ use tokio::time::Instant as Clock;
 
 use crate::connect::{ConnectArgs, Target, some_time};
 use crate::failure::{CliError, Exit};
-use crate::output::{complain, millis, print};
-pub(crate) use trouble::{cannot_connect, no_session};
+use crate::output::{complain, millis, octets_json, print};
+pub(crate) use trouble::{cannot_connect, no_session, of_call};
 
 /// Errors that are said one by one; more of them are only counted.
 const SAID_MAX: u64 = 10;
@@ -189,7 +189,7 @@ impl Run<'_> {
 
     fn say(&self, event: &str, call: u64, began: Instant, reply: &Message) -> Result<()> {
         let data = if self.args.json {
-            let frames: Vec<Value> = reply.frames().map(body::json).collect();
+            let frames: Vec<Value> = reply.frames().map(octets_json).collect();
             let ms = millis(Clock::now().into_std() - began);
             let said = json!({"v": 1, "event": event, "call": call, "ms": ms, "frames": frames});
             format!("{said}\n").into_bytes()
@@ -214,7 +214,7 @@ impl Run<'_> {
         // Asked once only: with many calls each would ask again.
         let alone = failed == 1 && matches!(error, CallError::Timeout { .. });
         let unserved = alone && self.nobody_serves().await;
-        let error = trouble::of_call(&self.args.service, self.timeout, &error, unserved);
+        let error = of_call(&self.args.service, self.timeout, &error, unserved);
         if self.first_failure.get().is_none() {
             self.first_failure.set(Some(error.exit));
         }

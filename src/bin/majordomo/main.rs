@@ -1,6 +1,7 @@
 //! The command `majordomo`: flags to configuration to role.
 
 mod args;
+mod bench;
 mod broker;
 mod call;
 mod config;
@@ -13,6 +14,7 @@ mod logging;
 mod output;
 mod ping;
 mod signals;
+mod status;
 mod work;
 
 use std::process::ExitCode;
@@ -44,10 +46,17 @@ fn main() -> ExitCode {
 fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
     match &command {
         Command::Work(_) => logging::start(&log.section("info")?)?,
-        Command::Call(_) | Command::Ping(_) | Command::Demo(_) => {
-            logging::start(&log.section("off")?)?
-        }
-        _ => {}
+        Command::Demo(_)
+        | Command::Call(_)
+        | Command::Status(_)
+        | Command::Ping(_)
+        | Command::Bench(_) => logging::start(&log.section("off")?)?,
+        // The broker's configuration says it, and the rest has nothing to log.
+        Command::Broker(_)
+        | Command::Context { .. }
+        | Command::Config { .. }
+        | Command::Completions { .. }
+        | Command::Man { .. } => {}
     }
     match command {
         Command::Demo(args) => demo::run(&args),
@@ -59,7 +68,9 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         }
         Command::Work(args) => work::run(args),
         Command::Call(args) => call::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Ping(args) => ping::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Context { action } => context::run(action),
         Command::Config { action } => config::run(action, log),
         Command::Completions { shell } => docs::completions(shell),
@@ -73,7 +84,9 @@ fn wants_json(command: &Command) -> bool {
         Command::Demo(args) => args.json,
         Command::Work(args) => args.json,
         Command::Call(args) => args.json,
+        Command::Status(args) => args.json,
         Command::Ping(args) => args.json,
+        Command::Bench(args) => args.json,
         Command::Context { action } => action.json(),
         _ => false,
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::builder::styling::Style;
 use clap::{ColorChoice, ValueEnum};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What `--color` said.
 static COLOUR: OnceLock<ColorChoice> = OnceLock::new();
@@ -100,6 +100,30 @@ pub(crate) fn harmless(text: &str) -> String {
     harmless
 }
 
+/// Octets as JSON: text if they are text.
+pub(crate) fn octets_json(octets: &[u8]) -> Value {
+    match std::str::from_utf8(octets) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "base64": base64(octets) }),
+    }
+}
+
+/// RFC 4648, section 4.
+fn base64(octets: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(octets.len().div_ceil(3) * 4);
+    for chunk in octets.chunks(3) {
+        let octet = |at| u32::from(chunk.get(at).copied().unwrap_or_default());
+        let bits = octet(0) << 16 | octet(1) << 8 | octet(2);
+        for at in 0..4 {
+            let digit = DIGITS.get((bits >> (18 - 6 * at) & 63) as usize).copied();
+            let digit = digit.filter(|_| at <= chunk.len());
+            text.push(digit.map_or('=', char::from));
+        }
+    }
+    text
+}
+
 /// Rows of text: aligned on a terminal, separated by tabs elsewhere.
 pub(crate) struct Table {
     header: Vec<&'static str>,
@@ -143,5 +167,28 @@ impl Display for Table {
             (true, false) => f.write_str(&self.aligned()),
             (false, _) => f.write_str(&self.tabs()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        for (octets, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(octets.as_bytes()), text);
+        }
+        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
+        assert_eq!(octets_json(b"\xff"), json!({"base64": "/w=="}));
+        assert_eq!(octets_json("ü".as_bytes()), json!("ü"));
     }
 }

@@ -8,7 +8,6 @@ use std::path::Path;
 
 use majordomo::config::{ClientConfig, Text};
 use majordomo::wire::message::{Frames, Message};
-use serde_json::{Value, json};
 
 use crate::failure::{CliError, Exit};
 
@@ -89,51 +88,4 @@ pub(super) fn show(frames: Frames<'_>, raw: bool) -> Vec<u8> {
 fn plain(line: &str) -> String {
     let cells: Vec<_> = line.split('\t').map(crate::output::harmless).collect();
     cells.join("\t")
-}
-
-/// A frame as JSON: text if it is text.
-pub(super) fn json(frame: &[u8]) -> Value {
-    match std::str::from_utf8(frame) {
-        Ok(text) => text.into(),
-        Err(_) => json!({ "base64": base64(frame) }),
-    }
-}
-
-/// RFC 4648, section 4.
-fn base64(octets: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(octets.len().div_ceil(3) * 4);
-    for chunk in octets.chunks(3) {
-        let octet = |at| u32::from(chunk.get(at).copied().unwrap_or_default());
-        let bits = octet(0) << 16 | octet(1) << 8 | octet(2);
-        for at in 0..4 {
-            let digit = DIGITS.get((bits >> (18 - 6 * at) & 63) as usize).copied();
-            let digit = digit.filter(|_| at <= chunk.len());
-            text.push(digit.map_or('=', char::from));
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (octets, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(octets.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
-        assert_eq!(json(b"\xff"), json!({"base64": "/w=="}));
-        assert_eq!(json("ü".as_bytes()), json!("ü"));
-    }
 }

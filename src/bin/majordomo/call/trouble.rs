@@ -62,7 +62,7 @@ fn plain(error: &io::Error) -> String {
 }
 
 /// No answer. `unserved`: the broker says that nobody offers the service.
-pub(super) fn of_call(
+pub(crate) fn of_call(
     service: &str,
     timeout: Duration,
     error: &CallError,
