@@ -2,7 +2,8 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::error::ConnectError;
 use super::mjp;
@@ -175,9 +176,13 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Connected, ConnectEr
         outbox_bytes_max: config.outbox,
         ping_interval: config.ping_interval,
     };
+    let begin = Instant::now();
     let mut session = Session::connect(&config.endpoint, &session_config).await?;
     let says = match config.protocol {
-        Protocol::Mjp => hello(&mut session, &config).await?,
+        Protocol::Mjp => {
+            let patience = config.connect_timeout.saturating_sub(begin.elapsed());
+            mjp::hello(&mut session, &config.endpoint, patience).await?
+        }
         Protocol::Mdp01 | Protocol::Mdp02 => HelloLimits::default(),
     };
     let smaller = |ours: usize, theirs: Option<u64>| {
@@ -198,9 +203,4 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Connected, ConnectEr
         },
         in_flight_max: smaller(config.in_flight_max, says.requests),
     })
-}
-
-async fn hello(session: &mut Session, config: &ClientConfig) -> Result<HelloLimits, ConnectError> {
-    let patience: Duration = config.connect_timeout;
-    mjp::hello(session, &config.endpoint, patience).await
 }

@@ -40,6 +40,7 @@ use super::clock::{Clock, Time};
 use super::policy::Keepalive;
 use held::{Cancelled, Held};
 use state::{Action, Event, State};
+use words::Taken;
 
 /// What a worker has to know before it starts.
 #[derive(Debug, Clone)]
@@ -86,8 +87,13 @@ pub enum Heard<J> {
     Cancel(u64),
     /// It lives.
     Heartbeat,
-    /// HELLO: how often it wants to be shown that the worker lives.
-    Hello(Option<Keepalive>),
+    /// HELLO.
+    Hello {
+        /// How often it wants to be shown that the worker lives.
+        keepalive: Option<Keepalive>,
+        /// What it takes.
+        takes: Taken,
+    },
     /// DRAIN, as the echo of ours.
     Drained,
     /// It stops soon. What it sent is to be finished.
@@ -301,7 +307,7 @@ impl<J, A> Serve<J, A> {
                 self.prove();
                 self.beats_while_busy |= !self.held.is_empty();
             }
-            Heard::Hello(keepalive) => self.keepalive = keepalive.unwrap_or(self.keepalive),
+            Heard::Hello { keepalive, .. } => self.keepalive = keepalive.unwrap_or(self.keepalive),
             Heard::Drained => self.step(now, Event::Echo),
             Heard::Dismissed { .. } => self.step(now, Event::Dismissed),
             Heard::Stopping | Heard::Other => {}
@@ -356,6 +362,8 @@ impl<J, A> Serve<J, A> {
     }
 
     fn step(&mut self, now: Time, event: Event) {
+        #[cfg(test)]
+        super::witness::saw("serve", self.state.label(), event.label());
         let (state, action) = self.state.on(event);
         self.state = state;
         match action {

@@ -6,11 +6,15 @@
 //! single copy, a large body with none.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::frame::{Header, MORE};
 
 /// Bodies of this many octets and more have a buffer of their own.
 pub const LARGE: usize = 4096;
+
+/// Octets of encoded frames that a [`Message`] holds within itself, without a buffer.
+const INLINE: usize = 72;
 
 /// A view of some frames of a message.
 ///
@@ -50,6 +54,13 @@ impl<'a> Frames<'a> {
         self.head.len() + self.large.iter().map(Bytes::len).sum::<usize>()
     }
 
+    /// What follows `prefix`, the encoding of the first `count` frames, if `self` begins with it.
+    #[inline]
+    pub(super) fn strip_prefix(&self, prefix: &[u8], count: usize) -> Option<Self> {
+        let head = self.head.strip_prefix(prefix)?;
+        Some(Frames { head, large: self.large, count: self.count.saturating_sub(count) })
+    }
+
     /// The encoded frames, and the large bodies that belong between them.
     pub(super) fn parts(&self) -> (&'a [u8], &'a [Bytes]) {
         (self.head, self.large)
@@ -70,6 +81,18 @@ impl<'a> Frames<'a> {
     /// Takes the first frame and returns its body.
     #[inline]
     pub fn take_first(&mut self) -> Option<&'a [u8]> {
+        if let Some((&[flags, size], after)) = self.head.split_first_chunk()
+            && flags <= MORE
+        {
+            let (body, rest) = after.split_at_checked(usize::from(size))?;
+            self.head = rest;
+            self.count = self.count.saturating_sub(1);
+            return Some(body);
+        }
+        self.take_first_long()
+    }
+
+    fn take_first_long(&mut self) -> Option<&'a [u8]> {
         let header = Header::decode(self.head).ok().flatten()?;
         let size = usize::try_from(header.size).ok()?;
         let after = self.head.get(header.len..)?;
@@ -91,7 +114,11 @@ impl<'a> Frames<'a> {
     /// shared.
     #[must_use]
     pub fn to_message(&self) -> Message {
-        Message { head: self.head.into(), large: self.large.to_vec(), count: self.count }
+        Message {
+            head: SmallVec::from_slice(self.head),
+            large: self.large.to_vec(),
+            count: self.count,
+        }
     }
 }
 
@@ -110,7 +137,7 @@ impl<'a> Iterator for Frames<'a> {
 /// Frames that stand on their own: a message, or the body of a request that waits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
-    head: Box<[u8]>,
+    head: SmallVec<[u8; INLINE]>,
     large: Vec<Bytes>,
     count: usize,
 }
@@ -124,18 +151,18 @@ impl Message {
         I::Item: Into<Bytes>,
     {
         let mut frames = frames.into_iter().map(Into::into).peekable();
-        let (mut head, mut large, mut count) = (Vec::new(), Vec::new(), 0);
+        let (mut encoded, mut large, mut count) = (Vec::new(), Vec::new(), 0);
         while let Some(body) = frames.next() {
             let more = if frames.peek().is_some() { MORE } else { 0 };
-            Header::encode(more, body.len(), &mut head);
+            Header::encode(more, body.len(), &mut encoded);
             if body.len() < LARGE {
-                head.extend_from_slice(&body);
+                encoded.extend_from_slice(&body);
             } else {
                 large.push(body);
             }
             count += 1;
         }
-        Self { head: head.into(), large, count }
+        Self { head: SmallVec::from_slice(&encoded), large, count }
     }
 
     /// A view of all its frames.
@@ -160,7 +187,7 @@ impl Message {
                 *flags = *flags & !MORE | more;
             }
         }
-        Self { head: whole.0.into(), large: whole.1, count: whole.2 }
+        Self { head: SmallVec::from_slice(&whole.0), large: whole.1, count: whole.2 }
     }
 
     /// The first frame: all there is of a message that has one. Empty if there is none.

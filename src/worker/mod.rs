@@ -39,6 +39,7 @@
 //! the worker goes on. What happens to requests when a worker stops is told in
 //! [`serve`](crate::proto::serve#the-stop).
 
+mod limits;
 mod request;
 mod task;
 mod typed;
@@ -50,6 +51,7 @@ use tokio::task::JoinHandle;
 
 pub use crate::proto::serve::Report;
 pub use crate::proto::serve::words::Failure;
+pub use limits::TooBig;
 pub use request::{PartError, Request};
 pub use typed::{json, msgpack};
 

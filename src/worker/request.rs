@@ -1,5 +1,6 @@
 //! A request, as a handler sees it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -9,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::proto::serve::Job;
 use crate::proto::serve::words::{Delivery, Reply};
 use crate::wire::message::Message;
+
+use super::limits::{AnswerLimits, TooBig};
 
 /// A request, as a handler sees it.
 ///
@@ -25,6 +28,7 @@ pub struct Request {
     pub(super) state: Option<Box<str>>,
     pub(super) cancelled: CancellationToken,
     pub(super) parts: Option<mpsc::Sender<Said>>,
+    pub(super) limits: Arc<AnswerLimits>,
 }
 
 /// What a handler gives.
@@ -43,6 +47,9 @@ pub enum PartError {
     /// somebody else. Stop working on it.
     #[error("nobody wants the answer any more")]
     Cancelled,
+    /// The broker would not take it.
+    #[error(transparent)]
+    TooBig(#[from] TooBig),
     /// MDP/0.1 has no parts.
     #[error("MDP/0.1 has no partial answers; speak MJP or MDP/0.2, or answer in one piece")]
     Unsupported,
@@ -54,10 +61,11 @@ impl Request {
         delivery: Delivery,
         cancelled: CancellationToken,
         parts: Option<mpsc::Sender<Said>>,
+        limits: Arc<AnswerLimits>,
     ) -> Self {
         let Delivery { body, attempt, timeout, identity, trace, state } = delivery;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Self { body, job, attempt, deadline, identity, trace, state, cancelled, parts }
+        Self { body, job, attempt, deadline, identity, trace, state, cancelled, parts, limits }
     }
 
     /// The first frame of the body; the only one of most requests.
@@ -118,7 +126,9 @@ impl Request {
         if self.cancelled.is_cancelled() {
             return Err(PartError::Cancelled);
         }
-        let said = Said { job: self.job, reply: Reply::body(body.into()), last: false };
+        let body = body.into();
+        self.limits.check(&body)?;
+        let said = Said { job: self.job, reply: Reply::body(body), last: false };
         parts.send(said).await.map_err(|_| PartError::Cancelled)
     }
 }

@@ -27,6 +27,7 @@ use crate::wire::Protocol;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::Code;
 
+use super::limits::AnswerLimits;
 use super::request::{Request, Said};
 
 /// Answers taken in one turn, and answers that may wait for a turn.
@@ -57,6 +58,7 @@ pub(super) struct Task<H> {
     /// Of the requests that are being handled.
     tokens: HashMap<Job, CancellationToken>,
     handlers: JoinSet<()>,
+    limits: Arc<AnswerLimits>,
     said: mpsc::Sender<Said>,
     answers: mpsc::Receiver<Said>,
     registered: watch::Sender<bool>,
@@ -123,6 +125,7 @@ where
             session: None,
             tokens: HashMap::new(),
             handlers: JoinSet::new(),
+            limits: Arc::new(AnswerLimits::new(limits)),
             said,
             answers,
             registered,
@@ -190,8 +193,12 @@ where
     }
 
     fn hear(&mut self, now: Time, heard: Heard<Box<Delivery>>) {
-        if let Heard::Dismissed { why } = &heard {
-            warn!(why, "the broker has dismissed this worker; it will register anew");
+        match &heard {
+            Heard::Dismissed { why } => {
+                warn!(why, "the broker has dismissed this worker; it will register anew");
+            }
+            Heard::Hello { takes, .. } => self.limits.set(*takes),
+            _ => {}
         }
         self.serve.handle(now, Input::Heard(heard));
     }
@@ -300,11 +307,16 @@ where
         self.tokens.insert(job, token.clone());
         let (handler, said) = (self.handler.clone(), self.said.clone());
         let parts = (self.offer.protocol != Protocol::Mdp01).then(|| said.clone());
-        let request = Request::new(job, delivery, token, parts);
+        let limits = self.limits.clone();
+        let request = Request::new(job, delivery, token, parts, limits.clone());
         self.handlers.spawn(async move {
             let answer = async {
                 match handler(request).await {
-                    Ok(body) => Reply::body(body.into()),
+                    Ok(body) => {
+                        let body = body.into();
+                        let fits = limits.check(&body).map(|()| Reply::body(body));
+                        fits.unwrap_or_else(|too_big| Reply::Failure(too_big.failure()))
+                    }
                     Err(failure) => Reply::Failure(failure.into()),
                 }
             };

@@ -106,7 +106,7 @@ async fn a_worker_that_holds_a_request_answers_it_before_it_goes() {
         go.notify_one();
         let report = stop.await;
         assert_eq!((report.answered, report.given_back), (1, 0));
-        assert_eq!(caller.reply().await.body, [body]);
+        assert_eq!(caller.reply().await.body(), [body]);
     }
 }
 

@@ -170,6 +170,39 @@ impl State {
 }
 
 #[cfg(test)]
+impl State {
+    /// The kind of state.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Away { .. } => "away",
+            Self::Dialling => "dialling",
+            Self::Serving => "serving",
+            Self::Draining { .. } => "draining",
+            Self::Leaving { .. } => "leaving",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+#[cfg(test)]
+impl Event {
+    /// The kind of event.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Connected => "connected",
+            Self::Lost => "lost",
+            Self::Silent => "silent",
+            Self::Dismissed => "dismissed",
+            Self::Echo => "echo",
+            Self::Idle => "idle",
+            Self::Stop { .. } => "stop",
+            Self::TimeUp => "time up",
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

@@ -1,3 +1,4 @@
+use super::words::Taken;
 use super::*;
 
 type Worker = Serve<&'static str, &'static str>;
@@ -318,7 +319,7 @@ fn a_worker_that_is_stopped_without_a_broker_is_stopped_at_once() {
 fn a_native_broker_says_how_often_it_wants_a_beat() {
     let mut worker = Harness::serving(1, true);
     let keepalive = Keepalive { interval: Duration::from_millis(100), liveness: 5 };
-    worker.heard(Heard::Hello(Some(keepalive)));
+    worker.heard(Heard::Hello { keepalive: Some(keepalive), takes: Taken::default() });
     let beats: Vec<_> = worker.until(499).into_iter().map(|(at, _)| at).collect();
     assert_eq!(beats.len(), 4, "{beats:?}");
     assert!(worker.at(500).contains(&Output::Close));

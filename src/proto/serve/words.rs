@@ -10,7 +10,9 @@ use crate::wire::Protocol;
 use crate::wire::codec::Encoder;
 use crate::wire::mdp::{self, FromWorker, ToWorker, Version};
 use crate::wire::message::{Frames, Message};
-use crate::wire::mjp::{self, Code, Fault, FromBroker, Packed, PeerHello, ReadyHeader};
+use crate::wire::mjp::{
+    self, Code, Fault, FromBroker, HelloLimits, Packed, PeerHello, ReadyHeader,
+};
 
 use super::{Heard, Say, Token};
 
@@ -46,6 +48,17 @@ pub struct Delivery {
     pub trace: Option<Box<str>>,
     /// `tracestate` of W3C Trace Context.
     pub state: Option<Box<str>>,
+}
+
+/// How large a message may be that a broker takes. What it does not say is not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// One frame, octets.
+    pub frame: Option<u64>,
+    /// All frames of one message, octets.
+    pub message: Option<u64>,
+    /// Frames of one message.
+    pub frames: Option<u64>,
 }
 
 /// An answer, or a part of one.
@@ -296,12 +309,13 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         FromBroker::Cancel { id } => Heard::Cancel(id),
         FromBroker::Heartbeat => Heard::Heartbeat,
         FromBroker::Hello(hello) => {
-            Heard::Hello(hello.heartbeat.zip(hello.liveness).map(|(interval, liveness)| {
-                Keepalive {
-                    interval: Duration::from_millis(interval.max(1)),
-                    liveness: liveness.max(1),
-                }
-            }))
+            let says = hello.heartbeat.zip(hello.liveness);
+            let keepalive = says.map(|(interval, liveness)| Keepalive {
+                interval: Duration::from_millis(interval.max(1)),
+                liveness: liveness.max(1),
+            });
+            let HelloLimits { frame, message, frames, .. } = hello.limits.unwrap_or_default();
+            Heard::Hello { keepalive, takes: Taken { frame, message, frames } }
         }
         FromBroker::Drain { within: None } => Heard::Drained,
         FromBroker::Drain { within: Some(_) } => Heard::Stopping,

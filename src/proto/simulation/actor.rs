@@ -4,6 +4,7 @@ use crate::wire::codec::Encoder;
 
 use super::client::Client;
 use super::rng::Rng;
+use super::servant::Servant;
 use super::stranger::Stranger;
 use super::tag::Tag;
 use super::worker::Worker;
@@ -13,6 +14,7 @@ use super::worker::Worker;
 pub(super) enum Actor {
     Client(Client),
     Worker(Worker),
+    Servant(Servant),
     Stranger(Stranger),
 }
 
@@ -21,7 +23,10 @@ pub(super) enum Actor {
 pub(super) enum Act {
     Connect,
     Say(Vec<u8>),
+    /// It closes, and does not care whether what it said arrives.
     Close,
+    /// It closes when what it said has arrived.
+    Finish,
     /// It is gone, and its end of the connection with it; the broker is not told.
     Vanish,
 }

@@ -34,6 +34,13 @@ const LATE: [(&str, &[&str]); 3] = [
     ("suspect", &["last holder", "other"]),
     ("in flight", &["last holder", "other"]),
 ];
+/// The worker of the library, `serve/state.rs`, as far as MDP takes it.
+const SERVE: [(&str, &[&str]); 4] = [
+    ("away", &["due", "stop"]),
+    ("dialling", &["connected", "lost", "stop"]),
+    ("serving", &["lost", "silent", "dismissed", "stop"]),
+    ("leaving", &["lost", "silent", "dismissed", "idle", "time up"]),
+];
 const PAUSES: [&str; 4] = ["own", "service", "broker", "name"];
 const CLAIMS: [&str; 3] = ["holder", "contender", "refused"];
 const ADMISSIONS: [&str; 3] = ["open", "wait", "refused"];
@@ -54,6 +61,11 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     for (place, whose) in LATE {
         want("late answer", place, whose);
     }
+    for (state, events) in SERVE {
+        want("serve", state, events);
+    }
+    want("servant", "stopped", &["with nothing", "given back"]);
+    want("servant", "crashed", &["by poison"]);
     let ends = Outcome::ALL.into_iter().filter(|outcome| *outcome < Outcome::TimedOut);
     want("request", "ended", &ends.map(Outcome::label).collect::<Vec<_>>());
     want("request", "redelivered", &Loss::ALL.map(Loss::label));

@@ -44,8 +44,10 @@ impl World {
             }
             (6, _) => {
                 for actor in 0..self.actors.len() {
-                    if let Actor::Worker(worker) = &mut self.actors[actor] {
-                        worker.hang(until);
+                    match &mut self.actors[actor] {
+                        Actor::Worker(worker) => worker.hang(until),
+                        Actor::Servant(servant) => servant.hang(until),
+                        Actor::Client(_) | Actor::Stranger(_) => {}
                     }
                 }
             }

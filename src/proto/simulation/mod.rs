@@ -15,6 +15,7 @@ mod judge;
 mod net;
 mod plan;
 mod rng;
+mod servant;
 mod shell;
 mod stranger;
 mod tag;

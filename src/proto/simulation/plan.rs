@@ -7,6 +7,7 @@ use crate::proto::policy::{ClientLimits, Keepalive, ServicePolicy, ServiceRule, 
 use super::actor::Actor;
 use super::client::{self, Client};
 use super::rng::Rng;
+use super::servant::Servant;
 use super::stranger::Stranger;
 use super::worker::{self, Worker};
 
@@ -108,6 +109,10 @@ fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
         let service = SERVED[index % SERVED.len()];
         let interval = u64::try_from(settings.mdp.interval.as_micros()).unwrap();
         actors.push(Actor::Worker(Worker::new(service, interval, worker::Kind::draw(rng))));
+    }
+    for _ in 0..rng.within(0, 2) {
+        let service = rng.pick(&SERVED);
+        actors.push(Actor::Servant(Servant::new(service, settings.mdp.interval, rng)));
     }
     for _ in 0..rng.within(1, 2) {
         let me = u32::try_from(actors.len()).unwrap();

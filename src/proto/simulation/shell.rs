@@ -115,6 +115,7 @@ impl World {
             match who {
                 Actor::Client(client) => client.connected(number),
                 Actor::Worker(worker) => worker.connected(number, cx),
+                Actor::Servant(servant) => return servant.connected(cx),
                 Actor::Stranger(stranger) => stranger.connected(number, cx),
             }
             Ok(())
@@ -269,6 +270,7 @@ impl World {
                 match who {
                     Actor::Client(client) => client.calm_down(),
                     Actor::Worker(worker) => worker.calm_down(now),
+                    Actor::Servant(servant) => servant.calm_down(),
                     Actor::Stranger(stranger) => {
                         if stranger.calm_down().is_some() {
                             cx.act(Act::Close);

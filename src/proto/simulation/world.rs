@@ -247,6 +247,7 @@ impl World {
         let next = match &self.actors[actor] {
             Actor::Client(client) => client.next_wake(),
             Actor::Worker(worker) => worker.next_wake(),
+            Actor::Servant(servant) => servant.next_wake(),
             Actor::Stranger(stranger) => stranger.next_wake(),
         };
         let next = next.map(|at| at.max(self.now).max(self.frozen[actor]));
@@ -270,6 +271,7 @@ impl World {
             match who {
                 Actor::Client(client) => client.woken(cx),
                 Actor::Worker(worker) => worker.woken(cx),
+                Actor::Servant(servant) => return servant.woken(cx),
                 Actor::Stranger(stranger) => stranger.woken(cx),
             }
             Ok(())
@@ -315,10 +317,10 @@ impl World {
                     self.send_up(conn, octets);
                 }
             }
-            Act::Close => {
+            Act::Close | Act::Finish => {
                 if let Some(conn) = self.links[actor].take() {
                     self.note(|| format!("actor {actor} closes {conn}"));
-                    let lossy = self.rng.one_in(2);
+                    let lossy = matches!(act, Act::Close) && self.rng.one_in(2);
                     let link = &mut self.conns[conn];
                     link.peer_has = false;
                     link.down.kill();
@@ -408,6 +410,7 @@ impl World {
                 Some(Item::Message(message)) => self.act(actor, |who, cx| match who {
                     Actor::Client(client) => client.heard(message),
                     Actor::Worker(worker) => worker.heard(message, cx),
+                    Actor::Servant(servant) => servant.heard(message, cx),
                     Actor::Stranger(stranger) => {
                         stranger.heard(message);
                         Ok(())
@@ -453,6 +456,7 @@ impl World {
             match who {
                 Actor::Client(client) => client.lost(cx),
                 Actor::Worker(worker) => worker.lost(cx),
+                Actor::Servant(servant) => return servant.lost(cx),
                 Actor::Stranger(stranger) => stranger.lost(cx),
             }
             Ok(())

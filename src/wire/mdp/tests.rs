@@ -24,8 +24,11 @@ fn written(write: impl FnOnce(&mut Encoder)) -> Vec<u8> {
     slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
 }
 
-/// What was decoded, in words.
+/// What was decoded, in words. The short way and frame by frame it is the same.
 fn said(octets: &[u8]) -> String {
+    let long_way = with_frames(octets, |frames| format!("{:?}", ToBroker::decode_frames(frames)));
+    let short_way = with_frames(octets, |frames| format!("{:?}", ToBroker::decode(frames)));
+    assert_eq!(short_way, long_way);
     let text = |frame: &[u8]| frame.escape_ascii().to_string();
     let body = |frames: &Frames<'_>| frames.map(text).collect::<Vec<_>>().join("|");
     with_frames(octets, |frames| match ToBroker::decode(frames) {

@@ -158,9 +158,11 @@ fn an_mjp_worker_hears_all_that_a_broker_says_to_one() {
     assert_eq!(hear(0x02, 0, &[]), Ok(Heard::Heartbeat));
     assert_eq!(hear(0x03, 0, &[]), Ok(Heard::Drained));
     assert_eq!(hear(0x03, 0, &[b"\x81\xa6within\x05"]), Ok(Heard::Stopping));
-    let hello = hear(0x01, 0, &[b"\x83\xa7version\x01\xa9heartbeat\x64\xa8liveness\x05"]);
+    let says = b"\x84\xa7version\x01\xa9heartbeat\x64\xa8liveness\x05\xa6limits\x81\xa5frame\x07";
+    let hello = hear(0x01, 0, &[says]);
     let keepalive = Keepalive { interval: Duration::from_millis(100), liveness: 5 };
-    assert_eq!(hello, Ok(Heard::Hello(Some(keepalive))));
+    let takes = Taken { frame: Some(7), ..Taken::default() };
+    assert_eq!(hello, Ok(Heard::Hello { keepalive: Some(keepalive), takes }));
     for kind in [0x04, 0x23] {
         let bye = hear(kind, 0, &[b"\x82\xa4code\xa8draining\xa7message\xa3why"]);
         assert_eq!(bye, Ok(Heard::Dismissed { why: "draining: why".into() }));
