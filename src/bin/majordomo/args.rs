@@ -14,6 +14,7 @@ use crate::bench::{self, BenchArgs};
 use crate::call::{self, CallArgs};
 use crate::context::{self, ContextAction};
 use crate::demo::{self, DemoArgs};
+use crate::failure::{CliError, Exit};
 use crate::ping::{self, PingArgs};
 use crate::status::{self, StatusArgs};
 use crate::work::{self, WorkArgs};
@@ -25,7 +26,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) log: LogArgs,
     /// Use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Log")]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = None)]
     pub(crate) color: ColorChoice,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -241,7 +242,10 @@ impl LogArgs {
         let file = self.log_file.as_deref().filter(|file| *file != "off").map(PathBuf::from);
         let log = LogSection { level, format, file };
         let config = BrokerConfig { log, ..BrokerConfig::default() };
-        config.validate()?;
+        config.validate().map_err(|error| {
+            let why = error.to_string().replace("default: log.level", "--log-level");
+            CliError::new(Exit::Configuration, "configuration", why)
+        })?;
         Ok(config.log)
     }
 }

@@ -22,8 +22,9 @@ use load::Load;
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Kinds of load, in this order
+    /// Kinds of load, in this order: some of W1, W2, W3, W4 [default: all]
     #[arg(long, value_delimiter = ',', value_name = "MODE,..", ignore_case = true)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
     #[arg(default_values_t = [Mode::W1, Mode::W2, Mode::W3, Mode::W4])]
     modes: Vec<Mode>,
     /// How long each is measured

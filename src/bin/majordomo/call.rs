@@ -22,7 +22,7 @@ use tokio::time::Instant as Clock;
 
 use crate::connect::{ConnectArgs, Target, some_time};
 use crate::failure::{CliError, Exit};
-use crate::output::{complain, millis, octets_json, print};
+use crate::output::{complain, complain_of, millis, octets_json, print};
 pub(crate) use trouble::{cannot_connect, no_session, of_call};
 
 /// Errors that are said one by one; more of them are only counted.
@@ -43,7 +43,7 @@ pub(crate) struct CallArgs {
     raw: bool,
     /// How often to call
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     count: u64,
     /// Calls in flight at a time; with MDP each has a connection of its own
     #[arg(long, short, value_name = "COUNT", default_value_t = 1)]
@@ -224,7 +224,7 @@ impl Run<'_> {
             let said = json!({"v": 1, "event": "error", "call": number, "error": what});
             self.progress.suspend(|| print(format!("{said}\n")))?;
         }
-        self.progress.suspend(|| complain(&format_args!("majordomo: {error}")));
+        self.progress.suspend(|| complain_of(&format!("majordomo: {error}")));
         Ok(())
     }
 

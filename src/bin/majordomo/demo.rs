@@ -32,7 +32,7 @@ Examples:
   majordomo demo --json
 
 It needs no configuration and leaves nothing behind: the broker listens on a free port of this
-machine for as long as the demo runs, about five seconds.";
+machine for as long as the demo runs, about four seconds.";
 
 const SERVICE: &str = "thumbnail";
 const WORKERS: [&str; 2] = ["anna", "ben"];
@@ -47,14 +47,6 @@ const WORK: Duration = Duration::from_millis(700);
 const DOOM: Duration = Duration::from_millis(350);
 /// Everything ends by then.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-const NEXT: &str = "\
-Try next, each in a terminal of its own:
-  majordomo broker                        a broker that stays
-  majordomo work shout -- tr a-z A-Z      a command becomes a service
-  majordomo call shout hello              and is called
-  majordomo status --watch                what is going on
-";
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -166,8 +158,8 @@ impl Stage {
         } else {
             format!(
                 "\n{calls} calls, {replied} replies. A worker was killed in the middle of its \
-                 work; the broker gave\nits request to {saviour}, and the client never noticed.\n\n\
-                 {NEXT}",
+                 work; the broker gave\nits request to {saviour}, and the client never noticed.\n\n{}",
+                next(),
             )
         })?;
         self.client.close(Duration::from_secs(1)).await;
@@ -178,6 +170,19 @@ impl Stage {
         ensure!(replied == calls && saved.is_some(), "the demo went wrong: please report it");
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What to try, with the command's name as it was called: it need not be where a shell finds it.
+fn next() -> String {
+    let me = std::env::args().next().unwrap_or_else(|| "majordomo".into());
+    let lines = [
+        ("broker", "a broker that stays"),
+        ("work shout -- tr a-z A-Z", "a command becomes a service"),
+        ("call shout hello", "and is called"),
+        ("status --watch", "what is going on"),
+    ];
+    let lines = lines.map(|(what, why)| format!("  {me} {what:26}  {why}\n"));
+    format!("Try next, each in a terminal of its own:\n{}", lines.concat())
 }
 
 /// The work of a worker.

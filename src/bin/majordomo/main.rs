@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             // Standard error is told in any case.
             let _ = output::print(format!("{}\n", json!({"v": 1, "error": error})));
         }
-        output::complain(&text);
+        output::complain_of(&text);
         exit.into()
     })
 }

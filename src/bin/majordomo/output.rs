@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::builder::styling::Style;
+use clap::builder::styling::{AnsiColor, Style};
 use clap::{ColorChoice, ValueEnum};
 use serde_json::{Value, json};
 
@@ -75,6 +75,17 @@ pub(crate) fn print(data: impl AsRef<[u8]>) -> Result<()> {
 pub(crate) fn print_json(object: Value) -> Result<ExitCode> {
     print(format!("{object}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says on standard error why a command has failed; its name is red where that is wanted.
+pub(crate) fn complain_of(error: &str) {
+    let red = AnsiColor::Red.on_default().bold();
+    match error.strip_prefix("majordomo:") {
+        Some(rest) if has_colour(&io::stderr()) => {
+            complain(&format_args!("{red}majordomo:{red:#}{rest}"));
+        }
+        _ => complain(&error),
+    }
 }
 
 /// Milliseconds, to the microsecond.
@@ -155,7 +166,12 @@ impl Table {
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
-        table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+        let lines = table.lines().enumerate().map(|(number, line)| {
+            let line = line.trim_end();
+            let style = if number == 0 { Style::new().bold() } else { Style::new() };
+            paint(style, line) + "\n"
+        });
+        lines.collect()
     }
 }
 

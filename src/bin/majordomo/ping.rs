@@ -23,7 +23,7 @@ use crate::output::{harmless, millis, print};
 pub(crate) struct PingArgs {
     /// How often to ask
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 3)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
     count: u32,
     /// Time between two questions
     #[arg(long, short, value_name = "DURATION", default_value = "200ms", value_parser = duration)]

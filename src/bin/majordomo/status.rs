@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::call::{cannot_connect, of_call};
 use crate::connect::{ConnectArgs, Target, duration, some_time};
 use crate::failure::{CliError, Exit};
-use crate::output::{Table, complain, harmless, octets_json, print};
+use crate::output::{Table, complain, complain_of, harmless, octets_json, print};
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -30,8 +30,8 @@ pub(crate) struct StatusArgs {
     /// Show it again and again, until Ctrl-C
     #[arg(long)]
     watch: bool,
-    /// Time over which rates are measured, and between two looks with --watch
-    #[arg(long, short, value_name = "DURATION", value_parser = duration)]
+    /// Time over which rates are measured, and between two looks [default: 500ms, 2s with --watch]
+    #[arg(long, short, value_name = "DURATION", value_parser = duration, hide_default_value = true)]
     #[arg(default_value = "500ms", default_value_if("watch", "true", "2s"))]
     interval: Duration,
     /// How long the broker may take to answer
@@ -120,7 +120,7 @@ async fn show(args: &StatusArgs, target: &Target) -> Result<ExitCode> {
                 before = Some(now);
             }
             // A broker that is started anew is watched again.
-            Err(error) if args.watch => complain(&format_args!("majordomo: {error}")),
+            Err(error) if args.watch => complain_of(&format!("majordomo: {error}")),
             Err(error) => return Err(error.into()),
         }
         if !args.watch {

@@ -36,8 +36,8 @@ pub(crate) struct WorkArgs {
     #[arg(long, short, value_name = "COUNT", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// How bodies of several frames stand on the command's input and output
-    #[arg(long, value_enum, default_value_t = Framing::Lines)]
+    /// How the frames of a body stand on the command's input and output: lines or netstrings
+    #[arg(long, value_enum, default_value_t = Framing::Lines, hide_possible_values = true)]
     frames: Framing,
     /// Send each line of the output as a part of the reply, as soon as it comes
     #[arg(long, conflicts_with = "frames")]
@@ -71,7 +71,8 @@ The body of a request is the command's standard input, its standard output is th
 octet. Frames of a body: with `lines` one after the other with a line end between them, and the
 reply is one frame; with `netstrings` each as `5:hello,` there and back.
 A command that ends with another exit code than 0 answers with the error `failed` and the last line
-of its standard error; with 75 the caller is told that it may try again.
+of its standard error; with 75 the caller is told that it may try again. MDP has no errors: there
+the reply is a JSON object, {\"error\": {\"code\": ..., \"message\": ...}}.
 The command also gets MAJORDOMO_SERVICE, MAJORDOMO_ATTEMPT, MAJORDOMO_FRAMES, MAJORDOMO_TIMEOUT_MS
 and TRACEPARENT, as far as they are known.
 When its caller gives up, the command and its children get SIGTERM, and then SIGKILL.
@@ -146,7 +147,8 @@ fn find(program: &Path) -> Option<PathBuf> {
 
 fn wrong_worker(error: &majordomo::config::ConfigError) -> CliError {
     let reasons = error.problems.iter().map(ToString::to_string);
-    let reasons: Vec<_> = reasons.map(|it| it.trim_start_matches("worker.").to_owned()).collect();
+    let reasons: Vec<_> =
+        reasons.map(|it| it.trim_start_matches("default: worker.").to_owned()).collect();
     CliError::usage(reasons.join("\n"))
 }
 

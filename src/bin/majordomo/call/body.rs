@@ -56,7 +56,7 @@ fn all_of(from: impl Read, name: &str) -> Result<Vec<u8>, CliError> {
 
 fn unreadable(name: &str, error: &io::Error) -> CliError {
     let what = match error.kind() {
-        io::ErrorKind::NotFound => format!("there is no file {name}"),
+        io::ErrorKind::NotFound => format!("there is no file `{name}`"),
         kind => format!("cannot read {name}: {kind}"),
     };
     let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Failed };

@@ -97,6 +97,7 @@ pub(crate) fn of_call(
             CliError::new(Exit::CannotConnect, "disconnected", harmless(&message))
                 .hint("it may have been executed; call again only if that does no harm")
         }
+        CallError::Service(error) => CliError::usage(format!("the service: {error}")),
         CallError::TooMany { .. } => CliError::new(Exit::Overloaded, "too_many", error.to_string()),
         error => CliError::new(Exit::Failed, "failed", harmless(&error.to_string())),
     }

@@ -55,7 +55,8 @@ pub(super) async fn run(shop: &Shop, request: &Request) -> Outcome {
         end = attend(shop, request, &mut child, &mut output) => end,
         () = request.cancelled().cancelled() => Err(Failure::new("cancelled", "nobody waits")),
         () = expired(shop.timeout) => {
-            Err(Failure::new("timeout", "the command took too long and was killed"))
+            // Not `timeout`: that is the caller's own.
+            Err(Failure::new("failed", "the command took too long and was killed"))
         }
     };
     match end {
@@ -149,7 +150,7 @@ async fn listen(
         if taken.len() > shop.output_max {
             let max = shop.output_max;
             let message = format!("the command wrote more than {max} octets and was killed");
-            return Err(Failure::new("too_big", message));
+            return Err(Failure::new("failed", message));
         }
     }
     Ok(())
