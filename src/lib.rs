@@ -7,12 +7,12 @@
 //!
 //! ```text
 //! bytes -> frames -> message -> command -> decision -> command -> message -> frames -> bytes
-//! id <- wire <- proto <- transport <- broker, worker <- bin          imports go left only
+//! id <- wire <- proto <- transport <- broker, client, worker <- bin  imports go left only
 //! ```
 //!
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
-//! randomness), [`transport`] moves octets, [`broker`] and [`worker`] are
-//! what a user holds.
+//! randomness), [`transport`] moves octets, [`broker`], [`client`] and [`worker`] are what a user
+//! holds.
 
 pub mod broker;
 pub mod client;

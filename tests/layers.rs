@@ -1,7 +1,8 @@
 //! The layers of the library, and the habits that a compiler does not hold us to.
 //!
 //! ```text
-//! id <- wire <- proto <- transport <- config <- broker <- bin            imports go left only
+//! id <- wire <- proto <- transport <- config <- broker, client, worker <- bin
+//!                                                                        imports go left only
 //! ```
 //!
 //! `config` gathers the settings of the layers, so it stands right of them, and only roles and the
