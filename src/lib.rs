@@ -15,6 +15,7 @@
 //! what a user holds.
 
 pub mod broker;
+pub mod client;
 pub mod config;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

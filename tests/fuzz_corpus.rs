@@ -36,6 +36,11 @@ fn mdp_command() {
 }
 
 #[test]
+fn mjp_header() {
+    replay("mjp_header", fuzzing::mjp_header);
+}
+
+#[test]
 fn router_ops() {
     replay("router_ops", fuzzing::router_ops);
 }

@@ -20,6 +20,7 @@ const RANKS: &[(&str, u32)] = &[
     ("config", 4),
     // Roles do not import each other, and nobody imports the bodies of the fuzz targets.
     ("broker", 5),
+    ("client", 5),
     ("worker", 5),
     ("fuzzing", 5),
     ("bin", 6),

@@ -329,18 +329,24 @@ fn take_turn(
         let now = now();
         core.hear(now, id, false);
         let mut spoke = false;
-        while let Some(item) = decoder.next(&mut octets)? {
-            match item {
-                Item::Message(frames) => {
-                    if !std::mem::replace(&mut spoke, true) {
-                        core.hear(now, id, true);
+        loop {
+            let frames = match decoder.next_short(&mut octets) {
+                Some(frames) => frames,
+                None => match decoder.next(&mut octets)? {
+                    Some(Item::Message(frames)) => frames,
+                    Some(Item::Command(body)) => {
+                        take_command(core, id, link, body, out)?;
+                        continue;
                     }
-                    if core.message(now, id, frames, out) == Taken::NotYet {
-                        held.keep(Some(frames.to_message()), octets.to_vec());
-                        return Ok(Taken::NotYet);
-                    }
-                }
-                Item::Command(body) => take_command(core, id, link, body, out)?,
+                    None => break,
+                },
+            };
+            if !std::mem::replace(&mut spoke, true) {
+                core.hear(now, id, true);
+            }
+            if core.message(now, id, frames, out) == Taken::NotYet {
+                held.keep(Some(frames.to_message()), octets.to_vec());
+                return Ok(Taken::NotYet);
             }
         }
         if decoder.in_message() {

@@ -14,6 +14,7 @@
 //! and range; a test holds it to the structs and to [`BrokerConfig::validate`].
 
 mod check;
+mod client;
 mod key;
 mod layers;
 mod memory;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use client::ClientConfig;
 pub use key::Key;
 pub use layers::{Flag, Loaded, Sources};
 pub use memory::Memory;

@@ -6,10 +6,12 @@
 mod frame_codec;
 mod greeting_handshake;
 mod mdp_command;
+mod mjp_header;
 mod pieces;
 mod router_ops;
 
 pub use frame_codec::frame_codec;
 pub use greeting_handshake::greeting_handshake;
 pub use mdp_command::mdp_command;
+pub use mjp_header::mjp_header;
 pub use router_ops::router_ops;

@@ -20,8 +20,14 @@ impl Backoff {
 
     /// The next wait: between half of the nominal one and all of it.
     pub fn next_wait(&mut self) -> Duration {
-        let nominal = self.base.saturating_mul(1 << self.attempt.min(16)).min(self.cap);
-        self.attempt = self.attempt.saturating_add(1);
+        let attempt = self.attempt;
+        self.attempt = attempt.saturating_add(1);
+        self.wait_after(attempt)
+    }
+
+    /// The wait after so many attempts of somebody else, who counts for himself.
+    pub fn wait_after(&mut self, attempt: u32) -> Duration {
+        let nominal = self.base.saturating_mul(1 << attempt.min(16)).min(self.cap);
         // splitmix64: enough to spread peers over time.
         self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.seed;

@@ -16,7 +16,13 @@ impl Time {
     /// Time passed since `earlier`; zero if that is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.micros_since(earlier))
+    }
+
+    /// Microseconds passed since `earlier`; zero if that is not earlier.
+    #[must_use]
+    pub fn micros_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 }
 
@@ -45,7 +51,16 @@ impl Clock {
     }
 
     /// Broker time at `now`.
+    #[inline]
     pub fn at(&mut self, now: Instant) -> Time {
+        // All messages of one read have one instant.
+        if now == self.last {
+            return self.time;
+        }
+        self.advance(now)
+    }
+
+    fn advance(&mut self, now: Instant) -> Time {
         let mut passed = now.saturating_duration_since(self.last);
         if passed >= Self::STALL_MIN {
             self.stalls += 1;

@@ -8,6 +8,7 @@ pub mod dialect;
 pub mod handshake;
 pub mod keepalive;
 pub mod mmi;
+pub mod multiplex;
 pub mod output;
 pub mod policy;
 pub mod router;

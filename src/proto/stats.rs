@@ -1,7 +1,5 @@
 //! What is counted: plain numbers that the core adds to as it decides.
 
-use std::time::Duration;
-
 /// How an accepted request ended. Each ends exactly once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
@@ -105,14 +103,32 @@ impl Histogram {
         1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000, 60_000_000,
     ];
 
-    /// Counts one duration.
+    /// The first bucket that a number of so many bits can fall into. At most two more are left then.
+    const FIRST: [usize; 65] = Self::first_buckets();
+
+    #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+    const fn first_buckets() -> [usize; 65] {
+        let mut first = [0; 65];
+        let mut count = 1;
+        while count < first.len() {
+            let smallest = 1 << (count - 1);
+            let mut bucket = first[count - 1];
+            while bucket < Self::BOUNDS_US.len() && Self::BOUNDS_US[bucket] < smallest {
+                bucket += 1;
+            }
+            first[count] = bucket;
+            count += 1;
+        }
+        first
+    }
+
+    /// Counts one duration, in microseconds.
     #[inline]
-    pub fn record(&mut self, duration: Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = match Self::BOUNDS_US.first() {
-            Some(first) if us <= *first => 0,
-            _ => Self::BOUNDS_US.partition_point(|bound| *bound < us),
-        };
+    pub fn record(&mut self, us: u64) {
+        let mut bucket = Self::FIRST.get(bits(us)).copied().unwrap_or_default();
+        while Self::BOUNDS_US.get(bucket).is_some_and(|bound| *bound < us) {
+            bucket += 1;
+        }
         if let Some(count) = self.buckets.get_mut(bucket) {
             *count += 1;
         }
@@ -214,6 +230,11 @@ impl ServiceStats {
     }
 }
 
+/// Bits that it takes to write a number.
+fn bits(number: u64) -> usize {
+    (u64::BITS - number.leading_zeros()) as usize
+}
+
 fn bump(counts: &mut [u64], index: usize) {
     if let Some(count) = counts.get_mut(index) {
         *count += 1;
@@ -228,10 +249,16 @@ mod tests {
     fn a_duration_falls_into_the_first_bucket_that_holds_it() {
         let mut histogram = Histogram::default();
         for us in [0, 50, 51, 60_000_000, 60_000_001] {
-            histogram.record(Duration::from_micros(us));
+            histogram.record(us);
         }
         assert_eq!(histogram.buckets[..2], [2, 1]);
         assert_eq!(histogram.buckets[19..], [1, 1]);
         assert_eq!((histogram.count(), histogram.sum_us), (5, 120_000_102));
+        for us in (0..=100).chain(Histogram::BOUNDS_US.iter().flat_map(|b| [b - 1, *b, b + 1])) {
+            let mut histogram = Histogram::default();
+            histogram.record(us);
+            let bucket = Histogram::BOUNDS_US.iter().take_while(|bound| **bound < us).count();
+            assert_eq!(histogram.buckets[bucket], 1, "{us}");
+        }
     }
 }

@@ -6,11 +6,15 @@
 //! single copy, a large body with none.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
-use super::frame::Header;
+use super::frame::{Header, MORE};
 
 /// Bodies of this many octets and more have a buffer of their own.
 pub const LARGE: usize = 4096;
+
+/// Octets of encoded frames that a [`Message`] holds within itself, without a buffer.
+const INLINE: usize = 72;
 
 /// A view of some frames of a message.
 ///
@@ -25,8 +29,7 @@ pub struct Frames<'a> {
 
 impl<'a> Frames<'a> {
     /// The empty frame before a body (RFC 28), with more frames to come.
-    pub const DELIMITER: Frames<'static> =
-        Frames { head: &[super::frame::MORE, 0], large: &[], count: 1 };
+    pub const DELIMITER: Frames<'static> = Frames { head: &[MORE, 0], large: &[], count: 1 };
 
     /// A view of `count` complete frames in `head`, whose large bodies are in `large`, in order.
     pub(super) fn new(head: &'a [u8], large: &'a [Bytes], count: usize) -> Self {
@@ -51,6 +54,13 @@ impl<'a> Frames<'a> {
         self.head.len() + self.large.iter().map(Bytes::len).sum::<usize>()
     }
 
+    /// What follows `prefix`, the encoding of the first `count` frames, if `self` begins with it.
+    #[inline]
+    pub(super) fn strip_prefix(&self, prefix: &[u8], count: usize) -> Option<Self> {
+        let head = self.head.strip_prefix(prefix)?;
+        Some(Frames { head, large: self.large, count: self.count.saturating_sub(count) })
+    }
+
     /// The encoded frames, and the large bodies that belong between them.
     pub(super) fn parts(&self) -> (&'a [u8], &'a [Bytes]) {
         (self.head, self.large)
@@ -71,6 +81,18 @@ impl<'a> Frames<'a> {
     /// Takes the first frame and returns its body.
     #[inline]
     pub fn take_first(&mut self) -> Option<&'a [u8]> {
+        if let Some((&[flags, size], after)) = self.head.split_first_chunk()
+            && flags <= MORE
+        {
+            let (body, rest) = after.split_at_checked(usize::from(size))?;
+            self.head = rest;
+            self.count = self.count.saturating_sub(1);
+            return Some(body);
+        }
+        self.take_first_long()
+    }
+
+    fn take_first_long(&mut self) -> Option<&'a [u8]> {
         let header = Header::decode(self.head).ok().flatten()?;
         let size = usize::try_from(header.size).ok()?;
         let after = self.head.get(header.len..)?;
@@ -92,7 +114,11 @@ impl<'a> Frames<'a> {
     /// shared.
     #[must_use]
     pub fn to_message(&self) -> Message {
-        Message { head: self.head.into(), large: self.large.to_vec(), count: self.count }
+        Message {
+            head: SmallVec::from_slice(self.head),
+            large: self.large.to_vec(),
+            count: self.count,
+        }
     }
 }
 
@@ -111,7 +137,7 @@ impl<'a> Iterator for Frames<'a> {
 /// Frames that stand on their own: a message, or the body of a request that waits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
-    head: Box<[u8]>,
+    head: SmallVec<[u8; INLINE]>,
     large: Vec<Bytes>,
     count: usize,
 }
@@ -125,24 +151,49 @@ impl Message {
         I::Item: Into<Bytes>,
     {
         let mut frames = frames.into_iter().map(Into::into).peekable();
-        let (mut head, mut large, mut count) = (Vec::new(), Vec::new(), 0);
+        let (mut encoded, mut large, mut count) = (Vec::new(), Vec::new(), 0);
         while let Some(body) = frames.next() {
-            let more = if frames.peek().is_some() { super::frame::MORE } else { 0 };
-            Header::encode(more, body.len(), &mut head);
+            let more = if frames.peek().is_some() { MORE } else { 0 };
+            Header::encode(more, body.len(), &mut encoded);
             if body.len() < LARGE {
-                head.extend_from_slice(&body);
+                encoded.extend_from_slice(&body);
             } else {
                 large.push(body);
             }
             count += 1;
         }
-        Self { head: head.into(), large, count }
+        Self { head: SmallVec::from_slice(&encoded), large, count }
     }
 
     /// A view of all its frames.
     #[must_use]
     pub fn frames(&self) -> Frames<'_> {
         Frames::new(&self.head, &self.large, self.count)
+    }
+
+    /// The frames of all `parts`, one after the other.
+    #[must_use]
+    pub fn joined(parts: &[Self]) -> Self {
+        let mut whole = (Vec::new(), Vec::new(), 0);
+        for part in parts {
+            let mut last = part.frames();
+            while last.count > 1 && last.take_first().is_some() {}
+            let at = whole.0.len() + part.head.len() - last.head.len();
+            whole.0.extend_from_slice(&part.head);
+            whole.1.extend_from_slice(&part.large);
+            whole.2 += part.count;
+            let more = if std::ptr::eq(part, parts.last().unwrap_or(part)) { 0 } else { MORE };
+            if let Some(flags) = whole.0.get_mut(at) {
+                *flags = *flags & !MORE | more;
+            }
+        }
+        Self { head: SmallVec::from_slice(&whole.0), large: whole.1, count: whole.2 }
+    }
+
+    /// The first frame: all there is of a message that has one. Empty if there is none.
+    #[must_use]
+    pub fn first(&self) -> &[u8] {
+        self.frames().take_first().unwrap_or_default()
     }
 
     /// Memory the message holds, octets.
@@ -195,6 +246,20 @@ mod tests {
         assert_eq!((before.len(), rest.len()), (2, 1));
         assert_eq!(before.map(<[u8]>::len).collect::<Vec<_>>(), [3, LARGE]);
         assert_eq!(rest.to_message(), Message::new(vec![vec![3; 5]]));
+    }
+
+    #[test]
+    fn joined_parts_are_one_message_in_their_order() {
+        let parts = [
+            Message::new([vec![1; 3], vec![2; LARGE]]),
+            Message::new([vec![3; LARGE]]),
+            Message::new([vec![], vec![4; 2]]),
+        ];
+        let all = [vec![1; 3], vec![2; LARGE], vec![3; LARGE], vec![], vec![4; 2]];
+        assert_eq!(Message::joined(&parts), Message::new(all));
+        assert_eq!(Message::joined(&parts[1..2]), parts[1]);
+        assert_eq!(Message::joined(&[]), Message::default());
+        assert_eq!(parts[0].first(), [1, 1, 1]);
     }
 
     #[test]

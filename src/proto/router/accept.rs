@@ -58,8 +58,8 @@ impl Router {
             return Err(Refusal::DuplicateId);
         }
         let cost = Request::cost_of(voice.bytes() + body.bytes());
-        let id = match self.by_name.get(name) {
-            Some(id) => *id,
+        let id = match self.find_service(caller, name) {
+            Some(id) => id,
             None => {
                 let name = ServiceName::try_from(name).map_err(Refusal::BadName)?;
                 match self.service_for(now, name, out) {
@@ -68,15 +68,13 @@ impl Router {
                 }
             }
         };
-        if let Err(pause) = self.admit(caller, id, cost, out) {
-            self.forget_if_empty(id, out);
-            return self.refuse(caller, &voice, pause);
-        }
-        let Some(service) = self.services.get_mut(id) else {
-            return self.refuse(caller, &voice, Pause::Broker);
+        let taker = match self.admit(caller, id, cost, out) {
+            Ok(taker) => taker,
+            Err(pause) => {
+                self.forget_if_empty(id, out);
+                return self.refuse(caller, &voice, pause);
+            }
         };
-        let at_once = service.takes_at_once();
-        service.stats.accepted += 1;
         let request = self.requests.insert(Request {
             sequence: self.sequence,
             service: id,
@@ -99,21 +97,31 @@ impl Router {
             let caller = entry.or_default();
             caller.requests += 1;
             caller.bytes += cost;
+            caller.last_service = id;
         }
         if let Some(key) = key
             && !self.begin(now, request, key, out)
         {
             return Ok(());
         }
-        let Some(service) = self.services.get(id) else { return Ok(()) };
-        match service.ready.first() {
-            Some(worker) if at_once => self.deliver(now, worker, request, out),
-            _ => self.wait(now, request),
+        match taker {
+            Some(worker) => self.deliver(now, worker, request, out),
+            None => self.wait(now, request),
         }
         Ok(())
     }
 
-    /// Whether there is room for one more request, which is then charged; or what to wait for.
+    /// The service of that name: most callers ask for the one that they asked for last.
+    #[inline]
+    fn find_service(&self, caller: PeerId, name: &[u8]) -> Option<ServiceId> {
+        let last = self.callers.get(caller).map(|caller| caller.last_service);
+        let is_it =
+            |id: &ServiceId| self.services.get(*id).is_some_and(|s| s.name.as_bytes() == name);
+        last.filter(is_it).or_else(|| self.by_name.get(name).copied())
+    }
+
+    /// Whether there is room for one more request, which is then charged and counted; or what to
+    /// wait for. Returns the worker that takes it at once.
     #[inline]
     fn admit<O: Output>(
         &mut self,
@@ -121,7 +129,7 @@ impl Router {
         id: ServiceId,
         cost: usize,
         out: &mut O,
-    ) -> Result<(), Pause> {
+    ) -> Result<Option<WorkerId>, Pause> {
         if self.draining {
             return Err(Pause::Broker);
         }
@@ -130,11 +138,16 @@ impl Router {
         {
             return Err(Pause::Own);
         }
-        let Some(service) = self.services.get(id) else { return Err(Pause::Broker) };
-        if !service.takes_at_once() && !service.has_room(cost) {
+        let Some(service) = self.services.get_mut(id) else { return Err(Pause::Broker) };
+        let taker = service.taker();
+        if taker.is_none() && !service.has_room(cost) {
             return Err(Pause::Service(id));
         }
-        if out.charge(cost) { Ok(()) } else { Err(Pause::Broker) }
+        if !out.charge(cost) {
+            return Err(Pause::Broker);
+        }
+        service.stats.accepted += 1;
+        Ok(taker)
     }
 
     /// Has a caller wait until there is room, or tells it that there is none, if it can be told.

@@ -62,6 +62,12 @@ impl Router {
         services.chain(requests).chain(workers).sum()
     }
 
+    /// Deadlines of requests that are remembered, those that came to nothing included.
+    #[cfg(test)]
+    pub(crate) fn deadlines_kept(&self) -> usize {
+        self.deadlines.len()
+    }
+
     /// The peer of a worker that is registered.
     pub(crate) fn peer_of(&self, id: WorkerId) -> Option<PeerId> {
         self.workers.get(id).map(|worker| worker.peer)

@@ -20,6 +20,8 @@ pub(super) struct Caller {
     pub(super) bytes: usize,
     pub(super) waiting: List<RequestId>,
     pub(super) paused: Option<Pause>,
+    /// The service that it asked for last.
+    pub(super) last_service: ServiceId,
     /// The name that it gave itself.
     pub(super) identity: Option<Identity>,
     /// Open requests that the caller can name, or that have to be found when it goes.

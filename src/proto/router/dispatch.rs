@@ -16,9 +16,12 @@ impl Router {
     #[inline]
     pub(super) fn dispatch<O: Output>(&mut self, now: Time, id: ServiceId, out: &mut O) {
         let Some(service) = self.services.get(id) else { return };
-        if service.waiting() == 0 && service.reserved.is_none() {
-            return;
+        if service.waiting() > 0 || service.reserved.is_some() {
+            self.dispatch_waiting(now, id, out);
         }
+    }
+
+    fn dispatch_waiting<O: Output>(&mut self, now: Time, id: ServiceId, out: &mut O) {
         self.dispatch_suspects(now, id, out);
         while let Some(service) = self.services.get_mut(id)
             && let Some(worker) = service.ready.first()
@@ -107,7 +110,7 @@ impl Router {
         request.delivered_at = now;
         let Some(service) = self.services.get_mut(worker.service) else { return };
         service.in_flight += 1;
-        service.stats.queue_wait.record(now.since(request.accepted_at));
+        service.stats.queue_wait.record(now.micros_since(request.accepted_at));
         let voice = worker.voice;
         let (header, body) = request.split();
         let mut work = Work {
@@ -145,11 +148,12 @@ impl Router {
         }
         worker.listed = to;
         let Some(service) = self.services.get_mut(worker.service) else { return };
-        if let Some(level) = from {
-            service.ready.remove(&mut self.workers, id, level);
-        }
-        if let Some(level) = to {
-            service.ready.insert(&mut self.workers, id, level);
+        let (ready, workers) = (&mut service.ready, &mut self.workers);
+        match (from, to) {
+            (Some(from), Some(to)) => ready.shift(workers, id, from, to),
+            (Some(level), None) => ready.remove(workers, id, level),
+            (None, Some(level)) => ready.insert(workers, id, level),
+            (None, None) => {}
         }
     }
 

@@ -35,7 +35,7 @@ impl Router {
         if let (Some(request), Some(service)) =
             (self.requests.get(id), self.services.get_mut(service_id))
         {
-            service.stats.service_time.record(now.since(request.delivered_at));
+            service.stats.service_time.record(now.micros_since(request.delivered_at));
         }
         let outcome = self.answer(id, reply, out);
         self.end(id, outcome, out);

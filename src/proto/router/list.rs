@@ -46,6 +46,11 @@ impl<K: Key> List<K> {
         self.first.is_null()
     }
 
+    /// Whether `key` is all there is.
+    pub(super) fn is_only(&self, key: K) -> bool {
+        self.first == key && self.last == key
+    }
+
     /// Appends `key`, which is in no list.
     pub(super) fn push_back<V: Linked<K>>(&mut self, table: &mut SlotMap<K, V>, key: K) {
         let last = std::mem::replace(&mut self.last, key);

@@ -285,10 +285,14 @@ impl Router {
     }
 
     /// Forgets the service if nobody offers it and nobody waits for it.
+    #[inline]
     fn forget_if_empty<O: Output>(&mut self, id: ServiceId, out: &mut O) {
-        if !self.services.get(id).is_some_and(Service::is_empty) {
-            return;
+        if self.services.get(id).is_some_and(Service::is_empty) {
+            self.forget_service(id, out);
         }
+    }
+
+    fn forget_service<O: Output>(&mut self, id: ServiceId, out: &mut O) {
         let Some(service) = self.services.remove(id) else { return };
         self.by_name.remove(&service.name);
         out.release(Service::cost_of(&service.name));
@@ -309,10 +313,14 @@ impl Router {
 
     /// Reads the callers again that were paused because the broker was full, if it is not: all
     /// who wait for memory, and of those who wait for a name as many as there can be new ones.
+    #[inline]
     pub(crate) fn resume_paused<O: Output>(&mut self, out: &mut O) {
-        if self.draining {
-            return;
+        if !(self.draining || self.paused.is_empty() && self.paused_for_name.is_empty()) {
+            self.resume_some(out);
         }
+    }
+
+    fn resume_some<O: Output>(&mut self, out: &mut O) {
         if !self.paused.is_empty() && out.has_room() {
             let paused = std::mem::take(&mut self.paused);
             self.resume(paused, out);

@@ -13,6 +13,8 @@ pub(super) struct Ready {
     levels: Vec<List<WorkerId>>,
     /// A bit for each level that has somebody.
     occupied: Vec<u64>,
+    /// The first word of `occupied` that has a bit, if any has.
+    first_word: usize,
 }
 
 impl Ready {
@@ -27,11 +29,53 @@ impl Ready {
             self.levels.resize_with(level + 1, List::default);
             self.occupied.resize(level / 64 + 1, 0);
         }
-        if let (Some(list), Some(word)) =
-            (self.levels.get_mut(level), self.occupied.get_mut(level / 64))
-        {
+        if let Some(list) = self.levels.get_mut(level) {
             list.push_back(workers, id);
-            *word |= 1 << (level % 64);
+            self.set(level, true);
+        }
+    }
+
+    /// Moves a worker from one level to another. One that is alone at the first and will be at the
+    /// second is moved with its list.
+    pub(super) fn shift(
+        &mut self,
+        workers: &mut SlotMap<WorkerId, Worker>,
+        id: WorkerId,
+        from: usize,
+        to: usize,
+    ) {
+        if let Ok([list, free]) = self.levels.get_disjoint_mut([from, to])
+            && list.is_only(id)
+            && free.is_empty()
+        {
+            std::mem::swap(list, free);
+            if from / 64 != to / 64 {
+                self.set(from, false);
+                self.set(to, true);
+            } else if let Some(word) = self.occupied.get_mut(from / 64) {
+                *word ^= 1 << (from % 64) | 1 << (to % 64);
+            }
+        } else {
+            self.remove(workers, id, from);
+            self.insert(workers, id, to);
+        }
+    }
+
+    /// Notes whether a level has somebody.
+    fn set(&mut self, level: usize, occupied: bool) {
+        let (index, bit) = (level / 64, 1 << (level % 64));
+        if occupied && (index < self.first_word || self.first().is_none()) {
+            self.first_word = index;
+        }
+        let Some(word) = self.occupied.get_mut(index) else { return };
+        if occupied {
+            *word |= bit;
+            return;
+        }
+        *word &= !bit;
+        if *word == 0 && index == self.first_word {
+            let later = self.occupied.iter().skip(index).position(|word| *word != 0);
+            self.first_word = later.map_or(0, |later| index + later);
         }
     }
 
@@ -42,20 +86,19 @@ impl Ready {
         id: WorkerId,
         level: usize,
     ) {
-        if let (Some(list), Some(word)) =
-            (self.levels.get_mut(level), self.occupied.get_mut(level / 64))
-        {
+        if let Some(list) = self.levels.get_mut(level) {
             list.remove(workers, id);
             if list.is_empty() {
-                *word &= !(1 << (level % 64));
+                self.set(level, false);
             }
         }
     }
 
     /// The worker to be served next.
+    #[inline]
     pub(super) fn first(&self) -> Option<WorkerId> {
-        let (index, word) = self.occupied.iter().enumerate().find(|(_, word)| **word != 0)?;
-        self.levels.get(index * 64 + word.trailing_zeros() as usize)?.first()
+        let word = self.occupied.get(self.first_word).filter(|word| **word != 0)?;
+        self.levels.get(self.first_word * 64 + word.trailing_zeros() as usize)?.first()
     }
 
     /// Who stands at which level; the bits are checked.
@@ -65,6 +108,10 @@ impl Ready {
         workers: &SlotMap<WorkerId, Worker>,
     ) -> Result<std::collections::BTreeMap<WorkerId, usize>, String> {
         let mut listed = std::collections::BTreeMap::new();
+        let first = self.occupied.iter().position(|word| *word != 0);
+        if first.is_some_and(|first| first != self.first_word) {
+            return Err(format!("the first word is {first:?}, not {}", self.first_word));
+        }
         for (level, list) in self.levels.iter().enumerate() {
             let bit = self.occupied.get(level / 64).is_some_and(|w| w >> (level % 64) & 1 == 1);
             if bit == list.is_empty() {

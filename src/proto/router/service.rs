@@ -79,10 +79,11 @@ impl Service {
         self.queue.len() + self.suspects.len()
     }
 
-    /// Whether a request would be delivered without waiting. Suspects do not count: the worker
-    /// that is being emptied for one is not ready.
-    pub(super) fn takes_at_once(&self) -> bool {
-        self.queue.len() == 0 && self.ready.first().is_some()
+    /// The worker that a new request would be delivered to without waiting. Suspects do not count:
+    /// the worker that is being emptied for one is not ready.
+    #[inline]
+    pub(super) fn taker(&self) -> Option<WorkerId> {
+        if self.queue.len() == 0 { self.ready.first() } else { None }
     }
 
     /// Whether a request of `cost` octets may wait here.
@@ -133,7 +134,7 @@ mod tests {
         let policy = Arc::new(ServicePolicy::default());
         let mut service = Service::new(name, policy, Time::default(), Hasher::default());
         service.suspects.insert(0, ids.insert(()));
-        assert!(!service.takes_at_once(), "nobody is ready");
+        assert_eq!(service.taker(), None, "nobody is ready");
 
         let mut workers = SlotMap::<WorkerId, Worker>::with_key();
         let worker = workers.insert(Worker {
@@ -152,8 +153,8 @@ mod tests {
             links: Links::default(),
         });
         service.ready.insert(&mut workers, worker, 0);
-        assert!(service.takes_at_once());
+        assert_eq!(service.taker(), Some(worker));
         service.queue.insert(PeerId::default(), 1, ids.insert(()));
-        assert!(!service.takes_at_once(), "others were there first");
+        assert_eq!(service.taker(), None, "others were there first");
     }
 }

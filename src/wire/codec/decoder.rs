@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::CodecError;
 use super::body::LargeBody;
 use crate::wire::Limits;
-use crate::wire::frame::Header;
+use crate::wire::frame::{Header, MORE};
 use crate::wire::message::{Frames, LARGE};
 
 /// What a peer said.
@@ -89,7 +89,12 @@ impl Decoder {
         &'a mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Item<'a>>, CodecError> {
-        self.clear_spent();
+        if let Some(frames) = self.next_short(input) {
+            return Ok(Some(Item::Message(frames)));
+        }
+        if input.is_empty() && self.filling.is_none() {
+            return Ok(None);
+        }
         if self.frames == 0
             && self.partial.is_empty()
             && let Some(item) = self.whole(input)?
@@ -99,11 +104,45 @@ impl Decoder {
         self.assemble(input)
     }
 
+    /// The next message, if that lies whole in `input` and has frames of up to 255 octets only: the
+    /// short way for almost all of them. `None`: ask [`Self::next`], which also says why.
+    #[inline]
+    pub fn next_short<'i>(&mut self, input: &mut &'i [u8]) -> Option<Frames<'i>> {
+        self.clear_spent();
+        if self.frames > 0 || !self.partial.is_empty() {
+            return None;
+        }
+        let (mut rest, mut frames): (&'i [u8], usize) = (input, 0);
+        loop {
+            let (&[flags, size], body) = rest.split_first_chunk()?;
+            rest = body.split_at_checked(usize::from(size))?.1;
+            frames += 1;
+            match flags {
+                MORE => {}
+                0 => break,
+                _ => return None,
+            }
+        }
+        let (message, after) = input.split_at_checked(input.len() - rest.len())?;
+        let Limits { frame_bytes_max, message_bytes_max, message_frames_max, .. } = self.limits;
+        if message.len() > frame_bytes_max.min(message_bytes_max) || frames > message_frames_max {
+            return None;
+        }
+        *input = after;
+        Some(Frames::new(message, &[], frames))
+    }
+
+    #[inline]
     fn clear_spent(&mut self) {
-        match self.spent.take() {
-            None => {}
-            Some(Spent::Command) => self.partial = Vec::new(),
-            Some(Spent::Message) => {
+        if let Some(spent) = self.spent.take() {
+            self.clear(spent);
+        }
+    }
+
+    fn clear(&mut self, spent: Spent) {
+        match spent {
+            Spent::Command => self.partial = Vec::new(),
+            Spent::Message => {
                 self.head = Vec::new();
                 self.large = Vec::new();
                 self.frames = 0;

@@ -76,7 +76,13 @@ impl Encoder {
     /// Appends frames as they stand, the last one with the flag it has.
     #[inline]
     pub fn frames(&mut self, frames: &Frames<'_>) {
-        let mut rest = *frames;
+        match frames.parts() {
+            (head, []) => self.run.extend_from_slice(head),
+            _ => self.frames_with_large(*frames),
+        }
+    }
+
+    fn frames_with_large(&mut self, mut rest: Frames<'_>) {
         while let (head, [body, ..]) = rest.parts() {
             let large_left = rest.parts().1.len();
             while rest.parts().1.len() == large_left {
@@ -107,6 +113,12 @@ impl Encoder {
         if let Some(flags) = self.run.get_mut(at) {
             *flags |= frame::MORE;
         }
+    }
+
+    /// Everything that waits, if that is one piece.
+    #[must_use]
+    pub fn run(&self) -> Option<&[u8]> {
+        if self.large.is_empty() { self.run.get(self.written..) } else { None }
     }
 
     /// Everything that waits, in order, in at most `slices.len()` pieces; returns how many were

@@ -134,7 +134,7 @@ pub struct BrokerHello<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<u32>,
     /// What the broker takes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "pack::map")]
     pub limits: Option<HelloLimits>,
 }
 

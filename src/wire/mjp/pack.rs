@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use rmp_serde::decode::Error;
 use rmp_serde::{Deserializer, Serializer};
 use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{self, Deserialize, MapAccess, Visitor};
+use serde::de::{self, Deserialize, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, forward_to_deserialize_any};
 
 use super::malformed::Malformed;
@@ -31,7 +31,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, Malfor
     let mut input = Deserializer::from_read_ref(octets);
     // The deserializer refuses the level at which its count gets to zero.
     input.set_max_depth(DEPTH_MAX + 1);
-    let mut place = Place { at: At::Start, fields: &[] };
+    let mut place = Place::default();
     let map = Whole { place: &mut place, kind: PhantomData };
     let read = de::Deserializer::deserialize_map(&mut input, map);
     let header = read.map_err(|error| place.explain(&error))?;
@@ -42,13 +42,64 @@ pub(super) fn read<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, Malfor
     }
 }
 
+/// Reads a map in a header, as strictly as the header itself.
+pub(super) fn map<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: de::Deserializer<'de>,
+{
+    Ok(Option::<Nested<T>>::deserialize(deserializer)?.map(|nested| nested.0))
+}
+
+/// Reads an array of such maps, without room for as many as are announced.
+pub(super) fn maps<'de, T, D>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: de::Deserializer<'de>,
+{
+    struct Items<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+        type Value = Option<Vec<T>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of maps")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut items = Vec::new();
+            while let Some(Nested(item)) = seq.next_element()? {
+                items.push(item);
+            }
+            Ok(Some(items))
+        }
+    }
+    deserializer.deserialize_any(Items(PhantomData))
+}
+
+/// A map within a header.
+struct Nested<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Nested<T> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = Whole { place: &mut Place::default(), kind: PhantomData };
+        deserializer.deserialize_map(map).map(Self)
+    }
+}
+
 /// Where in a header the reader is.
+#[derive(Default)]
 struct Place<'a> {
     at: At<'a>,
     fields: &'static [&'static str],
 }
 
+#[derive(Default)]
 enum At<'a> {
+    #[default]
     Start,
     Key,
     Value(&'a str),

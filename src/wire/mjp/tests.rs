@@ -221,6 +221,8 @@ fn labels_have_limits_and_announced_lengths_are_not_believed() {
     assert_eq!(header(&[("a", long.as_str())].into_iter().collect()), wrong);
     let announced = b"\x82\xa7version\x01\xa8features\xdd\xff\xff\xff\xff";
     assert_eq!(BrokerHello::decode(announced), Err(Malformed::BadHeader));
+    let array = b"\x82\xa7version\x01\xa6limits\x91\x01";
+    assert_eq!(BrokerHello::decode(array), Err(Malformed::BadValue { key: "limits" }));
 }
 
 #[test]
@@ -262,6 +264,35 @@ fn a_long_header_is_written_whole() {
     let frames = written(|out| fault.encode(3, out));
     assert_eq!(frames[1], second(kind::ERROR, 3));
     assert_eq!(Fault::decode(&frames[2]), Ok(fault));
+}
+
+#[test]
+fn a_report_comes_back_and_its_lengths_are_not_believed() {
+    let worker = WorkerReport {
+        service: b"\xff",
+        identity: Some(b"a"),
+        dialect: "MJP/1",
+        credit: 8,
+        in_flight: 0,
+        ready: true,
+        labels: [("zone", "a")].into_iter().collect(),
+        version: None,
+        description: Some("says it again"),
+    };
+    let report = Report { workers: Some(vec![worker]), next: Some(7), ..Report::default() };
+    assert_eq!(Report::decode(Packed::new(&report).octets()), Ok(report));
+    let wrong = |key| Err(Malformed::BadValue { key });
+    let cases: &[(&[u8], Result<Report<'_>, Malformed>)] = &[
+        (b"", Ok(Report::default())),
+        (b"\x81\xa8services\x90", Ok(Report { services: Some(vec![]), ..Report::default() })),
+        (b"\x81\xa8services\xc0", Ok(Report::default())),
+        (b"\x81\xa8services\xdd\xff\xff\xff\xff", Err(Malformed::BadHeader)),
+        (b"\x81\xa8services\x91\x98\xa1a\0\0\0\0\0\0\0", wrong("services")),
+        (b"\x81\xa6broker\x91\x01", wrong("broker")),
+    ];
+    for (octets, expected) in cases {
+        assert_eq!(&Report::decode(octets), expected, "{octets:x?}");
+    }
 }
 
 #[test]

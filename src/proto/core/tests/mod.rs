@@ -1,0 +1,185 @@
+//! What happens between peers, said in messages.
+
+mod between;
+mod caller;
+mod credit;
+mod deadline;
+mod late;
+mod native;
+mod status;
+
+use std::time::{Duration, Instant};
+
+use slotmap::SecondaryMap;
+
+use super::{Core, Hello};
+use crate::id::PeerId;
+use crate::proto::output::{CloseReason, Output, Pressure};
+use crate::proto::policy::{ServicePolicy, Settings};
+use crate::wire::Limits;
+use crate::wire::codec::{Decoder, Encoder, Item};
+use crate::wire::mdp::{Answer, FromWorker, Request, ToClient, ToWorker, Version};
+use crate::wire::message::{Frames, Message};
+
+use Version::V02;
+
+/// Keeps what is said to each peer.
+#[derive(Default)]
+struct Said {
+    to: SecondaryMap<PeerId, Vec<Message>>,
+    charged: usize,
+    /// Their outboxes take no answer.
+    full: Vec<PeerId>,
+    closed: Vec<(PeerId, CloseReason)>,
+    /// The memory account takes no new work.
+    account_full: bool,
+}
+
+impl Output for Said {
+    fn send(&mut self, peer: PeerId, write: impl FnOnce(&mut Encoder)) -> Pressure {
+        let message = message(write);
+        self.to.entry(peer).unwrap().or_default().push(message);
+        Pressure::Low
+    }
+
+    fn offer(&mut self, peer: PeerId, _: usize, write: impl FnOnce(&mut Encoder)) -> bool {
+        !self.full.contains(&peer) && self.send(peer, write) == Pressure::Low
+    }
+
+    fn is_quiet(&self, _: PeerId) -> bool {
+        true
+    }
+
+    fn ping(&mut self, _: PeerId) {}
+
+    fn resume(&mut self, _: PeerId) {}
+
+    fn close(&mut self, peer: PeerId, why: CloseReason) {
+        self.closed.push((peer, why));
+    }
+
+    fn charge(&mut self, bytes: usize) -> bool {
+        self.charged += if self.account_full { 0 } else { bytes };
+        !self.account_full
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.charged += bytes;
+    }
+
+    fn release(&mut self, bytes: usize) {
+        self.charged -= bytes;
+    }
+
+    fn has_room(&self) -> bool {
+        !self.account_full
+    }
+}
+
+fn message(write: impl FnOnce(&mut Encoder)) -> Message {
+    let mut encoder = Encoder::default();
+    write(&mut encoder);
+    let octets = encoder.take_buffer();
+    let mut decoder = Decoder::new(Limits::default());
+    match decoder.next(&mut &octets[..]) {
+        Ok(Some(Item::Message(frames))) => frames.to_message(),
+        other => panic!("no message: {other:?}"),
+    }
+}
+
+/// A broker in which no time passes.
+struct Desk {
+    core: Core,
+    said: Said,
+    now: Instant,
+    /// How much of what was said to each peer a test has looked at.
+    read: SecondaryMap<PeerId, usize>,
+}
+
+impl Desk {
+    fn new(policy: ServicePolicy) -> Self {
+        Self::with(Settings { policy, ..Settings::default() })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an epoch to count from")]
+    fn with(settings: Settings) -> Self {
+        let now = Instant::now();
+        let core = Core::new(settings, 0, now);
+        Self { core, said: Said::default(), now, read: SecondaryMap::new() }
+    }
+
+    fn say(&mut self, peer: PeerId, write: impl FnOnce(&mut Encoder)) {
+        let said = message(write);
+        self.core.message(self.now, peer, said.frames(), &mut self.said);
+        self.check();
+    }
+
+    /// The tables are sound, and what was charged is what they have.
+    fn check(&self) {
+        self.core.audit().unwrap();
+        assert_eq!(self.said.charged, self.core.charged());
+    }
+
+    /// Time passes; nobody stalls.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.now = until.min(self.now + Duration::from_millis(50));
+            self.core.tick(self.now, &mut self.said);
+            self.check();
+        }
+    }
+
+    fn join(&mut self) -> PeerId {
+        self.core.join(self.now, Hello::default(), &mut self.said).0
+    }
+
+    fn leave(&mut self, peer: PeerId) {
+        self.core.leave(self.now, peer, &mut self.said);
+        self.check();
+    }
+
+    fn worker(&mut self) -> PeerId {
+        let peer = self.join();
+        self.say(peer, |out| FromWorker::Ready { service: b"echo" }.encode(V02, out));
+        peer
+    }
+
+    fn ask(&mut self, client: PeerId, body: &'static [u8]) {
+        let body = Message::new([body]);
+        let envelope = Frames::default();
+        self.say(client, |out| {
+            Request { version: V02, envelope, service: b"echo", body: body.frames() }.encode(out);
+        });
+    }
+
+    fn answer(&mut self, worker: PeerId, address: &[u8], last: bool) {
+        let body = Message::new([&b"answer"[..]]);
+        let answer = Answer { address, body: body.frames() };
+        let command = if last { FromWorker::Final(answer) } else { FromWorker::Partial(answer) };
+        self.say(worker, |out| command.encode(V02, out));
+    }
+
+    /// A second READY: the worker is sent away, and its connection stays.
+    fn dismiss(&mut self, worker: PeerId) {
+        self.say(worker, |out| FromWorker::Ready { service: b"echo" }.encode(V02, out));
+    }
+
+    /// The requests a worker was given: addresses and bodies.
+    fn given(&self, worker: PeerId) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let said = self.said.to.get(worker).into_iter().flatten();
+        said.filter_map(|message| match ToWorker::decode(message.frames()) {
+            Ok((_, ToWorker::Request(mut request))) => {
+                Some((request.address.to_vec(), request.body.take_first()?.to_vec()))
+            }
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// The answers a client was given: whether each is the last.
+    fn answered(&self, client: PeerId) -> Vec<bool> {
+        let said = self.said.to.get(client).into_iter().flatten();
+        said.map(|message| ToClient::decode(message.frames()).unwrap().last).collect()
+    }
+}
