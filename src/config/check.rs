@@ -318,7 +318,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 23, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 25, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod naive;
 
 use super::pieces::{Choices, frames_written, is_label};
 use crate::wire::message::{Frames, Message};
-use crate::wire::mjp::{FromBroker, Packed, Rejected, RequestHeader, ToBroker, is_mjp};
+use crate::wire::mjp::{FromBroker, Packed, Rejected, Report, RequestHeader, ToBroker, is_mjp};
 
 /// The input: an octet for the kind, one for the shape (bodies, whether there is an id, a header,
 /// a whole second frame), each body with its length, and the header.
@@ -84,5 +84,8 @@ fn header_alone(header: &[u8]) {
             assert_eq!(RequestHeader::decode(packed.octets()), Ok(says));
         }
         Err(why) => assert_eq!(expected, None, "{why}"),
+    }
+    if let Ok(report) = Report::decode(header) {
+        assert_eq!(Report::decode(Packed::new(&report).octets()), Ok(report));
     }
 }

@@ -1,4 +1,4 @@
-"""The README's Python worker and client are what they say: short, and they work."""
+"""The README's Python workers and clients are what they say: short, and they work."""
 
 import re
 import subprocess
@@ -10,6 +10,8 @@ from conftest import ROOT
 
 ENDPOINT = "tcp://127.0.0.1:5555"
 LINES_MAX = 25
+MJP_LINES_MAX = 40
+PAIRS = [("worker.py", "client.py"), ("mjp_worker.py", "mjp_client.py")]
 
 
 def blocks():
@@ -24,27 +26,31 @@ def script(name):
     return found[0]
 
 
-@pytest.mark.parametrize("name", ["worker.py", "client.py"])
+@pytest.mark.parametrize("name", [name for pair in PAIRS for name in pair])
 def test_a_script_is_short(name):
     language, text = blocks()[script(name)]
     assert language == "python"
-    assert len(text.splitlines()) <= LINES_MAX
+    lines = len(text.splitlines())
+    assert lines <= (MJP_LINES_MAX if name.startswith("mjp") else LINES_MAX)
+    allowed = {"import zmq", "import msgpack, zmq", "import itertools, msgpack, zmq"}
+    assert {line for line in text.splitlines() if "import " in line} <= allowed
 
 
-def test_client_and_worker_print_what_the_readme_shows(start, tmp_path):
+@pytest.mark.parametrize("worker,client", PAIRS)
+def test_client_and_worker_print_what_the_readme_shows(start, tmp_path, worker, client):
     broker = start()
-    for name in ("worker.py", "client.py"):
+    for name in (worker, client):
         text = blocks()[script(name)][1]
         assert ENDPOINT in text
         (tmp_path / name).write_text(text.replace(ENDPOINT, broker.endpoint))
-    language, shown = blocks()[script("client.py") + 1]
+    language, shown = blocks()[script(client) + 1]
     assert language == "text", "the client's output has to follow the client"
-    worker = subprocess.Popen([sys.executable, tmp_path / "worker.py"])
+    serving = subprocess.Popen([sys.executable, tmp_path / worker])
     try:
-        command = [sys.executable, tmp_path / "client.py"]
-        client = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        assert (client.stdout, client.stderr, client.returncode) == (shown, "", 0)
-        assert worker.poll() is None, "the worker serves on"
+        command = [sys.executable, tmp_path / client]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (ran.stdout, ran.stderr, ran.returncode) == (shown, "", 0)
+        assert serving.poll() is None, "the worker serves on"
     finally:
-        worker.kill()
-        worker.wait()
+        serving.kill()
+        serving.wait()

@@ -13,8 +13,8 @@ use crate::proto::stats::Loss;
 use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    BrokerHello, Code, FromBroker, HelloLimits, Malformed, PeerHello, ReadyHeader, Rejected,
-    Request, ToBroker, kind,
+    BrokerHello, Code, FromBroker, HelloLimits, Malformed, Packed, PeerHello, ReadyHeader,
+    Rejected, Request, ToBroker, kind,
 };
 
 use super::Core;
@@ -50,6 +50,7 @@ impl Core {
                 self.count_invalid(rejected.why.label());
                 self.advance_mjp(id, Event::Invalid);
                 self.reject(id, &rejected, out);
+                self.fail_unreadable(now, id, &rejected, out);
             }
         }
     }
@@ -89,6 +90,9 @@ impl Core {
         let (kind, id) = match said {
             ToBroker::Request(request) => (kind::REQUEST, request.id),
             ToBroker::Status { id, .. } => (kind::STATUS, id),
+            ToBroker::Partial(answer) => (kind::PARTIAL, answer.id),
+            ToBroker::Final(answer) => (kind::FINAL, answer.id),
+            ToBroker::Error(failure) => (kind::ERROR, failure.id),
             _ => (0, 0),
         };
         Err(Rejected { kind, id, why: Malformed::HeaderTooBig })
@@ -368,6 +372,25 @@ impl Core {
             _ => rejected.id,
         };
         self.object(id, request, code, &rejected.why.to_string(), out);
+    }
+
+    /// An answer that cannot be read ends its request: the worker believes that it has answered.
+    fn fail_unreadable<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        rejected: &Rejected,
+        out: &mut O,
+    ) {
+        let is_answer = matches!(rejected.kind, kind::PARTIAL | kind::FINAL | kind::ERROR);
+        let request = RequestId::from_token(rejected.id);
+        let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) else { return };
+        if is_answer && self.router.holds(worker, request) {
+            self.note_answer(now, id);
+            let says = fault(Code::Failed, "the worker's answer was malformed");
+            let reply = Packed::new(&says);
+            self.router.finish(now, worker, request, &Reply::Error(reply.octets()), out);
+        }
     }
 
     /// Says ERROR; with id 0 it is about the connection.

@@ -14,7 +14,7 @@ use super::worker::Worker;
 pub(super) enum Actor {
     Client(Client),
     Worker(Worker),
-    Servant(Servant),
+    Servant(Box<Servant>),
     Stranger(Stranger),
 }
 

@@ -9,6 +9,7 @@ use crate::proto::witness;
 use crate::wire::codec::{Decoder, Item};
 use crate::wire::mdp::{FromWorker, ToWorker, Version};
 use crate::wire::message::Frames;
+use crate::wire::mjp::{self, FromBroker};
 
 use super::tag::{Piece, Tag};
 
@@ -25,7 +26,7 @@ pub(super) struct Record {
     /// The connection of the worker that has it, and of the one that lost it last.
     holder: Option<usize>,
     lost_by: Option<usize>,
-    deliveries: u32,
+    pub(super) deliveries: u32,
     losses: u32,
     forwarded: bool,
     replies: u32,
@@ -34,21 +35,27 @@ pub(super) struct Record {
 
 /// A connection, from outside.
 #[derive(Debug, Default)]
-struct Side {
+pub(super) struct Side {
     /// The version in which it was spoken to as a worker.
     version: Option<Version>,
-    held: BTreeMap<Vec<u8>, Tag>,
-    dismissed: bool,
-    left: bool,
+    pub(super) held: BTreeMap<Vec<u8>, Tag>,
+    pub(super) dismissed: bool,
+    pub(super) left: bool,
     disconnects: u32,
     gone: bool,
+    /// As a worker of MJP: requests it takes at a time, and whether it was told that no more come.
+    pub(super) native: bool,
+    pub(super) credit: Option<usize>,
+    pub(super) drained: bool,
 }
 
 /// What an answer just read may bring about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Turn {
+pub(super) struct Turn {
     tag: Tag,
     last: bool,
+    /// It is an error instead of an answer.
+    pub(super) failed: bool,
     /// Its request has to end now.
     binding: bool,
 }
@@ -59,11 +66,11 @@ pub(super) struct Judge {
     pub(super) now: u64,
     pub(super) settled: bool,
     pub(super) records: BTreeMap<Tag, Record>,
-    sides: BTreeMap<usize, Side>,
+    pub(super) sides: BTreeMap<usize, Side>,
     addresses: BTreeMap<Vec<u8>, Tag>,
     /// Requests of each client that wait, and how often others came first.
     overtaken: BTreeMap<(u32, Vec<u8>), BTreeMap<u32, u32>>,
-    turn: Option<Turn>,
+    pub(super) turn: Option<Turn>,
     expired: Vec<Tag>,
     somebody_left: bool,
     pub(super) accepted: u32,
@@ -95,7 +102,7 @@ impl Judge {
         }
     }
 
-    fn demand(&mut self, holds: bool, what: impl FnOnce() -> String) {
+    pub(super) fn demand(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.fail(what);
         }
@@ -161,18 +168,26 @@ impl Judge {
             }
             _ => return,
         };
-        if let Some(tag) = side.held.get(answer.address).copied() {
-            if side.version == Some(version) {
-                self.turn = Some(Turn { tag, last, binding: last });
-                if last {
-                    side.held.remove(answer.address);
-                    self.records.entry(tag).and_modify(|record| record.holder = None);
-                }
+        if side.held.contains_key(answer.address) && side.version != Some(version) {
+            return;
+        }
+        self.answered(conn, answer.address, last);
+    }
+
+    /// Somebody says an answer, or a part of it.
+    pub(super) fn answered(&mut self, conn: usize, address: &[u8], last: bool) {
+        let side = self.sides.entry(conn).or_default();
+        let failed = false;
+        if let Some(tag) = side.held.get(address).copied() {
+            self.turn = Some(Turn { tag, last, failed, binding: last });
+            if last {
+                side.held.remove(address);
+                self.records.entry(tag).and_modify(|record| record.holder = None);
             }
-        } else if let Some(tag) = self.addresses.get(answer.address).copied() {
+        } else if let Some(tag) = self.addresses.get(address).copied() {
             let record = self.records.get(&tag);
             let late = record.is_some_and(|r| r.holder.is_none() && r.lost_by == Some(conn));
-            self.turn = (late && last).then_some(Turn { tag, last, binding: false });
+            self.turn = (late && last).then_some(Turn { tag, last, failed, binding: false });
         }
     }
 
@@ -184,7 +199,7 @@ impl Judge {
     }
 
     /// What a worker held waits again.
-    fn lose(&mut self, conn: usize) {
+    pub(super) fn lose(&mut self, conn: usize) {
         let side = self.sides.entry(conn).or_default();
         side.dismissed = true;
         for tag in std::mem::take(&mut side.held).into_values() {
@@ -205,6 +220,13 @@ impl Judge {
             other => return self.fail(|| format!("the broker said {other:?}")),
         };
         self.end_requests();
+        if mjp::is_mjp(message) {
+            match FromBroker::decode(message) {
+                Ok(command) => self.said_natively(conn, &command),
+                Err(rejected) => self.fail(|| format!("the broker said {rejected:?}")),
+            }
+            return self.demand(rest.is_empty(), || "the broker said more than one message".into());
+        }
         match ToWorker::decode(message) {
             Ok((version, command)) => self.said_to_worker(conn, version, command),
             Err(_) => self.said_to_client(conn, message),
@@ -234,7 +256,7 @@ impl Judge {
         }
     }
 
-    fn delivered(&mut self, conn: usize, address: Vec<u8>, tag: Tag) {
+    pub(super) fn delivered(&mut self, conn: usize, address: Vec<u8>, tag: Tag) {
         let Some(record) = self.records.get_mut(&tag) else {
             return self.fail(|| format!("{tag:?} was delivered and never asked"));
         };
@@ -245,12 +267,12 @@ impl Judge {
         record.deliveries += 1;
         let side = self.sides.entry(conn).or_default();
         side.held.insert(address.clone(), tag);
-        let held = side.held.len();
+        let (held, credit) = (side.held.len(), side.credit.unwrap_or(policy.prefetch as usize));
         self.addresses.insert(address, tag);
         self.demand(ended.is_none(), || format!("{tag:?} ended as {ended:?} and is delivered"));
         self.demand(holder.is_none(), || format!("{tag:?} goes to {conn} and is at {holder:?}"));
-        self.demand(held <= policy.prefetch as usize, || {
-            format!("connection {conn} holds {held}, its credit is {}", policy.prefetch)
+        self.demand(held <= credit, || {
+            format!("connection {conn} holds {held}, its credit is {credit}")
         });
         self.demand(deliveries == 0 || !policy.at_most_once, || {
             format!("{tag:?} is delivered again, which its service forbids")
@@ -361,8 +383,12 @@ impl Judge {
                 record.losses > 0
                     && (policy.at_most_once || record.forwarded && !policy.resend_after_partial)
             }
-            // Only callers of MJP demand so, and only their workers say so.
-            Outcome::TimedOut | Outcome::Cancelled | Outcome::Failed => false,
+            // Callers of MDP are not told, and have to do without an answer.
+            Outcome::Failed => {
+                answered && record.replies == 0 && self.turn.is_some_and(|turn| turn.failed)
+            }
+            // Only callers of MJP demand so.
+            Outcome::TimedOut | Outcome::Cancelled => false,
             Outcome::Dead => record.losses == 2 + policy.attempts,
             Outcome::Expired => {
                 policy.unserved_ttl.is_some_and(|ttl| u128::from(waited) >= ttl.as_micros())
@@ -387,7 +413,7 @@ impl Judge {
     }
 
     /// A message has been dealt with.
-    fn end_turn(&mut self) {
+    pub(super) fn end_turn(&mut self) {
         self.end_requests();
         if let Some(turn) = self.turn.take().filter(|turn| turn.binding) {
             let ended = self.records.get(&turn.tag).is_some_and(|record| record.ended.is_some());

@@ -12,6 +12,7 @@ mod client;
 mod coverage;
 mod faults;
 mod judge;
+mod native;
 mod net;
 mod plan;
 mod rng;

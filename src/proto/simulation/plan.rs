@@ -112,7 +112,8 @@ fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
     }
     for _ in 0..rng.within(0, 2) {
         let service = rng.pick(&SERVED);
-        actors.push(Actor::Servant(Servant::new(service, settings.mdp.interval, rng)));
+        let servant = Servant::new(service, settings.mdp.interval, rng);
+        actors.push(Actor::Servant(Box::new(servant)));
     }
     for _ in 0..rng.within(1, 2) {
         let me = u32::try_from(actors.len()).unwrap();

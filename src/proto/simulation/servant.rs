@@ -8,7 +8,7 @@ use crate::proto::backoff::Backoff;
 use crate::proto::clock::Time;
 use crate::proto::policy::Keepalive;
 use crate::proto::serve::state::State;
-use crate::proto::serve::words::{Delivery, Offer, Reply};
+use crate::proto::serve::words::{Delivery, Failure, Offer, Reply};
 use crate::proto::serve::{Heard, Input, Job, Output, Report, Say, Serve, Settings, Token};
 use crate::proto::witness;
 use crate::wire::Protocol;
@@ -47,7 +47,7 @@ pub(super) struct Servant {
 impl Servant {
     pub(super) fn new(service: &str, interval: Duration, rng: &mut Rng) -> Self {
         let offer = Offer {
-            protocol: rng.pick(&[Protocol::Mdp01, Protocol::Mdp02]),
+            protocol: rng.pick(&[Protocol::Mdp01, Protocol::Mdp02, Protocol::Mjp, Protocol::Mjp]),
             service: ServiceName::try_from(service.as_bytes()).unwrap(),
             credit: rng.pick(&[1, 2, 4]),
             labels: BTreeMap::new(),
@@ -125,6 +125,10 @@ impl Servant {
             self.serve.handle(now, Input::Stop(now.after(Duration::from_millis(patience))));
             self.carry_out(cx)?;
         }
+        if cx.rng.one_in(40) {
+            self.offer.credit = cx.rng.pick(&[1, 2, 4]);
+            self.serve.handle(now, Input::Credit(self.offer.credit));
+        }
         let due = self.work.iter().filter(|(_, work)| work.next_at <= cx.now);
         for job in due.map(|(job, _)| *job).collect::<Vec<_>>() {
             self.work(job, cx);
@@ -147,7 +151,11 @@ impl Servant {
         if cx.rng.one_in(12) {
             frames.push(vec![3; cx.rng.pick(&[0, 100, 4_500])]);
         }
-        let reply = Reply::body(Message::new(frames));
+        let fails = last && self.offer.protocol == Protocol::Mjp && !cx.calm && cx.rng.one_in(20);
+        let reply = match fails {
+            true => Reply::Failure(Failure::new("failed", "it was drawn")),
+            false => Reply::body(Message::new(frames)),
+        };
         let now = time(cx.now);
         if last {
             self.work.remove(&job);
@@ -168,6 +176,9 @@ impl Servant {
     ) -> Result<(), String> {
         let heard = self.offer.hear(message).map_err(|e| format!("a servant heard: {e}"))?;
         match &heard {
+            Heard::Unreadable(token, why) => {
+                return Err(format!("a servant cannot read {token:?}: {why}"));
+            }
             Heard::Dismissed { .. } => cx.dismissed = true,
             Heard::Request(token, _) => {
                 self.owed.insert(token.clone());
@@ -181,6 +192,11 @@ impl Servant {
             self.owed.clear();
         }
         done
+    }
+
+    /// A message has begun to come.
+    pub(super) fn hearing(&mut self, now: u64) {
+        self.serve.handle(time(now), Input::Hearing);
     }
 
     /// Does what was decided.
@@ -228,7 +244,7 @@ impl Servant {
         if !self.connected {
             return Err(format!("a servant says {say:?} to nobody"));
         }
-        if let Say::Last(token, _) = say
+        if let Say::Last(token, _) | Say::Cancelled(token) | Say::Unreadable(token, _) = say
             && !self.owed.remove(token)
         {
             return Err(format!("a servant answers {token:?}, which it does not owe"));

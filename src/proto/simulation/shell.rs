@@ -9,6 +9,7 @@ use crate::wire::codec::Item;
 use crate::wire::command::Command;
 use crate::wire::mdp::{ToBroker, Version};
 use crate::wire::message::Frames;
+use crate::wire::mjp;
 
 use super::actor::{Act, Actor};
 use super::net::{Call, Sockets};
@@ -344,7 +345,11 @@ fn tell(
         Ok(ToBroker::Worker(version, command)) => {
             sockets.judge.commanded(conn, *version, command);
         }
-        Err(_) => {}
+        Err(_) => {
+            if let Ok(command) = mjp::ToBroker::decode(frames) {
+                sockets.judge.commanded_natively(conn, &command);
+            }
+        }
     }
     let taken = core.message(now, id, frames, sockets);
     match asked {

@@ -430,6 +430,11 @@ impl World {
                 }
             }
         }
+        if ears.in_message()
+            && let Actor::Servant(servant) = &mut self.actors[actor]
+        {
+            servant.hearing(self.now);
+        }
         self.conns[conn].ears = ears;
         self.flush(conn);
         Ok(())

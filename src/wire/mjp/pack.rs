@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use rmp_serde::decode::Error;
 use rmp_serde::{Deserializer, Serializer};
 use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{self, Deserialize, MapAccess, Visitor};
+use serde::de::{self, Deserialize, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, forward_to_deserialize_any};
 
 use super::malformed::Malformed;
@@ -48,14 +48,46 @@ where
     T: Deserialize<'de>,
     D: de::Deserializer<'de>,
 {
-    struct Nested<T>(T);
-    impl<'de, T: Deserialize<'de>> Deserialize<'de> for Nested<T> {
-        fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let map = Whole { place: &mut Place::default(), kind: PhantomData };
-            deserializer.deserialize_map(map).map(Self)
+    Ok(Option::<Nested<T>>::deserialize(deserializer)?.map(|nested| nested.0))
+}
+
+/// Reads an array of such maps, without room for as many as are announced.
+pub(super) fn maps<'de, T, D>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: de::Deserializer<'de>,
+{
+    struct Items<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+        type Value = Option<Vec<T>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of maps")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut items = Vec::new();
+            while let Some(Nested(item)) = seq.next_element()? {
+                items.push(item);
+            }
+            Ok(Some(items))
         }
     }
-    Ok(Option::<Nested<T>>::deserialize(deserializer)?.map(|nested| nested.0))
+    deserializer.deserialize_any(Items(PhantomData))
+}
+
+/// A map within a header.
+struct Nested<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Nested<T> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = Whole { place: &mut Place::default(), kind: PhantomData };
+        deserializer.deserialize_map(map).map(Self)
+    }
 }
 
 /// Where in a header the reader is.

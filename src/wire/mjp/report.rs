@@ -1,4 +1,4 @@
-//! What a broker tells about itself: the header that answers STATUS (SPEC 9).
+//! What a broker tells about itself: the header that answers STATUS (SPEC 9.3).
 
 use serde::{Deserialize, Serialize};
 
@@ -10,13 +10,28 @@ use super::pack;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report<'a> {
     /// The broker as a whole.
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "pack::map"
+    )]
     pub broker: Option<BrokerReport<'a>>,
     /// A page of services.
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "pack::maps"
+    )]
     pub services: Option<Vec<ServiceReport<'a>>>,
     /// A page of workers.
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "pack::maps"
+    )]
     pub workers: Option<Vec<WorkerReport<'a>>>,
     /// `after` of the next page. Absent: this was the last one. A page may be empty and not the
     /// last.

@@ -267,6 +267,35 @@ fn a_long_header_is_written_whole() {
 }
 
 #[test]
+fn a_report_comes_back_and_its_lengths_are_not_believed() {
+    let worker = WorkerReport {
+        service: b"\xff",
+        identity: Some(b"a"),
+        dialect: "MJP/1",
+        credit: 8,
+        in_flight: 0,
+        ready: true,
+        labels: [("zone", "a")].into_iter().collect(),
+        version: None,
+        description: Some("says it again"),
+    };
+    let report = Report { workers: Some(vec![worker]), next: Some(7), ..Report::default() };
+    assert_eq!(Report::decode(Packed::new(&report).octets()), Ok(report));
+    let wrong = |key| Err(Malformed::BadValue { key });
+    let cases: &[(&[u8], Result<Report<'_>, Malformed>)] = &[
+        (b"", Ok(Report::default())),
+        (b"\x81\xa8services\x90", Ok(Report { services: Some(vec![]), ..Report::default() })),
+        (b"\x81\xa8services\xc0", Ok(Report::default())),
+        (b"\x81\xa8services\xdd\xff\xff\xff\xff", Err(Malformed::BadHeader)),
+        (b"\x81\xa8services\x91\x98\xa1a\0\0\0\0\0\0\0", wrong("services")),
+        (b"\x81\xa6broker\x91\x01", wrong("broker")),
+    ];
+    for (octets, expected) in cases {
+        assert_eq!(&Report::decode(octets), expected, "{octets:x?}");
+    }
+}
+
+#[test]
 fn versions_are_a_set() {
     let hello = |octets| PeerHello::decode(octets).map(|hello| hello.versions);
     assert_eq!(hello(b""), Ok(Versions::ONE));
