@@ -392,7 +392,7 @@ impl Core {
     /// Forgets a peer: what it held goes back, what it asked for ends.
     fn remove<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         let Some(peer) = self.peers.remove(id) else { return };
-        self.router.forget(now, id, peer.worker, loss, out);
+        self.router.forget_peer(now, id, peer.worker, loss, out);
         if let Some(name) = &peer.identity
             && let Some(heir) = self.names.release(name, id)
             && let Some(heir_peer) = self.peers.get_mut(heir)

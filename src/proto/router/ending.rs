@@ -147,7 +147,7 @@ impl Router {
     }
 
     /// A peer has gone: what it held goes back, what it asked for ends.
-    pub(crate) fn forget<O: Output>(
+    pub(crate) fn forget_peer<O: Output>(
         &mut self,
         now: Time,
         peer: PeerId,
