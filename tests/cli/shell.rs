@@ -95,7 +95,7 @@ fn bodies_come_from_arguments_files_and_standard_input_and_go_back_octet_by_octe
     let home = home.path();
     let _broker = broker(home);
     let _worker = work(home, &["cat", "--", "cat"]);
-    let octets: Vec<u8> = (0..3_000_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let octets: Vec<u8> = (0..750_000_u32).flat_map(u32::to_le_bytes).collect();
     fs::write(home.join("octets"), &octets).unwrap();
     for line in ["majordomo call cat @octets --raw", "majordomo call cat - --raw < octets | cat"] {
         let output = sh(home, line);

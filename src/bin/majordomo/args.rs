@@ -27,6 +27,7 @@ pub(crate) struct Cli {
     pub(crate) log: LogArgs,
     /// Use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = None)]
+    #[arg(display_order = 900)]
     pub(crate) color: ColorChoice,
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -37,9 +37,10 @@ pub(crate) struct Target {
 
 impl ConnectArgs {
     pub(crate) fn target(&self) -> Result<Target, CliError> {
+        // A variable that is empty is as good as none.
         let chosen = match &self.context {
-            Some(name) => Some(name.clone()),
-            None => context::selected()?,
+            Some(name) if !name.is_empty() => Some(name.clone()),
+            _ => context::selected()?,
         };
         let context = chosen.map_or_else(|| Ok(Context::default()), |name| context::read(&name))?;
         let endpoint = self.endpoint.clone().or(context.endpoint);

@@ -4,6 +4,7 @@ mod child;
 mod framing;
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -160,7 +161,8 @@ async fn serve(
 ) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
     let json = shop.json;
-    if !json {
+    // Elsewhere the log says it, as JSON.
+    if !json && io::stderr().is_terminal() {
         complain(&format_args!(
             "offering `{}` at {} ({}); Ctrl-C lets running commands finish",
             shop.service,

@@ -15,12 +15,10 @@ use crate::output::harmless;
 pub(crate) fn cannot_connect(target: &Target, error: &ClientError) -> CliError {
     match error {
         ClientError::Connect(ConnectError::Session(error)) => no_session(target, error),
-        ClientError::Connect(error @ ConnectError::NoHello { timeout, .. }) => {
+        ClientError::Connect(ConnectError::NoHello { timeout, .. }) => {
             let Target { endpoint, .. } = target;
-            let code = "no_hello";
             let message = format!("{endpoint} did not answer HELLO of MJP/1 within {timeout:?}");
-            let _ = error;
-            CliError::new(Exit::CannotConnect, code, message)
+            CliError::new(Exit::CannotConnect, "no_hello", message)
                 .hint("a Majordomo broker without MJP is called with --protocol mdp02 or mdp01")
         }
         error => CliError::new(Exit::CannotConnect, "refused", harmless(&error.to_string())),
@@ -121,9 +119,7 @@ fn refused(service: &str, code: &str, said: &str, retry: Option<Duration>) -> Cl
     match code {
         "overloaded" => error(Exit::Overloaded, &format!("`{service}` is overloaded"))
             .hint(later("send less at a time, or try again")),
-        "draining" => {
-            error(Exit::Overloaded, "the broker stops").hint(later("try again when it is back,"))
-        }
+        "draining" => error(Exit::Overloaded, "the broker stops").hint(later("try again")),
         "unserved" => nobody(service, &text(&format!("nobody offers `{service}`"))),
         "timeout" => error(Exit::TimedOut, &format!("`{service}` did not reply in time"))
             .hint("it may have been executed in part; give it more with --timeout"),
@@ -137,5 +133,46 @@ fn refused(service: &str, code: &str, said: &str, retry: Option<Duration>) -> Cl
             if retry.is_some() { failed.hint(later("try again")) } else { failed }
         }
         _ => error(Exit::Failed, &format!("`{service}` refused with `{code}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_has_its_exit_code_and_its_advice() {
+        let wait = Some(Duration::from_millis(250));
+        for (code, retry, exit, text) in [
+            ("overloaded", wait, Exit::Overloaded, "send less at a time, or try again in 250ms"),
+            ("draining", None, Exit::Overloaded, "the broker stops: said; try again later"),
+            ("unserved", None, Exit::NotFound, "start a worker with `majordomo work s -- COMMAND`"),
+            ("timeout", None, Exit::TimedOut, "give it more with --timeout"),
+            ("not_allowed", None, Exit::NotAllowed, "`s` may not be called: said"),
+            ("worker_lost", None, Exit::Failed, "call again only if that does no harm"),
+            ("poison", None, Exit::Failed, "look at the logs of the workers"),
+            ("failed", None, Exit::Failed, "`s` failed: said"),
+            ("failed", wait, Exit::Failed, "`s` failed: said; try again in 250ms"),
+            ("own\u{7}", None, Exit::Failed, "`s` refused with `own\\u{7}`: said"),
+        ] {
+            let (code, message) = (code.to_owned(), "said".to_owned());
+            let error = CallError::Refused { code, message, retry };
+            let error = of_call("s", Duration::from_secs(1), &error, false);
+            assert_eq!(error.exit, exit, "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_sent_for_want_of_a_connection_is_no_timeout() {
+        let after = Duration::from_secs(2);
+        let timeout = |sent, because: Option<&str>, unserved| {
+            let error = CallError::Timeout { after, sent, because: because.map(Into::into) };
+            of_call("s", after, &error, unserved).exit
+        };
+        assert_eq!(timeout(false, Some("the other side hung up"), false), Exit::CannotConnect);
+        assert_eq!(timeout(false, None, false), Exit::TimedOut);
+        assert_eq!(timeout(true, None, false), Exit::TimedOut);
+        assert_eq!(timeout(true, None, true), Exit::NotFound);
     }
 }
