@@ -11,7 +11,6 @@ use super::worker::Worker;
 
 /// Who takes part besides the broker.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there are a dozen of them")]
 pub(super) enum Actor {
     Client(Client),
     Worker(Worker),
