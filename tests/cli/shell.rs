@@ -316,3 +316,39 @@ fn a_worker_comes_back_when_its_broker_does() {
     second.line();
     assert_eq!(out(home, "majordomo call cat 3"), "3\n");
 }
+
+#[test]
+fn what_a_command_leaves_running_does_not_hold_its_reply_back() {
+    let home = home();
+    let home = home.path();
+    let _broker = broker(home);
+    // It holds the pipes of its parent open.
+    let script = "sleep 1000 & echo $! > child; echo done";
+    let _worker = work(home, &["leave", "--", "sh", "-c", script]);
+    assert_eq!(out(home, "majordomo call leave --timeout 10s"), "done\n");
+    let child = content(&home.join("child"));
+    assert!(lives(&child), "and is not killed: the command has ended well");
+    assert!(sh(home, &format!("kill {child}")).status.success());
+}
+
+#[test]
+fn whoever_has_seen_enough_ends_a_command_without_a_word() {
+    let home = home();
+    let home = home.path();
+    let _broker = broker(home);
+    let _worker = work(home, &["cat", "--concurrency", "4", "--", "cat"]);
+    for (command, lines) in [
+        ("status --watch --interval 20ms --json", 2),
+        ("ping --count 100000 --interval 1ms", 2),
+        ("call cat x --count 100000 --concurrency 4", 2),
+    ] {
+        // `timeout` would end it with 124.
+        let line = format!(
+            "{{ timeout 60 majordomo {command}; echo $? > code; }} 2> err | head -n {lines}"
+        );
+        assert_eq!(out(home, &line).lines().count(), lines, "{command}");
+        assert_eq!(content(&home.join("code")), "0\n", "{command}");
+        assert_eq!(fs::read_to_string(home.join("err")).unwrap(), "", "{command}");
+        fs::remove_file(home.join("code")).unwrap();
+    }
+}

@@ -33,6 +33,9 @@ fn main() -> ExitCode {
     output::set_colour(color);
     let json = wants_json(&command);
     run(&log, command).unwrap_or_else(|error| {
+        if error.is::<output::ReaderGone>() {
+            return ExitCode::SUCCESS;
+        }
         let (text, error, exit) = failure::explain(&error);
         if json {
             // Standard error is told in any case.

@@ -59,14 +59,17 @@ pub(crate) fn paint(style: Style, text: &str) -> String {
     }
 }
 
-/// Writes data to standard output, flushed. A reader that has seen enough is no failure.
+/// Whoever read standard output has seen enough. That ends a command, and is no failure.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+pub(crate) struct ReaderGone;
+
+/// Writes data to standard output, flushed; [`ReaderGone`] if nobody is there.
 pub(crate) fn print(data: impl AsRef<[u8]>) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(data.as_ref()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        done => done.context("cannot write to standard output"),
     }
 }
 

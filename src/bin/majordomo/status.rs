@@ -138,7 +138,7 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
             let up = Duration::from_secs(said.uptime / 1000).write();
             let stops = if said.draining { ", stopping" } else { "" };
             let text = format!(
-                "{}, up {up}{stops}: {} peers, {} services, {} workers, {} open requests",
+                "{}, up {up}{stops}; peers: {}, services: {}, workers: {}, open requests: {}",
                 harmless(said.agent),
                 said.peers,
                 said.services,

@@ -16,7 +16,7 @@ use majordomo::config::WorkerConfig;
 use majordomo::wire::Protocol;
 use majordomo::wire::message::Message;
 use majordomo::worker::{Failure, Report, Request, Worker, WorkerBuilder};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant as Clock;
 
 use crate::connect::{ConnectArgs, Target, duration, protocol_name, some_time};
@@ -174,30 +174,34 @@ async fn serve(
     tokio::select! {
         () = worker.registered() => {
             if json {
-                print(format!("{}\n", json!({"v": 1, "event": "registered"})))?;
+                say(&json!({"v": 1, "event": "registered"}));
             }
             signals.next().await;
         }
         () = signals.next() => {}
     }
     tokio::select! {
-        report = worker.stop(drain) => stopped(report, json),
+        report = worker.stop(drain) => Ok(stopped(report, json)),
         () = signals.next() => Ok(ExitCode::FAILURE),
     }
 }
 
-fn stopped(Report { answered, given_back }: Report, json: bool) -> Result<ExitCode> {
+fn stopped(Report { answered, given_back }: Report, json: bool) -> ExitCode {
     if json {
-        let event = json!({
+        say(&json!({
             "v": 1, "event": "stopped", "answered": answered, "given_back": given_back,
-        });
-        print(format!("{event}\n"))?;
+        }));
     } else if given_back > 0 {
         complain(&format_args!(
             "majordomo: {given_back} requests were not finished in time; the broker has them again"
         ));
     }
-    Ok(if given_back == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if given_back == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Events that nobody reads are no reason to stop working.
+fn say(event: &Value) {
+    let _ = print(format!("{event}\n"));
 }
 
 fn start(worker: WorkerBuilder, shop: Arc<Shop>) -> Result<Worker> {
@@ -216,7 +220,7 @@ async fn handle(shop: &Shop, request: Request) -> Result<Message, Failure> {
         tracing::warn!(code = failure.code, message = failure.message, "the command failed");
     }
     if shop.json {
-        let event = json!({
+        say(&json!({
             "v": 1,
             "event": "request",
             "service": shop.service,
@@ -225,9 +229,7 @@ async fn handle(shop: &Shop, request: Request) -> Result<Message, Failure> {
             "exit": exit,
             "ms": millis(took),
             "error": said.as_ref().err().map(|it| json!({"code": it.code, "message": it.message})),
-        });
-        // A log that nobody reads is no reason to fail the request.
-        let _ = print(format!("{event}\n"));
+        }));
     }
     said
 }
