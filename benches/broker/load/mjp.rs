@@ -106,7 +106,8 @@ impl Wire for Mjp {
             }
             (Side::Worker, HEARTBEAT, _) => Said::Aside,
             (side, kind, _) => {
-                let frames: Vec<_> = rest.iter().map(|frame| frame.escape_ascii()).collect();
+                let frames: Vec<_> =
+                    rest.iter().map(|frame| frame.escape_ascii().to_string()).collect();
                 panic!("unexpected on the side of a {side:?}: {kind:#04x} {frames:?}");
             }
         })
