@@ -216,7 +216,7 @@ impl Guard {
     ) -> Result<Self, CallError> {
         client.check(&pending)?;
         let deadline = after(pending.timeout);
-        let id = client.leave(Terms { deadline, attempts }, pending)?;
+        let id = client.leave(Terms { deadline, attempts }, Box::new(pending))?;
         Ok(Self { client, id })
     }
 

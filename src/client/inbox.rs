@@ -12,7 +12,8 @@ use crate::proto::multiplex::Terms;
 pub(super) struct Job {
     pub(super) id: u64,
     pub(super) terms: Terms,
-    pub(super) pending: Pending,
+    /// Boxed: it is handed on from here to there.
+    pub(super) pending: Box<Pending>,
 }
 
 /// Whether the client goes on.
@@ -72,7 +73,7 @@ impl Inbox {
     }
 
     /// Leaves a call, and gives its id.
-    pub(super) fn call(&self, terms: Terms, pending: Pending) -> Result<u64, Refusal> {
+    pub(super) fn call(&self, terms: Terms, pending: Box<Pending>) -> Result<u64, Refusal> {
         let mut state = self.lock();
         if state.batch.phase != Phase::Open {
             return Err(Refusal::Closed);

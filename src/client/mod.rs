@@ -227,7 +227,7 @@ impl Client {
         too_big(&pending.ask, &self.config().wire_limits())
     }
 
-    fn leave(&self, terms: Terms, pending: Pending) -> Result<u64, CallError> {
+    fn leave(&self, terms: Terms, pending: Box<Pending>) -> Result<u64, CallError> {
         if self.is_closed() {
             return Err(CallError::Closed);
         }

@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// What drives the calls of one client.
 #[derive(Debug)]
 pub(super) struct Task {
-    core: Multiplex<Pending>,
+    core: Multiplex<Box<Pending>>,
     lines: Lines,
     inbox: Arc<Inbox>,
     batch: Batch,
@@ -201,14 +201,13 @@ impl Task {
 
     fn send(&mut self, now: Instant, lane: LaneId, id: u64) {
         let Some(line) = self.lines.up(lane) else { return };
-        let Some((pending, left)) = self.core.get(now, id) else { return };
+        let Some((pending, left, attempts)) = self.core.get(now, id) else { return };
         if let Err(error) = too_big(&pending.ask, &line.limits) {
             if let Some(pending) = self.core.cancel(id) {
                 pending.fail(error);
             }
             return;
         }
-        let attempts = self.core.attempts_left(id).unwrap_or(1);
         let protocol = self.desk.config.protocol;
         line.session.send(|out| encode(protocol, id, pending, left, attempts, out));
         if !line.session.has_room() {
@@ -238,7 +237,7 @@ fn encode(
 impl Desk {
     /// Takes one message of the broker.
     #[inline]
-    fn hear(&mut self, core: &mut Multiplex<Pending>, lane: LaneId, frames: Frames<'_>) {
+    fn hear(&mut self, core: &mut Multiplex<Box<Pending>>, lane: LaneId, frames: Frames<'_>) {
         let heard = match self.config.protocol {
             Protocol::Mjp => mjp::decode(frames),
             Protocol::Mdp01 => mdp::decode(Version::V01, frames),
@@ -278,7 +277,13 @@ impl Desk {
         }
     }
 
-    fn part(&self, core: &mut Multiplex<Pending>, lane: LaneId, id: Option<u64>, body: Frames<'_>) {
+    fn part(
+        &self,
+        core: &mut Multiplex<Box<Pending>>,
+        lane: LaneId,
+        id: Option<u64>,
+        body: Frames<'_>,
+    ) {
         let Some((id, pending)) = core.part(lane, id) else { return };
         if let Err(error) = pending.part(body.to_message(), &self.limits)
             && let Some(pending) = core.cancel(id)

@@ -150,18 +150,12 @@ impl<P> Multiplex<P> {
         Some(call.payload)
     }
 
-    /// What is kept of a call, and the time it has left at `now`.
+    /// What is kept of a call that is to be sent, the time that it has left at `now`, and how often
+    /// it may be sent, this time included.
     #[must_use]
     #[inline]
-    pub fn get(&self, now: Instant, id: u64) -> Option<(&P, Duration)> {
-        self.calls.get(&id).map(|call| (&call.payload, call.left(now)))
-    }
-
-    /// How often a call may still be sent, this time included.
-    #[must_use]
-    pub fn attempts_left(&self, id: u64) -> Option<u32> {
-        let left = |call: &Call<P>| call.terms.attempts.saturating_sub(call.sent).saturating_add(1);
-        self.calls.get(&id).map(left)
+    pub fn get(&self, now: Instant, id: u64) -> Option<(&P, Duration, u32)> {
+        self.calls.get(&id).map(|call| (&call.payload, call.left(now), call.attempts_left()))
     }
 
     /// A part of an answer came; without an id it is for the only call that it can be for. Gives

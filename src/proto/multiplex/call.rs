@@ -154,6 +154,11 @@ impl<P> Call<P> {
         }
     }
 
+    /// How often it may be sent, counting the time that it was sent last.
+    pub(super) fn attempts_left(&self) -> u32 {
+        self.terms.attempts.saturating_sub(self.sent).saturating_add(1)
+    }
+
     /// Time left at `now`.
     pub(super) fn left(&self, now: Instant) -> Duration {
         self.terms.deadline.saturating_duration_since(now)

@@ -150,7 +150,7 @@ fn calls_of_a_lost_connection_go_again_first_and_in_order_as_long_as_they_may() 
     assert_eq!(desk.lose(), lost);
     assert_eq!(desk.calls.done(LANE, Some(again)), None, "an answer of the old connection");
     assert_eq!(desk.return_to_service(), sent([again, third, waits]));
-    assert_eq!(desk.calls.attempts_left(third), Some(2));
+    assert_eq!(desk.calls.get(desk.now, third).map(|(_, _, left)| left), Some(2));
     let lost = [Output::Fail(again, Failure::Lost), Output::Fail(waits, Failure::Lost)];
     assert_eq!(desk.lose(), lost);
 }
