@@ -7,13 +7,15 @@
 //!
 //! ```text
 //! bytes -> frames -> message -> command -> decision -> command -> message -> frames -> bytes
-//! id <- wire <- proto <- transport <- broker <- bin                  imports go left only
+//! id <- wire <- proto <- transport <- broker, client, worker <- bin  imports go left only
 //! ```
 //!
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
-//! randomness), [`transport`] moves octets, [`broker`] is what a user holds.
+//! randomness), [`transport`] moves octets, [`broker`], [`client`] and [`worker`] are what a user
+//! holds.
 
 pub mod broker;
+pub mod client;
 pub mod config;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -22,6 +24,7 @@ pub mod id;
 pub mod proto;
 pub mod transport;
 pub mod wire;
+pub mod worker;
 
 /// The Rust code of README.md, compiled and run with the tests of the documentation.
 #[cfg(doctest)]

@@ -5,10 +5,20 @@
 mod broker;
 #[path = "cli/config.rs"]
 mod config;
+#[path = "cli/context.rs"]
+mod context;
 #[path = "cli/docs.rs"]
 mod docs;
+#[path = "cli/failures.rs"]
+mod failures;
+#[path = "cli/look.rs"]
+mod look;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "cli/process.rs"]
+mod process;
+#[path = "cli/shell.rs"]
+mod shell;
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! The layers of the library, and the habits that a compiler does not hold us to.
 //!
 //! ```text
-//! id <- wire <- proto <- transport <- config <- broker <- bin            imports go left only
+//! id <- wire <- proto <- transport <- config <- broker, client, worker <- bin
+//!                                                                        imports go left only
 //! ```
 //!
 //! `config` gathers the settings of the layers, so it stands right of them, and only roles and the
@@ -20,6 +21,8 @@ const RANKS: &[(&str, u32)] = &[
     ("config", 4),
     // Roles do not import each other, and nobody imports the bodies of the fuzz targets.
     ("broker", 5),
+    ("client", 5),
+    ("worker", 5),
     ("fuzzing", 5),
     ("bin", 6),
 ];

@@ -1,7 +1,7 @@
 //! Rounds of measurements: every peer in every round, disturbed rounds thrown away.
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::load::Calls;
 use crate::mode::{Mode, Peer, Shape};
 use crate::process::{Process, cpu_of, cpu_of_machine, ourselves};
-use crate::report;
+use crate::report::{Report, Target};
 use crate::server::{self, Server};
 
 /// The rest of the machine may use that much of a core while a round counts.
@@ -25,11 +25,18 @@ pub(crate) struct Options {
     modes: Vec<Mode>,
     /// What is measured
     #[arg(long, value_delimiter = ',', value_name = "PEER,..",
-          default_values_t = [Peer::Majordomo, Peer::Relay, Peer::Zmq, Peer::Nats])]
+          default_values_t = [Peer::Majordomo, Peer::MajordomoMjp, Peer::Relay, Peer::Zmq, Peer::Nats])]
     peers: Vec<Peer>,
     /// Leave these out
     #[arg(long, value_delimiter = ',', value_name = "PEER,..")]
     without: Vec<Peer>,
+    #[command(flatten)]
+    rounds: Rounds,
+}
+
+/// How often and how long.
+#[derive(Debug, Args)]
+pub(crate) struct Rounds {
     /// Rounds; each figure is the median of them
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -57,12 +64,14 @@ pub(crate) struct Sample {
     pub(crate) p999: f64,
     /// CPU of the peer for a call, microseconds.
     pub(crate) cpu: f64,
+    /// CPU of the clients for a call, microseconds.
+    pub(crate) client_cpu: f64,
     /// What the rest of the machine used, in cores.
     pub(crate) rest: f64,
 }
 
 /// Runs the comparison and prints it.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let peers: Vec<Peer> = options
         .peers
         .iter()
@@ -70,24 +79,44 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         .flat_map(|&peer| [Some(peer), (peer == Peer::Relay).then_some(Peer::RelayTurn)])
         .flatten()
         .collect();
-    let mut samples = Vec::new();
-    let mut disturbed = 0;
-    for round in 0..options.rounds {
-        for &mode in &options.modes {
-            disturbed += u32::from(!round_of(mode, round, &peers, options, &mut samples)?);
+    options.rounds.run(&options.modes, &peers, |report| report.targets())
+}
+
+/// Holds the client library against the clients of the load generator.
+pub(crate) fn library(rounds: &Rounds) -> Result<()> {
+    rounds.run(&[Mode::W2], &[Peer::MajordomoMjp, Peer::Library], |report| report.library())
+}
+
+impl Rounds {
+    /// Measures, prints, and says which targets are met.
+    fn run(
+        &self,
+        modes: &[Mode],
+        peers: &[Peer],
+        targets: fn(&Report<'_>) -> Vec<Target>,
+    ) -> Result<()> {
+        let mut samples = Vec::new();
+        let mut disturbed = 0;
+        for round in 0..self.rounds {
+            for &mode in modes {
+                disturbed += u32::from(!round_of(mode, round, peers, self, &mut samples)?);
+            }
         }
+        let report = Report::new(&samples);
+        print!("{report}");
+        for target in targets(&report) {
+            println!("{target}");
+        }
+        if disturbed > 0 {
+            println!("THE RUN DOES NOT COUNT: {disturbed} rounds were disturbed and kept");
+        }
+        if let Some(path) = &self.json {
+            let json = serde_json::json!({ "disturbed": disturbed, "samples": samples });
+            let text = serde_json::to_string_pretty(&json)?;
+            std::fs::write(path, text).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
     }
-    let report = report::Report::new(&samples);
-    print!("{report}");
-    if disturbed > 0 {
-        println!("THE RUN DOES NOT COUNT: {disturbed} rounds were disturbed and kept");
-    }
-    if let Some(path) = &options.json {
-        let json = serde_json::json!({ "disturbed": disturbed, "samples": samples });
-        let text = serde_json::to_string_pretty(&json)?;
-        std::fs::write(path, text).with_context(|| path.display().to_string())?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Measures the peers in one mode; false if the round was disturbed each time.
@@ -95,11 +124,11 @@ fn round_of(
     mode: Mode,
     round: u32,
     peers: &[Peer],
-    options: &Options,
+    rounds: &Rounds,
     samples: &mut Vec<Sample>,
 ) -> Result<bool> {
     let mut taken = Vec::new();
-    for repeat in 0..=options.repeats {
+    for repeat in 0..=rounds.repeats {
         taken.clear();
         // Nobody is always first, or always behind the same neighbour.
         for step in 0..peers.len() {
@@ -107,18 +136,18 @@ fn round_of(
             if mode.is_strict() && peer != Peer::Majordomo {
                 continue;
             }
-            let sample = measure(mode, peer, round, options.seconds)
+            let sample = measure(mode, peer, round, rounds.seconds)
                 .with_context(|| format!("{mode:?} with {}", peer.name()))?;
             let disturbed = sample.rest > REST_MAX;
             eprintln!(
-                "{mode:?} round {round} {:12} {:9.0} calls/s {:8.2} us CPU, rest {:.2} cores",
+                "{mode:?} round {round} {:13} {:9.0} calls/s {:8.2} us CPU, rest {:.2} cores",
                 peer.name(),
                 sample.per_second,
                 sample.cpu,
                 sample.rest
             );
             taken.push(sample);
-            if disturbed && repeat < options.repeats {
+            if disturbed && repeat < rounds.repeats {
                 break;
             }
         }
@@ -145,6 +174,7 @@ fn measure(mode: Mode, peer: Peer, round: u32, seconds: f64) -> Result<Sample> {
         p99: calls.p99,
         p999: calls.p999,
         cpu: used.first * 1e6 / calls.calls as f64,
+        client_cpu: used.second * 1e6 / calls.calls as f64,
         rest: used.rest / used.seconds,
     })
 }
@@ -155,6 +185,7 @@ pub(crate) fn load(role: &str, server: &Server, count: u32, shape: &Shape) -> Re
     let addr = if role == "workers" { &server.back } else { &server.front };
     command.args([role, &format!("--speech={:?}", server.speech).to_lowercase(), "--addr", addr]);
     command.arg(format!("--count={count}")).arg(format!("--size={}", shape.size));
+    command.arg(format!("--credit={}", shape.prefetch));
     Ok(command)
 }
 
@@ -173,7 +204,7 @@ pub(crate) fn drive(
     clients.arg(format!("--window={}", shape.window)).arg(format!("--warm={WARM_MILLIS}"));
     clients.arg(format!("--measure={:.0}", seconds * 1e3));
     let mut clients = Process::start(clients)?;
-    let ours = [server.process.id(), workers.id(), clients.id(), std::process::id()];
+    let ours = [server.process.id(), clients.id(), workers.id(), std::process::id()];
     let ours = [&ours, others].concat();
     ensure!(clients.line()? == "start", "the clients did not start");
     let before = Usage::now(&ours)?;
@@ -188,8 +219,7 @@ pub(crate) fn drive(
 #[derive(Debug)]
 pub(crate) struct Usage {
     at: Instant,
-    first: f64,
-    all: f64,
+    each: Vec<f64>,
     machine: f64,
 }
 
@@ -199,26 +229,26 @@ pub(crate) struct Used {
     pub(crate) seconds: f64,
     /// Of the first process.
     pub(crate) first: f64,
+    /// Of the second process.
+    pub(crate) second: f64,
     /// Of everything but the processes.
     pub(crate) rest: f64,
 }
 
 impl Usage {
     pub(crate) fn now(processes: &[u32]) -> Result<Self> {
-        let cpu = processes.iter().map(|id| cpu_of(*id)).collect::<Result<Vec<_>>>()?;
-        Ok(Self {
-            at: Instant::now(),
-            first: cpu.first().copied().unwrap_or_default(),
-            all: cpu.iter().sum(),
-            machine: cpu_of_machine()?,
-        })
+        let each = processes.iter().map(|id| cpu_of(*id)).collect::<Result<_>>()?;
+        Ok(Self { at: Instant::now(), each, machine: cpu_of_machine()? })
     }
 
     pub(crate) fn since(&self, before: &Self) -> Used {
+        let each: Vec<f64> =
+            self.each.iter().zip(&before.each).map(|(now, before)| now - before).collect();
         Used {
             seconds: (self.at - before.at).as_secs_f64(),
-            first: self.first - before.first,
-            rest: (self.machine - before.machine) - (self.all - before.all),
+            first: each[0],
+            second: each[1],
+            rest: (self.machine - before.machine) - each.iter().sum::<f64>(),
         }
     }
 }

@@ -30,7 +30,7 @@ fn shape() -> Shape {
     Mode::W2.shape()
 }
 
-fn broker(prefetch: u32, heartbeat: &str) -> Result<Server> {
+fn broker(prefetch: u16, heartbeat: &str) -> Result<Server> {
     let prefetch = format!("--prefetch={prefetch}");
     let heartbeat = format!("--heartbeat={heartbeat}");
     server::majordomo(&[&prefetch, &heartbeat, "--set=limits.connections=100000"], false)
@@ -75,7 +75,7 @@ pub(crate) fn memory(options: &Options) -> Result<()> {
 }
 
 /// Lets buffers go back that are held for a moment only.
-fn settle() {
+pub(crate) fn settle() {
     sleep(Duration::from_secs(2));
 }
 

@@ -14,8 +14,7 @@ mod process;
 mod relay;
 mod report;
 mod server;
-
-use std::process::ExitCode;
+mod start;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -40,6 +39,11 @@ enum Role {
     Heartbeats(idle::Options),
     /// What a call costs while many others are connected and idle
     Crowd(idle::Options),
+    /// Calls a second of a thousand callers of the client library over one connection, against the
+    /// load generator's own client
+    Library(compare::Rounds),
+    /// Time until the broker has answered, its memory when idle, and its size on disk
+    Start(start::Options),
     /// Clients of the load generator
     #[command(hide = true)]
     Clients(load::ClientArgs),
@@ -57,7 +61,7 @@ enum Role {
     },
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> Result<()> {
     let cli = Cli::parse();
     // A task that panics must end its process, so that the run fails.
     let print = std::panic::take_hook();
@@ -67,14 +71,16 @@ fn main() -> Result<ExitCode> {
     }));
     match cli.role {
         None if !cli.bench => eprintln!("to compare, run `cargo bench --bench broker`"),
-        None => return compare::run(&cli.compare),
+        None => compare::run(&cli.compare)?,
         Some(Role::Memory(options)) => idle::memory(&options)?,
         Some(Role::Heartbeats(options)) => idle::heartbeats(&options)?,
         Some(Role::Crowd(options)) => idle::crowd(&options)?,
+        Some(Role::Library(rounds)) => compare::library(&rounds)?,
+        Some(Role::Start(options)) => start::run(&options)?,
         Some(Role::Clients(args)) => load::clients(&args),
         Some(Role::Workers(args)) => load::workers(&args),
         Some(Role::Relay { flush }) => relay::run(flush)?,
         Some(Role::Beat { interval }) => beats::run(interval)?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -35,7 +35,8 @@ pub(crate) struct Shape {
     pub(crate) window: u32,
     pub(crate) workers: u32,
     pub(crate) size: usize,
-    pub(crate) prefetch: u32,
+    /// Requests that a worker has at a time.
+    pub(crate) prefetch: u16,
     pub(crate) one_cpu: bool,
 }
 
@@ -62,8 +63,12 @@ impl Mode {
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 pub(crate) enum Peer {
-    /// The broker
+    /// The broker, by MDP/0.1
     Majordomo,
+    /// The broker, by MJP/1
+    MajordomoMjp,
+    /// As majordomo-mjp, with the client library in the place of the load generator's clients
+    Library,
     /// The raw relay, in both of its ways to write
     Relay,
     #[value(skip)]
@@ -78,6 +83,8 @@ impl Peer {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Majordomo => "majordomo",
+            Self::MajordomoMjp => "majordomo-mjp",
+            Self::Library => "library",
             Self::Relay => "relay",
             Self::RelayTurn => "relay, turn",
             Self::Zmq => "zmq proxy",
@@ -95,6 +102,7 @@ impl fmt::Display for Mode {
 /// As on the command line.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&format!("{self:?}").to_lowercase())
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or_else(|| self.name(), |value| value.get_name()))
     }
 }

@@ -55,6 +55,7 @@ type Figure = fn(&Sample) -> f64;
 const RATE: Figure = |sample| sample.per_second;
 const P50: Figure = |sample| sample.p50;
 const CPU: Figure = |sample| sample.cpu;
+const CLIENT_CPU: Figure = |sample| sample.client_cpu;
 
 impl<'a> Report<'a> {
     pub(crate) fn new(samples: &'a [Sample]) -> Self {
@@ -84,13 +85,19 @@ impl<'a> Report<'a> {
         median(pairs.collect())
     }
 
-    fn targets(&self) -> Vec<Target> {
+    /// What the broker has to reach.
+    pub(crate) fn targets(&self) -> Vec<Target> {
         use Mode::{S1, S64, W1, W2, W3, W4};
         let own = Peer::Majordomo;
         let relay = |mode, figure| self.ratio((mode, own), (mode, self.best_relay(mode)), figure);
         let other = |mode, peer| self.ratio((mode, own), (mode, peer), RATE);
         let relay_w1 = (W1, self.best_relay(W1));
+        let mjp = |mode, figure| self.ratio((mode, Peer::MajordomoMjp), (mode, own), figure);
+        let straw = |mode| self.ratio((mode, self.best_relay(mode)), (mode, Peer::Zmq), RATE);
         vec![
+            // Whether the relay is one worth being held against.
+            at_least("the run counts: W2: the relay's rate to zmq_proxy", straw(W2), 4.0),
+            at_least("the run counts: W1: the relay's rate to zmq_proxy", straw(W1), 1.5),
             at_least("W1: rate to the relay's", relay(W1, RATE), 0.95),
             at_most("W1: p50 to the relay's", relay(W1, P50), 1.05),
             at_least("W2: rate to the relay's, goal", relay(W2, RATE), 0.8),
@@ -110,16 +117,20 @@ impl<'a> Report<'a> {
                 3.57,
             ),
             at_least("W4: rate to the relay's", relay(W4, RATE), 0.95),
+            at_least("W1: rate of MJP to that of MDP", mjp(W1, RATE), 0.9),
+            at_most("W2: CPU per call of MJP to that of MDP", mjp(W2, CPU), 1.5),
+            at_most("W3: CPU per call of MJP to that of MDP", mjp(W3, CPU), 1.5),
         ]
     }
 
-    /// Whether the relay is one worth being held against.
-    fn checks(&self) -> Vec<Target> {
-        let straw = |mode| self.ratio((mode, self.best_relay(mode)), (mode, Peer::Zmq), RATE);
-        vec![
-            at_least("the run counts: W2: the relay's rate to zmq_proxy", straw(Mode::W2), 4.0),
-            at_least("the run counts: W1: the relay's rate to zmq_proxy", straw(Mode::W1), 1.5),
-        ]
+    /// What the client library has to reach.
+    pub(crate) fn library(&self) -> Vec<Target> {
+        let (own, load) = ((Mode::W2, Peer::Library), (Mode::W2, Peer::MajordomoMjp));
+        vec![at_least(
+            "W2: rate of the library to that of the load generator",
+            self.ratio(own, load, RATE),
+            0.5,
+        )]
     }
 }
 
@@ -127,7 +138,7 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "mode  peer          calls/s  p50 us    p99 us  p99.9 us  CPU us  x relay  x zmq  x nats"
+            "mode  peer            calls/s  p50 us    p99 us  p99.9 us  CPU us  client  x relay  x zmq  x nats"
         )?;
         let mut rows: Vec<(Mode, Peer)> =
             self.samples.iter().map(|sample| (sample.mode, sample.peer)).collect();
@@ -137,14 +148,15 @@ impl fmt::Display for Report<'_> {
             let figure = |figure: Figure| self.median(mode, peer, figure).unwrap_or_default();
             write!(
                 f,
-                "{:4}  {:11} {:9.0} {:7.1} {:9.1} {:9.1} {:7.2}",
+                "{:4}  {:13} {:9.0} {:7.1} {:9.1} {:9.1} {:7.2} {:7.2}",
                 format!("{mode:?}"),
                 peer.name(),
                 figure(RATE),
                 figure(P50),
                 figure(|sample| sample.p99),
                 figure(|sample| sample.p999),
-                figure(CPU)
+                figure(CPU),
+                figure(CLIENT_CPU)
             )?;
             for (other, width) in [(self.best_relay(mode), 9), (Peer::Zmq, 7), (Peer::Nats, 8)] {
                 match self.ratio((mode, peer), (mode, other), RATE) {
@@ -153,9 +165,6 @@ impl fmt::Display for Report<'_> {
                 }
             }
             writeln!(f)?;
-        }
-        for target in self.checks().iter().chain(&self.targets()) {
-            writeln!(f, "{target}")?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Starts what is measured.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,9 +22,12 @@ pub(crate) struct Server {
 }
 
 /// Starts a peer and waits until it listens.
-pub(crate) fn start(peer: Peer, prefetch: u32, one_cpu: bool) -> Result<Server> {
+pub(crate) fn start(peer: Peer, prefetch: u16, one_cpu: bool) -> Result<Server> {
     match peer {
         Peer::Majordomo => majordomo(&[&format!("--prefetch={prefetch}")], one_cpu),
+        // The credit of its workers takes the place of `prefetch`.
+        Peer::MajordomoMjp => Ok(Server { speech: Speech::Mjp, ..majordomo(&[], one_cpu)? }),
+        Peer::Library => Ok(Server { speech: Speech::Library, ..majordomo(&[], one_cpu)? }),
         Peer::Relay => relay("connection", one_cpu),
         Peer::RelayTurn => relay("turn", one_cpu),
         Peer::Zmq => zmq_proxy(one_cpu),
@@ -31,10 +35,15 @@ pub(crate) fn start(peer: Peer, prefetch: u32, one_cpu: bool) -> Result<Server> 
     }
 }
 
-/// The broker of this build, or the one that MAJORDOMO_BROKER names.
-pub(crate) fn majordomo(flags: &[&str], one_cpu: bool) -> Result<Server> {
+/// The program of this build, or the one that MAJORDOMO_BROKER names.
+pub(crate) fn program() -> OsString {
     let own = || env!("CARGO_BIN_EXE_majordomo").into();
-    let mut broker = command(std::env::var_os("MAJORDOMO_BROKER").unwrap_or_else(own), one_cpu);
+    std::env::var_os("MAJORDOMO_BROKER").unwrap_or_else(own)
+}
+
+/// The broker, spoken to in MDP.
+pub(crate) fn majordomo(flags: &[&str], one_cpu: bool) -> Result<Server> {
+    let mut broker = command(program(), one_cpu);
     broker.args(["broker", "--bind=tcp://127.0.0.1:0", "--log-level=warn"]).args(flags);
     let mut process = Process::start(broker)?;
     let line = process.line()?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use slotmap::SecondaryMap;
+use smallvec::SmallVec;
 
 use crate::id::PeerId;
 use crate::proto::output::{CloseReason, Output, Pressure};
@@ -35,13 +36,14 @@ pub(super) struct Outboxes<'a> {
 /// Peers that have something to write.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
-    links: Vec<Arc<Link>>,
+    links: SmallVec<[Arc<Link>; 4]>,
 }
 
 impl Touched {
     /// Writes what waits, or has it written.
     pub(super) fn kick(self, counters: &Counters) {
-        let written: u64 = self.links.iter().map(|link| link.kick()).sum();
+        let count = self.links.len();
+        let written: u64 = self.links.iter().map(|link| link.kick(count)).sum();
         if written > 0 {
             counters.bytes_sent.add(written);
         }

@@ -23,8 +23,7 @@ impl BrokerConfig {
     /// # Errors
     /// Every value that cannot be accepted, with the reason and what to do.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let problems: Vec<_> = self.refusals().into_iter().map(|it| it.blame(|_| None)).collect();
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+        Check { refusals: self.refusals() }.into_result()
     }
 
     pub(super) fn refusals(&self) -> Vec<Refusal> {
@@ -100,7 +99,7 @@ impl BrokerConfig {
     }
 }
 
-fn ms(millis: u64) -> Duration {
+pub(super) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -147,23 +146,39 @@ impl Refusal {
 }
 
 #[derive(Default)]
-struct Check {
+pub(super) struct Check {
     refusals: Vec<Refusal>,
 }
 
 impl Check {
-    fn refuse(&mut self, key: Key, reason: String) {
+    /// What was refused, where nobody knows who set it.
+    pub(super) fn into_result(self) -> Result<(), ConfigError> {
+        let problems: Vec<_> = self.refusals.into_iter().map(|it| it.blame(|_| None)).collect();
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+    }
+
+    pub(super) fn refuse(&mut self, key: Key, reason: String) {
         self.refusals.push(Refusal { key, other: None, reason });
     }
 
-    fn count<T: PartialOrd + Display>(&mut self, key: Key, value: T, range: RangeInclusive<T>) {
+    pub(super) fn count<T: PartialOrd + Display>(
+        &mut self,
+        key: Key,
+        value: T,
+        range: RangeInclusive<T>,
+    ) {
         if !range.contains(&value) {
             let (from, to) = range.into_inner();
             self.refuse(key, format!("{value} is out of range; write {from} to {to}"));
         }
     }
 
-    fn text<T: PartialOrd + Text>(&mut self, key: Key, value: T, range: RangeInclusive<T>) {
+    pub(super) fn text<T: PartialOrd + Text>(
+        &mut self,
+        key: Key,
+        value: T,
+        range: RangeInclusive<T>,
+    ) {
         if !range.contains(&value) {
             let (from, to) = (range.start().write(), range.end().write());
             let value = value.write();
@@ -303,7 +318,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 23, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 25, "a range is no longer written as the test reads it");
     }
 
     #[test]

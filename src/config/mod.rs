@@ -14,12 +14,14 @@
 //! and range; a test holds it to the structs and to [`BrokerConfig::validate`].
 
 mod check;
+mod client;
 mod key;
 mod layers;
 mod memory;
 mod problem;
 mod service;
 mod units;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,12 +30,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use client::ClientConfig;
 pub use key::Key;
 pub use layers::{Flag, Loaded, Sources};
 pub use memory::Memory;
 pub use problem::{ConfigError, Origin, Problem};
 pub use service::ServicePatch;
 pub use units::Text;
+pub use worker::WorkerConfig;
 
 use crate::proto::policy::{ClientLimits, Keepalive, MjpLimits, ServicePolicy, Settings};
 use crate::transport::endpoint::Endpoint;

@@ -132,7 +132,7 @@ impl Stage {
         }
         let name = (how >= 0xe0).then_some([b'a' + how % 2]);
         let identity = name.and_then(|name| crate::id::Identity::try_from(&name[..]).ok());
-        let hello = Hello { identity, takes_ping: how % 2 == 0 };
+        let hello = Hello { identity, takes_ping: how.is_multiple_of(2) };
         let (id, admission) = self.core.join(self.now(), hello, &mut self.world);
         if !matches!(admission, Admission::Refused(_)) {
             let paused = admission == Admission::Wait;
@@ -197,12 +197,13 @@ impl Stage {
                 }
                 self.asking = Some(Asking { peer: id, id: request.id, was_open, refused: false });
             }
-            Ok(ToBroker::Ready(says)) if !says.service.starts_with(b"mmi.") => {
-                if peer.credit.is_none() || peer.service == says.service {
-                    peer.credit = Some(says.credit());
-                    peer.service = says.service.to_vec();
-                    peer.draining = false;
-                }
+            Ok(ToBroker::Ready(says))
+                if !says.service.starts_with(b"mmi.")
+                    && (peer.credit.is_none() || peer.service == says.service) =>
+            {
+                peer.credit = Some(says.credit());
+                peer.service = says.service.to_vec();
+                peer.draining = false;
             }
             Ok(ToBroker::Credit { credit }) if !peer.draining => {
                 peer.credit = peer.credit.map(|_| credit);

@@ -1,15 +1,18 @@
 //! What is decided: state machines `(now, input) -> output`. Pure: no tokio, no socket, no clock,
 //! no randomness, and ordered wherever order reaches the wire.
 
+pub mod backoff;
 pub mod clock;
 pub mod core;
 pub mod dialect;
 pub mod handshake;
 pub mod keepalive;
 pub mod mmi;
+pub mod multiplex;
 pub mod output;
 pub mod policy;
 pub mod router;
+pub mod serve;
 #[cfg(test)]
 mod simulation;
 pub mod stats;

@@ -59,6 +59,12 @@ impl<K: Ord + Copy> Timers<K> {
         self.heap.retain(|Reverse((at, owner))| believed(*at, *owner));
     }
 
+    /// The deadlines that have not fired, in no particular order.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Time, K)> {
+        self.heap.iter().map(|Reverse(entry)| *entry)
+    }
+
     /// Whether that deadline of `owner` is still to come.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn is_armed(&self, at: Time, owner: K) -> bool {

@@ -65,6 +65,12 @@ impl Inbound {
         &self.reader
     }
 
+    /// Whether a message has begun to come and is not complete.
+    #[must_use]
+    pub fn in_message(&self) -> bool {
+        self.decoder.in_message()
+    }
+
     /// Decodes octets that were read before.
     pub fn replay<T>(&mut self, octets: &[u8], turn: impl FnOnce(&mut Decoder, &[u8]) -> T) -> T {
         let result = turn(&mut self.decoder, octets);

@@ -1,9 +1,11 @@
 //! The way to one peer: a bounded outbox, and the socket behind it.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use crate::proto::output::CloseReason;
@@ -61,6 +63,8 @@ struct Outbox {
     waker: Option<Waker>,
     /// Its task knows that something waits.
     touched: bool,
+    /// It was touched together with many others.
+    in_crowd: bool,
     pressed: bool,
     relieved: bool,
     resume: bool,
@@ -88,6 +92,9 @@ pub struct Appended {
 impl Link {
     /// Much waits: it is written at once.
     const FLUSH_AT: usize = 64 << 10;
+    /// Where so many outboxes are touched at once, more is likely to come for each: they are written
+    /// when the sockets were asked once more.
+    const CROWD: usize = 4;
     /// Pieces of one vectored write.
     const SLICES: usize = 64;
 
@@ -162,8 +169,9 @@ impl Link {
     /// What was appended is complete for now: writes at once if much waits, or else tells the
     /// task, which comes to it when all that is ready now has been read. Returns the octets
     /// written.
-    pub fn kick(&self) -> u64 {
+    pub fn kick(&self, others: usize) -> u64 {
         let mut outbox = self.lock();
+        outbox.in_crowd |= others >= Self::CROWD;
         let much = outbox.encoder.len() >= Self::FLUSH_AT;
         let written = if much { self.write_some(&mut outbox) } else { 0 };
         if !outbox.encoder.is_empty() {
@@ -197,10 +205,13 @@ impl Link {
             outbox.touched = false;
             return Poll::Pending;
         }
-        match self.writer.poll_writable(cx) {
-            Poll::Ready(_) => Poll::Ready(Call::Write),
-            Poll::Pending => Poll::Pending,
+        let _writable = ready!(self.writer.poll_writable(cx));
+        if std::mem::take(&mut outbox.in_crowd) {
+            // Wakes this task when the runtime has asked the system what is ready to be read.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            return Poll::Pending;
         }
+        Poll::Ready(Call::Write)
     }
 
     /// Writes what the socket takes; returns the octets.
@@ -243,10 +254,7 @@ impl Link {
     fn write_some(&self, outbox: &mut Outbox) -> u64 {
         let before = outbox.written;
         while !outbox.encoder.is_empty() && !outbox.broken {
-            let mut slices = [IoSlice::new(&[]); Self::SLICES];
-            let filled = outbox.encoder.chunks(&mut slices);
-            let slices = slices.get(..filled).unwrap_or_default();
-            match self.writer.try_write_vectored(slices) {
+            match self.write_once(&outbox.encoder) {
                 Ok(0) => outbox.broken = true,
                 Ok(count) => {
                     outbox.encoder.advance(count);
@@ -271,6 +279,16 @@ impl Link {
         outbox.written - before
     }
 
+    fn write_once(&self, encoder: &Encoder) -> io::Result<usize> {
+        // `send` costs the system less than `writev`, and most writes are one piece.
+        if let Some(run) = encoder.run() {
+            return self.writer.try_write(run);
+        }
+        let mut slices = [IoSlice::new(&[]); Self::SLICES];
+        let filled = encoder.chunks(&mut slices);
+        self.writer.try_write_vectored(slices.get(..filled).unwrap_or_default())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Outbox> {
         // A panic while appending may leave half a message behind: nothing may be sent then.
         self.outbox.lock().unwrap_or_else(|poisoned| {
@@ -288,6 +306,7 @@ impl Outbox {
             charge: Charge::new(account),
             waker: None,
             touched: false,
+            in_crowd: false,
             pressed: false,
             relieved: false,
             resume: false,
@@ -366,7 +385,7 @@ fn give_buffer(buffer: Vec<u8>) {
 pub async fn write_all(writer: &WriteHalf, mut octets: &[u8]) -> io::Result<()> {
     while !octets.is_empty() {
         std::future::poll_fn(|cx| writer.poll_writable(cx)).await?;
-        match writer.try_write_vectored(&[IoSlice::new(octets)]) {
+        match writer.try_write(octets) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => octets = octets.get(count..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}

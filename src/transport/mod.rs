@@ -8,4 +8,6 @@ pub mod greet;
 pub mod inbound;
 pub mod link;
 pub mod listener;
+mod pulse;
+pub mod session;
 pub mod stream;

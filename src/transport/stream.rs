@@ -82,13 +82,21 @@ impl WriteHalf {
     ///
     /// # Errors
     /// `WouldBlock` if it takes nothing, or what the socket says.
+    pub fn try_write(&self, octets: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(half) => half.try_write(octets),
+            Self::Unix(half) => half.try_write(octets),
+        }
+    }
+
+    /// Writes what the socket takes now, of several pieces.
+    ///
+    /// # Errors
+    /// As [`Self::try_write`].
     pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match (self, slices) {
-            // `send` costs the system less than `writev`, and most writes are one piece.
-            (Self::Tcp(half), [only]) => half.try_write(only),
-            (Self::Unix(half), [only]) => half.try_write(only),
-            (Self::Tcp(half), _) => half.try_write_vectored(slices),
-            (Self::Unix(half), _) => half.try_write_vectored(slices),
+        match self {
+            Self::Tcp(half) => half.try_write_vectored(slices),
+            Self::Unix(half) => half.try_write_vectored(slices),
         }
     }
 

@@ -156,19 +156,6 @@ impl<'a> ToBroker<'a> {
     /// The message is neither a client's request nor from a worker.
     #[inline]
     pub fn decode(message: Frames<'a>) -> Result<Self, Malformed> {
-        // How almost every message of RFC 7 begins: compared at once, not frame by frame.
-        if let Some(rest) = message.strip_prefix(b"\x01\x00\x01\x06MDPC01", 2) {
-            return Request::decode(Version::V01, Frames::DELIMITER, rest);
-        }
-        if let Some(rest) = message.strip_prefix(b"\x01\x00\x01\x06MDPW01\x01\x01\x03", 3) {
-            let answer = Answer::decode(rest).map_or_else(FromWorker::BadAnswer, FromWorker::Final);
-            return Ok(Self::Worker(Version::V01, answer));
-        }
-        Self::decode_frames(message)
-    }
-
-    /// Reads frame by frame.
-    fn decode_frames(message: Frames<'a>) -> Result<Self, Malformed> {
         let mut rest = message;
         let first = rest.take_first().ok_or(Malformed::NoHeader)?;
         match first {
@@ -235,6 +222,19 @@ fn misplaced(header: &[u8]) -> Malformed {
 }
 
 impl<'a> Request<'a> {
+    /// The request of a plain client of MDP/0.1, if `message` is a good one: how almost every one
+    /// begins is compared at once, not frame by frame. `None`: ask [`ToBroker::decode`].
+    #[inline]
+    #[must_use]
+    pub fn decode_plain(message: Frames<'a>) -> Option<Self> {
+        let mut rest = message.strip_prefix(b"\x01\x00\x01\x06MDPC01", 2)?;
+        let service = rest.take_first()?;
+        let good = (1..=ServiceName::LEN_MAX).contains(&service.len()) && !rest.is_empty();
+        let request =
+            Self { version: Version::V01, envelope: Frames::DELIMITER, service, body: rest };
+        good.then_some(request)
+    }
+
     #[inline]
     fn decode(
         version: Version,
@@ -336,6 +336,16 @@ impl<'a> FromWorker<'a> {
 }
 
 impl<'a> Answer<'a> {
+    /// The answer of a worker of MDP/0.1, if `message` is a good one, as [`Request::decode_plain`].
+    #[inline]
+    #[must_use]
+    pub fn decode_plain(message: Frames<'a>) -> Option<Self> {
+        let mut rest = message.strip_prefix(b"\x01\x00\x01\x06MDPW01\x01\x01\x03", 3)?;
+        let address = rest.take_first()?;
+        let body = rest.strip_prefix(b"\x01\x00", 1).filter(|body| !body.is_empty())?;
+        Some(Self { address, body })
+    }
+
     /// Address, empty frame, body: what requests and answers of both versions end with.
     #[inline]
     fn decode(mut rest: Frames<'a>) -> Result<Self, Malformed> {

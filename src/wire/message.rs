@@ -14,7 +14,7 @@ use super::frame::{Header, MORE};
 pub const LARGE: usize = 4096;
 
 /// Octets of encoded frames that a [`Message`] holds within itself, without a buffer.
-const INLINE: usize = 72;
+const INLINE: usize = 104;
 
 /// A view of some frames of a message.
 ///
@@ -171,11 +171,55 @@ impl Message {
         Frames::new(&self.head, &self.large, self.count)
     }
 
+    /// The frames of all `parts`, one after the other.
+    #[must_use]
+    pub fn joined(parts: &[Self]) -> Self {
+        let mut whole = (Vec::new(), Vec::new(), 0);
+        for part in parts {
+            let mut last = part.frames();
+            while last.count > 1 && last.take_first().is_some() {}
+            let at = whole.0.len() + part.head.len() - last.head.len();
+            whole.0.extend_from_slice(&part.head);
+            whole.1.extend_from_slice(&part.large);
+            whole.2 += part.count;
+            let more = if std::ptr::eq(part, parts.last().unwrap_or(part)) { 0 } else { MORE };
+            if let Some(flags) = whole.0.get_mut(at) {
+                *flags = *flags & !MORE | more;
+            }
+        }
+        Self { head: SmallVec::from_slice(&whole.0), large: whole.1, count: whole.2 }
+    }
+
+    /// The first frame: all there is of a message that has one. Empty if there is none.
+    #[must_use]
+    pub fn first(&self) -> &[u8] {
+        self.frames().take_first().unwrap_or_default()
+    }
+
     /// Memory the message holds, octets.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let table = self.large.capacity() * size_of::<Bytes>();
         self.frames().bytes() + table
+    }
+}
+
+/// A message of one frame.
+macro_rules! one_frame {
+    ($($body:ty),*) => {$(
+        impl From<$body> for Message {
+            fn from(body: $body) -> Self {
+                Self::new([body])
+            }
+        }
+    )*};
+}
+one_frame!(Bytes, Vec<u8>, String, &'static str, &'static [u8]);
+
+/// A message of as many frames.
+impl<T: Into<Bytes>, const FRAMES: usize> From<[T; FRAMES]> for Message {
+    fn from(frames: [T; FRAMES]) -> Self {
+        Self::new(frames)
     }
 }
 
@@ -202,6 +246,20 @@ mod tests {
         assert_eq!((before.len(), rest.len()), (2, 1));
         assert_eq!(before.map(<[u8]>::len).collect::<Vec<_>>(), [3, LARGE]);
         assert_eq!(rest.to_message(), Message::new(vec![vec![3; 5]]));
+    }
+
+    #[test]
+    fn joined_parts_are_one_message_in_their_order() {
+        let parts = [
+            Message::new([vec![1; 3], vec![2; LARGE]]),
+            Message::new([vec![3; LARGE]]),
+            Message::new([vec![], vec![4; 2]]),
+        ];
+        let all = [vec![1; 3], vec![2; LARGE], vec![3; LARGE], vec![], vec![4; 2]];
+        assert_eq!(Message::joined(&parts), Message::new(all));
+        assert_eq!(Message::joined(&parts[1..2]), parts[1]);
+        assert_eq!(Message::joined(&[]), Message::default());
+        assert_eq!(parts[0].first(), [1, 1, 1]);
     }
 
     #[test]

@@ -430,7 +430,11 @@ impl<'a> Delivery<'a> {
     pub fn encode(&self, out: &mut Encoder) {
         open(kind::REQUEST, self.id, MORE, out);
         out.frame(self.header);
-        out.frame(Packed::new(&self.says).octets());
+        if self.says == DeliveryHeader::FIRST {
+            out.frame(DeliveryHeader::FIRST_OCTETS);
+        } else {
+            out.frame(Packed::new(&self.says).octets());
+        }
         out.frames(&self.body);
     }
 }

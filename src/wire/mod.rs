@@ -8,6 +8,21 @@ pub mod mdp;
 pub mod message;
 pub mod mjp;
 
+/// What a client or a worker speaks with a broker.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// MJP/1, the broker's own: ids, deadlines, credit, cancel, errors.
+    #[default]
+    Mjp,
+    /// MDP/0.1 (RFC 7).
+    Mdp01,
+    /// MDP/0.2 (RFC 18).
+    Mdp02,
+}
+
 /// Limits on what a peer may send, each checked before a single octet is allocated for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -1,10 +1,9 @@
 //! `majordomo broker`: what it prints, what it logs, how it ends.
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use majordomo::broker::Broker;
@@ -13,71 +12,8 @@ use majordomo::transport::endpoint::Endpoint;
 use serde_json::Value;
 
 use super::peer::{Peer, connect};
-use super::{BINARY, home, majordomo, run};
-
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A broker process; killed if a test fails.
-struct Process {
-    child: Child,
-    out: BufReader<ChildStdout>,
-}
-
-impl Process {
-    fn start(home: &Path, flags: &[&str]) -> Self {
-        let mut child = Command::new(BINARY)
-            .env_clear()
-            .env("HOME", home)
-            .current_dir(home)
-            .arg("broker")
-            .args(flags)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        Self { child, out }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
-        line.trim_end().into()
-    }
-
-    /// The address behind the next line.
-    fn address(&mut self, scheme: &str) -> SocketAddr {
-        let line = self.line();
-        line.strip_prefix(scheme).unwrap_or_else(|| panic!("{line:?}")).parse().unwrap()
-    }
-
-    fn signal(&self, signal: &str) {
-        let command = format!("kill -{signal} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
-    }
-
-    /// How it ended, and its log.
-    fn wait(mut self) -> (ExitStatus, String) {
-        let until = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < until, "still running");
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        let mut log = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        (status, log)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use super::process::{PATIENCE, Process};
+use super::{home, majordomo, run};
 
 const ANY: [&str; 2] = ["--bind", "tcp://127.0.0.1:0"];
 
@@ -86,7 +22,7 @@ fn it_prints_where_it_listens_and_serves_there() {
     let home = home();
     let began = Instant::now();
     let more = ["--bind", "ipc://socket", "--http", "127.0.0.1:0", "--bind", "tcp://[::1]:0"];
-    let mut broker = Process::start(home.path(), &[&ANY[..], &more].concat());
+    let mut broker = Process::broker(home.path(), &[&ANY[..], &more].concat());
     let first = broker.address("tcp://");
     assert_eq!(broker.line(), "ipc://socket");
     let second = broker.address("tcp://");
@@ -132,7 +68,7 @@ fn nobody_is_answered_before_the_endpoints_are_announced() {
 fn sigterm_lets_work_finish_and_a_second_signal_does_not() {
     let home = home();
     for (second, code) in [(false, 0), (true, 1)] {
-        let mut broker = Process::start(home.path(), &ANY);
+        let mut broker = Process::broker(home.path(), &ANY);
         let address = broker.address("tcp://");
         let mut worker = Peer::worker(address, b"slow");
         let mut client = Peer::dealer(address);
@@ -189,13 +125,13 @@ fn it_listens_beyond_this_machine_only_if_told_to() {
     let (code, _, err) = run(&mut majordomo(home.path(), &[&["broker"], &bind[..]].concat()));
     assert_eq!(code, 78);
     assert!(err.contains("nobody is authenticated") && err.contains("--insecure"), "{err}");
-    let mut broker = Process::start(home.path(), &[&bind[..], &["--insecure"]].concat());
+    let mut broker = Process::broker(home.path(), &[&bind[..], &["--insecure"]].concat());
     assert!(broker.line().starts_with("tcp://*:"));
 }
 
 /// The records of a broker that a stranger has tried to talk to.
 fn log_of(home: &Path, flags: &[&str]) -> String {
-    let mut broker = Process::start(home, &[&ANY[..], flags].concat());
+    let mut broker = Process::broker(home, &[&ANY[..], flags].concat());
     let mut stranger = connect(broker.address("tcp://"));
     stranger.write_all(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01CURVE").unwrap();
     stranger.write_all(&[0; 47]).unwrap();
@@ -243,7 +179,7 @@ fn what_peers_say_is_escaped_and_bodies_are_never_logged() {
     let home = home();
     for format in ["text", "json"] {
         let flags = ["-vv", "--log-format", format];
-        let mut broker = Process::start(home.path(), &[&ANY[..], &flags].concat());
+        let mut broker = Process::broker(home.path(), &[&ANY[..], &flags].concat());
         let address = broker.address("tcp://");
         let mut worker = Peer::worker(address, b"echo");
         let mut client = Peer::named(address, b"joe\nWARN forged\x1b[31m");
@@ -269,7 +205,7 @@ fn strangers_do_not_fill_the_log() {
     const STRANGERS: usize = 200;
     let home = home();
     let began = Instant::now();
-    let mut broker = Process::start(home.path(), &ANY);
+    let mut broker = Process::broker(home.path(), &ANY);
     let address = broker.address("tcp://");
     for _ in 0..STRANGERS {
         let mut stranger = connect(address);

@@ -7,13 +7,33 @@ use super::{home, majordomo, run};
 #[test]
 fn every_command_explains_itself_with_examples() {
     let home = home();
-    for command in [&[][..], &["broker"], &["config"], &["completions"], &["man"]] {
+    let mut report = String::new();
+    for command in [
+        "",
+        "demo",
+        "broker",
+        "work",
+        "call",
+        "status",
+        "ping",
+        "bench",
+        "context",
+        "config",
+        "completions",
+        "man",
+    ] {
+        let words: Vec<_> = command.split(' ').filter(|word| !word.is_empty()).collect();
         for help in ["--help", "-h"] {
-            let (code, out, err) = run(&mut majordomo(home.path(), &[command, &[help]].concat()));
+            let (code, out, err) =
+                run(&mut majordomo(home.path(), &[&words, &[help][..]].concat()));
             assert_eq!((code, err.as_str()), (0, ""), "{command:?}");
             assert!(out.contains("Examples:\n  majordomo "), "{command:?}: {out}");
+            if help == "--help" && command != "broker" {
+                report += &format!("$ majordomo {command} --help\n{out}\n");
+            }
         }
     }
+    insta::assert_snapshot!("help", report);
     let (_, help, _) = run(&mut majordomo(home.path(), &["broker", "--help"]));
     insta::assert_snapshot!("broker_help", help);
 }
@@ -24,7 +44,14 @@ fn there_are_completions_for_each_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, script, _) = run(&mut majordomo(home.path(), &["completions", shell]));
         assert_eq!(code, 0, "{shell}");
-        for word in ["busy-timeout", "handshake-timeout", "completions", "effective"] {
+        for word in [
+            "busy-timeout",
+            "handshake-timeout",
+            "completions",
+            "effective",
+            "concurrency",
+            "embedded",
+        ] {
             assert!(script.contains(word), "{shell} does not know {word}");
         }
     }
@@ -38,8 +65,9 @@ fn there_is_a_manual_page_for_each_command() {
     assert!(page.contains(".TH majordomo 1"), "{page}");
     let (code, ..) = run(&mut majordomo(home.path(), &["man", "--dir", "man/man1"]));
     assert_eq!(code, 0);
-    for name in ["majordomo", "majordomo-broker", "majordomo-config-check", "majordomo-man"] {
-        let page = fs::read_to_string(home.path().join(format!("man/man1/{name}.1"))).unwrap();
+    for name in ["", "-broker", "-call", "-work", "-context-add", "-config-check", "-man"] {
+        let page =
+            fs::read_to_string(home.path().join(format!("man/man1/majordomo{name}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{name}");
     }
     fs::write(home.path().join("file"), "").unwrap();

@@ -1,7 +1,6 @@
 //! Clients: so many requests in flight each, the time of each taken, each reply checked once.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -11,17 +10,19 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use super::wire::{Body, HEAD, Said, Side, Wire};
-use super::{Inbox, LoadArgs, Speech, length, millis, nats, on_one_thread, open, say, zmtp};
+use super::{
+    Inbox, LoadArgs, Speech, length, library, millis, mjp, nats, on_one_thread, open, say, zmtp,
+};
 use crate::outbox::Outbox;
 
 /// How long and how hard to call.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClientArgs {
     #[command(flatten)]
-    load: LoadArgs,
+    pub(super) load: LoadArgs,
     /// Requests in flight of each client.
     #[arg(long)]
-    window: usize,
+    pub(super) window: usize,
     /// Until figures are taken.
     #[arg(long, value_parser = millis)]
     warm: Duration,
@@ -43,16 +44,22 @@ pub(crate) struct Calls {
     pub(crate) p999: f64,
 }
 
-struct Tally {
+/// What has been answered since the figures are taken.
+pub(super) struct Tally {
     calls: u64,
     since: Instant,
     latency: Histogram<u64>,
 }
 
 impl Tally {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let latency = Histogram::new(3).expect("three digits");
         Self { calls: 0, since: Instant::now(), latency }
+    }
+
+    pub(super) fn add(&mut self, latency: Duration) {
+        self.calls += 1;
+        self.latency += u64::try_from(latency.as_nanos()).expect("a short while");
     }
 
     fn calls(&self) -> Calls {
@@ -71,6 +78,8 @@ impl Tally {
 pub(crate) fn clients(args: &ClientArgs) {
     match args.load.speech {
         Speech::Mdp => run::<zmtp::Mdp>(args),
+        Speech::Mjp => run::<mjp::Mjp>(args),
+        Speech::Library => library::run(args),
         Speech::Plain => run::<zmtp::Plain>(args),
         Speech::Nats => run::<nats::Nats>(args),
         Speech::Length => run::<length::Length>(args),
@@ -79,7 +88,7 @@ pub(crate) fn clients(args: &ClientArgs) {
 
 fn run<W: Wire>(args: &ClientArgs) {
     on_one_thread(async {
-        let tally = Rc::new(RefCell::new(Tally::new()));
+        let tally = Arc::new(Mutex::new(Tally::new()));
         let mut opened = Vec::new();
         for number in 0..args.load.count {
             opened.push(open::<W>(&args.load, Side::Client, number).expect("a connection"));
@@ -95,20 +104,26 @@ fn run<W: Wire>(args: &ClientArgs) {
             };
             spawn_local(async move { client.call(stream).await.expect("a connection") });
         }
-        tokio::time::sleep(args.warm).await;
-        *tally.borrow_mut() = Tally::new();
-        say("start");
-        match args.calls {
-            None => tokio::time::sleep(args.measure).await,
-            Some(calls) => {
-                while tally.borrow().calls < calls {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
+        report(args, &tally).await;
+    });
+}
+
+/// Warms up, says `start`, and after the time, or the calls, what was measured.
+pub(super) async fn report(args: &ClientArgs, tally: &Mutex<Tally>) {
+    let tally = || tally.lock().expect("nobody panics");
+    tokio::time::sleep(args.warm).await;
+    *tally() = Tally::new();
+    say("start");
+    match args.calls {
+        None => tokio::time::sleep(args.measure).await,
+        Some(calls) => {
+            while tally().calls < calls {
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
-        let calls = tally.borrow().calls();
-        say(&serde_json::to_string(&calls).expect("plain figures"));
-    });
+    }
+    let calls = tally().calls();
+    say(&serde_json::to_string(&calls).expect("plain figures"));
 }
 
 struct Client<W> {
@@ -118,7 +133,7 @@ struct Client<W> {
     /// Sequence number and time of the request in each slot; 0 when there is none.
     sent: Vec<(u64, Instant)>,
     sequence: u64,
-    tally: Rc<RefCell<Tally>>,
+    tally: Arc<Mutex<Tally>>,
 }
 
 impl<W: Wire> Client<W> {
@@ -138,15 +153,13 @@ impl<W: Wire> Client<W> {
             }
             let now = Instant::now();
             let mut input = inbox.rest();
-            let mut tally = self.tally.borrow_mut();
+            let mut tally = self.tally.lock().expect("nobody panics");
             while let Some(said) = self.wire.next(&mut input) {
                 match said {
                     Said::Message { body, .. } => {
                         let head = self.body.check(body);
                         let (slot, sent) = take(&head, self.number, &mut self.sent);
-                        let nanos = (now - sent).as_nanos();
-                        tally.calls += 1;
-                        tally.latency += u64::try_from(nanos).expect("a short while");
+                        tally.add(now - sent);
                         free.push(slot);
                     }
                     Said::Ask(answer) => ask = answer,
@@ -168,13 +181,18 @@ impl<W: Wire> Client<W> {
         for slot in free.drain(..) {
             self.sequence += 1;
             self.sent[slot] = (self.sequence, now);
-            let mut head = [0; HEAD];
-            head[..4].copy_from_slice(&self.number.to_le_bytes());
-            head[4..8].copy_from_slice(&u32::try_from(slot).expect("few slots").to_le_bytes());
-            head[8..].copy_from_slice(&self.sequence.to_le_bytes());
-            self.wire.request(&head, outbox);
+            self.wire.request(&head(self.number, slot, self.sequence), outbox);
         }
     }
+}
+
+/// What a body begins with: whose it is.
+pub(super) fn head(number: u32, slot: usize, sequence: u64) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[..4].copy_from_slice(&number.to_le_bytes());
+    head[4..8].copy_from_slice(&u32::try_from(slot).expect("few slots").to_le_bytes());
+    head[8..].copy_from_slice(&sequence.to_le_bytes());
+    head
 }
 
 /// The slot that a reply answers, and when its request was sent. It must be this client's, and

@@ -14,7 +14,7 @@ pub(crate) struct Length {
 }
 
 impl Wire for Length {
-    fn open(stream: &mut TcpStream, side: Side, _: &str, body: Body) -> io::Result<Self> {
+    fn open(stream: &mut TcpStream, side: Side, _: &str, _: u16, body: Body) -> io::Result<Self> {
         stream.write_all(&[if side == Side::Client { CLIENT } else { WORKER }])?;
         Ok(Self { body })
     }

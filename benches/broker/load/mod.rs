@@ -1,8 +1,11 @@
 //! The load generator: clients and workers that share nothing with the broker but the sockets, and
-//! check every message.
+//! check every message. Only `library` is the project's own, to be held against the rest.
 
 mod client;
+mod first;
 mod length;
+mod library;
+mod mjp;
 mod nats;
 mod wire;
 mod worker;
@@ -17,6 +20,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 
 pub(crate) use client::{Calls, ClientArgs, clients};
+pub(crate) use first::first_call;
 pub(crate) use wire::SERVICE;
 use wire::{Body, Side, Wire};
 pub(crate) use worker::workers;
@@ -26,6 +30,9 @@ pub(crate) use zmtp::{BEAT, greeting, ready};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Speech {
     Mdp,
+    Mjp,
+    /// MJP/1 to workers; clients are those of the library.
+    Library,
     Plain,
     Nats,
     Length,
@@ -44,6 +51,9 @@ pub(crate) struct LoadArgs {
     /// Octets of a body.
     #[arg(long)]
     pub(crate) size: usize,
+    /// Requests that a worker takes at a time, if that is for it to say.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) credit: u16,
     /// Each worker offers a service of its own, by its number.
     #[arg(long)]
     pub(crate) own_services: bool,
@@ -62,10 +72,13 @@ fn say(line: &str) {
     io::stdout().flush().expect("the driver listens");
 }
 
+fn current_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
 /// Runs on one thread, until a task panics.
 fn on_one_thread(main: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), main);
+    tokio::task::LocalSet::new().block_on(&current_thread(), main);
 }
 
 /// Connects and speaks until messages may follow.
@@ -78,7 +91,7 @@ fn open<W: Wire>(
     stream.set_nodelay(true)?;
     let own = args.own_services && side == Side::Worker;
     let name = if own { format!("{SERVICE}.{number}") } else { SERVICE.into() };
-    let wire = W::open(&mut stream, side, &name, Body::new(args.size))?;
+    let wire = W::open(&mut stream, side, &name, args.credit, Body::new(args.size))?;
     stream.set_nonblocking(true)?;
     Ok((wire, tokio::net::TcpStream::from_std(stream)?))
 }

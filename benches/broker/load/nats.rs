@@ -30,7 +30,13 @@ fn line(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 }
 
 impl Wire for Nats {
-    fn open(stream: &mut TcpStream, side: Side, name: &str, body: Body) -> io::Result<Self> {
+    fn open(
+        stream: &mut TcpStream,
+        side: Side,
+        name: &str,
+        _: u16,
+        body: Body,
+    ) -> io::Result<Self> {
         static INBOXES: AtomicU32 = AtomicU32::new(0);
         let inbox = format!("_INBOX.{}", INBOXES.fetch_add(1, Ordering::Relaxed));
         assert!(line(stream)?.starts_with(b"INFO "), "not a NATS server");

@@ -34,8 +34,15 @@ pub(crate) enum Said<'a> {
 
 /// One protocol, from the point of view of clients and workers.
 pub(crate) trait Wire: Sized + 'static {
-    /// Whatever comes before the first message. `name` is the service a worker offers.
-    fn open(stream: &mut TcpStream, side: Side, name: &str, body: Body) -> io::Result<Self>;
+    /// Whatever comes before the first message. `name` is the service, and `credit` what a worker
+    /// takes at a time, if that is for a worker to say.
+    fn open(
+        stream: &mut TcpStream,
+        side: Side,
+        name: &str,
+        credit: u16,
+        body: Body,
+    ) -> io::Result<Self>;
 
     /// Takes the next thing from the front of `input`; `None` if it is not complete.
     fn next<'a>(&self, input: &mut &'a [u8]) -> Option<Said<'a>>;
@@ -77,6 +84,11 @@ impl Body {
         } else {
             out.push(self.filler.clone());
         }
+    }
+
+    /// A body by itself.
+    pub(crate) fn with(&self, head: &[u8; HEAD]) -> Vec<u8> {
+        [&head[..], &self.filler].concat()
     }
 
     /// The head of a body that came, which must be whole.

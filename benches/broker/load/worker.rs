@@ -11,13 +11,14 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
 use super::wire::{Body, Said, Side, Wire};
-use super::{Inbox, LoadArgs, Speech, length, nats, on_one_thread, open, say, zmtp};
+use super::{Inbox, LoadArgs, Speech, length, mjp, nats, on_one_thread, open, say, zmtp};
 use crate::outbox::Outbox;
 
 /// Runs workers; says `ready`, and when its input ends, how many requests each has had at least.
 pub(crate) fn workers(args: &LoadArgs) {
     match args.speech {
         Speech::Mdp => run::<zmtp::Mdp>(args),
+        Speech::Mjp | Speech::Library => run::<mjp::Mjp>(args),
         Speech::Plain => run::<zmtp::Plain>(args),
         Speech::Nats => run::<nats::Nats>(args),
         Speech::Length => run::<length::Length>(args),

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use super::wire::{Body, HEAD, SERVICE, Said, Side, Wire};
 use crate::outbox::Outbox;
 
-const MORE: u8 = 1;
+pub(super) const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
 const FRAMES_MAX: usize = 8;
@@ -15,7 +15,7 @@ const FRAMES_MAX: usize = 8;
 pub(crate) const BEAT: &[u8] = b"\x01\0\x01\x06MDPW01\0\x01\x04";
 
 /// What a peer said on this level.
-enum Item<'a> {
+pub(super) enum Item<'a> {
     Message([&'a [u8]; FRAMES_MAX], usize),
     Command(&'a [u8]),
 }
@@ -35,7 +35,7 @@ pub(crate) fn ready(socket_type: &[u8; 6]) -> Vec<u8> {
 }
 
 /// Greeting and READY, both ways, over a blocking socket.
-fn shake(stream: &mut TcpStream) -> io::Result<()> {
+pub(super) fn shake(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(&greeting())?;
     let mut theirs = [0; 64];
     stream.read_exact(&mut theirs)?;
@@ -50,7 +50,7 @@ fn shake(stream: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-fn next<'a>(input: &mut &'a [u8]) -> Option<Item<'a>> {
+pub(super) fn next<'a>(input: &mut &'a [u8]) -> Option<Item<'a>> {
     let mut rest = *input;
     let mut frames = [&[][..]; FRAMES_MAX];
     let mut count = 0;
@@ -79,7 +79,7 @@ fn next<'a>(input: &mut &'a [u8]) -> Option<Item<'a>> {
     }
 }
 
-fn on_command<'a>(body: &[u8]) -> Said<'a> {
+pub(super) fn on_command<'a>(body: &[u8]) -> Said<'a> {
     match body.strip_prefix(b"\x04PING") {
         // Two octets time to live, then the context that PONG carries back.
         Some(ping) => {
@@ -93,7 +93,7 @@ fn on_command<'a>(body: &[u8]) -> Said<'a> {
 }
 
 /// Appends a frame header.
-fn header(flags: u8, size: usize, out: &mut Vec<u8>) {
+pub(super) fn header(flags: u8, size: usize, out: &mut Vec<u8>) {
     match u8::try_from(size) {
         Ok(size) => out.extend_from_slice(&[flags, size]),
         Err(_) => {
@@ -103,7 +103,7 @@ fn header(flags: u8, size: usize, out: &mut Vec<u8>) {
     }
 }
 
-fn frame(flags: u8, body: &[u8], out: &mut Vec<u8>) {
+pub(super) fn frame(flags: u8, body: &[u8], out: &mut Vec<u8>) {
     header(flags, body.len(), out);
     out.extend_from_slice(body);
 }
@@ -119,7 +119,13 @@ pub(crate) struct Mdp {
 }
 
 impl Wire for Mdp {
-    fn open(stream: &mut TcpStream, side: Side, name: &str, body: Body) -> io::Result<Self> {
+    fn open(
+        stream: &mut TcpStream,
+        side: Side,
+        name: &str,
+        _: u16,
+        body: Body,
+    ) -> io::Result<Self> {
         shake(stream)?;
         let mut before = Vec::new();
         frame(MORE, b"", &mut before);
@@ -183,7 +189,13 @@ pub(crate) struct Plain {
 }
 
 impl Wire for Plain {
-    fn open(stream: &mut TcpStream, side: Side, name: &str, body: Body) -> io::Result<Self> {
+    fn open(
+        stream: &mut TcpStream,
+        side: Side,
+        name: &str,
+        _: u16,
+        body: Body,
+    ) -> io::Result<Self> {
         assert_eq!(name, SERVICE, "a proxy has one service");
         shake(stream)?;
         Ok(Self { body, side })

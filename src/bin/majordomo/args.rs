@@ -4,10 +4,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::builder::PossibleValuesParser;
-use clap::{ArgAction, Args, Parser, Subcommand};
-use majordomo::config::{Flag, Sources, Text};
+use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand};
+use majordomo::config::{BrokerConfig, Flag, LogFormat, LogSection, Sources, Text};
 use majordomo::transport::endpoint::Endpoint;
+
+use crate::bench::{self, BenchArgs};
+use crate::call::{self, CallArgs};
+use crate::context::{self, ContextAction};
+use crate::demo::{self, DemoArgs};
+use crate::failure::{CliError, Exit};
+use crate::ping::{self, PingArgs};
+use crate::status::{self, StatusArgs};
+use crate::work::{self, WorkArgs};
 
 /// A service broker: clients name a service, workers offer it, any ZeroMQ peer connects
 #[derive(Debug, Parser)]
@@ -15,22 +25,54 @@ use majordomo::transport::endpoint::Endpoint;
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) log: LogArgs,
+    /// Use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = None)]
+    #[arg(display_order = 900)]
+    pub(crate) color: ColorChoice,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  majordomo demo                             see what this is for
   majordomo broker                           listen on tcp://127.0.0.1:5555
-  majordomo config default > majordomo.toml  every setting, explained
+  majordomo work shout -- tr a-z A-Z         offer a service there: a command
+  majordomo call shout hello                 and call it
+  majordomo config default > majordomo.toml  every setting of the broker, explained
 
-Exit codes: 0 ok, 1 failed (also: cannot bind), 2 usage, 78 bad configuration";
+Exit codes: 0 ok, 1 failed (also: cannot bind), 2 usage, 3 cannot connect, 4 timed out,
+5 not allowed, 6 not found, 9 overloaded, 78 bad configuration";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See what this is for: a broker, two workers and a client, and one of them is killed
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(DemoArgs),
     /// Run the broker in the foreground until SIGTERM or SIGINT; a second signal stops it at once
     #[command(after_help = BROKER_EXAMPLES)]
     Broker(BrokerArgs),
+    /// Offer a service: a command that is run for each request
+    #[command(after_help = work::EXAMPLES)]
+    Work(WorkArgs),
+    /// Call a service and print its reply
+    #[command(after_help = call::EXAMPLES)]
+    Call(CallArgs),
+    /// Show a broker's services, queues and workers
+    #[command(after_help = status::EXAMPLES)]
+    Status(StatusArgs),
+    /// Ask a broker whether it is there
+    #[command(after_help = ping::EXAMPLES)]
+    Ping(PingArgs),
+    /// Measure a broker: calls a second, and how long each takes
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(BenchArgs),
+    /// Keep brokers under a name
+    #[command(after_help = context::EXAMPLES)]
+    Context {
+        #[command(subcommand)]
+        action: ContextAction,
+    },
     /// Check, show or explain the configuration
     #[command(after_help = CONFIG_EXAMPLES)]
     Config {
@@ -173,16 +215,39 @@ impl BrokerArgs {
         put("--prefetch", "service.prefetch", value(&self.prefetch));
         put("--insecure", "broker.insecure", self.insecure.then(|| true.into()));
         put("--http", "broker.http", value(&self.http));
-        let level = match log.verbose {
-            0 => None,
-            1 => Some("debug".into()),
-            _ => Some("trace".into()),
-        };
-        put("-v", "log.level", level);
+        put("-v", "log.level", log.verbosity().map(Into::into));
         put("--log-level", "log.level", value(&log.log_level));
         put("--log-format", "log.format", value(&log.log_format));
         put("--log-file", "log.file", value(&log.log_file));
         Sources { flags, set: self.set.clone(), ..sources(self.config.clone()) }
+    }
+}
+
+impl LogArgs {
+    fn verbosity(&self) -> Option<&'static str> {
+        match self.verbose {
+            0 => None,
+            1 => Some("debug"),
+            _ => Some("trace"),
+        }
+    }
+
+    /// The log of a command that has no configuration, at `level` if nobody says otherwise.
+    pub(crate) fn section(&self, level: &str) -> Result<LogSection> {
+        let level = self.log_level.as_deref().or_else(|| self.verbosity()).unwrap_or(level).into();
+        let format = match self.log_format.as_deref() {
+            Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            _ => LogFormat::Auto,
+        };
+        let file = self.log_file.as_deref().filter(|file| *file != "off").map(PathBuf::from);
+        let log = LogSection { level, format, file };
+        let config = BrokerConfig { log, ..BrokerConfig::default() };
+        config.validate().map_err(|error| {
+            let why = error.to_string().replace("default: log.level", "--log-level");
+            CliError::new(Exit::Configuration, "configuration", why)
+        })?;
+        Ok(config.log)
     }
 }
 

@@ -8,7 +8,8 @@ use anyhow::Result;
 use majordomo::broker::Broker;
 use majordomo::config::BrokerConfig;
 use majordomo::transport::endpoint::Endpoint;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::signals::Signals;
 
 /// Runs a broker until it is told to stop.
 pub(crate) fn run(config: BrokerConfig) -> Result<ExitCode> {
@@ -18,17 +19,16 @@ pub(crate) fn run(config: BrokerConfig) -> Result<ExitCode> {
 
 /// SIGTERM and SIGINT drain; a second one stops at once.
 async fn serve(config: BrokerConfig) -> Result<ExitCode> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::new()?;
     let drain = config.broker.drain;
     let broker = Broker::bind_then(config, print_endpoints)?;
-    stop_signal(&mut terminate, &mut interrupt).await;
+    signals.next().await;
     tracing::info!(?drain, "stopping; a second signal stops at once");
     tokio::select! {
         report = broker.shutdown(drain) => {
             Ok(if report.abandoned == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        () = stop_signal(&mut terminate, &mut interrupt) => Ok(ExitCode::FAILURE),
+        () = signals.next() => Ok(ExitCode::FAILURE),
     }
 }
 
@@ -41,11 +41,4 @@ fn print_endpoints(endpoints: &[Endpoint], http: Option<SocketAddr>) -> std::io:
         writeln!(out, "http://{http}")?;
     }
     out.flush()
-}
-
-async fn stop_signal(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }

@@ -6,8 +6,8 @@ use anyhow::Result;
 use majordomo::config::{ConfigError, DEFAULT_TOML, Key, Loaded, Origin};
 use serde_json::json;
 
-use crate::BAD_CONFIGURATION;
 use crate::args::{ConfigAction, LogArgs, sources};
+use crate::failure::Exit;
 use crate::output::print;
 
 pub(crate) fn run(action: ConfigAction, log: &LogArgs) -> Result<ExitCode> {
@@ -41,7 +41,7 @@ fn check_json(checked: Result<Loaded, ConfigError>) -> Result<ExitCode> {
         Ok(loaded) => (json!({"v": 1, "ok": true, "files": loaded.files}), ExitCode::SUCCESS),
         Err(error) => {
             let problems: Vec<_> = error.problems.iter().map(ToString::to_string).collect();
-            (json!({"v": 1, "ok": false, "problems": problems}), ExitCode::from(BAD_CONFIGURATION))
+            (json!({"v": 1, "ok": false, "problems": problems}), Exit::Configuration.into())
         }
     };
     print(format!("{report}\n"))?;

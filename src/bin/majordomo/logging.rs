@@ -13,11 +13,14 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::output::has_colour;
+
 /// Sends all records of this process to where `log` says.
 pub(crate) fn start(log: &LogSection) -> Result<()> {
     let filter: Targets = log.level.replace(' ', "").parse().context("log.level")?;
     let file = log.file.as_deref().map(append).transpose()?;
-    let terminal = file.is_none() && io::stderr().is_terminal();
+    let file_less = file.is_none();
+    let terminal = file_less && io::stderr().is_terminal();
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
@@ -28,7 +31,7 @@ pub(crate) fn start(log: &LogSection) -> Result<()> {
     let layer = if json {
         layer.json().flatten_event(true).boxed()
     } else {
-        layer.with_ansi(terminal && colour_is_welcome()).boxed()
+        layer.with_ansi(file_less && has_colour(&io::stderr())).boxed()
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
     Ok(())
@@ -37,12 +40,6 @@ pub(crate) fn start(log: &LogSection) -> Result<()> {
 fn append(path: &Path) -> Result<File> {
     let opened = OpenOptions::new().append(true).create(true).open(path);
     opened.with_context(|| format!("cannot open the log file {}", path.display()))
-}
-
-/// <https://no-color.org>
-fn colour_is_welcome() -> bool {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !no_color && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 struct Sink {

@@ -1,46 +1,96 @@
 //! The command `majordomo`: flags to configuration to role.
 
 mod args;
+mod bench;
 mod broker;
+mod call;
 mod config;
+mod connect;
+mod context;
+mod demo;
 mod docs;
+mod failure;
 mod logging;
 mod output;
+mod ping;
+mod signals;
+mod status;
+mod work;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
-use majordomo::config::ConfigError;
+use clap::{CommandFactory, FromArgMatches};
+use serde_json::json;
 
 use args::{Cli, Command};
 
-/// Exit code of a bad configuration; a service manager need not try again.
-const BAD_CONFIGURATION: u8 = 78;
-
 fn main() -> ExitCode {
-    let Cli { log, command } = Cli::parse();
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let matches = Cli::command().color(output::colour_asked(words)).get_matches();
+    let Cli { log, color, command } =
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    output::set_colour(color);
+    let json = wants_json(&command);
     run(&log, command).unwrap_or_else(|error| {
-        if let Some(problems) = error.downcast_ref::<ConfigError>() {
-            output::complain(problems);
-            ExitCode::from(BAD_CONFIGURATION)
-        } else {
-            output::complain(&format_args!("majordomo: {error:#}"));
-            ExitCode::FAILURE
+        if error.is::<output::ReaderGone>() {
+            return ExitCode::SUCCESS;
         }
+        let (text, error, exit) = failure::explain(&error);
+        if json {
+            // Standard error is told in any case.
+            let _ = output::print(format!("{}\n", json!({"v": 1, "error": error})));
+        }
+        output::complain_of(&text);
+        exit.into()
     })
 }
 
 fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
+    match &command {
+        Command::Work(_) => logging::start(&log.section("info")?)?,
+        Command::Demo(_)
+        | Command::Call(_)
+        | Command::Status(_)
+        | Command::Ping(_)
+        | Command::Bench(_) => logging::start(&log.section("off")?)?,
+        // The broker's configuration says it, and the rest has nothing to log.
+        Command::Broker(_)
+        | Command::Context { .. }
+        | Command::Config { .. }
+        | Command::Completions { .. }
+        | Command::Man { .. } => {}
+    }
     match command {
+        Command::Demo(args) => demo::run(&args),
         Command::Broker(flags) => {
             let loaded = flags.sources(log).load()?;
             logging::start(&loaded.config.log)?;
             tracing::debug!(files = ?loaded.files, "configuration read");
             broker::run(loaded.config)
         }
+        Command::Work(args) => work::run(args),
+        Command::Call(args) => call::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Ping(args) => ping::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Context { action } => context::run(action),
         Command::Config { action } => config::run(action, log),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { dir } => docs::man(dir.as_deref()),
+    }
+}
+
+/// Whether an error is to be told as JSON as well.
+fn wants_json(command: &Command) -> bool {
+    match command {
+        Command::Demo(args) => args.json,
+        Command::Work(args) => args.json,
+        Command::Call(args) => args.json,
+        Command::Status(args) => args.json,
+        Command::Ping(args) => args.json,
+        Command::Bench(args) => args.json,
+        Command::Context { action } => action.json(),
+        _ => false,
     }
 }

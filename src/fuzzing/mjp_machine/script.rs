@@ -31,7 +31,7 @@ impl Stage {
             108..=125 => ToBroker::Ready(ReadyHeader {
                 service,
                 credit: NonZeroU16::new(u16::from(how >> 5)),
-                description: (how % 3 == 0).then_some("something to remember"),
+                description: how.is_multiple_of(3).then_some("something to remember"),
                 ..ReadyHeader::default()
             }),
             126..=133 => ToBroker::Credit { credit: u16::from(how % 5) },
@@ -108,9 +108,11 @@ fn request(service: &[u8], choices: &mut Choices<'_>) -> Message {
             .copied()
             .flatten(),
         attempts: NonZeroU32::new(u32::from(terms >> 5)),
-        ack: Some(ack % 2 == 0),
-        parts: Some(ack % 3 == 0),
-        trace: (ack % 7 == 0).then_some("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"),
+        ack: Some(ack.is_multiple_of(2)),
+        parts: Some(ack.is_multiple_of(3)),
+        trace: ack
+            .is_multiple_of(7)
+            .then_some("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"),
         state: None,
     };
     let (header, body) = (Packed::new(&says), Message::new([vec![id], vec![3; 40]]));

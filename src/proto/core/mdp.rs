@@ -9,13 +9,38 @@ use crate::proto::mmi;
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::router::{Offer, Worker, WorkerId};
 use crate::proto::stats::Loss;
-use crate::wire::mdp::{Answer, FromWorker, Malformed, Request, ToClient, ToWorker, Version};
-use crate::wire::message::Message;
+use crate::wire::mdp::{
+    Answer, FromWorker, Malformed, Request, ToBroker, ToClient, ToWorker, Version,
+};
+use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::Code;
 
 use super::{Core, Refusal, Taken};
 
 impl Core {
+    /// A message in any shape, good or bad.
+    pub(super) fn on_mdp<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        message: Frames<'_>,
+        out: &mut O,
+    ) -> Taken {
+        match ToBroker::decode(message) {
+            Ok(ToBroker::Request(request)) => return self.on_request(now, id, request, out),
+            Ok(ToBroker::Worker(version, FromWorker::Final(answer))) => {
+                self.on_final(now, id, version, answer, out);
+            }
+            Ok(ToBroker::Worker(version, command)) => {
+                self.on_command(now, id, version, command, out);
+            }
+            // RFC 28: an empty message probes a ROUTER and means nothing.
+            Err(Malformed::Probe) => {}
+            Err(malformed) => self.count_invalid(malformed.label()),
+        }
+        Taken::Yes
+    }
+
     #[inline]
     pub(super) fn on_request<O: Output>(
         &mut self,
@@ -52,8 +77,31 @@ impl Core {
         }
     }
 
+    /// The last answer to a request.
     #[inline]
-    pub(super) fn on_command<O: Output>(
+    pub(super) fn on_final<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        version: Version,
+        answer: Answer<'_>,
+        out: &mut O,
+    ) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let held = peer.worker.zip(request_of(&answer));
+        let held = held.filter(|(worker, request)| self.router.holds(*worker, *request));
+        let event = held.map_or(Event::Stray(version), |_| Event::Final(version));
+        let action = self.advance(id, event);
+        if let (Some(Action::Finish), Some((worker, request))) = (action, held) {
+            self.note_answer(now, id);
+            self.router.finish(now, worker, request, &Reply::Final(&[], answer.body), out);
+        } else {
+            self.carry_out(now, id, version, action, FromWorker::Final(answer), out);
+        }
+    }
+
+    /// Any other command.
+    fn on_command<O: Output>(
         &mut self,
         now: Time,
         id: PeerId,
@@ -62,20 +110,25 @@ impl Core {
         out: &mut O,
     ) {
         let Some(peer) = self.peers.get(id) else { return };
-        let worker = peer.worker;
-        let event = self.event_of(worker, version, &command);
-        let Some(action) = self.advance(id, event) else {
+        let event = self.event_of(peer.worker, version, &command);
+        let action = self.advance(id, event);
+        self.carry_out(now, id, version, action, command, out);
+    }
+
+    fn carry_out<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        version: Version,
+        action: Option<Action>,
+        command: FromWorker<'_>,
+        out: &mut O,
+    ) {
+        let Some(action) = action else {
             self.dropped += 1;
             return;
         };
         match (action, command) {
-            (Action::Finish, FromWorker::Final(answer)) => {
-                if let (Some(worker), Some(request)) = (worker, request_of(&answer)) {
-                    self.note_answer(now, id);
-                    let reply = Reply::Final(&[], answer.body);
-                    self.router.finish(now, worker, request, &reply, out);
-                }
-            }
             (Action::Part, FromWorker::Partial(answer)) => {
                 if let Some(request) = request_of(&answer) {
                     self.note_answer(now, id);
@@ -116,7 +169,6 @@ impl Core {
             worker.zip(request_of(answer)).is_some_and(|(w, r)| self.router.holds(w, r))
         };
         match command {
-            FromWorker::Final(answer) if holds(answer) => Event::Final(version),
             FromWorker::Partial(answer) if holds(answer) => Event::Partial(version),
             FromWorker::Final(_) => Event::Stray(version),
             FromWorker::Partial(_) => Event::StrayPart(version),

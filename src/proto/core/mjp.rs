@@ -112,12 +112,12 @@ impl Core {
             return self.answer_native_mmi(id, request, out);
         }
         let deadline = says.timeout().map(|timeout| now.after(timeout));
-        let voice = CallerVoice::Mjp(Box::new(Native {
+        let voice = CallerVoice::Mjp(Native {
             id: request.id,
             parts: says.parts(),
             ack: says.ack(),
             terms: Terms { deadline, attempts: says.attempts },
-        }));
+        });
         let (code, message) = match self.router.accept(now, id, voice, says.service, kept, out) {
             // An MJP caller is told, not paused.
             Ok(()) | Err(Refusal::NotYet) => return,
@@ -335,8 +335,8 @@ impl Core {
                 Code::Draining => "the broker stops",
                 _ => "nothing was heard of the worker for too long; READY registers it anew",
             };
-            let fault = fault(code, message);
-            out.send(id, |encoder| FromBroker::Bye(fault).encode(encoder));
+            // Management gets through whatever waits; it is said once a registration.
+            out.send(id, |encoder| FromBroker::Bye(fault(code, message)).encode(encoder));
             self.unregister(now, id, Loss::Expired, out);
         }
     }

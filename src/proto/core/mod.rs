@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use slotmap::SlotMap;
 
 use crate::id::{PeerId, slot_of};
-use crate::wire::mdp::{Malformed, ToBroker};
+use crate::wire::mdp::{Answer, Request, Version};
 use crate::wire::message::Frames;
 use crate::wire::mjp::{Code, is_mjp};
 
@@ -158,23 +158,17 @@ impl Core {
         out: &mut O,
     ) -> Taken {
         let now = self.clock.at(now);
-        if is_mjp(message) {
+        // Almost all messages are one of these two.
+        let taken = if let Some(request) = Request::decode_plain(message) {
+            self.on_request(now, id, request, out)
+        } else if let Some(answer) = Answer::decode_plain(message) {
+            self.on_final(now, id, Version::V01, answer, out);
+            Taken::Yes
+        } else if is_mjp(message) {
             self.on_mjp(now, id, message, out);
-            self.end_doomed(now, out);
-            return Taken::Yes;
-        }
-        let taken = match ToBroker::decode(message) {
-            Ok(ToBroker::Request(request)) => self.on_request(now, id, request, out),
-            Ok(ToBroker::Worker(version, command)) => {
-                self.on_command(now, id, version, command, out);
-                Taken::Yes
-            }
-            // RFC 28: an empty message probes a ROUTER and means nothing.
-            Err(Malformed::Probe) => Taken::Yes,
-            Err(malformed) => {
-                self.count_invalid(malformed.label());
-                Taken::Yes
-            }
+            Taken::Yes
+        } else {
+            self.on_mdp(now, id, message, out)
         };
         self.end_doomed(now, out);
         taken

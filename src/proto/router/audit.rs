@@ -298,8 +298,10 @@ impl Router {
             demand!(held, "{id:?} has ended and is {:?}", husk.place);
             demand!(husk.body.frames().is_empty(), "{id:?} has ended and keeps its body");
         }
+        let mut counts = BTreeMap::<ServiceId, usize>::new();
+        husks().for_each(|(_, husk)| *counts.entry(husk.service).or_default() += 1);
         for (id, service) in &self.services {
-            let (told, count) = (service.husks, husks().filter(|(_, h)| h.service == id).count());
+            let (told, count) = (service.husks, counts.get(&id).copied().unwrap_or_default());
             demand!(told == count, "{}: {told} husks are counted, {count} are there", service.name);
         }
         Ok(())
@@ -307,14 +309,15 @@ impl Router {
 
     /// Whoever waits until some time is told then.
     fn audit_deadlines(&self) -> Result<(), String> {
-        let mut timed = 0;
-        for (id, request) in &self.requests {
-            if let Some(at) = request.terms().deadline {
-                timed += 1;
-                let armed = self.deadlines.is_armed(at, id);
-                demand!(armed, "the deadline {at:?} of {id:?} is not among the timers");
-            }
+        let deadline = |(id, request): (RequestId, &Request)| Some((request.terms().deadline?, id));
+        let mut missing: BTreeSet<_> = self.requests.iter().filter_map(deadline).collect();
+        let timed = missing.len();
+        if timed > 0 {
+            self.deadlines.entries().for_each(|entry| {
+                missing.remove(&entry);
+            });
         }
+        demand!(missing.is_empty(), "deadlines are not among the timers: {missing:?}");
         demand!(self.timed == timed, "{} deadlines are counted, {timed} are there", self.timed);
         Ok(())
     }

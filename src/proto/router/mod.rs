@@ -288,11 +288,11 @@ impl Router {
     #[inline]
     fn forget_if_empty<O: Output>(&mut self, id: ServiceId, out: &mut O) {
         if self.services.get(id).is_some_and(Service::is_empty) {
-            self.forget(id, out);
+            self.forget_service(id, out);
         }
     }
 
-    fn forget<O: Output>(&mut self, id: ServiceId, out: &mut O) {
+    fn forget_service<O: Output>(&mut self, id: ServiceId, out: &mut O) {
         let Some(service) = self.services.remove(id) else { return };
         self.by_name.remove(&service.name);
         out.release(Service::cost_of(&service.name));

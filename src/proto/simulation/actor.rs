@@ -6,6 +6,7 @@ use super::client::Client;
 use super::native_client::NativeClient;
 use super::native_worker::NativeWorker;
 use super::rng::Rng;
+use super::servant::Servant;
 use super::stranger::Stranger;
 use super::tag::Tag;
 use super::worker::Worker;
@@ -17,6 +18,7 @@ pub(super) enum Actor {
     Worker(Worker),
     NativeClient(NativeClient),
     NativeWorker(NativeWorker),
+    Servant(Box<Servant>),
     Stranger(Stranger),
 }
 
@@ -32,7 +34,10 @@ impl Actor {
 pub(super) enum Act {
     Connect,
     Say(Vec<u8>),
+    /// It closes, and does not care whether what it said arrives.
     Close,
+    /// It closes when what it said has arrived.
+    Finish,
     /// It is gone, and its end of the connection with it; the broker is not told.
     Vanish,
 }

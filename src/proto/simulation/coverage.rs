@@ -52,6 +52,14 @@ const LATE: [(&str, &[&str]); 3] = [
     ("suspect", &["last holder", "other"]),
     ("in flight", &["last holder", "other"]),
 ];
+/// The library's worker itself, `serve/state.rs`. It is told once to stop.
+const SERVE: [(&str, &[&str]); 5] = [
+    ("away", &["due", "stop"]),
+    ("dialling", &["connected", "lost", "stop"]),
+    ("serving", &["lost", "silent", "dismissed", "stop"]),
+    ("draining", &["lost", "silent", "dismissed", "echo", "time up"]),
+    ("leaving", &["lost", "silent", "dismissed", "idle", "time up"]),
+];
 const PAUSES: [&str; 4] = ["own", "service", "broker", "name"];
 const CLAIMS: [&str; 3] = ["holder", "contender", "refused"];
 const ADMISSIONS: [&str; 3] = ["open", "wait", "refused"];
@@ -78,6 +86,11 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
         want("mjp", state, &ANYBODY);
         want("mjp", state, &HOLDER);
     }
+    for (state, events) in SERVE {
+        want("serve", state, events);
+    }
+    want("servant", "stopped", &["with nothing", "given back"]);
+    want("servant", "crashed", &["by poison"]);
     want("request", "redelivered", &Loss::ALL.map(Loss::label));
     want("worker", "lost", &Loss::ALL.map(Loss::label));
     want("caller", "paused", &PAUSES);

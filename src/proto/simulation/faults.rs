@@ -1,5 +1,7 @@
 //! What goes wrong.
 
+use std::time::Duration;
+
 use super::actor::Actor;
 use super::plan::MS;
 use super::world::{Event, World};
@@ -14,7 +16,8 @@ impl World {
             }
             self.note(|| "drain".into());
             let now = self.instant();
-            self.core.drain(now, None, &mut self.sockets);
+            // Without a time it would be the echo of a worker's own DRAIN.
+            self.core.drain(now, Some(Duration::from_secs(10)), &mut self.sockets);
             self.draining = true;
             return Ok(());
         }
@@ -47,7 +50,8 @@ impl World {
                     match &mut self.actors[actor] {
                         Actor::Worker(worker) => worker.hang(until),
                         Actor::NativeWorker(worker) => worker.hang(until),
-                        _ => {}
+                        Actor::Servant(servant) => servant.hang(until),
+                        Actor::Client(_) | Actor::NativeClient(_) | Actor::Stranger(_) => {}
                     }
                 }
             }

@@ -17,6 +17,7 @@ mod native_worker;
 mod net;
 mod plan;
 mod rng;
+mod servant;
 mod shell;
 mod stranger;
 mod tag;

@@ -56,6 +56,8 @@ pub(super) struct NativeWorker {
     kind: Kind,
     conn: Option<u32>,
     registered: bool,
+    /// It says BYE when the broker has said DRAIN.
+    leaving: bool,
     jobs: Vec<Job>,
     /// What it answered last.
     done: Option<(u64, Tag)>,
@@ -76,6 +78,7 @@ impl NativeWorker {
             kind,
             conn: None,
             registered: false,
+            leaving: false,
             jobs: Vec::new(),
             done: None,
             beat_at: 0,
@@ -89,6 +92,8 @@ impl NativeWorker {
     pub(super) fn calm_down(&mut self, now: u64) {
         self.kind.wrongs = u64::MAX;
         self.kind.fails = u64::MAX;
+        // A client of MDP/0.1 waits in vain for an answer that is too big together.
+        self.kind.parts = self.kind.parts.min(1);
         self.kind.pace = self.kind.pace.min(20 * MS);
         self.hung_until = self.hung_until.min(now);
         // Whatever credit it was left with: it takes work again.
@@ -214,14 +219,9 @@ impl NativeWorker {
         let babble = |tag| Piece { tag, kind: PieceKind::Babble };
         match cx.rng.within(0, 11) {
             0 => self.reconnect(cx),
-            1 => {
-                // What it holds it may answer late.
-                say(&ToBroker::Bye, cx);
-                self.registered = false;
-                if cx.rng.one_in(2) {
-                    self.jobs.clear();
-                }
-                self.ready_at = Some(cx.now + cx.rng.within(0, 3) * self.interval / 2);
+            1 if self.registered => {
+                self.leaving = true;
+                say(&ToBroker::Drain, cx);
             }
             2 if self.jobs.is_empty() => self.ready(self.service, cx),
             3 if self.registered && self.jobs.is_empty() => say_ready(b"another", cx),
@@ -260,6 +260,16 @@ impl NativeWorker {
         }
     }
 
+    /// Gives back what it holds, which it may answer late; it comes again.
+    fn leave(&mut self, cx: &mut Context<'_>) {
+        say(&ToBroker::Bye, cx);
+        self.registered = false;
+        if cx.rng.one_in(2) {
+            self.jobs.clear();
+        }
+        self.ready_at = Some(cx.now + cx.rng.within(0, 3) * self.interval / 2);
+    }
+
     /// # Errors
     /// The broker said something wrong.
     pub(super) fn heard(
@@ -270,7 +280,14 @@ impl NativeWorker {
         let said = FromBroker::decode(message).map_err(|e| format!("a worker heard: {e}"))?;
         self.heard = cx.now;
         match said {
-            FromBroker::Heartbeat | FromBroker::Drain { .. } => Ok(()),
+            FromBroker::Heartbeat | FromBroker::Drain { within: Some(_) } => Ok(()),
+            FromBroker::Drain { within: None } => {
+                // Without that, what is under way could be taken for work of the next registration.
+                if std::mem::take(&mut self.leaving) && self.registered {
+                    self.leave(cx);
+                }
+                Ok(())
+            }
             FromBroker::Error(failure) if matches!(failure.id, 0 | 1) => {
                 // It may have become a worker of something else.
                 if cx.calm && failure.id == 0 {

@@ -11,6 +11,7 @@ use super::client::{self, Client};
 use super::native_client::{self, NativeClient};
 use super::native_worker::{self, NativeWorker};
 use super::rng::Rng;
+use super::servant::Servant;
 use super::stranger::Stranger;
 use super::worker::{self, Worker};
 
@@ -122,6 +123,11 @@ fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
             let kind = native_worker::Kind::draw(rng);
             Actor::NativeWorker(NativeWorker::new(service, interval, kind))
         });
+    }
+    for _ in 0..rng.within(0, 2) {
+        let service = rng.pick(&SERVED);
+        let servant = Servant::new(service, settings.mdp.interval, rng);
+        actors.push(Actor::Servant(Box::new(servant)));
     }
     for _ in 0..rng.within(1, 2) {
         let me = u32::try_from(actors.len()).unwrap();

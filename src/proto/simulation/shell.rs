@@ -121,6 +121,7 @@ impl World {
                 Actor::Worker(worker) => worker.connected(number, cx),
                 Actor::NativeClient(client) => client.connected(number, cx),
                 Actor::NativeWorker(worker) => worker.connected(number, cx),
+                Actor::Servant(servant) => return servant.connected(cx),
                 Actor::Stranger(stranger) => stranger.connected(number, cx),
             }
             Ok(())
@@ -271,6 +272,7 @@ impl World {
                     Actor::Worker(worker) => worker.calm_down(now),
                     Actor::NativeClient(client) => client.calm_down(),
                     Actor::NativeWorker(worker) => worker.calm_down(now),
+                    Actor::Servant(servant) => servant.calm_down(),
                     Actor::Stranger(stranger) => {
                         if stranger.calm_down().is_some() {
                             cx.act(Act::Close);

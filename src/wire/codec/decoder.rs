@@ -92,6 +92,9 @@ impl Decoder {
         if let Some(frames) = self.next_short(input) {
             return Ok(Some(Item::Message(frames)));
         }
+        if input.is_empty() && self.filling.is_none() {
+            return Ok(None);
+        }
         if self.frames == 0
             && self.partial.is_empty()
             && let Some(item) = self.whole(input)?

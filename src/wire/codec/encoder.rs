@@ -115,6 +115,12 @@ impl Encoder {
         }
     }
 
+    /// Everything that waits, if that is one piece.
+    #[must_use]
+    pub fn run(&self) -> Option<&[u8]> {
+        if self.large.is_empty() { self.run.get(self.written..) } else { None }
+    }
+
     /// Everything that waits, in order, in at most `slices.len()` pieces; returns how many were
     /// filled.
     pub fn chunks<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {

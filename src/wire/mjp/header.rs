@@ -223,6 +223,13 @@ pub struct DeliveryHeader<'a> {
     pub identity: Option<&'a [u8]>,
 }
 
+impl DeliveryHeader<'static> {
+    /// A first delivery of which there is nothing else to say: almost every one.
+    pub(super) const FIRST: Self = Self { attempt: NonZeroU32::MIN, timeout: None, identity: None };
+    /// The same, encoded.
+    pub(super) const FIRST_OCTETS: &'static [u8] = b"\x81\xa7attempt\x01";
+}
+
 /// STATUS of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusHeader<'a> {

@@ -244,9 +244,9 @@ impl fmt::Debug for Packed {
     }
 }
 
-impl Write for Packed {
+impl Packed {
     #[inline]
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+    fn put(&mut self, octets: &[u8]) {
         match self.short.get_mut(self.len..self.len + octets.len()) {
             Some(room) if self.long.is_empty() => {
                 room.copy_from_slice(octets);
@@ -259,7 +259,20 @@ impl Write for Packed {
                 self.long.extend_from_slice(octets);
             }
         }
+    }
+}
+
+impl Write for Packed {
+    #[inline]
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.put(octets);
         Ok(octets.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.put(octets);
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -234,6 +234,7 @@ fn a_delivery_has_the_octets_of_the_client_and_a_header_of_the_broker() {
         identity: Some(&identity),
     };
     assert!(Packed::new(&says).is_short(), "no allocation for a message");
+    assert_eq!(Packed::new(&DeliveryHeader::FIRST).octets(), DeliveryHeader::FIRST_OCTETS);
     let header = b"\x82\xa7service\xa4echo\xa6secret\xc3";
     let body = Message::new([&b"hi"[..]]);
     let delivery = Delivery { id: 5, header, says, body: body.frames() };

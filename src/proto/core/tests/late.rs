@@ -23,7 +23,8 @@ fn a_late_answer_that_lacks_a_part_said_after_the_loss_is_not_taken() {
     desk.dismiss(worker);
     desk.answer(worker, &address, false);
     desk.answer(worker, &address, true);
-    assert_eq!(desk.answered(client), [], "the part went nowhere, so the end is no answer");
+    let answers: [bool; 0] = [];
+    assert_eq!(desk.answered(client), answers, "the part went nowhere, so the end is no answer");
     let other = desk.worker();
     assert_eq!(desk.given(other).len(), 1, "somebody else answers");
 }

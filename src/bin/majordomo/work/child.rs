@@ -1,0 +1,264 @@
+//! One request, one process, and its process group.
+
+use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use majordomo::wire::message::Message;
+use majordomo::worker::{Failure, Request};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::{sleep, timeout};
+
+use super::Shop;
+use crate::output::harmless;
+
+/// What is kept of standard error: enough for its last line.
+const TAIL: usize = 4 << 10;
+/// A line of standard error in an answer, characters.
+const LINE_MAX: usize = 1 << 10;
+/// What a process leaves in its pipes is there when it has ended; a child of its own that holds
+/// them open is not waited for.
+const AFTERMATH: Duration = Duration::from_millis(500);
+/// `EX_TEMPFAIL` of sysexits: the caller may try again.
+const TEMPFAIL: i32 = 75;
+/// When it may.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What became of a request.
+pub(super) struct Outcome {
+    /// `None`: it was not started, or a signal ended it.
+    pub(super) exit: Option<i32>,
+    pub(super) said: Result<Message, Failure>,
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Self {
+        Self { exit: None, said: Err(failure) }
+    }
+}
+
+/// Runs the command for a request.
+pub(super) async fn run(shop: &Shop, request: &Request) -> Outcome {
+    let mut child = match command(shop, request).spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            let program = shop.program.display();
+            return Failure::new("failed", format!("cannot run {program}: {error}")).into();
+        }
+    };
+    let group = Group::of(&child);
+    let mut output = Output::default();
+    let end = tokio::select! {
+        end = attend(shop, request, &mut child, &mut output) => end,
+        () = request.cancelled().cancelled() => Err(Failure::new("cancelled", "nobody waits")),
+        () = expired(shop.timeout) => {
+            // Not `timeout`: that is the caller's own.
+            Err(Failure::new("failed", "the command took too long and was killed"))
+        }
+    };
+    match end {
+        Ok(status) => {
+            group.forget();
+            let said = output.answer(shop, request, status).await;
+            Outcome { exit: status.code(), said }
+        }
+        Err(failure) => {
+            group.end(&mut child, shop.grace).await;
+            failure.into()
+        }
+    }
+}
+
+fn command(shop: &Shop, request: &Request) -> Command {
+    let mut command = Command::new(&shop.program);
+    command.args(&shop.arguments).kill_on_drop(true).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("MAJORDOMO_SERVICE", &shop.service);
+    command.env("MAJORDOMO_ATTEMPT", request.attempt().to_string());
+    command.env("MAJORDOMO_FRAMES", request.body.frames().len().to_string());
+    command.env_remove("MAJORDOMO_TIMEOUT_MS").env_remove("TRACEPARENT");
+    if let Some(left) = request.time_left() {
+        command.env("MAJORDOMO_TIMEOUT_MS", left.as_millis().to_string());
+    }
+    // Whatever a caller says here, it is hexadecimal digits.
+    let plain = |text: &&str| text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if let Some(trace) = request.trace().filter(plain) {
+        command.env("TRACEPARENT", trace);
+    }
+    command
+}
+
+async fn expired(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Feeds the process and listens to it until it has ended.
+async fn attend(
+    shop: &Shop,
+    request: &Request,
+    child: &mut Child,
+    output: &mut Output,
+) -> Result<ExitStatus, Failure> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let input = shop.framing.write(request.body.frames());
+    let Output { taken, tail } = output;
+    let listen = async {
+        let listened = listen(shop, request, stdout, taken);
+        let (_, listened, ()) = tokio::join!(feed(stdin, input), listened, overhear(stderr, tail));
+        listened
+    };
+    tokio::pin!(listen);
+    let (status, listened) = tokio::select! {
+        // A failure here means that nobody wants the rest.
+        listened = &mut listen => {
+            listened?;
+            (child.wait().await, Ok(()))
+        }
+        status = child.wait() => {
+            (status, timeout(AFTERMATH, &mut listen).await.unwrap_or(Ok(())))
+        }
+    };
+    listened?;
+    status.map_err(|error| Failure::new("failed", format!("cannot wait for it: {error}")))
+}
+
+/// A command need not read what it is given.
+async fn feed(stdin: Option<ChildStdin>, input: Vec<u8>) -> io::Result<()> {
+    let Some(mut stdin) = stdin else { return Ok(()) };
+    stdin.write_all(&input).await?;
+    stdin.shutdown().await
+}
+
+/// Takes the output; with `--stream` each line is sent when the next one begins.
+async fn listen(
+    shop: &Shop,
+    request: &Request,
+    stdout: Option<impl AsyncRead + Unpin>,
+    taken: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    let Some(mut stdout) = stdout else { return Ok(()) };
+    while stdout.read_buf(taken).await? > 0 {
+        if shop.stream {
+            send_lines(request, taken).await?;
+        }
+        if taken.len() > shop.output_max {
+            let max = shop.output_max;
+            let message = format!("the command wrote more than {max} octets and was killed");
+            return Err(Failure::new("failed", message));
+        }
+    }
+    Ok(())
+}
+
+/// Sends the whole lines in `taken`, but for the last: it may be the end of the reply.
+async fn send_lines(request: &Request, taken: &mut Vec<u8>) -> Result<(), Failure> {
+    let mut sent = 0;
+    while let Some(rest) = taken.get(sent..)
+        && let Some(length) = rest.iter().position(|octet| *octet == b'\n')
+        && length + 1 < rest.len()
+    {
+        request.part(rest.get(..length).unwrap_or_default().to_vec()).await?;
+        sent += length + 1;
+    }
+    taken.drain(..sent);
+    Ok(())
+}
+
+/// Passes standard error on, and keeps its end.
+async fn overhear(stderr: Option<impl AsyncRead + Unpin>, tail: &mut Vec<u8>) {
+    let Some(mut stderr) = stderr else { return };
+    let mut chunk = [0; 4096];
+    while let Ok(length @ 1..) = stderr.read(&mut chunk).await {
+        let heard = chunk.get(..length).unwrap_or_default();
+        let _ = io::stderr().write_all(heard);
+        tail.extend_from_slice(heard);
+        tail.drain(..tail.len().saturating_sub(TAIL));
+    }
+}
+
+/// What a process said.
+#[derive(Default)]
+struct Output {
+    taken: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl Output {
+    /// The reply, or why there is none.
+    async fn answer(
+        mut self,
+        shop: &Shop,
+        request: &Request,
+        status: ExitStatus,
+    ) -> Result<Message, Failure> {
+        if !status.success() {
+            return Err(self.failure(status));
+        }
+        if shop.stream {
+            send_lines(request, &mut self.taken).await?;
+            if self.taken.last() == Some(&b'\n') {
+                self.taken.pop();
+            }
+            return Ok(self.taken.into());
+        }
+        shop.framing.read(self.taken).map_err(|why| Failure::new("failed", why))
+    }
+
+    fn failure(&self, status: ExitStatus) -> Failure {
+        let how = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("ended by signal {signal}"),
+            (None, None) => "ended".into(),
+        };
+        let text = String::from_utf8_lossy(&self.tail);
+        let last = text.lines().rev().find(|line| !line.trim().is_empty()).map(harmless);
+        let message = match last {
+            Some(line) => format!("{how}: {}", line.chars().take(LINE_MAX).collect::<String>()),
+            None => how,
+        };
+        let failure = Failure::new("failed", message);
+        if status.code() == Some(TEMPFAIL) { failure.retry_after(RETRY) } else { failure }
+    }
+}
+
+/// The process group of a command: killed when this is dropped, unless the command has ended by
+/// itself. As long as the command is not waited for, its number belongs to nobody else.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(pid.and_then(Pid::from_raw))
+    }
+
+    fn forget(mut self) {
+        self.0 = None;
+    }
+
+    /// SIGTERM, and SIGKILL for who is left after `grace`.
+    async fn end(mut self, child: &mut Child, grace: Duration) {
+        self.signal(Signal::TERM);
+        if timeout(grace, child.wait()).await.is_err() {
+            self.signal(Signal::KILL);
+            let _ = child.wait().await;
+        }
+        self.0 = None;
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Nobody is left: that is what was wanted.
+        let _ = self.0.map(|pid| kill_process_group(pid, signal));
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}

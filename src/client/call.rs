@@ -1,0 +1,235 @@
+//! One call, as its caller holds it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::Stream;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::CallError;
+use super::pending::{Ask, Pending, Reply, Request, Sink};
+use super::{Client, after};
+use crate::id::ServiceName;
+use crate::proto::multiplex::Terms;
+use crate::wire::message::Message;
+
+/// A call that has not been made yet: `.await` it, or read its answer as a [`stream`].
+///
+/// [`stream`]: Self::stream
+///
+/// # Cancel safety
+/// Whoever drops a call that is under way gives it up: an MJP worker that has it is told, and with
+/// MDP the connection is replaced.
+#[derive(Debug)]
+#[must_use = "nothing is sent before it is awaited"]
+pub struct Call {
+    client: Client,
+    request: Result<Request, CallError>,
+    timeout: Duration,
+    attempts: u32,
+}
+
+impl Call {
+    pub(super) fn new(client: Client, service: &[u8], body: Message) -> Self {
+        let config = client.config();
+        let (timeout, attempts) = (config.timeout, config.attempts);
+        let service = ServiceName::try_from(service).map_err(CallError::Service);
+        let request = service.map(|service| Request {
+            service,
+            body,
+            limited: attempts == 1,
+            trace: None,
+            state: None,
+        });
+        Self { client, request, timeout, attempts }
+    }
+
+    /// How long it may take, waiting and retries included. Default [`ClientConfig::timeout`].
+    ///
+    /// [`ClientConfig::timeout`]: crate::config::ClientConfig::timeout
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How often it may be sent, 1 or more. With 1 it is delivered to one worker at most (MJP).
+    /// Default [`ClientConfig::attempts`].
+    ///
+    /// [`ClientConfig::attempts`]: crate::config::ClientConfig::attempts
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts.max(1);
+        if let Ok(request) = &mut self.request {
+            request.limited = true;
+        }
+        self
+    }
+
+    /// The `traceparent` of W3C Trace Context, which the worker gets. MDP does not say it.
+    pub fn trace(mut self, parent: impl Into<String>) -> Self {
+        if let Ok(request) = &mut self.request {
+            request.trace = Some(parent.into().into_boxed_str());
+        }
+        self
+    }
+
+    /// The `tracestate` of W3C Trace Context. MDP does not say it.
+    pub fn trace_state(mut self, state: impl Into<String>) -> Self {
+        if let Ok(request) = &mut self.request {
+            request.state = Some(state.into().into_boxed_str());
+        }
+        self
+    }
+
+    /// Makes the call and gives its answer as it comes: parts, and then the last of it. An error
+    /// is the last item, too.
+    pub fn stream(self) -> Replies {
+        let places = self.client.config().parts_max.saturating_add(1);
+        let (to, replies) = mpsc::channel(places);
+        // A refusal at once is an item, too: the channel is new and has room.
+        let refused = to.clone();
+        let guard = self.make(Sink::Parts(to)).map_err(|error| drop(refused.try_send(Err(error))));
+        Replies { replies, guard: guard.ok() }
+    }
+
+    /// The answer, read as JSON in its first frame.
+    ///
+    /// # Errors
+    /// As the call, and [`CallError::Convert`].
+    pub async fn json<T: DeserializeOwned>(self) -> Result<T, CallError> {
+        super::typed::read_json(&self.await?)
+    }
+
+    /// The answer, read as MessagePack in its first frame.
+    ///
+    /// # Errors
+    /// As the call, and [`CallError::Convert`].
+    pub async fn msgpack<T: DeserializeOwned>(self) -> Result<T, CallError> {
+        super::typed::read_msgpack(&self.await?)
+    }
+
+    fn make(self, sink: Sink) -> Result<Guard, CallError> {
+        let ask = Ask::Request(self.request?);
+        let pending = Pending { ask, timeout: self.timeout, sink };
+        Guard::submit(self.client, self.attempts, pending)
+    }
+}
+
+impl IntoFuture for Call {
+    type Output = Result<Message, CallError>;
+    type IntoFuture = Answer;
+
+    fn into_future(self) -> Answer {
+        Answer { state: AnswerState::Made(self) }
+    }
+}
+
+/// The answer to a call that is made when this is polled first.
+#[derive(Debug)]
+#[must_use = "nothing is sent before it is awaited"]
+pub struct Answer {
+    state: AnswerState,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a call is moved once, and a box would be allocated")]
+enum AnswerState {
+    Made(Call),
+    Sent(oneshot::Receiver<Result<Message, CallError>>, Guard),
+    Over,
+}
+
+impl Future for Answer {
+    type Output = Result<Message, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let AnswerState::Made(_) = self.state
+            && let AnswerState::Made(call) = std::mem::replace(&mut self.state, AnswerState::Over)
+        {
+            let (to, answer) = oneshot::channel();
+            self.state = AnswerState::Sent(answer, call.make(Sink::Whole(to, Vec::new()))?);
+        }
+        let AnswerState::Sent(answer, _) = &mut self.state else {
+            return Poll::Ready(Err(CallError::Closed));
+        };
+        // The task drops what it cannot answer any more only when it ends.
+        let answer = ready!(Pin::new(answer).poll(cx)).unwrap_or(Err(CallError::Closed));
+        if let AnswerState::Sent(_, guard) = std::mem::replace(&mut self.state, AnswerState::Over) {
+            guard.ended();
+        }
+        Poll::Ready(answer)
+    }
+}
+
+/// The answer to a call as it comes.
+///
+/// # Cancel safety
+/// Dropping it gives the call up.
+#[derive(Debug)]
+pub struct Replies {
+    replies: mpsc::Receiver<Result<Reply, CallError>>,
+    guard: Option<Guard>,
+}
+
+impl Replies {
+    /// The next part, or the last; `None` behind the last.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next(&mut self) -> Option<Result<Reply, CallError>> {
+        std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Reply, CallError>>> {
+        let reply = ready!(self.replies.poll_recv(cx));
+        if !matches!(reply, Some(Ok(Reply::Partial(_))))
+            && let Some(guard) = self.guard.take()
+        {
+            guard.ended();
+        }
+        Poll::Ready(reply)
+    }
+}
+
+impl Stream for Replies {
+    type Item = Result<Reply, CallError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll(cx)
+    }
+}
+
+/// A call under way; dropped before its end, it cancels it.
+#[derive(Debug)]
+pub(super) struct Guard {
+    client: Client,
+    id: u64,
+}
+
+impl Guard {
+    /// Leaves a call for the task.
+    pub(super) fn submit(
+        client: Client,
+        attempts: u32,
+        pending: Pending,
+    ) -> Result<Self, CallError> {
+        client.check(&pending)?;
+        let deadline = after(pending.timeout);
+        let id = client.leave(Terms { deadline, attempts }, Box::new(pending))?;
+        Ok(Self { client, id })
+    }
+
+    /// The call has ended: there is nothing to cancel.
+    pub(super) fn ended(mut self) {
+        self.id = 0;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.id != 0 {
+            self.client.cancel(self.id);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What a broker says, whatever the protocol.
+
+use std::time::Duration;
+
+use crate::wire::message::Frames;
+
+/// What a broker says to a client. Without an id an answer is for the only call of its connection.
+#[derive(Debug)]
+pub(super) enum Heard<'a> {
+    Part {
+        id: Option<u64>,
+        body: Frames<'a>,
+    },
+    Final {
+        id: Option<u64>,
+        body: Frames<'a>,
+    },
+    /// The request was refused, or has failed.
+    Refused {
+        id: u64,
+        code: String,
+        message: String,
+        retry: Option<Duration>,
+    },
+    /// The answer to a question to the broker itself: a header, as it stands on the wire.
+    Status {
+        id: u64,
+        header: &'a [u8],
+    },
+    /// The broker takes no more calls.
+    Draining,
+    /// Something for the connection itself, that is to be written down.
+    Complaint {
+        code: String,
+        message: String,
+    },
+}

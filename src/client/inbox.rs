@@ -1,0 +1,135 @@
+//! The way from callers to the client's task: all that has come is taken at once.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::pending::Pending;
+use crate::proto::multiplex::Terms;
+
+/// What a caller wants.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) id: u64,
+    pub(super) terms: Terms,
+    /// Boxed: it is handed on from here to there.
+    pub(super) pending: Box<Pending>,
+}
+
+/// Whether the client goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// What was called is finished until then.
+    Closing(Instant),
+    /// Nobody holds the client any more.
+    Gone,
+}
+
+/// What has come.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) jobs: Vec<Job>,
+    /// Calls that nobody waits for any more.
+    pub(super) cancelled: Vec<u64>,
+    pub(super) phase: Phase,
+}
+
+/// What callers have left for the task.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    jobs_max: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    batch: Batch,
+    last_id: u64,
+    /// The task has something to look at.
+    touched: bool,
+    waker: Option<Waker>,
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        Self { jobs: Vec::new(), cancelled: Vec::new(), phase: Phase::Open }
+    }
+}
+
+/// Why nothing was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Full,
+    Closed,
+}
+
+impl Inbox {
+    /// Takes at most `jobs_max` before the task looks.
+    pub(super) fn new(jobs_max: usize) -> Self {
+        let batch = Batch::new();
+        let state = State { batch, last_id: 0, touched: false, waker: None };
+        Self { state: Mutex::new(state), jobs_max }
+    }
+
+    /// Leaves a call, and gives its id.
+    pub(super) fn call(&self, terms: Terms, pending: Box<Pending>) -> Result<u64, Refusal> {
+        let mut state = self.lock();
+        if state.batch.phase != Phase::Open {
+            return Err(Refusal::Closed);
+        }
+        if state.batch.jobs.len() >= self.jobs_max {
+            return Err(Refusal::Full);
+        }
+        state.last_id += 1;
+        let id = state.last_id;
+        state.batch.jobs.push(Job { id, terms, pending });
+        touch(state);
+        Ok(id)
+    }
+
+    /// Nobody waits for that call any more.
+    pub(super) fn cancel(&self, id: u64) {
+        let mut state = self.lock();
+        state.batch.cancelled.push(id);
+        touch(state);
+    }
+
+    /// Ends the client: `Closing`, or `Gone`.
+    pub(super) fn end(&self, phase: Phase) {
+        let mut state = self.lock();
+        state.batch.phase = phase;
+        touch(state);
+    }
+
+    /// Waits until there is something, and takes all of it: `batch`, which is empty, is left in
+    /// its place.
+    pub(super) fn poll_take(&self, cx: &Context<'_>, batch: &mut Batch) -> Poll<()> {
+        let mut state = self.lock();
+        if !std::mem::take(&mut state.touched) {
+            match &mut state.waker {
+                Some(waker) if waker.will_wake(cx.waker()) => {}
+                waker => *waker = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        batch.phase = state.batch.phase;
+        std::mem::swap(batch, &mut state.batch);
+        Poll::Ready(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The vectors are whole between any two statements: a panic elsewhere cannot harm them.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the task once, and not under the lock.
+fn touch(mut state: MutexGuard<'_, State>) {
+    if !std::mem::replace(&mut state.touched, true)
+        && let Some(waker) = state.waker.take()
+    {
+        drop(state);
+        waker.wake();
+    }
+}

@@ -1,0 +1,155 @@
+//! Calls over MJP/1.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::error::ConnectError;
+use super::hear::Heard;
+use super::pending::{Ask, Pending, Request};
+use crate::transport::endpoint::Endpoint;
+use crate::transport::session::Session;
+use crate::wire::codec::Encoder;
+use crate::wire::message::Frames;
+use crate::wire::mjp::{
+    self, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, RequestHeader,
+    StatusHeader, ToBroker, Versions,
+};
+
+/// Who we are, for people.
+const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
+
+/// Says HELLO and waits for the broker's: its limits.
+pub(super) async fn hello(
+    session: &mut Session,
+    endpoint: &Endpoint,
+    patience: Duration,
+) -> Result<HelloLimits, ConnectError> {
+    session.send(|out| {
+        ToBroker::Hello(PeerHello { agent: Some(AGENT), versions: Versions::ONE }).encode(out);
+    });
+    let mut answer = None;
+    let waiting = async {
+        while answer.is_none() {
+            session.turn(|frames| answer = answer.take().or_else(|| greeting(frames))).await?;
+        }
+        Ok::<_, ConnectError>(())
+    };
+    match timeout(patience, waiting).await {
+        Ok(done) => done?,
+        Err(_) => {
+            let endpoint = endpoint.to_string();
+            return Err(ConnectError::NoHello { endpoint, timeout: patience });
+        }
+    }
+    answer.unwrap_or_else(|| Ok(HelloLimits::default()))
+}
+
+fn greeting(frames: Frames<'_>) -> Option<Result<HelloLimits, ConnectError>> {
+    match FromBroker::decode(frames) {
+        Ok(FromBroker::Hello(hello)) => Some(Ok(hello.limits.unwrap_or_default())),
+        Ok(FromBroker::Error(failure)) if failure.id == 0 => {
+            let (code, message, _) = fault(failure.header);
+            Some(Err(ConnectError::Refused { code, message }))
+        }
+        _ => None,
+    }
+}
+
+/// Writes what is asked; `left` is the time that it has, `attempts` how often it may still be sent.
+pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, out: &mut Encoder) {
+    match &pending.ask {
+        Ask::Request(request) => {
+            encode_request(id, request, pending.wants_parts(), left, attempts, out);
+        }
+        Ask::Status(ask) => {
+            let service = ask.service.as_ref().map(|name| name.as_bytes());
+            let says = StatusHeader { what: ask.what, service, after: ask.after, max: ask.max };
+            ToBroker::Status { id, says }.encode(out);
+        }
+    }
+}
+
+fn encode_request(
+    id: u64,
+    request: &Request,
+    parts: bool,
+    left: Duration,
+    attempts: u32,
+    out: &mut Encoder,
+) {
+    let says = RequestHeader {
+        service: request.service.as_bytes(),
+        // Rounded up: the broker may give up a moment later than we do, and not before.
+        timeout: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_add(1)),
+        attempts: NonZeroU32::new(attempts).filter(|_| request.limited),
+        ack: None,
+        parts: (!parts).then_some(false),
+        trace: request.trace.as_deref(),
+        state: request.state.as_deref(),
+    };
+    let header = Packed::new(&says);
+    let (header, body) = (header.octets(), request.body.frames());
+    mjp::Request { id, header, says, body }.encode(out);
+}
+
+/// Says that nobody waits for an answer any more.
+pub(super) fn encode_cancel(id: u64, out: &mut Encoder) {
+    ToBroker::Cancel { id }.encode(out);
+}
+
+/// Reads what a broker says. `None`: nothing that concerns a call.
+#[inline]
+pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
+    let said = match FromBroker::decode(frames) {
+        Ok(said) => said,
+        // What is new is survived.
+        Err(rejected) if rejected.why == Malformed::UnknownKind => return None,
+        Err(rejected) => return Some(malformed(&rejected)),
+    };
+    match said {
+        FromBroker::Final(answer) => Some(Heard::Final { id: Some(answer.id), body: answer.body }),
+        FromBroker::Partial(answer) => Some(Heard::Part { id: Some(answer.id), body: answer.body }),
+        FromBroker::Error(failure) => {
+            let (code, message, retry) = fault(failure.header);
+            Some(if failure.id == 0 {
+                Heard::Complaint { code, message }
+            } else {
+                Heard::Refused { id: failure.id, code, message, retry }
+            })
+        }
+        FromBroker::Status { id, header } => Some(Heard::Status { id, header }),
+        FromBroker::Drain { .. } => Some(Heard::Draining),
+        // Not for one who only calls, or of no concern here.
+        FromBroker::Hello(_)
+        | FromBroker::Heartbeat
+        | FromBroker::Bye(_)
+        | FromBroker::Request(_)
+        | FromBroker::Cancel { .. }
+        | FromBroker::Accepted { .. } => None,
+    }
+}
+
+/// An answer that cannot be read is none, and the only one that comes.
+#[cold]
+fn malformed<'a>(rejected: &mjp::Rejected) -> Heard<'a> {
+    let (code, message) = ("malformed_answer".to_owned(), rejected.why.to_string());
+    let ends = matches!(rejected.kind, mjp::kind::FINAL | mjp::kind::ERROR | mjp::kind::STATUS);
+    if ends && rejected.id != 0 {
+        Heard::Refused { id: rejected.id, code, message, retry: None }
+    } else {
+        Heard::Complaint { code, message }
+    }
+}
+
+fn fault(header: &[u8]) -> (String, String, Option<Duration>) {
+    match Fault::decode(header) {
+        Ok(fault) => (
+            fault.code.to_owned(),
+            fault.message.unwrap_or_default().to_owned(),
+            fault.retry.map(Duration::from_millis),
+        ),
+        Err(why) => ("malformed_error".into(), why.to_string(), None),
+    }
+}

@@ -1,0 +1,137 @@
+//! A call as the task keeps it: what to send, and where the answer goes.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::CallError;
+use crate::id::ServiceName;
+use crate::wire::Limits;
+use crate::wire::message::Message;
+use crate::wire::mjp::What;
+
+/// An answer, or a part of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// More follows.
+    Partial(Message),
+    /// The last of it.
+    Final(Message),
+}
+
+impl Reply {
+    /// What came, whichever it is.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        match self {
+            Self::Partial(message) | Self::Final(message) => message,
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Request(Request),
+    Status(Query),
+}
+
+/// A request to a service.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) service: ServiceName,
+    pub(super) body: Message,
+    /// The caller limits the deliveries.
+    pub(super) limited: bool,
+    pub(super) trace: Option<Box<str>>,
+    pub(super) state: Option<Box<str>>,
+}
+
+/// A question to the broker itself.
+#[derive(Debug)]
+pub(super) struct Query {
+    pub(super) what: What,
+    pub(super) service: Option<ServiceName>,
+    pub(super) after: Option<u64>,
+    pub(super) max: Option<NonZeroU16>,
+}
+
+/// Where the answer goes.
+#[derive(Debug)]
+pub(super) enum Sink {
+    /// All of it at once; with the parts that came before, where the protocol does not join them.
+    Whole(oneshot::Sender<Result<Message, CallError>>, Vec<Message>),
+    /// As it comes; a place is kept free for the end of it.
+    Parts(mpsc::Sender<Result<Reply, CallError>>),
+}
+
+/// A call that has not ended.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) ask: Ask,
+    pub(super) timeout: Duration,
+    pub(super) sink: Sink,
+}
+
+impl Pending {
+    /// Whether nobody waits any more.
+    pub(super) fn is_orphan(&self) -> bool {
+        match &self.sink {
+            Sink::Whole(to, _) => to.is_closed(),
+            Sink::Parts(to) => to.is_closed(),
+        }
+    }
+
+    /// Whether parts of the answer are wanted as they come.
+    pub(super) fn wants_parts(&self) -> bool {
+        matches!(self.sink, Sink::Parts(_))
+    }
+
+    /// A part of the answer.
+    pub(super) fn part(&mut self, part: Message, limits: &Limits) -> Result<(), CallError> {
+        match &mut self.sink {
+            Sink::Whole(_, parts) => {
+                parts.push(part);
+                let (what, max) = ("message", limits.message_bytes_max);
+                let size = parts.iter().map(Message::bytes).sum();
+                if size > max {
+                    return Err(CallError::AnswerTooBig { what, size, max });
+                }
+            }
+            Sink::Parts(to) if to.capacity() > 1 => {
+                // A caller who has gone says so by itself.
+                let _ = to.try_send(Ok(Reply::Partial(part)));
+            }
+            Sink::Parts(to) => return Err(CallError::Overrun { max: to.max_capacity() - 1 }),
+        }
+        Ok(())
+    }
+
+    /// The answer, or the rest of it.
+    pub(super) fn finish(self, body: Message) {
+        // Whoever has gone wants nothing.
+        match self.sink {
+            Sink::Whole(to, parts) if parts.is_empty() => drop(to.send(Ok(body))),
+            Sink::Whole(to, mut parts) => {
+                parts.push(body);
+                drop(to.send(Ok(Message::joined(&parts))));
+            }
+            Sink::Parts(to) => drop(to.try_send(Ok(Reply::Final(body)))),
+        }
+    }
+
+    /// No answer.
+    pub(super) fn fail(self, error: CallError) {
+        match self.sink {
+            Sink::Whole(to, _) => drop(to.send(Err(error))),
+            Sink::Parts(to) => drop(to.try_send(Err(error))),
+        }
+    }
+
+    /// The error of a call whose time is over.
+    pub(super) fn timed_out(&self, sent: bool, because: Option<Arc<str>>) -> CallError {
+        CallError::Timeout { after: self.timeout, sent, because }
+    }
+}

@@ -1,0 +1,307 @@
+//! The task of a client: one loop over its connections, its callers and its clock.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_util::sync::DropGuard;
+
+use super::error::CallError;
+use super::hear::Heard;
+use super::inbox::{Batch, Inbox, Phase};
+use super::line::{Connected, Event, Lines};
+use super::pending::{Ask, Pending};
+use super::{mdp, mjp, too_big};
+use crate::config::ClientConfig;
+use crate::proto::multiplex::{Failure, LaneId, Multiplex, Output, Settings};
+use crate::wire::codec::Encoder;
+use crate::wire::mdp::Version;
+use crate::wire::message::{Frames, Message};
+use crate::wire::{Limits, Protocol};
+
+/// How long the last words to the broker may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How far away the alarm is when nothing is due.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What drives the calls of one client.
+#[derive(Debug)]
+pub(super) struct Task {
+    core: Multiplex<Box<Pending>>,
+    lines: Lines,
+    inbox: Arc<Inbox>,
+    batch: Batch,
+    alarm: Pin<Box<Sleep>>,
+    desk: Desk,
+    /// Cancelled when the task ends, however it does.
+    _ended: DropGuard,
+}
+
+/// What is needed besides the machine to take what comes.
+#[derive(Debug)]
+struct Desk {
+    config: ClientConfig,
+    limits: Limits,
+    /// Why there was no connection when there was none last.
+    trouble: Option<Arc<str>>,
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Task {
+    /// A task whose first connection stands.
+    pub(super) fn new(
+        config: ClientConfig,
+        seed: u64,
+        first: Connected,
+        inbox: Arc<Inbox>,
+        ended: DropGuard,
+    ) -> Self {
+        let ids = config.protocol == Protocol::Mjp;
+        let settings = Settings {
+            lanes: if ids { 1 } else { config.connections },
+            ids,
+            in_flight_max: config.in_flight_max,
+            waiting_max: config.waiting_max,
+            backoff_base: config.backoff_min,
+            backoff_cap: config.backoff_max,
+        };
+        let mut lines = Lines::new(settings.lanes);
+        let mut core = Multiplex::new(settings, seed);
+        // Its order to dial is carried out already.
+        let dialed = core.poll_output();
+        debug_assert!(matches!(dialed, Some(Output::Connect(LaneId(0)))));
+        core.connected(LaneId(0));
+        core.limit(LaneId(0), first.in_flight_max);
+        lines.put(LaneId(0), first);
+        let limits = config.wire_limits();
+        Self {
+            core,
+            lines,
+            inbox,
+            batch: Batch::new(),
+            alarm: Box::pin(sleep(IDLE)),
+            desk: Desk { config, limits, trouble: None },
+            _ended: ended,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut phase = Phase::Open;
+        loop {
+            self.act();
+            match phase {
+                Phase::Open => {}
+                Phase::Closing(deadline) if self.core.open() > 0 && now() < deadline => {}
+                Phase::Closing(_) | Phase::Gone => break,
+            }
+            self.set_alarm(phase);
+            let (lines, core, desk) = (&mut self.lines, &mut self.core, &mut self.desk);
+            tokio::select! {
+                event = poll_fn(|cx| {
+                    lines.poll(cx, |lane, frames| desk.hear(core, lane, frames))
+                }) => self.on_event(event),
+                () = poll_fn(|cx| self.inbox.poll_take(cx, &mut self.batch)) => {
+                    phase = self.take_batch();
+                }
+                () = &mut self.alarm => self.core.timeout(now()),
+            }
+        }
+        self.core.abandon();
+        self.act();
+        let _ = timeout(LAST_WORDS, self.lines.close()).await;
+    }
+
+    /// Sets the alarm if it would ring too late; one that rings too early does no harm.
+    fn set_alarm(&mut self, phase: Phase) {
+        let due = self.core.next_timeout();
+        let due = match phase {
+            Phase::Closing(deadline) => Some(due.map_or(deadline, |due| due.min(deadline))),
+            Phase::Open | Phase::Gone => due,
+        };
+        let due = due.map(tokio::time::Instant::from_std);
+        let set = self.alarm.deadline();
+        if self.alarm.is_elapsed() {
+            let idle = || tokio::time::Instant::now() + IDLE;
+            self.alarm.as_mut().reset(due.unwrap_or_else(idle));
+        } else if let Some(due) = due.filter(|due| *due < set) {
+            self.alarm.as_mut().reset(due);
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Connected(lane, in_flight_max) => {
+                tracing::info!(endpoint = %self.desk.config.endpoint, lane = lane.0, "connected");
+                self.core.connected(lane);
+                self.core.limit(lane, in_flight_max);
+            }
+            Event::Turned(lane) => self.core.useful(lane),
+            Event::Failed(lane, error) => {
+                tracing::debug!(endpoint = %self.desk.config.endpoint, %error, "cannot connect yet");
+                self.lose(lane, &error);
+            }
+            Event::Lost(lane, error) => {
+                tracing::info!(endpoint = %self.desk.config.endpoint, %error, "connection lost");
+                self.lose(lane, &error);
+            }
+        }
+    }
+
+    fn lose(&mut self, lane: LaneId, error: &dyn std::fmt::Display) {
+        self.desk.trouble = Some(error.to_string().into());
+        self.core.lost(now(), lane);
+    }
+
+    /// Takes what callers have left.
+    fn take_batch(&mut self) -> Phase {
+        let now = now();
+        for job in self.batch.jobs.drain(..) {
+            // Its cancellation may have come in an earlier batch.
+            if !job.pending.is_orphan() {
+                self.core.call(now, job.id, job.terms, job.pending);
+            }
+        }
+        for id in self.batch.cancelled.drain(..) {
+            drop(self.core.cancel(id));
+        }
+        if self.batch.phase != Phase::Open {
+            self.core.close();
+        }
+        self.batch.phase
+    }
+
+    /// Does all that the machine wants.
+    fn act(&mut self) {
+        let now = now();
+        for (lane, room) in self.lines.rooms() {
+            self.core.room(lane, room);
+        }
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Connect(lane) => self.lines.dial(lane, &self.desk.config),
+                Output::Disconnect(lane) => self.lines.hang_up(lane),
+                Output::Send(lane, id) => self.send(now, lane, id),
+                Output::Cancel(lane, id) => {
+                    if let Some(line) = self.lines.up(lane) {
+                        line.session.send(|out| mjp::encode_cancel(id, out));
+                    }
+                }
+                Output::Fail(pending, failure) => {
+                    let error = self.desk.error_of(&pending, failure);
+                    pending.fail(error);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, now: Instant, lane: LaneId, id: u64) {
+        let Some(line) = self.lines.up(lane) else { return };
+        let Some((pending, left, attempts)) = self.core.get(now, id) else { return };
+        if let Err(error) = too_big(&pending.ask, &line.limits) {
+            if let Some(pending) = self.core.cancel(id) {
+                pending.fail(error);
+            }
+            return;
+        }
+        let protocol = self.desk.config.protocol;
+        line.session.send(|out| encode(protocol, id, pending, left, attempts, out));
+        if !line.session.has_room() {
+            self.core.room(lane, false);
+        }
+    }
+}
+
+#[inline]
+fn encode(
+    protocol: Protocol,
+    id: u64,
+    pending: &Pending,
+    left: Duration,
+    attempts: u32,
+    out: &mut Encoder,
+) {
+    match (protocol, &pending.ask) {
+        (Protocol::Mjp, _) => mjp::encode(id, pending, left, attempts, out),
+        (Protocol::Mdp01, Ask::Request(request)) => mdp::encode(Version::V01, request, out),
+        (Protocol::Mdp02, Ask::Request(request)) => mdp::encode(Version::V02, request, out),
+        // The handle has refused it.
+        (Protocol::Mdp01 | Protocol::Mdp02, Ask::Status(_)) => {}
+    }
+}
+
+impl Desk {
+    /// Takes one message of the broker.
+    #[inline]
+    fn hear(&mut self, core: &mut Multiplex<Box<Pending>>, lane: LaneId, frames: Frames<'_>) {
+        let heard = match self.config.protocol {
+            Protocol::Mjp => mjp::decode(frames),
+            Protocol::Mdp01 => mdp::decode(Version::V01, frames),
+            Protocol::Mdp02 => mdp::decode(Version::V02, frames),
+        };
+        match heard {
+            Some(Heard::Final { id, body }) => {
+                if let Some(pending) = core.done(lane, id) {
+                    pending.finish(body.to_message());
+                }
+            }
+            Some(Heard::Part { id, body }) => self.part(core, lane, id, body),
+            Some(Heard::Refused { id, code, message, retry }) => {
+                if let Some(pending) = core.refused(now(), lane, id, retry) {
+                    let error = if code == "timeout" {
+                        pending.timed_out(true, None)
+                    } else {
+                        CallError::Refused { code, message, retry }
+                    };
+                    pending.fail(error);
+                }
+            }
+            Some(Heard::Status { id, header }) => {
+                if let Some(pending) = core.done(lane, Some(id)) {
+                    pending.finish(Message::from(header.to_vec()));
+                }
+            }
+            Some(Heard::Draining) => {
+                tracing::info!(endpoint = %self.config.endpoint, "the broker stops");
+                self.trouble = Some("the broker stops".into());
+                core.draining(lane);
+            }
+            Some(Heard::Complaint { code, message }) => {
+                tracing::warn!(endpoint = %self.config.endpoint, %code, %message, "the broker complains");
+            }
+            None => {}
+        }
+    }
+
+    fn part(
+        &self,
+        core: &mut Multiplex<Box<Pending>>,
+        lane: LaneId,
+        id: Option<u64>,
+        body: Frames<'_>,
+    ) {
+        let Some((id, pending)) = core.part(lane, id) else { return };
+        if let Err(error) = pending.part(body.to_message(), &self.limits)
+            && let Some(pending) = core.cancel(id)
+        {
+            pending.fail(error);
+        }
+    }
+
+    #[cold]
+    fn error_of(&self, pending: &Pending, failure: Failure) -> CallError {
+        match failure {
+            Failure::Expired { sent } => pending.timed_out(sent, self.trouble.clone()),
+            Failure::Lost => {
+                let because = self.trouble.clone().unwrap_or_else(|| "it broke".into());
+                CallError::Disconnected { because }
+            }
+            Failure::TooMany => CallError::TooMany { max: self.config.waiting_max },
+            Failure::Closed => CallError::Closed,
+        }
+    }
+}
