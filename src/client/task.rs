@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::DropGuard;
 
@@ -23,6 +24,9 @@ use crate::wire::{Limits, Protocol};
 
 /// How long the last words to the broker may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// After so many answers in one turn the callers have theirs: what they ask for next is on its way
+/// while the rest comes in.
+const CROWD: usize = 64;
 /// How far away the alarm is when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -44,6 +48,8 @@ pub(super) struct Task {
 struct Desk {
     config: ClientConfig,
     limits: Limits,
+    /// Messages heard in this turn.
+    heard: usize,
     /// Why there was no connection when there was none last.
     trouble: Option<Arc<str>>,
 }
@@ -85,7 +91,7 @@ impl Task {
             inbox,
             batch: Batch::new(),
             alarm: Box::pin(sleep(IDLE)),
-            desk: Desk { config, limits, trouble: None },
+            desk: Desk { config, limits, heard: 0, trouble: None },
             _ended: ended,
         }
     }
@@ -104,7 +110,12 @@ impl Task {
             tokio::select! {
                 event = poll_fn(|cx| {
                     lines.poll(cx, |lane, frames| desk.hear(core, lane, frames))
-                }) => self.on_event(event),
+                }) => {
+                    self.on_event(event);
+                    if std::mem::take(&mut self.desk.heard) >= CROWD {
+                        yield_now().await;
+                    }
+                }
                 () = poll_fn(|cx| self.inbox.poll_take(cx, &mut self.batch)) => {
                     phase = self.take_batch();
                 }
@@ -238,6 +249,7 @@ impl Desk {
     /// Takes one message of the broker.
     #[inline]
     fn hear(&mut self, core: &mut Multiplex<Box<Pending>>, lane: LaneId, frames: Frames<'_>) {
+        self.heard += 1;
         let heard = match self.config.protocol {
             Protocol::Mjp => mjp::decode(frames),
             Protocol::Mdp01 => mdp::decode(Version::V01, frames),

@@ -34,6 +34,8 @@ pub struct Inbound {
     charge: Charge,
     ticket: Ticket,
     body: Body,
+    /// Octets read in one turn.
+    turn_bytes: usize,
 }
 
 /// What a large body under way has to do with the account.
@@ -56,7 +58,15 @@ impl Inbound {
     pub fn new(reader: ReadHalf, limits: Limits, account: Arc<Account>) -> Self {
         let ticket = account.ticket();
         let decoder = Decoder::new(limits);
-        Self { reader, decoder, charge: Charge::new(account), ticket, body: Body::Free }
+        let (charge, turn_bytes) = (Charge::new(account), Self::TURN_BYTES);
+        Self { reader, decoder, charge, ticket, body: Body::Free, turn_bytes }
+    }
+
+    /// Reads at most `octets` in a turn, which is fewer than [`Self::TURN_BYTES`].
+    #[must_use]
+    pub fn with_turn(mut self, octets: usize) -> Self {
+        self.turn_bytes = octets.clamp(1, Self::TURN_BYTES);
+        self
     }
 
     /// The socket.
@@ -92,7 +102,8 @@ impl Inbound {
             return self.poll_body(cx, turn);
         }
         TURN.with_borrow_mut(|buffer| {
-            let mut octets = ReadBuf::new(buffer);
+            let room = buffer.len().min(self.turn_bytes);
+            let mut octets = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
             ready!(Pin::new(&mut self.reader).poll_read(cx, &mut octets))?;
             if octets.filled().is_empty() {
                 return Poll::Ready(Ok(None));

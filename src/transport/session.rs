@@ -27,6 +27,9 @@ use super::inbound::Inbound;
 use super::pulse::Pulse;
 use super::stream::WriteHalf;
 
+/// Octets read in one turn: the owner answers in between, so that both ends work at a time.
+const TURN_BYTES: usize = 16 << 10;
+
 /// How to connect, and how much to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionConfig {
@@ -191,7 +194,7 @@ impl Session {
         Ok(Self {
             pulse: Pulse::new(config.ping_interval, peer.version.has_ping()),
             peer,
-            inbound: Inbound::new(reader, config.limits, account),
+            inbound: Inbound::new(reader, config.limits, account).with_turn(TURN_BYTES),
             early,
             outbox: Outbox::new(writer, config.outbox_bytes_max),
         })

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::frame::{Header, MORE};
+use super::frame::{HEADER_LEN_MAX, Header, MORE};
 
 /// Bodies of this many octets and more have a buffer of their own.
 pub const LARGE: usize = 4096;
@@ -154,8 +154,10 @@ impl Message {
         let (mut encoded, mut large, mut count) = (Vec::new(), Vec::new(), 0);
         while let Some(body) = frames.next() {
             let more = if frames.peek().is_some() { MORE } else { 0 };
+            let small = body.len() < LARGE;
+            encoded.reserve(HEADER_LEN_MAX + if small { body.len() } else { 0 });
             Header::encode(more, body.len(), &mut encoded);
-            if body.len() < LARGE {
+            if small {
                 encoded.extend_from_slice(&body);
             } else {
                 large.push(body);

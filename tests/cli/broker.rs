@@ -219,3 +219,20 @@ fn strangers_do_not_fill_the_log() {
     assert!((10..=10 * (seconds + 1)).contains(&lines), "{lines} lines in {seconds} s");
     assert!(lines < STRANGERS / 2, "{lines}");
 }
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let home = home();
+    // Some kilooctets a connection, and a pipe takes 64 KiB: its other end is read at last only.
+    let flags = ["--log-level", "trace", "--log-format", "json"];
+    let mut broker = Process::broker(home.path(), &[&ANY[..], &flags].concat());
+    let address = broker.address("tcp://");
+    for _ in 0..500 {
+        Peer::dealer(address);
+    }
+    let mut worker = Peer::worker(address, b"echo");
+    let mut client = Peer::dealer(address);
+    client.request(b"echo");
+    worker.serve();
+    assert_eq!(client.receive()[3], b"answer");
+}

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use majordomo::config::{LogFormat, LogSection};
+use tokio::time::Instant;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -15,8 +18,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::output::has_colour;
 
-/// Sends all records of this process to where `log` says.
-pub(crate) fn start(log: &LogSection) -> Result<()> {
+/// Records that wait for a log whose reader is slow. More are lost.
+const WAITING_MAX: usize = 10_000;
+/// How long the last records may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Sends all records of this process to where `log` says. When what is returned is dropped, those
+/// that wait are written.
+pub(crate) fn start(log: &LogSection) -> Result<Records> {
     let filter: Targets = log.level.replace(' ', "").parse().context("log.level")?;
     let file = log.file.as_deref().map(append).transpose()?;
     let file_less = file.is_none();
@@ -27,14 +36,20 @@ pub(crate) fn start(log: &LogSection) -> Result<()> {
         LogFormat::Json => true,
     };
     let layer = tracing_subscriber::fmt::layer().log_internal_errors(false);
-    let layer = layer.with_writer(Sink { file: file.map(Mutex::new), text: !json });
+    let (records, waiting) = sync_channel(WAITING_MAX);
+    let writer = thread::Builder::new().name("log".into()).spawn(move || match file {
+        Some(file) => write_all(&waiting, file),
+        None => write_all(&waiting, io::stderr()),
+    })?;
+    let guard = Records { records: records.clone(), writer };
+    let layer = layer.with_writer(Sink { records, text: !json });
     let layer = if json {
         layer.json().flatten_event(true).boxed()
     } else {
         layer.with_ansi(file_less && has_colour(&io::stderr())).boxed()
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
-    Ok(())
+    Ok(guard)
 }
 
 fn append(path: &Path) -> Result<File> {
@@ -42,9 +57,36 @@ fn append(path: &Path) -> Result<File> {
     opened.with_context(|| format!("cannot open the log file {}", path.display()))
 }
 
+/// Writes records until there is an empty one. This has a thread of its own: a disk that hangs, or
+/// a pipe that nobody reads, must not stop whoever has something to say. A full disk or a closed
+/// pipe loses records.
+fn write_all(records: &Receiver<Vec<u8>>, mut log: impl Write) {
+    for record in records.iter().take_while(|record| !record.is_empty()) {
+        let _ = log.write_all(&record);
+    }
+}
+
+/// The way of records to the log. Dropped, it waits until they are written, but not for long.
+pub(crate) struct Records {
+    records: SyncSender<Vec<u8>>,
+    writer: JoinHandle<()>,
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        const PAUSE: Duration = Duration::from_millis(1);
+        let until = Instant::now() + LAST_WORDS;
+        while self.records.try_send(Vec::new()).is_err() && Instant::now() < until {
+            thread::sleep(PAUSE);
+        }
+        while !self.writer.is_finished() && Instant::now() < until {
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
 struct Sink {
-    /// `None`: standard error.
-    file: Option<Mutex<File>>,
+    records: SyncSender<Vec<u8>>,
     text: bool,
 }
 
@@ -57,13 +99,10 @@ impl<'a> MakeWriter<'a> for Sink {
 }
 
 impl Write for &Sink {
-    /// Takes one whole record. A full disk or a closed pipe must not stop the broker.
+    /// Takes one whole record.
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         let escaped = if self.text { one_line(record) } else { record.to_vec() };
-        let _ = match &self.file {
-            Some(file) => file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&escaped),
-            None => io::stderr().write_all(&escaped),
-        };
+        let _ = self.records.try_send(escaped);
         Ok(record.len())
     }
 

@@ -47,25 +47,25 @@ fn main() -> ExitCode {
 }
 
 fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
-    match &command {
-        Command::Work(_) => logging::start(&log.section("info")?)?,
+    let _records = match &command {
+        Command::Work(_) => Some(logging::start(&log.section("info")?)?),
         Command::Demo(_)
         | Command::Call(_)
         | Command::Status(_)
         | Command::Ping(_)
-        | Command::Bench(_) => logging::start(&log.section("off")?)?,
+        | Command::Bench(_) => Some(logging::start(&log.section("off")?)?),
         // The broker's configuration says it, and the rest has nothing to log.
         Command::Broker(_)
         | Command::Context { .. }
         | Command::Config { .. }
         | Command::Completions { .. }
-        | Command::Man { .. } => {}
-    }
+        | Command::Man { .. } => None,
+    };
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Broker(flags) => {
             let loaded = flags.sources(log).load()?;
-            logging::start(&loaded.config.log)?;
+            let _records = logging::start(&loaded.config.log)?;
             tracing::debug!(files = ?loaded.files, "configuration read");
             broker::run(loaded.config)
         }
