@@ -9,6 +9,7 @@ use crate::outbox::Outbox;
 
 const SIGNATURE: &[u8] = b"MJP1";
 const HEARTBEAT: u8 = 0x02;
+const CANCEL: u8 = 0x11;
 const REQUEST: u8 = 0x10;
 const FINAL: u8 = 0x22;
 const READY: u8 = 0x30;
@@ -104,7 +105,8 @@ impl Wire for Mjp {
                 assert!(contains(brokers, FIRST), "a request that was delivered before");
                 Said::Message { back: id, body }
             }
-            (Side::Worker, HEARTBEAT, _) => Said::Aside,
+            // At the end the client goes, and what it asked for is cancelled.
+            (Side::Worker, HEARTBEAT | CANCEL, _) => Said::Aside,
             (side, kind, _) => {
                 let frames: Vec<_> =
                     rest.iter().map(|frame| frame.escape_ascii().to_string()).collect();
