@@ -168,7 +168,7 @@ impl Broker {
         /// How long the last words to the peers may take.
         const LAST_WORDS: Duration = Duration::from_secs(1);
         self.shared.accepting.cancel();
-        self.shared.with_core(|core, out| core.drain(now(), Some(deadline), out));
+        self.shared.with_core(|core, out| core.drain(now(), deadline, out));
         let drained = wait_until(POLL, deadline, || self.shared.lock().core.is_drained()).await;
         self.shared.with_core(|core, out| core.dismiss_all(now(), out));
         wait_until(POLL, LAST_WORDS, || self.shared.is_quiet()).await;

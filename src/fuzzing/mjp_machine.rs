@@ -115,7 +115,7 @@ impl Stage {
                     self.core.relieved(self.now(), id, &mut self.world);
                 }
             }
-            56 if how < 40 => self.core.drain(self.now(), None, &mut self.world),
+            56 if how < 40 => self.core.drain(self.now(), Duration::from_secs(10), &mut self.world),
             57 if how < 40 => self.core.dismiss_all(self.now(), &mut self.world),
             56..=59 => self.world.account_full = !self.world.account_full,
             _ => {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -95,8 +95,6 @@ impl Link {
     /// Where so many outboxes are touched at once, more is likely to come for each: they are written
     /// when the sockets were asked once more.
     const CROWD: usize = 4;
-    /// Pieces of one vectored write.
-    const SLICES: usize = 64;
 
     /// A link that writes to `writer`.
     #[must_use]
@@ -167,11 +165,11 @@ impl Link {
     }
 
     /// What was appended is complete for now: writes at once if much waits, or else tells the
-    /// task, which comes to it when all that is ready now has been read. Returns the octets
-    /// written.
-    pub fn kick(&self, others: usize) -> u64 {
+    /// task, which comes to it when all that is ready now has been read. `touched` outboxes got
+    /// something at once, this one among them. Returns the octets written.
+    pub fn kick(&self, touched: usize) -> u64 {
         let mut outbox = self.lock();
-        outbox.in_crowd |= others >= Self::CROWD;
+        outbox.in_crowd |= touched >= Self::CROWD;
         let much = outbox.encoder.len() >= Self::FLUSH_AT;
         let written = if much { self.write_some(&mut outbox) } else { 0 };
         if !outbox.encoder.is_empty() {
@@ -254,7 +252,7 @@ impl Link {
     fn write_some(&self, outbox: &mut Outbox) -> u64 {
         let before = outbox.written;
         while !outbox.encoder.is_empty() && !outbox.broken {
-            match self.write_once(&outbox.encoder) {
+            match self.writer.try_write_from(&outbox.encoder) {
                 Ok(0) => outbox.broken = true,
                 Ok(count) => {
                     outbox.encoder.advance(count);
@@ -277,16 +275,6 @@ impl Link {
         }
         outbox.settle();
         outbox.written - before
-    }
-
-    fn write_once(&self, encoder: &Encoder) -> io::Result<usize> {
-        // `send` costs the system less than `writev`, and most writes are one piece.
-        if let Some(run) = encoder.run() {
-            return self.writer.try_write(run);
-        }
-        let mut slices = [IoSlice::new(&[]); Self::SLICES];
-        let filled = encoder.chunks(&mut slices);
-        self.writer.try_write_vectored(slices.get(..filled).unwrap_or_default())
     }
 
     fn lock(&self) -> MutexGuard<'_, Outbox> {

@@ -5,7 +5,7 @@
 //! one read gave, so that messages travel in batches in both directions.
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -380,8 +380,6 @@ struct Outbox {
 }
 
 impl Outbox {
-    /// Pieces of one vectored write.
-    const SLICES: usize = 64;
     /// A larger buffer is not kept when it is empty, octets.
     const BUFFER_BYTES_MAX: usize = 256 << 10;
 
@@ -398,9 +396,7 @@ impl Outbox {
             return Poll::Ready(Ok(true));
         }
         ready!(self.writer.poll_writable(cx))?;
-        let mut slices = [IoSlice::new(&[]); Self::SLICES];
-        let filled = self.encoder.chunks(&mut slices);
-        match self.writer.try_write_vectored(slices.get(..filled).unwrap_or_default()) {
+        match self.writer.try_write_from(&self.encoder) {
             Ok(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
             Ok(count) => self.encoder.advance(count),
             Err(error)

@@ -237,7 +237,7 @@ impl Scene {
     fn rarely(&mut self, how: u8) {
         match how {
             0..=7 => {
-                self.core.drain(self.now(), None, &mut self.world);
+                self.core.drain(self.now(), Duration::from_secs(10), &mut self.world);
                 self.model.draining = true;
             }
             8..=15 => self.dismiss_all(),

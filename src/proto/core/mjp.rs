@@ -342,11 +342,11 @@ impl Core {
     }
 
     /// Tells everybody who can be told that the broker stops.
-    pub(super) fn announce_end<O: Output>(&mut self, within: Option<u64>, out: &mut O) {
+    pub(super) fn announce_end<O: Output>(&mut self, within: u64, out: &mut O) {
         let natives = self.peers.iter().filter(|(_, peer)| matches!(peer.state, State::Mjp(_)));
         let natives: Vec<PeerId> = natives.map(|(id, _)| id).collect();
         for id in natives {
-            out.send(id, |encoder| FromBroker::Drain { within }.encode(encoder));
+            out.send(id, |encoder| FromBroker::Drain { within: Some(within) }.encode(encoder));
         }
     }
 

@@ -237,11 +237,11 @@ impl Core {
 
     /// From now on no request is accepted; who can be told so is told, and how long those that
     /// have been accepted may take.
-    pub fn drain<O: Output>(&mut self, now: Instant, within: Option<Duration>, out: &mut O) {
+    pub fn drain<O: Output>(&mut self, now: Instant, within: Duration, out: &mut O) {
         let now = self.clock.at(now);
         self.router.drain();
-        let within = within.map(|within| u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
-        self.announce_end(within, out);
+        // Without a time it would be the echo of a worker's own DRAIN.
+        self.announce_end(u64::try_from(within.as_millis()).unwrap_or(u64::MAX), out);
         self.end_doomed(now, out);
     }
 

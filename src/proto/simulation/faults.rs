@@ -17,7 +17,7 @@ impl World {
             self.note(|| "drain".into());
             let now = self.instant();
             // Without a time it would be the echo of a worker's own DRAIN.
-            self.core.drain(now, Some(Duration::from_secs(10)), &mut self.sockets);
+            self.core.drain(now, Duration::from_secs(10), &mut self.sockets);
             self.draining = true;
             return Ok(());
         }

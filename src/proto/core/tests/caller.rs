@@ -52,7 +52,7 @@ fn a_broker_that_stops_says_so() {
     let mut desk = Desk::new(ServicePolicy::default());
     let (client, worker) = (desk.join(), desk.native_worker(1));
     desk.call(client, 1, ECHO);
-    desk.core.drain(desk.now, Some(Duration::from_secs(30)), &mut desk.said);
+    desk.core.drain(desk.now, Duration::from_secs(30), &mut desk.said);
     desk.call(client, 2, ECHO);
     assert_eq!(desk.heard(client), ["DRAIN Some(30000)", "ERROR 2 draining"]);
     assert!(!desk.core.is_drained());
