@@ -7,6 +7,7 @@ pub mod greeting;
 pub mod mdp;
 pub mod message;
 pub mod mjp;
+pub mod nfp;
 
 /// What a client or a worker speaks with a broker.
 #[derive(
