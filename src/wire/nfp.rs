@@ -4,6 +4,7 @@
 //! four ASCII characters: the text `0x04`, not the octet 4. What follows is not looked into here:
 //! workers' messages are forwarded with all their remaining frames as they came.
 
+pub mod body;
 mod client;
 mod malformed;
 mod worker;
@@ -230,3 +231,6 @@ fn close(rest: &Frames<'_>, out: &mut Encoder) {
 fn is_text(octets: &[u8]) -> bool {
     std::str::from_utf8(octets).is_ok()
 }
+
+#[cfg(test)]
+mod tests;
