@@ -48,6 +48,15 @@ pub(crate) fn slot_of(handle: impl slotmap::Key) -> u32 {
     u32::try_from(handle.data().as_ffi() & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
+/// The beginning of a text, as many whole characters as fit into `max` octets.
+pub(crate) fn beginning(text: &str, max: usize) -> &str {
+    let mut end = max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
 /// Why a name was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -84,6 +93,17 @@ impl Identity {
     /// The octets.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A name that the broker makes for a peer without one.
+    pub(crate) fn made_of(text: &str) -> Self {
+        Self(text.as_bytes().into())
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for Identity {
+    fn borrow(&self) -> &[u8] {
         &self.0
     }
 }
@@ -164,6 +184,13 @@ mod tests {
         let id = requests.insert(());
         assert_eq!(RequestId::from_address(&id.to_address()), Some(id));
         assert_eq!(RequestId::from_address(b"short"), None);
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(beginning("a\u{fc}b", 4), "a\u{fc}b");
+        assert_eq!(beginning("a\u{fc}b", 2), "a");
+        assert_eq!(beginning("\u{fc}", 1), "");
     }
 
     #[test]

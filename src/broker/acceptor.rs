@@ -1,5 +1,6 @@
 //! Connections are accepted, under permits, and spread over the threads.
 
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tracing::{error, info, warn};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::listener::{Accepted, Bound, Listener};
 
-use super::connection::serve;
+use super::connection::{Door, serve};
 use super::permits::{Handshakes, Permits};
 use super::shared::Shared;
 
@@ -44,7 +45,7 @@ impl Acceptor {
     }
 
     /// Accepts until the broker stops accepting.
-    pub(super) async fn run(self: Arc<Self>, bound: Bound, endpoint: Endpoint) {
+    pub(super) async fn run(self: Arc<Self>, bound: Bound, endpoint: Endpoint, door: Door) {
         let listener = match bound.listen() {
             Ok(listener) => listener,
             Err(error) => {
@@ -56,11 +57,11 @@ impl Acceptor {
         let stopped = self.shared.accepting.clone();
         tokio::select! {
             () = stopped.cancelled() => {}
-            () = self.accept_all(&listener, &endpoint) => {}
+            () = self.accept_all(&listener, &endpoint, door) => {}
         }
     }
 
-    async fn accept_all(&self, listener: &Listener, endpoint: &Endpoint) {
+    async fn accept_all(&self, listener: &Listener, endpoint: &Endpoint, door: Door) {
         // Without a permit nothing is accepted: newcomers wait in the system's backlog.
         while let Ok(connection) = self.connections.clone().acquire_owned().await {
             match listener.accept().await {
@@ -68,7 +69,8 @@ impl Acceptor {
                     self.shared.counters.accepted.add(1);
                     match self.handshakes.begin(accepted.address()).await {
                         Some(handshake) => {
-                            self.hand_out(accepted, Permits::new(connection, handshake));
+                            let permits = Permits::new(connection, handshake);
+                            self.hand_out(accepted, door, permits);
                         }
                         None => self.turn_away(&accepted),
                     }
@@ -85,11 +87,17 @@ impl Acceptor {
     }
 
     /// Gives the connection to the next thread.
-    fn hand_out(&self, accepted: Accepted, permits: Permits) {
+    fn hand_out(&self, accepted: Accepted, door: Door, permits: Permits) {
         let next = self.next_thread.fetch_add(1, Ordering::Relaxed);
         if let Some(thread) = self.threads.get(next % self.threads.len()) {
-            self.tasks.spawn_on(serve(self.shared.clone(), accepted, permits), thread);
+            self.tasks.spawn_on(serve(self.shared.clone(), accepted, door, permits), thread);
         }
+    }
+
+    /// A part of the broker comes in: it takes nobody's place.
+    pub(super) fn admit_house(&self, stream: UnixStream) {
+        let door = Door { house: true, ..Door::default() };
+        self.hand_out(Accepted::Unix(stream), door, Permits::house());
     }
 
     fn turn_away(&self, accepted: &Accepted) {

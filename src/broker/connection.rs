@@ -19,6 +19,7 @@ use crate::transport::listener::Accepted;
 use crate::wire::codec::{CodecError, Decoder, Item};
 use crate::wire::command::{Command, CommandError};
 use crate::wire::message::Message;
+use crate::wire::nfp::Era;
 
 use super::outboxes::Outboxes;
 use super::permits::Permits;
@@ -30,6 +31,15 @@ const HANG_UP_CHECK: Duration = Duration::from_millis(500);
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a connection that ends may take to write what waits.
 const LAST_WRITE: Duration = Duration::from_secs(1);
+
+/// Where a connection comes in, which says something about the peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Door {
+    /// Which header NFP peers expect that come in here.
+    pub(super) era: Era,
+    /// The other end is in this process.
+    pub(super) house: bool,
+}
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +59,12 @@ enum End {
 }
 
 /// Serves one connection from its first octet to its last.
-pub(super) async fn serve(shared: Arc<Shared>, accepted: Accepted, mut permits: Permits) {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    accepted: Accepted,
+    door: Door,
+    mut permits: Permits,
+) {
     let remote = accepted.remote();
     let stream = match accepted.into_stream() {
         Ok(stream) => stream,
@@ -90,7 +105,9 @@ pub(super) async fn serve(shared: Arc<Shared>, accepted: Accepted, mut permits: 
     let limits = OutboxLimits { bytes_max: shared.config.limits.outbox };
     let link = Arc::new(Link::new(writer, limits, shared.account.clone()));
     let inbound = Inbound::new(reader, shared.config.wire_limits(), shared.account.clone());
-    let Some(connection) = Connection::join(shared, link, inbound, &peer, &remote) else { return };
+    let Some(connection) = Connection::join(shared, link, inbound, (&peer, door), &remote) else {
+        return;
+    };
     connection.run(&early, &remote).await;
 }
 
@@ -150,10 +167,15 @@ impl Connection {
         shared: Arc<Shared>,
         link: Arc<Link>,
         inbound: Inbound,
-        peer: &Peer,
+        (peer, door): (&Peer, Door),
         remote: &str,
     ) -> Option<Self> {
-        let hello = Hello { identity: peer.identity.clone(), takes_ping: peer.version.has_ping() };
+        let hello = Hello {
+            identity: peer.identity.clone(),
+            takes_ping: peer.version.has_ping(),
+            era: door.era,
+            house: door.house,
+        };
         let identity = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
         let (id, admission) = shared.join(hello, &link);
         let reading = match admission {

@@ -39,7 +39,9 @@ use tracing::{info, warn};
 use crate::config::{BrokerConfig, ConfigError};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::listener::Bound;
+use crate::wire::nfp::Era;
 
+use connection::Door;
 use shared::{Shared, now};
 
 /// Why there is no broker.
@@ -117,14 +119,15 @@ impl Broker {
             .map(|_| tokio::runtime::Builder::new_current_thread().enable_all().build())
             .collect::<io::Result<Vec<Runtime>>>()
             .map_err(BrokerError::Thread)?;
+        let doors: Vec<Door> = config.broker.bind.iter().map(|e| door_of(e, &config)).collect();
         let shared = Arc::new(Shared::new(config, u64::from_ne_bytes(seed)));
         let tasks = TaskTracker::new();
         let handles: Vec<_> = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();
         let acceptor = acceptor::Acceptor::new(shared.clone(), handles, tasks.clone());
         let acceptor = Arc::new(acceptor);
         if let Some(first) = runtimes.first() {
-            for (listener, endpoint) in bound {
-                tasks.spawn_on(acceptor.clone().run(listener, endpoint), first.handle());
+            for ((listener, endpoint), door) in bound.into_iter().zip(doors) {
+                tasks.spawn_on(acceptor.clone().run(listener, endpoint, door), first.handle());
             }
             tasks.spawn_on(keep_time(shared.clone()), first.handle());
         }
@@ -213,6 +216,12 @@ impl Drop for Broker {
         self.shared.end();
         self.tasks.close();
     }
+}
+
+/// What is known of who comes in at an endpoint.
+fn door_of(endpoint: &Endpoint, config: &BrokerConfig) -> Door {
+    let era = if config.nfp.old.contains(endpoint) { Era::Old } else { Era::Current };
+    Door { era, house: false }
 }
 
 fn bind_all(endpoints: &[Endpoint]) -> Result<Vec<(Bound, Endpoint)>, BrokerError> {

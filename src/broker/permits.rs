@@ -11,13 +11,18 @@ use tokio_util::sync::CancellationToken;
 /// What one connection uses as long as it lives.
 #[derive(Debug)]
 pub(super) struct Permits {
-    _connection: OwnedSemaphorePermit,
+    _connection: Option<OwnedSemaphorePermit>,
     handshake: Option<HandshakePermit>,
 }
 
 impl Permits {
     pub(super) fn new(connection: OwnedSemaphorePermit, handshake: HandshakePermit) -> Self {
-        Self { _connection: connection, handshake: Some(handshake) }
+        Self { _connection: Some(connection), handshake: Some(handshake) }
+    }
+
+    /// A part of the broker uses what is nobody else's.
+    pub(super) fn house() -> Self {
+        Self { _connection: None, handshake: None }
     }
 
     /// Resolves when the handshake has to make room for another one; never after it is done.

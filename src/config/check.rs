@@ -33,6 +33,13 @@ impl BrokerConfig {
         let mdp = |name| Key::new("mdp", name);
         check.text(mdp("heartbeat"), self.mdp.heartbeat, ms(10)..=ms(600_000));
         check.count(mdp("liveness"), self.mdp.liveness, 1..=100);
+        let nfp = |name| Key::new("nfp", name);
+        check.text(nfp("keepalive"), self.nfp.keepalive, ms(10)..=ms(600_000));
+        check.count(nfp("multiplier"), self.nfp.multiplier, 1..=100);
+        check.text(nfp("job_ttl"), self.nfp.job_ttl, ms(1000)..=MONTH);
+        for old in self.nfp.old.iter().filter(|old| !self.broker.bind.contains(old)) {
+            check.refuse(nfp("old"), format!("{old} is not one of broker.bind; bind it there too"));
+        }
         let client = |name| Key::new("client", name);
         check.count(client("requests_max"), self.client.requests_max, 1..=10_000_000);
         check.text(client("bytes_max"), self.client.bytes_max, KIB..=TIB);
@@ -90,6 +97,8 @@ impl BrokerConfig {
         check.text(key("outbox"), limits.outbox, 64 * KIB..=GIB);
         check.count(key("connections"), limits.connections, 1..=1_000_000);
         check.count(key("services"), limits.services, 1..=10_000_000);
+        check.count(key("jobs"), limits.jobs, 1..=10_000_000);
+        check.count(key("jobs_per_client"), limits.jobs_per_client, 1..=10_000_000);
         if let Memory::Bytes(octets) = limits.memory {
             check.text(key("memory"), octets, 16 * MIB..=TIB);
             // New work is taken up to 85 %: the largest message must fit in beside others.

@@ -18,6 +18,7 @@ mod client;
 mod key;
 mod layers;
 mod memory;
+mod nfp;
 mod problem;
 mod service;
 mod units;
@@ -34,11 +35,13 @@ pub use client::ClientConfig;
 pub use key::Key;
 pub use layers::{Flag, Loaded, Sources};
 pub use memory::Memory;
+pub use nfp::NfpSection;
 pub use problem::{ConfigError, Origin, Problem};
 pub use service::ServicePatch;
 pub use units::Text;
 pub use worker::WorkerConfig;
 
+use crate::proto::jobs::JobLimits;
 use crate::proto::policy::{ClientLimits, Keepalive, MjpLimits, ServicePolicy, Settings};
 use crate::transport::endpoint::Endpoint;
 use crate::wire::Limits;
@@ -58,6 +61,8 @@ pub struct BrokerConfig {
     pub limits: LimitsSection,
     /// Heartbeats of the Majordomo dialects.
     pub mdp: MdpSection,
+    /// NorFab's protocol.
+    pub nfp: NfpSection,
     /// What one client may have accepted and unanswered.
     pub client: ClientSection,
     /// The policy of services that no pattern names.
@@ -153,6 +158,10 @@ pub struct LimitsSection {
     pub connections: usize,
     /// Services that somebody offers or asks for, 1 to 10,000,000. Default 65,536.
     pub services: usize,
+    /// Jobs remembered, open and ended ones, 1 to 10,000,000. Default 100,000.
+    pub jobs: usize,
+    /// Open jobs of one client, 1 to 10,000,000. Default 10,000.
+    pub jobs_per_client: usize,
     /// Memory of all that is accepted or waits to be written, 16 MiB to 1 TiB. Default auto.
     #[serde(with = "units::text")]
     pub memory: Memory,
@@ -171,6 +180,8 @@ impl Default for LimitsSection {
             outbox: 64 << 20,
             connections: 16_384,
             services: Settings::default().services_max,
+            jobs: JobLimits::default().jobs_max,
+            jobs_per_client: JobLimits::default().open_per_client_max,
             memory: Memory::Auto,
         }
     }
@@ -262,6 +273,7 @@ impl BrokerConfig {
                 header_bytes_max: self.limits.mjp_header,
                 credit_max: self.limits.credit,
             },
+            nfp: self.nfp.settings(&self.limits),
             wire: self.wire_limits(),
             services_max: self.limits.services,
             answer_frames_max: self.limits.frames,

@@ -132,7 +132,7 @@ impl Stage {
         }
         let name = (how >= 0xe0).then_some([b'a' + how % 2]);
         let identity = name.and_then(|name| crate::id::Identity::try_from(&name[..]).ok());
-        let hello = Hello { identity, takes_ping: how.is_multiple_of(2) };
+        let hello = Hello { identity, takes_ping: how.is_multiple_of(2), ..Hello::default() };
         let (id, admission) = self.core.join(self.now(), hello, &mut self.world);
         if !matches!(admission, Admission::Refused(_)) {
             let paused = admission == Admission::Wait;

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod core;
 pub mod dialect;
 pub mod handshake;
+pub mod jobs;
 pub mod keepalive;
 pub mod mmi;
 pub mod multiplex;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::wire::{Limits, mjp};
 
+use super::jobs::JobLimits;
+
 /// How often both sides show that they live, and how many misses end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
@@ -115,6 +117,27 @@ impl Default for MjpLimits {
     }
 }
 
+/// What NFP peers are promised and allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NfpSettings {
+    /// Keepalives between the broker and its workers.
+    pub keepalive: Keepalive,
+    /// A client may name workers of other services than the one it asks for.
+    pub cross_service: bool,
+    /// What is remembered of jobs.
+    pub jobs: JobLimits,
+}
+
+impl Default for NfpSettings {
+    fn default() -> Self {
+        Self {
+            keepalive: Keepalive { interval: Duration::from_millis(2500), liveness: 6 },
+            cross_service: false,
+            jobs: JobLimits::default(),
+        }
+    }
+}
+
 /// Everything the core has to know before it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -122,6 +145,8 @@ pub struct Settings {
     pub mdp: Keepalive,
     /// Limits of MJP peers.
     pub mjp: MjpLimits,
+    /// NFP.
+    pub nfp: NfpSettings,
     /// Limits of all messages, which the shell holds and peers are told.
     pub wire: Limits,
     /// Rules by service name; the first that matches holds.
@@ -143,6 +168,7 @@ impl Default for Settings {
         Self {
             mdp: Keepalive::default(),
             mjp: MjpLimits::default(),
+            nfp: NfpSettings::default(),
             wire: Limits::default(),
             rules: Vec::new(),
             policy: ServicePolicy::default(),

@@ -23,11 +23,13 @@ pub enum Outcome {
     Cancelled,
     /// The worker said that it failed.
     Failed,
+    /// The dialect of the worker cannot say it.
+    Refused,
 }
 
 impl Outcome {
     /// All outcomes, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Replied,
         Self::Unclaimed,
         Self::CallerGone,
@@ -38,6 +40,7 @@ impl Outcome {
         Self::TimedOut,
         Self::Cancelled,
         Self::Failed,
+        Self::Refused,
     ];
 
     /// The value of the label `outcome` in the metrics.
@@ -54,6 +57,7 @@ impl Outcome {
             Self::TimedOut => "timed_out",
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
+            Self::Refused => "refused",
         }
     }
 }

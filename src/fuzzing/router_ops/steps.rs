@@ -79,7 +79,7 @@ impl Scene {
         let name = (how >= 0xe0).then_some(b'a' + how % 2);
         let takes_ping = who.is_multiple_of(2);
         let identity = name.map(|name| Identity::try_from(&[name][..]).expect("a name"));
-        let hello = Hello { identity, takes_ping };
+        let hello = Hello { identity, takes_ping, ..Hello::default() };
         let (id, admission) = self.core.join(self.now(), hello, &mut self.world);
         let mut namesakes: Vec<_> =
             self.model.peers.values().filter(|peer| name.is_some() && peer.name == name).collect();

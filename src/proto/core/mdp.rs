@@ -7,6 +7,7 @@ use crate::proto::dialect::{CallerVoice, Envelope, Reply, State, WorkerVoice};
 use crate::proto::keepalive::{Busy, End, Watch};
 use crate::proto::mmi;
 use crate::proto::output::{CloseReason, Output};
+use crate::proto::policy::Keepalive;
 use crate::proto::router::{Offer, Worker, WorkerId};
 use crate::proto::stats::Loss;
 use crate::wire::mdp::{
@@ -272,14 +273,23 @@ impl Core {
     ) {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.worker = Some(worker);
-            // A worker of MJP beats while it works; one of MDP has to be seen to.
-            peer.beats_while_busy = matches!(peer.state, State::Mjp(_));
+            // Workers of MJP and NFP beat while they work; one of MDP has to be seen to.
+            peer.beats_while_busy = !matches!(peer.state, State::Mdp(_));
             // To learn whether it answers: only then may silence be held against it later.
             if peer.takes_ping {
                 out.ping(id);
             }
         }
-        self.arm(id, now.after(self.settings.mdp.interval));
+        let interval = self.keepalive_of(id).interval;
+        self.arm(id, now.after(interval));
+    }
+
+    /// How often a worker and the broker show one another that they live.
+    fn keepalive_of(&self, id: PeerId) -> Keepalive {
+        match self.peers.get(id).map(|peer| peer.state) {
+            Some(State::Nfp(_)) => self.settings.nfp.keepalive,
+            _ => self.settings.mdp,
+        }
     }
 
     /// Takes a worker out of the tables. It has been put into its next state already.
@@ -302,10 +312,13 @@ impl Core {
     /// A worker counts as gone, though its connection is there; the code says why, if there is a
     /// word for it.
     pub(super) fn expire<O: Output>(&mut self, now: Time, id: PeerId, code: Code, out: &mut O) {
-        if self.peers.get(id).is_some_and(|peer| matches!(peer.state, State::Mjp(_))) {
-            self.expire_mjp(now, id, code, out);
-        } else if self.advance(id, Event::Expired) == Some(Action::Dismiss) {
-            self.dismiss(now, id, Loss::Expired, out);
+        match self.peers.get(id).map(|peer| peer.state) {
+            Some(State::Mjp(_)) => self.expire_mjp(now, id, code, out),
+            Some(State::Nfp(_)) => self.expire_nfp(now, id, out),
+            Some(State::Mdp(_)) if self.advance(id, Event::Expired) == Some(Action::Dismiss) => {
+                self.dismiss(now, id, Loss::Expired, out);
+            }
+            Some(State::Mdp(_)) | None => {}
         }
     }
 
@@ -346,7 +359,7 @@ impl Core {
             has_ponged: peer.has_ponged,
             pings_open: peer.pings_open,
         };
-        let verdict = watch.judge(now, &self.settings.mdp);
+        let verdict = watch.judge(now, &self.keepalive_of(id));
         #[cfg(test)]
         watch.witness(&verdict);
         match verdict.end {
@@ -357,9 +370,12 @@ impl Core {
         // Never more than one beat in an outbox: what waits there shows as much.
         if verdict.beat {
             if out.is_quiet(id) {
-                out.send(id, |encoder| voice.heartbeat(encoder));
+                let service = self.router.service_of(worker_id);
+                let service = service.map(ServiceName::as_bytes).unwrap_or_default();
+                out.send(id, |encoder| voice.heartbeat(service, encoder));
             }
             self.router.note_sent(now, worker_id);
+            self.router.fetch_old(now, worker_id, out);
         }
         if verdict.ping {
             out.ping(id);

@@ -70,8 +70,8 @@ impl Core {
                 peer.state = State::Mjp(mjp::State::Caller);
                 true
             }
-            // A connection that has spoken MDP speaks nothing else.
-            (State::Mdp(_), _) => {
+            // A connection that has spoken another dialect speaks nothing else.
+            (State::Mdp(_) | State::Nfp(_), _) => {
                 self.dropped += 1;
                 false
             }
@@ -163,7 +163,7 @@ impl Core {
             }
             (Action::Beat, _) => {
                 if out.is_quiet(id) {
-                    out.send(id, |encoder| WorkerVoice::Mjp.heartbeat(encoder));
+                    out.send(id, |encoder| WorkerVoice::Mjp.heartbeat(&[], encoder));
                 }
             }
             (Action::Note, _) => self.note_beat(now, id),

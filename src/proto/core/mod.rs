@@ -8,6 +8,7 @@ mod audit;
 mod mdp;
 mod mjp;
 mod names;
+mod nfp;
 mod peer;
 mod report;
 #[cfg(test)]
@@ -23,9 +24,10 @@ use crate::id::{PeerId, slot_of};
 use crate::wire::mdp::{Answer, Request, Version};
 use crate::wire::message::Frames;
 use crate::wire::mjp::{Code, is_mjp};
+use crate::wire::nfp::is_nfp;
 
 use super::clock::{Clock, Time};
-use super::dialect::{State, mdp as majordomo};
+use super::dialect::{State, mdp as majordomo, nfp as norfab};
 use super::output::{CloseReason, Output};
 use super::policy::Settings;
 use super::router::{Refusal, Router};
@@ -81,6 +83,7 @@ pub struct Core {
     timers: Timers<PeerId>,
     invalid: BTreeMap<&'static str, u64>,
     dropped: u64,
+    refused_jobs: u64,
 }
 
 impl Core {
@@ -97,6 +100,7 @@ impl Core {
             timers: Timers::new(),
             invalid: BTreeMap::new(),
             dropped: 0,
+            refused_jobs: 0,
         }
     }
 
@@ -166,6 +170,9 @@ impl Core {
             Taken::Yes
         } else if is_mjp(message) {
             self.on_mjp(now, id, message, out);
+            Taken::Yes
+        } else if is_nfp(message) {
+            self.on_nfp(now, id, message, out);
             Taken::Yes
         } else {
             self.on_mdp(now, id, message, out)
@@ -297,6 +304,12 @@ impl Core {
         self.dropped
     }
 
+    /// Commands of NFP clients that went to nobody, and were answered by 400.
+    #[must_use]
+    pub fn refused_jobs(&self) -> u64 {
+        self.refused_jobs
+    }
+
     /// Peers by what they have shown themselves to be.
     #[must_use]
     pub fn population(&self) -> Population {
@@ -312,10 +325,11 @@ impl Core {
         let rest = self.peers.iter().skip_while(|(id, _)| slot_of(*id) < from);
         for (id, peer) in rest.take(max) {
             *match peer.state {
-                State::UNKNOWN => &mut population.unknown,
+                State::UNKNOWN | State::Nfp(norfab::State::New) => &mut population.unknown,
                 state if state.is_worker() => &mut population.workers,
-                State::Mdp(majordomo::State::Dismissed(_)) => &mut population.dismissed,
-                State::Mdp(_) | State::Mjp(_) => &mut population.clients,
+                State::Mdp(majordomo::State::Dismissed(_))
+                | State::Nfp(norfab::State::Dismissed) => &mut population.dismissed,
+                State::Mdp(_) | State::Mjp(_) | State::Nfp(_) => &mut population.clients,
             } += 1;
             (counted, last) = (counted + 1, slot_of(id));
         }

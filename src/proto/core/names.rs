@@ -58,6 +58,11 @@ impl Names {
         claim
     }
 
+    /// Who has the name of these octets.
+    pub(super) fn holder_of(&self, name: &[u8]) -> Option<PeerId> {
+        self.seats.get(name).map(|seat| seat.holder)
+    }
+
     pub(super) fn holder(&self, name: &Identity) -> Option<PeerId> {
         self.seats.get(name).map(|seat| seat.holder)
     }

@@ -6,6 +6,7 @@ use crate::id::Identity;
 use crate::proto::clock::Time;
 use crate::proto::dialect::State;
 use crate::proto::router::WorkerId;
+use crate::wire::nfp::Era;
 
 /// What a handshake found out about a peer.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +15,10 @@ pub struct Hello {
     pub identity: Option<Identity>,
     /// It announced ZMTP 3.1, which knows PING.
     pub takes_ping: bool,
+    /// Which header it expects of a broker, if it speaks NFP.
+    pub era: Era,
+    /// It is a part of the broker and may serve the broker's own names.
+    pub house: bool,
 }
 
 /// One connection after its handshake.
@@ -21,6 +26,8 @@ pub struct Hello {
 pub(super) struct Peer {
     pub(super) identity: Option<Identity>,
     pub(super) takes_ping: bool,
+    pub(super) era: Era,
+    pub(super) house: bool,
     pub(super) state: State,
     /// Its registration, while it is a worker.
     pub(super) worker: Option<WorkerId>,
@@ -49,6 +56,8 @@ impl Peer {
         Self {
             identity: hello.identity,
             takes_ping: hello.takes_ping,
+            era: hello.era,
+            house: hello.house,
             state: State::UNKNOWN,
             worker: None,
             spoke: now,

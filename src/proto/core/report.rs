@@ -147,6 +147,7 @@ fn worker_report<'a>(
         identity: identity.map(Identity::as_bytes),
         dialect: match worker.voice() {
             WorkerVoice::Mjp => "MJP/1",
+            WorkerVoice::Nfp(_) => "NFP",
             WorkerVoice::Mdp(Version::V01) => "MDP/0.1",
             WorkerVoice::Mdp(Version::V02) => "MDP/0.2",
         },

@@ -2,6 +2,7 @@
 
 pub mod mdp;
 pub mod mjp;
+pub mod nfp;
 mod voice;
 
 use std::num::NonZeroU32;
@@ -18,6 +19,8 @@ pub enum State {
     Mdp(mdp::State),
     /// MJP/1.
     Mjp(mjp::State),
+    /// NorFab's protocol.
+    Nfp(nfp::State),
 }
 
 impl State {
@@ -30,6 +33,7 @@ impl State {
         match self {
             Self::Mdp(state) => matches!(state, mdp::State::Worker(_)),
             Self::Mjp(state) => state.is_worker(),
+            Self::Nfp(state) => state == nfp::State::Worker,
         }
     }
 }

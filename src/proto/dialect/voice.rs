@@ -6,11 +6,14 @@ use std::time::Duration;
 use crate::id::{Identity, RequestId};
 use crate::proto::stats::Outcome;
 use crate::wire::codec::Encoder;
-use crate::wire::mdp::{self, ToClient, ToWorker, Version};
+use crate::wire::mdp::{self, ToClient, Version};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
     self, AcceptedHeader, Code, DeliveryHeader, Fault, FromBroker, Packed, RequestHeader,
 };
+
+use crate::wire::nfp::body::{self, JobBody};
+use crate::wire::nfp::{Era, Order, ToWorker, Verb};
 
 use super::Terms;
 
@@ -175,6 +178,10 @@ pub(crate) fn fault_of(outcome: Outcome) -> Option<Fault<'static>> {
         }
         Outcome::TimedOut => (Code::Timeout, "the timeout of the request has passed"),
         Outcome::Cancelled => (Code::Cancelled, "cancelled by its caller"),
+        Outcome::Refused => (
+            Code::BadRequest,
+            "the worker speaks NFP: a request is one frame, a JSON object with a task",
+        ),
     };
     Some(fault(code, message))
 }
@@ -239,38 +246,82 @@ pub(crate) enum WorkerVoice {
     Mdp(Version),
     /// MJP/1.
     Mjp,
+    /// NorFab's protocol.
+    Nfp(Era),
 }
 
 impl WorkerVoice {
+    /// What the name of a request begins with where NFP has the name of a client.
+    const NFP_REQUEST: &str = "+";
+
+    /// The request that an NFP worker means by the name of a client.
+    pub(crate) fn nfp_request(client: &[u8]) -> Option<RequestId> {
+        let token = client.strip_prefix(Self::NFP_REQUEST.as_bytes())?;
+        let token = std::str::from_utf8(token).ok().filter(|token| token.len() == 16)?;
+        Some(RequestId::from_token(u64::from_str_radix(token, 16).ok()?))
+    }
+
+    /// Whether a request with such a body can be said to the worker.
+    pub(crate) fn can_say(self, mut body: Frames<'_>) -> bool {
+        let Self::Nfp(_) = self else { return true };
+        JobBody::read(body.take_first().unwrap_or_default()).is_ok() && body.is_empty()
+    }
+
+    /// Asks an NFP worker for the result of a request, or to end it.
+    pub(crate) fn ask_about(self, verb: Verb, id: RequestId, out: &mut Encoder) {
+        self.order(verb, id, Message::new([&b"{}"[..]]).frames(), out);
+    }
+
+    /// Says something about a request to an NFP worker; the others have no such words.
+    fn order(self, verb: Verb, id: RequestId, body: Frames<'_>, out: &mut Encoder) {
+        let Self::Nfp(era) = self else { return };
+        let token = id.token();
+        let client = format!("{}{token:016x}", Self::NFP_REQUEST);
+        let uuid = format!("{token:032x}");
+        let (client, uuid) = (client.as_bytes(), uuid.as_bytes());
+        Order { verb, client, uuid, body }.encode(era, out);
+    }
+
     /// Delivers a request.
     #[inline]
     pub(crate) fn request(self, work: &Work<'_>, out: &mut Encoder) {
         match self {
             Self::Mdp(version) => {
                 let address = &work.id.to_address();
-                ToWorker::Request(mdp::Answer { address, body: work.body }).encode(version, out);
+                let answer = mdp::Answer { address, body: work.body };
+                mdp::ToWorker::Request(answer).encode(version, out);
             }
             Self::Mjp => work.encode(out),
+            Self::Nfp(_) => {
+                let mut body = work.body;
+                let body = body.take_first().unwrap_or_default();
+                let left = work.left.map(|left| left.as_secs().max(1));
+                let body = Message::new([body::completed(body, left)]);
+                self.order(Verb::Post, work.id, body.frames(), out);
+            }
         }
     }
 
     /// Asks a worker to stop working on a request. MDP has no word for it.
     pub(crate) fn cancel(self, id: RequestId, out: &mut Encoder) {
-        if self == Self::Mjp {
-            FromBroker::Cancel { id: id.token() }.encode(out);
+        match self {
+            Self::Mdp(_) => {}
+            Self::Mjp => FromBroker::Cancel { id: id.token() }.encode(out),
+            Self::Nfp(_) => self.ask_about(Verb::Delete, id, out),
         }
     }
 
     /// Whether a worker can be asked to stop working on a request.
     pub(crate) fn takes_cancel(self) -> bool {
-        self == Self::Mjp
+        !matches!(self, Self::Mdp(_))
     }
 
     /// Shows that the broker lives.
-    pub(crate) fn heartbeat(self, out: &mut Encoder) {
+    pub(crate) fn heartbeat(self, service: &[u8], out: &mut Encoder) {
         match self {
-            Self::Mdp(version) => ToWorker::Heartbeat.encode(version, out),
+            Self::Mdp(version) => mdp::ToWorker::Heartbeat.encode(version, out),
             Self::Mjp => FromBroker::Heartbeat.encode(out),
+            Self::Nfp(era) => ToWorker::Keepalive { service }.encode(era, out),
         }
     }
 }

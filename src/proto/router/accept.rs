@@ -190,17 +190,17 @@ impl Router {
         out: &mut O,
     ) -> Option<WorkerId> {
         let id = self.service_for(now, offer.name, out).ok()?;
-        let service = self.services.get_mut(id)?;
-        service.workers += 1;
+        let policy = self.services.get(id)?.policy.clone();
         out.take(offer.about.len());
         let worker = self.workers.insert(Worker {
             peer,
             service: id,
             voice: offer.voice,
-            credit: offer.credit.unwrap_or(service.policy.prefetch as usize),
+            credit: offer.credit.unwrap_or(policy.prefetch as usize),
             about: offer.about.into(),
             held: List::default(),
             in_flight: 0,
+            direct: 0,
             listed: None,
             congested: false,
             reserved: false,
@@ -208,6 +208,9 @@ impl Router {
             last_sent: now,
             links: Links::default(),
         });
+        if let Some(service) = self.services.get_mut(id) {
+            service.workers.insert(worker);
+        }
         self.relist(worker);
         self.dispatch(now, id, out);
         Some(worker)
@@ -240,10 +243,12 @@ impl Router {
 
     /// Has the waiting requests of a service without workers expire in time.
     pub(super) fn arm_expiry(&mut self, now: Time, id: ServiceId) {
-        let Some(Service { workers: 0, policy, expiry_armed, .. }) = self.services.get_mut(id)
-        else {
+        let Some(Service { workers, policy, expiry_armed, .. }) = self.services.get_mut(id) else {
             return;
         };
+        if !workers.is_empty() {
+            return;
+        }
         if let (Some(ttl), None) = (policy.unserved_ttl, &expiry_armed) {
             let at = now.after(ttl);
             *expiry_armed = Some(at);

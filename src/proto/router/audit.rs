@@ -49,6 +49,7 @@ impl Router {
         self.audit_names()?;
         self.audit_husks()?;
         self.audit_deadlines()?;
+        self.jobs.audit()?;
         demand!(self.doomed.is_empty(), "doomed peers are left: {:?}", self.doomed);
         Ok(())
     }
@@ -59,7 +60,7 @@ impl Router {
         let services = self.services.values().map(|service| Service::cost_of(&service.name));
         let requests = self.requests.values().map(|request| request.cost + request.parts.bytes);
         let workers = self.workers.values().map(|worker| worker.about.len());
-        services.chain(requests).chain(workers).sum()
+        services.chain(requests).chain(workers).sum::<usize>() + self.jobs.charged()
     }
 
     /// Deadlines of requests that are remembered, those that came to nothing included.
@@ -143,8 +144,9 @@ impl Router {
     /// The workers of a service as a whole, and what is to be done for it.
     fn audit_offer(&self, id: ServiceId, service: &Service) -> Result<(), String> {
         let mine = || self.workers.iter().filter(|(_, worker)| worker.service == id);
-        let (told, count) = (service.workers, mine().count());
-        demand!(told == count, "{told} workers are counted, {count} are there");
+        let told = &service.workers;
+        let there: BTreeSet<_> = mine().map(|(id, _)| id).collect();
+        demand!(*told == there, "{told:?} are its workers, {there:?} say so");
         let held: usize = mine().map(|(_, worker)| worker.in_flight).sum();
         demand!(service.in_flight == held, "in_flight {}, held {held}", service.in_flight);
         let listed = service.ready.audit(&self.workers)?;
@@ -188,7 +190,7 @@ impl Router {
         if let Some(at) = service.expiry_armed {
             demand!(self.expiries.is_armed(at, id), "the deadline {at:?} is not among the timers");
         }
-        let due = service.workers == 0 && service.waiting() > 0;
+        let due = service.workers.is_empty() && service.waiting() > 0;
         demand!(
             !due || service.policy.unserved_ttl.is_none() || service.expiry_armed.is_some(),
             "requests wait without a worker and without a deadline"
@@ -213,6 +215,8 @@ impl Router {
         let held = worker.held.walk(&self.requests, |request| &request.links)?;
         let count = worker.in_flight;
         demand!(count == held.len(), "in_flight {count}, holds {}", held.len());
+        let (told, parts) = (worker.direct, self.jobs.parts_of(id));
+        demand!(told == parts, "{told} jobs are counted, {parts} are open");
         // A worker of MJP may take its credit back; it is given nothing more until it holds less.
         if let WorkerVoice::Mdp(_) = worker.voice {
             let credit = service.policy.prefetch as usize;

@@ -35,6 +35,7 @@ impl Router {
             }
         }
         self.expire_unserved(now, out);
+        self.expire_jobs(now, out);
     }
 
     /// Ends the requests that waited too long for a service without workers.
@@ -45,7 +46,10 @@ impl Router {
                 continue;
             }
             service.expiry_armed = None;
-            let (0, Some(ttl)) = (service.workers, service.policy.unserved_ttl) else { continue };
+            let (true, Some(ttl)) = (service.workers.is_empty(), service.policy.unserved_ttl)
+            else {
+                continue;
+            };
             let next = self.expire_waiting(now, id, ttl, out);
             if let (Some(next), Some(service)) = (next, self.services.get_mut(id)) {
                 // Not one by one: in a flood each request has a deadline of its own.

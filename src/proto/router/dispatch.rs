@@ -101,6 +101,9 @@ impl Router {
         id: RequestId,
         out: &mut O,
     ) {
+        if self.cannot_say(worker_id, id) {
+            return self.end(id, Outcome::Refused, out);
+        }
         let Some(worker) = self.workers.get_mut(worker_id) else { return };
         worker.held.push_back(&mut self.requests, id);
         worker.in_flight += 1;

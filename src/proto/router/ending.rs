@@ -128,17 +128,18 @@ impl Router {
             worker.credit = 0;
         }
         self.relist(id);
+        self.jobs.lose_worker(now, id);
         let Some(worker) = self.workers.remove(id) else { return };
         out.release(worker.about.len());
         #[cfg(test)]
         crate::proto::witness::saw("worker", "lost", loss.label());
         let Some(service) = self.services.get_mut(worker.service) else { return };
-        service.workers -= 1;
+        service.workers.remove(&id);
         service.stats.lose_worker(loss);
         if service.reserved == Some(id) {
             service.reserved = None;
         }
-        if service.workers == 0 {
+        if service.workers.is_empty() {
             service.unserved_since = now;
             self.arm_expiry(now, worker.service);
         }

@@ -15,6 +15,13 @@ impl<K: Key> Default for Links<K> {
     }
 }
 
+impl<K: Key> Links<K> {
+    /// The entry behind this one.
+    pub(super) fn next(&self) -> Option<K> {
+        (!self.next.is_null()).then_some(self.next)
+    }
+}
+
 /// An entry that can be in one list at a time.
 pub(super) trait Linked<K: Key> {
     fn links(&mut self) -> &mut Links<K>;

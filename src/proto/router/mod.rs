@@ -8,6 +8,7 @@ mod accept;
 pub(crate) mod audit;
 mod callers;
 mod deadlines;
+mod direct;
 mod dispatch;
 mod ending;
 mod list;
@@ -28,6 +29,7 @@ use slotmap::{SecondaryMap, SlotMap};
 use crate::id::{PeerId, RequestId, ServiceName, slot_of};
 
 use super::clock::Time;
+use super::jobs::Jobs;
 use super::output::{CloseReason, Output};
 use super::policy::{ServicePolicy, Settings};
 use super::stats::ServiceStats;
@@ -73,6 +75,8 @@ pub struct Router {
     doomed: Vec<(PeerId, CloseReason)>,
     /// What happened at services that have been forgotten.
     forgotten: ServiceStats,
+    /// What was asked of fixed sets of workers.
+    pub(crate) jobs: Jobs,
 }
 
 impl Router {
@@ -81,6 +85,7 @@ impl Router {
     pub fn new(settings: Arc<Settings>, seed: u64) -> Self {
         let hasher = Hasher::with_seed(seed, foldhash::SharedSeed::global_fixed());
         let rules = settings.rules.iter().map(|rule| &rule.policy);
+        let jobs = Jobs::new(settings.nfp.jobs);
         let policies = rules.chain([&settings.policy]).cloned().map(Arc::new).collect();
         Self {
             settings,
@@ -101,6 +106,7 @@ impl Router {
             husks: 0,
             doomed: Vec::new(),
             forgotten: ServiceStats::default(),
+            jobs,
         }
     }
 
@@ -113,7 +119,9 @@ impl Router {
     /// Whether at least one worker offers the service.
     #[must_use]
     pub fn is_served(&self, name: &[u8]) -> bool {
-        self.by_name.get(name).is_some_and(|id| self.service(*id).is_some_and(|s| s.workers > 0))
+        self.by_name
+            .get(name)
+            .is_some_and(|id| self.service(*id).is_some_and(|s| !s.workers.is_empty()))
     }
 
     /// A worker that is registered.
@@ -170,7 +178,8 @@ impl Router {
     /// that wait have no worker.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        let is_done = |s: &Service| s.in_flight == s.husks && (s.waiting() == 0 || s.workers == 0);
+        let is_done =
+            |s: &Service| s.in_flight == s.husks && (s.waiting() == 0 || s.workers.is_empty());
         self.services.values().all(is_done)
     }
 
@@ -189,7 +198,8 @@ impl Router {
     /// When requests are to be looked at, whether they expire.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Time> {
-        self.expiries.next().into_iter().chain(self.deadlines.next()).min()
+        let requests = self.expiries.next().into_iter().chain(self.deadlines.next());
+        requests.chain(self.jobs.next_due()).min()
     }
 
     /// The services, in no particular order.
@@ -241,7 +251,7 @@ impl Router {
         let oldest = service.oldest().filter_map(|id| Some(self.requests.get(id)?.accepted_at));
         ServiceView {
             name: &service.name,
-            workers: service.workers,
+            workers: service.workers.len(),
             waiting: service.waiting(),
             waiting_bytes: service.waiting_bytes,
             in_flight: service.in_flight - service.husks,

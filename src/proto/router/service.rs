@@ -23,7 +23,8 @@ slotmap::new_key_type! {
 pub(super) struct Service {
     pub(super) name: ServiceName,
     pub(super) policy: Arc<ServicePolicy>,
-    pub(super) workers: usize,
+    /// Who offers it, in the order of registration.
+    pub(super) workers: BTreeSet<WorkerId>,
     pub(super) ready: Ready,
     pub(super) queue: Queue,
     /// Suspects, by their place in the order of acceptance.
@@ -54,7 +55,7 @@ impl Service {
         Self {
             name,
             policy,
-            workers: 0,
+            workers: BTreeSet::new(),
             ready: Ready::default(),
             queue: Queue::new(hasher),
             suspects: BTreeMap::new(),
@@ -113,7 +114,7 @@ impl Service {
 
     /// Whether nothing would be missed if it were forgotten.
     pub(super) fn is_empty(&self) -> bool {
-        self.workers == 0 && self.in_flight == 0 && self.waiting() == 0
+        self.workers.is_empty() && self.in_flight == 0 && self.waiting() == 0
     }
 }
 
@@ -145,6 +146,7 @@ mod tests {
             about: Box::default(),
             held: List::default(),
             in_flight: 0,
+            direct: 0,
             listed: Some(0),
             congested: false,
             reserved: false,

@@ -25,6 +25,8 @@ pub struct Worker {
     /// Requests it holds, in the order of delivery.
     pub(super) held: List<RequestId>,
     pub(super) in_flight: usize,
+    /// Jobs that it was given directly and has not ended: they take no credit, but are work.
+    pub(super) direct: usize,
     /// Its level in the service's ready list, while it is there.
     pub(super) listed: Option<usize>,
     /// Its outbox is too full for more work.
@@ -39,10 +41,13 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Workers with so much work or more are all the same to the ready list.
+    const LEVEL_MAX: usize = 1 << 16;
+
     /// Where in the ready list it belongs, if it may be given work.
     pub(super) fn level(&self) -> Option<usize> {
         let free = !(self.congested || self.reserved || self.solo) && self.in_flight < self.credit;
-        free.then_some(self.in_flight)
+        free.then_some((self.in_flight + self.direct).min(Self::LEVEL_MAX))
     }
 
     /// Whether it may be given another request.

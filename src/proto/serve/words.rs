@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::id::ServiceName;
+use crate::id::beginning;
 use crate::proto::policy::Keepalive;
 use crate::wire::Protocol;
 use crate::wire::codec::Encoder;
@@ -131,22 +132,16 @@ impl Failure {
     /// The header of an ERROR. One that is too long for a header loses the end of its message.
     fn to_header(&self) -> Packed {
         let fault = |message| {
-            let code = shortened(&self.code, Self::CODE_MAX);
+            let code = beginning(&self.code, Self::CODE_MAX);
             Packed::new(&Fault { code, message: Some(message), retry: self.retry_ms() })
         };
-        fault(shortened(&self.message, Self::MESSAGE_MAX))
+        fault(beginning(&self.message, Self::MESSAGE_MAX))
     }
 
     /// Longest code that is sent, octets.
     pub const CODE_MAX: usize = 255;
     /// Longest message that is sent, octets; the end of a longer one is cut off.
     pub const MESSAGE_MAX: usize = 8 << 10;
-}
-
-/// The front of a text, whole characters.
-fn shortened(text: &str, octets: usize) -> &str {
-    let end = (0..=octets.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 impl<E: std::error::Error> From<E> for Failure {

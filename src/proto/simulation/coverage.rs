@@ -80,7 +80,8 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     for (place, whose) in LATE {
         want("late answer", place, whose);
     }
-    want("request", "ended", &Outcome::ALL.map(Outcome::label));
+    let ends = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Refused);
+    want("request", "ended", &ends.map(Outcome::label).collect::<Vec<_>>());
     want("mjp", "caller", &ANYBODY);
     for state in ["worker", "draining"] {
         want("mjp", state, &ANYBODY);

@@ -94,7 +94,8 @@ impl World {
             return Ok(());
         }
         let (actor, takes_ping) = (link.actor, link.takes_ping);
-        let hello = Hello { identity: link.identity.clone(), takes_ping };
+        let identity = link.identity.clone();
+        let hello = Hello { identity, takes_ping, ..Hello::default() };
         let (id, admission) = self.core.join(self.instant(), hello, &mut self.sockets);
         self.note(|| format!("{conn} joins: {admission:?}"));
         let label = match admission {

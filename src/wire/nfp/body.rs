@@ -1,5 +1,6 @@
 //! What stands in the bodies that a broker writes or has to look into: JSON, in UTF-8.
 
+mod complete;
 mod job;
 mod target;
 mod texts;
@@ -9,6 +10,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use complete::completed;
 pub use job::{BadJob, Event, EventType, JobBody};
 pub use target::{BadTarget, NAMES_MAX, Target};
 

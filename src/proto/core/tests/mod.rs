@@ -6,6 +6,7 @@ mod credit;
 mod deadline;
 mod late;
 mod native;
+mod nfp;
 mod status;
 
 use std::time::{Duration, Instant};

@@ -430,6 +430,8 @@ impl Judge {
             Outcome::Failed => {
                 self.turn.is_some_and(|turn| turn.tag == tag && turn.last && turn.error)
             }
+            // Nobody speaks NFP here.
+            Outcome::Refused => false,
             Outcome::Dead => record.losses == 2 + policy.attempts,
             Outcome::Expired => {
                 policy.unserved_ttl.is_some_and(|ttl| u128::from(waited) >= ttl.as_micros())

@@ -1,0 +1,314 @@
+//! What clients of NFP ask for: direct dispatch, now or not at all.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::time::Duration;
+
+use crate::id::{Identity, PeerId, ServiceName};
+use crate::proto::clock::Time;
+use crate::proto::jobs::{Job as KnownJob, Progress};
+use crate::proto::output::Output;
+use crate::proto::router::{Worker, WorkerId};
+use crate::wire::message::Frames;
+use crate::wire::nfp::body::{self, About, JobBody, NotSent, Target};
+use crate::wire::nfp::{Era, Job, Kind, Order, Verb, status};
+
+use super::super::Core;
+use super::is_reserved;
+
+/// The service that stands for all services.
+const ALL: &[u8] = b"all";
+
+fn about<'a>(job: &Job<'a>) -> About<'a> {
+    About { service: job.service, target: job.target, uuid: job.uuid }
+}
+
+impl Core {
+    /// POST, GET, DELETE, PUT or MMI of a client.
+    pub(super) fn on_job<O: Output>(&mut self, now: Time, id: PeerId, job: &Job<'_>, out: &mut O) {
+        if is_reserved(job.service) {
+            return self.ask_house(now, id, job, out);
+        }
+        if job.verb == Verb::Mmi {
+            let why = "management calls are for mmi.service.broker and the other services of the \
+                       broker; give a worker a job by POST";
+            return self.refuse_job(id, job, &why, out);
+        }
+        let owner = self.name_of(id);
+        let known = self.router.jobs.named(job.uuid);
+        if known.is_some_and(|(_, known)| known.owner != owner) {
+            let why = "the job is another client's";
+            return self.refuse_job(id, job, &why, out);
+        }
+        if job.verb == Verb::Delete {
+            return self.delete(now, id, job, out);
+        }
+        let workers = match self.pick(job) {
+            Ok(workers) => workers,
+            Err(why) => return self.refuse_job(id, job, &why, out),
+        };
+        match job.verb {
+            Verb::Post => self.post(now, id, job, owner, &workers, out),
+            Verb::Get => {
+                self.say_dispatched(id, job, &workers, out);
+                self.pass_on(now, &owner, job, &workers, out);
+            }
+            _ => self.pass_on(now, &owner, job, &workers, out),
+        }
+    }
+
+    /// A job for workers: recorded, said to be dispatched, dispatched, in this order.
+    fn post<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        job: &Job<'_>,
+        owner: Identity,
+        workers: &[WorkerId],
+        out: &mut O,
+    ) {
+        let says = match JobBody::read(first(job.body)) {
+            Ok(says) => says,
+            Err(why) => {
+                let why = NotSent::BadJob { service: job.service, why };
+                return self.refuse_job(id, job, &why, out);
+            }
+        };
+        if self.router.is_draining() {
+            return self.refuse_job(id, job, &"the broker stops; ask again when it is back", out);
+        }
+        let full = workers.iter().find(|worker| self.router.is_congested(**worker));
+        if let Some(full) = full {
+            let name = self.router.worker(*full).map(|worker| self.name_of(worker.peer()));
+            let name = name.map(|name| name.to_string()).unwrap_or_default();
+            let why = format!("worker {name} does not read what it was sent; ask again later");
+            return self.refuse_job(id, job, &why, out);
+        }
+        if let Err(why) = self.record(now, job, &owner, &says, workers, out) {
+            return self.refuse_job(id, job, &why, out);
+        }
+        self.say_dispatched(id, job, workers, out);
+        for worker in workers {
+            let order = order(Verb::Post, &owner, job);
+            self.router.tell(now, *worker, out, |era, encoder| order.encode(era, encoder));
+        }
+    }
+
+    /// Remembers a job; a client that repeats one that is open adds workers to it at most.
+    fn record<O: Output>(
+        &mut self,
+        now: Time,
+        job: &Job<'_>,
+        owner: &Identity,
+        says: &JobBody<'_>,
+        workers: &[WorkerId],
+        out: &mut O,
+    ) -> Result<(), &'static str> {
+        let open = self.router.jobs.named(job.uuid).filter(|(_, known)| known.ended_at.is_none());
+        let open = open.map(|(id, _)| id);
+        if open.is_none() && !self.router.jobs.has_room(owner) {
+            return Err("too many jobs are open; see limits.jobs and limits.jobs_per_client");
+        }
+        let cost = KnownJob::cost_of(job.uuid, workers.len());
+        if !out.charge(cost) {
+            return Err("the broker is short of memory; ask again later");
+        }
+        let Ok(service) = ServiceName::try_from(job.service) else {
+            out.release(cost);
+            return Err("a service has a name of 1 to 255 octets");
+        };
+        let known = open.unwrap_or_else(|| {
+            let due = says.timeout.map(|seconds| now.after(Duration::from_secs(seconds)));
+            let new = KnownJob::new(job.uuid, owner.clone(), service, &says.task, now);
+            self.router.jobs.insert(new, due)
+        });
+        for worker in workers {
+            let Some(peer) = self.router.worker(*worker).map(Worker::peer) else { continue };
+            let name = self.name_of(peer);
+            self.router.add_to_job(known, *worker, name);
+        }
+        self.router.jobs.charge(known, cost);
+        out.release(self.router.jobs.take_freed());
+        Ok(())
+    }
+
+    /// Gives workers a command that is no job. Who does not read it is not told twice: clients ask
+    /// again.
+    fn pass_on<O: Output>(
+        &mut self,
+        now: Time,
+        owner: &Identity,
+        job: &Job<'_>,
+        workers: &[WorkerId],
+        out: &mut O,
+    ) {
+        for worker in workers {
+            if self.router.is_congested(*worker) {
+                self.dropped += 1;
+                continue;
+            }
+            let order = order(job.verb, owner, job);
+            self.router.tell(now, *worker, out, |era, encoder| order.encode(era, encoder));
+        }
+    }
+
+    /// The client wants a job no more.
+    fn delete<O: Output>(&mut self, now: Time, id: PeerId, job: &Job<'_>, out: &mut O) {
+        let Some((known, _)) = self.router.jobs.named(job.uuid) else {
+            let answer = body::state("", job.service, job.uuid, "JOB NOT FOUND");
+            let not_found = status::NOT_FOUND;
+            return self.say_reply(id, Kind::Response, about(job), not_found, answer, out);
+        };
+        let owner = self.name_of(id);
+        let ended = self.router.end_job(now, known, Progress::Cancelled);
+        for worker in ended {
+            let order = order(Verb::Delete, &owner, job);
+            self.router.tell(now, worker, out, |era, encoder| order.encode(era, encoder));
+        }
+        let answer = body::state("", job.service, job.uuid, "CANCELLED");
+        self.say_reply(id, Kind::Response, about(job), status::OK, answer, out);
+    }
+
+    /// The broker's own services run beside the core, as workers of this process.
+    fn ask_house<O: Output>(&mut self, now: Time, id: PeerId, job: &Job<'_>, out: &mut O) {
+        let name = self.router.service_id(job.service);
+        let worker = name.and_then(|service| self.router.least_loaded(service));
+        let worker = worker.filter(|worker| !self.router.is_congested(*worker));
+        let Some(worker) = worker else {
+            let why = NotSent::NoWorker { service: job.service };
+            return self.refuse_job(id, job, &why, out);
+        };
+        let owner = self.name_of(id);
+        let order = order(Verb::Post, &owner, job);
+        self.router.tell(now, worker, out, |era, encoder| order.encode(era, encoder));
+    }
+
+    /// The workers that a client means.
+    fn pick<'a>(&self, job: &Job<'a>) -> Result<Vec<WorkerId>, NotSent<'a>> {
+        let (service, target) = (job.service, job.target);
+        let members = if service == ALL {
+            None
+        } else {
+            let members = self.router.service_id(service).map(|id| self.router.members(id));
+            let members = members.filter(|members| !members.is_empty());
+            Some(members.ok_or(NotSent::NoWorker { service })?)
+        };
+        let picked = match (Target::parse(target), members) {
+            (Target::Invalid(why), _) => {
+                return Err(NotSent::BadTarget { service, target, why });
+            }
+            (Target::All, Some(members)) => members.iter().copied().collect(),
+            (Target::All, None) => self.everybody(),
+            (Target::Any, Some(_)) => {
+                let service = self.router.service_id(service);
+                service.and_then(|id| self.router.least_loaded(id)).into_iter().collect()
+            }
+            (Target::Any, None) => self.one_of_each(),
+            (Target::Name(name), _) => self.pick_named(job, std::iter::once(name))?,
+            (Target::Names(names), _) => self.pick_named(job, names.iter().map(AsRef::as_ref))?,
+        };
+        if picked.is_empty() {
+            return Err(NotSent::NoMatch { service, target });
+        }
+        Ok(picked)
+    }
+
+    fn pick_named<'a, 'n>(
+        &self,
+        job: &Job<'a>,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<Vec<WorkerId>, NotSent<'a>> {
+        let found: Vec<_> = names.filter_map(|name| self.worker_named(name.as_bytes())).collect();
+        let may = |worker: &WorkerId| {
+            let service = self.router.service_of(*worker);
+            let reserved = service.is_some_and(|name| is_reserved(name.as_bytes()));
+            let serves = service.is_some_and(|name| name.as_bytes() == job.service);
+            !reserved && (serves || job.service == ALL || self.settings.nfp.cross_service)
+        };
+        let picked: Vec<_> = found.iter().copied().filter(may).collect();
+        if picked.is_empty() && !found.is_empty() {
+            return Err(NotSent::OtherService { service: job.service, target: job.target });
+        }
+        Ok(picked)
+    }
+
+    /// All workers that are not the broker's own.
+    fn everybody(&self) -> Vec<WorkerId> {
+        let is_guest = |worker: &&Worker| !self.is_house(worker.peer());
+        let ids = self.router.worker_entries().filter(|(_, worker)| is_guest(worker));
+        ids.map(|(id, _)| id).collect()
+    }
+
+    /// A worker of each service.
+    fn one_of_each(&self) -> Vec<WorkerId> {
+        let services: BTreeSet<_> = self
+            .everybody()
+            .into_iter()
+            .filter_map(|id| Some(self.router.worker(id)?.service()))
+            .collect();
+        services.into_iter().filter_map(|service| self.router.least_loaded(service)).collect()
+    }
+
+    fn is_house(&self, id: PeerId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.house)
+    }
+
+    fn say_dispatched<O: Output>(
+        &mut self,
+        id: PeerId,
+        job: &Job<'_>,
+        workers: &[WorkerId],
+        out: &mut O,
+    ) {
+        let named = |worker: &WorkerId| {
+            let peer = self.router.worker(*worker)?.peer();
+            Some(String::from_utf8_lossy(self.name_of(peer).as_bytes()).into_owned())
+        };
+        let names: Vec<String> = workers.iter().filter_map(named).collect();
+        let body = body::dispatched(&names, about(job));
+        self.say_reply(id, Kind::Response, about(job), status::DISPATCHED, body, out);
+    }
+
+    /// Tells a client why its command went to nobody.
+    pub(super) fn refuse_job<O: Output>(
+        &mut self,
+        id: PeerId,
+        job: &Job<'_>,
+        why: &impl Display,
+        out: &mut O,
+    ) {
+        self.refused_jobs += 1;
+        let management = job.verb == Verb::Mmi || is_reserved(job.service);
+        self.say_failed(id, about(job), why, management, out);
+    }
+
+    /// Status 400, in the way of the client's era; a management call reads another command.
+    pub(super) fn say_failed<O: Output>(
+        &mut self,
+        id: PeerId,
+        about: About<'_>,
+        why: &impl Display,
+        management: bool,
+        out: &mut O,
+    ) {
+        let body = match self.era_of(id) {
+            Era::Current => body::failed(about, why),
+            Era::Old => why.to_string().into_bytes(),
+        };
+        if management {
+            self.say_reply(id, Kind::Response, about, status::FAILED, body.clone(), out);
+            self.say_reply(id, Kind::Mmi, about, status::FAILED, body, out);
+        } else {
+            self.say_reply(id, Kind::Response, about, status::FAILED, body, out);
+        }
+    }
+}
+
+/// The body, which is one frame.
+fn first(mut body: Frames<'_>) -> &[u8] {
+    body.take_first().unwrap_or_default()
+}
+
+fn order<'a>(verb: Verb, owner: &'a Identity, job: &Job<'a>) -> Order<'a> {
+    Order { verb, client: owner.as_bytes(), uuid: job.uuid, body: job.body }
+}

@@ -1,0 +1,355 @@
+//! Peers of NFP at the desk.
+
+use super::*;
+use crate::id::Identity;
+use crate::wire::nfp::{
+    self, Era, FromClient, FromWorker, Job, Kind, Order, Reply, ToClient, ToWorker, Verb,
+};
+
+const ADD: &str = r#"{"task":"add","kwargs":{},"args":[1,2],"timeout":60}"#;
+
+/// A reply as a client gets it: command, service, uuid, status, body.
+type Heard = (Kind, String, String, String, String);
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8(octets.to_vec()).unwrap()
+}
+
+impl Desk {
+    fn enter(&mut self, name: &str, house: bool) -> PeerId {
+        let identity = Identity::try_from(name.as_bytes()).ok();
+        let hello = Hello { identity, house, ..Hello::default() };
+        self.core.join(self.now, hello, &mut self.said).0
+    }
+
+    fn nfp_ready(&mut self, name: &str, service: &str) -> PeerId {
+        let peer = self.enter(name, false);
+        self.work(peer, FromWorker::Ready { service: service.as_bytes() });
+        peer
+    }
+
+    fn work(&mut self, worker: PeerId, says: FromWorker<'_>) {
+        self.say(worker, |out| says.encode(out));
+    }
+
+    fn job(&mut self, client: PeerId, verb: Verb, service: &str, target: &str, uuid: &str) {
+        self.job_with(client, verb, service, target, uuid, ADD);
+    }
+
+    fn job_with(
+        &mut self,
+        client: PeerId,
+        verb: Verb,
+        service: &str,
+        target: &str,
+        uuid: &str,
+        body: &str,
+    ) {
+        let body = Message::new([body.to_owned().into_bytes()]);
+        let job = Job {
+            verb,
+            service: service.as_bytes(),
+            target: target.as_bytes(),
+            uuid: uuid.as_bytes(),
+            body: body.frames(),
+        };
+        self.say(client, |out| FromClient::Job(job).encode(out));
+    }
+
+    fn report(&mut self, worker: PeerId, kind: Kind, to: &str, uuid: &str, status: &str, b: &str) {
+        let body = Message::new([b.to_owned().into_bytes()]);
+        let answer = nfp::Answer {
+            kind,
+            client: to.as_bytes(),
+            uuid: uuid.as_bytes(),
+            status: status.as_bytes(),
+            body: body.frames(),
+        };
+        self.say(worker, |out| answer.encode(out));
+    }
+
+    /// What a client was told since it was last looked at.
+    fn told(&mut self, client: PeerId) -> Vec<Heard> {
+        self.fresh(client)
+            .iter()
+            .map(|message| match ToClient::decode(message.frames()).unwrap() {
+                (_, ToClient::Reply(Reply { kind, service, uuid, status, mut body })) => {
+                    let body = body.take_first().unwrap_or_default();
+                    (kind, text(service), text(uuid), text(status), text(body))
+                }
+                (_, ToClient::Plain { service, text: why }) => {
+                    let nothing = String::new;
+                    (Kind::Response, text(service), nothing(), nothing(), text(why))
+                }
+            })
+            .collect()
+    }
+
+    fn statuses(&mut self, client: PeerId) -> Vec<String> {
+        self.told(client).into_iter().map(|(.., status, _)| status).collect()
+    }
+
+    /// What a worker was given: command, client, uuid, body.
+    fn orders(&mut self, worker: PeerId) -> Vec<(Verb, String, String, String)> {
+        let fresh = self.fresh(worker);
+        let orders = fresh.iter().filter_map(|message| match ToWorker::decode(message.frames()) {
+            Ok((_, ToWorker::Order(Order { verb, client, uuid, mut body }))) => {
+                let body = body.take_first().unwrap_or_default();
+                Some((verb, text(client), text(uuid), text(body)))
+            }
+            _ => None,
+        });
+        orders.collect()
+    }
+
+    fn disconnects(&mut self, worker: PeerId) -> usize {
+        let fresh = self.fresh(worker);
+        let said = fresh.iter().filter(|message| {
+            matches!(ToWorker::decode(message.frames()), Ok((_, ToWorker::Disconnect { .. })))
+        });
+        said.count()
+    }
+
+    fn fresh(&mut self, peer: PeerId) -> Vec<Message> {
+        let all = self.said.to.get(peer).map(Vec::as_slice).unwrap_or_default();
+        let read = self.read.insert(peer, all.len()).unwrap_or_default();
+        all.get(read..).unwrap_or_default().to_vec()
+    }
+}
+
+fn desk() -> Desk {
+    Desk::new(ServicePolicy::default())
+}
+
+#[test]
+fn a_job_is_said_to_be_dispatched_and_comes_back_in_order() {
+    let mut desk = desk();
+    let (worker, client) = (desk.nfp_ready("w1", "svc"), desk.enter("c1", false));
+    desk.job(client, Verb::Post, "svc", "any", "u1");
+    let told = desk.told(client);
+    let [(Kind::Response, service, uuid, status, body)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((&service[..], &uuid[..], &status[..]), ("svc", "u1", "202"));
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    let wanted = serde_json::json!({
+        "workers": ["w1"], "uuid": "u1", "target": "any", "status": "DISPATCHED", "service": "svc"
+    });
+    assert_eq!(body, wanted);
+    let given = desk.orders(worker);
+    assert_eq!(given, [(Verb::Post, "c1".into(), "u1".into(), ADD.into())]);
+
+    desk.report(worker, Kind::Response, "c1", "u1", "201", "{}");
+    desk.report(worker, Kind::Event, "c1", "u1", "200", r#"{"event_type":"progress"}"#);
+    desk.report(worker, Kind::Stream, "c1", "u1", "200", "raw");
+    desk.report(worker, Kind::Response, "c1", "u1", "200", r#"{"w1":{}}"#);
+    let kinds: Vec<_> = desk.told(client).into_iter().map(|(kind, ..)| kind).collect();
+    assert_eq!(kinds, [Kind::Response, Kind::Event, Kind::Stream, Kind::Response]);
+    let (_, job) = desk.core.router().jobs.named(b"u1").unwrap();
+    assert_eq!(job.progress(), crate::proto::jobs::Progress::Replied);
+}
+
+#[test]
+fn targets_are_all_any_a_name_or_a_list() {
+    let mut desk = desk();
+    let workers: Vec<_> = ["w1", "w2", "w3"].map(|name| desk.nfp_ready(name, "svc")).into();
+    let other = desk.nfp_ready("x1", "other");
+    let client = desk.enter("c", false);
+    let mut number = 0;
+    let mut given_to = |desk: &mut Desk, service: &str, target: &str| {
+        number += 1;
+        desk.job(client, Verb::Post, service, target, &format!("u{number}"));
+        let mut given: Vec<usize> = workers.iter().map(|w| desk.orders(*w).len()).collect();
+        given.push(desk.orders(other).len());
+        (desk.statuses(client), given)
+    };
+    let (dispatched, refused) = (vec!["202".to_owned()], vec!["400".to_owned()]);
+    assert_eq!(given_to(&mut desk, "svc", "all"), (dispatched.clone(), vec![1, 1, 1, 0]));
+    assert_eq!(given_to(&mut desk, "svc", "w2"), (dispatched.clone(), vec![0, 1, 0, 0]));
+    let list = r#"["w3","w1","w1","nobody"]"#;
+    assert_eq!(given_to(&mut desk, "svc", list), (dispatched.clone(), vec![1, 0, 1, 0]));
+    assert_eq!(given_to(&mut desk, "all", "all"), (dispatched.clone(), vec![1, 1, 1, 1]));
+    assert_eq!(given_to(&mut desk, "all", "x1"), (dispatched.clone(), vec![0, 0, 0, 1]));
+    for target in ["", "[]", "w1,w2", "nobody", "x1", r#"{"w1":1}"#] {
+        assert_eq!(given_to(&mut desk, "svc", target), (refused.clone(), vec![0; 4]), "{target}");
+    }
+    assert_eq!(given_to(&mut desk, "unknown", "all"), (refused, vec![0; 4]));
+    let (_, any) = given_to(&mut desk, "svc", "any");
+    assert_eq!(any.iter().sum::<usize>(), 1);
+}
+
+#[test]
+fn any_is_the_worker_with_the_least_to_do() {
+    let mut desk = desk();
+    let (a, b) = (desk.nfp_ready("a", "svc"), desk.nfp_ready("b", "svc"));
+    let client = desk.enter("c", false);
+    for uuid in ["u1", "u2", "u3"] {
+        desk.job(client, Verb::Post, "svc", "a", uuid);
+    }
+    desk.orders(a);
+    for uuid in ["u4", "u5", "u6"] {
+        desk.job(client, Verb::Post, "svc", "any", uuid);
+    }
+    assert_eq!((desk.orders(a).len(), desk.orders(b).len()), (0, 3));
+    for uuid in ["u4", "u5", "u6"] {
+        desk.report(b, Kind::Response, "c", uuid, "200", "{}");
+    }
+    desk.job(client, Verb::Post, "svc", "any", "u7");
+    assert_eq!(desk.orders(b).len(), 1, "what is done is no work any more");
+}
+
+#[test]
+fn get_is_dispatched_again_and_put_is_not() {
+    let mut desk = desk();
+    let (worker, client) = (desk.nfp_ready("w", "svc"), desk.enter("c", false));
+    desk.job(client, Verb::Post, "svc", "w", "u");
+    desk.job(client, Verb::Get, "svc", "w", "u");
+    desk.job(client, Verb::Put, "svc", "w", "u");
+    assert_eq!(desk.statuses(client), ["202", "202"]);
+    let verbs: Vec<_> = desk.orders(worker).into_iter().map(|(verb, ..)| verb).collect();
+    assert_eq!(verbs, [Verb::Post, Verb::Get, Verb::Put]);
+}
+
+#[test]
+fn the_job_of_another_client_is_refused_and_an_unknown_one_is_forwarded() {
+    let mut desk = desk();
+    let worker = desk.nfp_ready("w", "svc");
+    let (owner, thief) = (desk.enter("owner", false), desk.enter("thief", false));
+    desk.job(owner, Verb::Post, "svc", "w", "u");
+    desk.orders(worker);
+    for verb in [Verb::Get, Verb::Put, Verb::Delete, Verb::Post] {
+        desk.job(thief, verb, "svc", "w", "u");
+    }
+    assert_eq!(desk.statuses(thief), ["400"; 4]);
+    assert_eq!(desk.orders(worker), []);
+    desk.report(worker, Kind::Response, "thief", "u", "200", "{}");
+    assert_eq!(desk.told(thief), [], "whoever a worker names is no way around");
+    // A broker that was restarted knows nothing of jobs.
+    desk.job(thief, Verb::Get, "svc", "w", "older");
+    assert_eq!(desk.statuses(thief), ["202"]);
+    desk.report(worker, Kind::Response, "thief", "older", "200", "{}");
+    assert_eq!(desk.statuses(thief), ["200"]);
+}
+
+#[test]
+fn delete_ends_the_own_job_with_one_answer() {
+    let mut desk = desk();
+    let (worker, client) = (desk.nfp_ready("w", "svc"), desk.enter("c", false));
+    desk.job(client, Verb::Post, "svc", "w", "u");
+    desk.job(client, Verb::Delete, "svc", "w", "u");
+    desk.job(client, Verb::Delete, "svc", "w", "unknown");
+    assert_eq!(desk.statuses(client), ["202", "200", "404"]);
+    let verbs: Vec<_> = desk.orders(worker).into_iter().map(|(verb, ..)| verb).collect();
+    assert_eq!(verbs, [Verb::Post, Verb::Delete]);
+}
+
+#[test]
+fn a_body_that_would_harm_a_worker_never_reaches_it() {
+    let mut desk = desk();
+    let (worker, client) = (desk.nfp_ready("w", "svc"), desk.enter("c", false));
+    for body in ["", "no json", "[]", r#"{"kwargs":{}}"#] {
+        desk.job_with(client, Verb::Post, "svc", "w", "u", body);
+    }
+    assert_eq!(desk.statuses(client), ["400"; 4]);
+    assert_eq!(desk.orders(worker), []);
+}
+
+#[test]
+fn an_unknown_worker_is_told_to_come_anew_and_bad_ready_harms_nobody() {
+    let mut desk = desk();
+    let stranger = desk.enter("w", false);
+    for _ in 0..3 {
+        desk.work(stranger, FromWorker::Keepalive { service: b"svc" });
+    }
+    assert_eq!(desk.disconnects(stranger), 1);
+    desk.work(stranger, FromWorker::Ready { service: b"sid.service.broker" });
+    assert_eq!(desk.core.router().workers_len(), 0, "that name is the broker's own");
+    desk.work(stranger, FromWorker::Ready { service: b"svc" });
+    desk.work(stranger, FromWorker::Ready { service: b"other" });
+    assert_eq!(desk.core.router().workers_len(), 1);
+    assert!(desk.core.router().is_served(b"svc"));
+}
+
+#[test]
+fn a_silent_worker_is_given_up_after_its_keepalives_and_told_once() {
+    let mut desk = desk();
+    let (worker, client) = (desk.nfp_ready("w", "svc"), desk.enter("c", false));
+    desk.pass(Duration::from_secs(14));
+    desk.work(worker, FromWorker::Keepalive { service: b"svc" });
+    desk.job(client, Verb::Post, "svc", "w", "u");
+    desk.pass(Duration::from_secs(14));
+    assert_eq!(desk.disconnects(worker), 0);
+    desk.pass(Duration::from_secs(2));
+    assert_eq!(desk.disconnects(worker), 1);
+    desk.job(client, Verb::Get, "svc", "w", "u");
+    assert_eq!(desk.statuses(client), ["202", "400"]);
+    let (_, job) = desk.core.router().jobs.named(b"u").unwrap();
+    assert_eq!(job.progress(), crate::proto::jobs::Progress::Lost);
+    desk.pass(Duration::from_secs(601));
+    assert!(desk.core.router().jobs.is_empty(), "what has ended is forgotten in time");
+}
+
+#[test]
+fn the_house_is_asked_without_202_and_answers_twice() {
+    let mut desk = desk();
+    let house = desk.enter("house", true);
+    desk.work(house, FromWorker::Ready { service: b"mmi.service.broker" });
+    let client = desk.enter("c", false);
+    desk.job(client, Verb::Mmi, "mmi.service.broker", "all", "u");
+    assert_eq!(desk.told(client), []);
+    let given = desk.orders(house);
+    assert_eq!(given, [(Verb::Post, "c".into(), "u".into(), ADD.into())]);
+    desk.report(house, Kind::Response, "c", "u", "200", "[]");
+    let told = desk.told(client);
+    let kinds: Vec<_> = told.iter().map(|(kind, .., body)| (*kind, &body[..])).collect();
+    assert_eq!(kinds, [(Kind::Response, "[]"), (Kind::Mmi, "[]")]);
+    desk.job(client, Verb::Mmi, "sid.service.broker", "all", "u");
+    assert_eq!(desk.statuses(client), ["400", "400"], "nobody is at home");
+    desk.job(client, Verb::Post, "all", "all", "v");
+    assert_eq!(desk.statuses(client), ["400"], "the house is no worker of the clients");
+}
+
+#[test]
+fn a_stock_client_calls_an_nfp_worker() {
+    let mut desk = desk();
+    let (worker, client) = (desk.nfp_ready("w", "echo"), desk.join());
+    desk.ask(client, br#"{"task":"add","args":[1,2]}"#);
+    let given = desk.orders(worker);
+    let [(Verb::Post, name, uuid, body)] = &given[..] else { panic!("{given:?}") };
+    let job: serde_json::Value = serde_json::from_str(body).unwrap();
+    let wanted = serde_json::json!({"task":"add","args":[1,2],"kwargs":{},"timeout":600});
+    assert_eq!(job, wanted);
+    desk.report(worker, Kind::Response, name, uuid, "201", "{}");
+    desk.report(worker, Kind::Event, name, uuid, "200", r#"{"event_type":"result_ready"}"#);
+    let fetched = desk.orders(worker);
+    assert_eq!(fetched, [(Verb::Get, name.clone(), uuid.clone(), "{}".into())]);
+    assert!(desk.answered(client).is_empty());
+    desk.report(worker, Kind::Response, name, uuid, "200", r#"{"w":{"result":3}}"#);
+    assert_eq!(desk.answered(client), [true]);
+    desk.report(worker, Kind::Response, name, uuid, "200", "{}");
+    assert_eq!(desk.answered(client), [true], "the same answer again is late");
+
+    desk.ask(client, b"no job");
+    assert_eq!(desk.orders(worker), []);
+    let refused = desk.core.router().services().next().unwrap();
+    assert_eq!(refused.stats.ended_with(crate::proto::stats::Outcome::Refused), 1);
+}
+
+#[test]
+fn peers_of_the_old_era_hear_its_headers() {
+    let mut desk = desk();
+    let enter = |desk: &mut Desk, name: &str| {
+        let identity = Identity::try_from(name.as_bytes()).ok();
+        let hello = Hello { identity, era: Era::Old, ..Hello::default() };
+        desk.core.join(desk.now, hello, &mut desk.said).0
+    };
+    let (worker, client) = (enter(&mut desk, "w"), enter(&mut desk, "c"));
+    desk.work(worker, FromWorker::Ready { service: b"svc" });
+    desk.job(client, Verb::Post, "svc", "all", "u");
+    desk.job(client, Verb::Post, "none", "all", "v");
+    let heard = |desk: &mut Desk, peer| -> Vec<Message> { desk.fresh(peer) };
+    let header = |message: &Message| text(message.frames().nth(1).unwrap());
+    assert_eq!(heard(&mut desk, worker).iter().map(header).collect::<Vec<_>>(), ["NFPW01"]);
+    let said = heard(&mut desk, client);
+    assert_eq!(said.iter().map(header).collect::<Vec<_>>(), ["NFPC01", "NFPC01"]);
+    let refused = text(said[1].frames().nth(6).unwrap());
+    assert!(refused.starts_with("service 'none' has no worker"), "{refused}");
+}

@@ -1,0 +1,466 @@
+//! Jobs: something asked of a fixed set of workers, and how each of them is about it.
+//!
+//! An NFP job is named by a uuid that its client chose, and is worked at outside the queues: the
+//! table only remembers whose it is and how far it has come, for people and for the next command
+//! about it. The table is bounded, and what has ended is kept for some time.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use slotmap::SlotMap;
+
+use crate::id::{Identity, RequestId, ServiceName, beginning};
+
+use super::clock::Time;
+use super::router::WorkerId;
+use super::timers::Timers;
+
+slotmap::new_key_type! {
+    /// A job.
+    pub struct JobId;
+}
+
+/// How far a job may grow, and how long it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobLimits {
+    /// Jobs remembered, open and ended ones.
+    pub jobs_max: usize,
+    /// Open jobs of one client.
+    pub open_per_client_max: usize,
+    /// How long a job is remembered after its end.
+    pub kept: Duration,
+}
+
+impl Default for JobLimits {
+    fn default() -> Self {
+        Self { jobs_max: 100_000, open_per_client_max: 10_000, kept: Duration::from_secs(10 * 60) }
+    }
+}
+
+/// How far a worker is with its part of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// It was sent the job.
+    Dispatched,
+    /// It has said that it has it.
+    Accepted,
+    /// It works at it.
+    Started,
+    /// It waits for an answer of the client.
+    Waiting,
+    /// It has the result, or has said it.
+    Replied,
+    /// It cannot do it, or knows nothing of it.
+    Failed,
+    /// It was lost before it was done.
+    Lost,
+    /// The time of the job is over.
+    TimedOut,
+    /// The client wants the job no more.
+    Cancelled,
+}
+
+impl Progress {
+    /// Whether nothing more is expected.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        self >= Self::Replied
+    }
+
+    /// In listings.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Dispatched => "dispatched",
+            Self::Accepted => "accepted",
+            Self::Started => "started",
+            Self::Waiting => "waiting",
+            Self::Replied => "replied",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One worker's part of a job.
+#[derive(Debug)]
+pub struct Target {
+    /// The registration that was asked.
+    pub worker: WorkerId,
+    /// The name of the worker.
+    pub name: Identity,
+    /// How far it is.
+    pub progress: Progress,
+    /// The request that stands for it, where the worker does not speak NFP.
+    pub child: Option<RequestId>,
+    /// Its answer, kept until the job is forgotten, where the worker does not keep it.
+    pub result: Option<Box<[u8]>>,
+}
+
+/// A job.
+#[derive(Debug)]
+pub struct Job {
+    /// Its name: the client's choice.
+    pub uuid: Box<[u8]>,
+    /// The name of the client.
+    pub owner: Identity,
+    /// The service asked.
+    pub service: ServiceName,
+    /// What is to be done, as far as it was said; shortened.
+    pub task: Box<str>,
+    /// Whom it was given to.
+    pub targets: Vec<Target>,
+    /// When it came.
+    pub created_at: Time,
+    /// When the last target ended.
+    pub ended_at: Option<Time>,
+    /// Memory charged for it, octets.
+    cost: usize,
+    /// Targets that have not ended.
+    open: usize,
+    /// The deadline that counts: of the job while it is open, of its memory afterwards.
+    due: Option<Time>,
+}
+
+impl Job {
+    /// Longest text kept of a task, octets.
+    pub const TASK_MAX: usize = 128;
+
+    /// A job of nobody yet.
+    #[must_use]
+    pub fn new(uuid: &[u8], owner: Identity, service: ServiceName, task: &str, now: Time) -> Self {
+        Self {
+            uuid: uuid.into(),
+            owner,
+            service,
+            task: beginning(task, Self::TASK_MAX).into(),
+            targets: Vec::new(),
+            created_at: now,
+            ended_at: None,
+            cost: 0,
+            open: 0,
+            due: None,
+        }
+    }
+
+    /// Memory that a job of so many targets takes, octets.
+    #[must_use]
+    pub fn cost_of(uuid: &[u8], targets: usize) -> usize {
+        // The uuid stands in the index too.
+        size_of::<Self>() + Self::TASK_MAX + 2 * uuid.len() + targets * Self::TARGET
+    }
+
+    /// Memory that one more target takes, octets: its name, and its place in the index.
+    const TARGET: usize = 2 * size_of::<Target>();
+
+    /// Where all its targets stand together: the least advanced that has not ended, or the worst
+    /// end.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let all = || self.targets.iter().map(|target| target.progress);
+        let open = all().filter(|progress| !progress.is_end()).min();
+        open.or_else(|| all().max()).unwrap_or(Progress::Failed)
+    }
+}
+
+/// What an end means for the tables around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Whose part has ended.
+    pub worker: WorkerId,
+    /// The request that stood for it.
+    pub child: Option<RequestId>,
+}
+
+/// All jobs.
+#[derive(Debug)]
+pub struct Jobs {
+    limits: JobLimits,
+    jobs: SlotMap<JobId, Job>,
+    /// Keyed by the standard library's keyed hash: strangers choose the names.
+    by_uuid: HashMap<Box<[u8]>, JobId>,
+    open_by_owner: HashMap<Identity, usize>,
+    /// The open parts of each worker, of which it has one of a job at most.
+    by_worker: HashMap<WorkerId, BTreeMap<JobId, usize>>,
+    due: Timers<JobId>,
+    /// Ended jobs in the order of their ends; some are forgotten already.
+    ended: VecDeque<JobId>,
+    /// Memory of jobs that were forgotten, to be given back.
+    freed: usize,
+}
+
+impl Jobs {
+    /// No jobs.
+    #[must_use]
+    pub fn new(limits: JobLimits) -> Self {
+        Self {
+            limits,
+            jobs: SlotMap::with_key(),
+            by_uuid: HashMap::new(),
+            open_by_owner: HashMap::new(),
+            by_worker: HashMap::new(),
+            due: Timers::new(),
+            ended: VecDeque::new(),
+            freed: 0,
+        }
+    }
+
+    /// Whether `owner` may have one more open job. The oldest ended job makes room for it.
+    pub fn has_room(&mut self, owner: &Identity) -> bool {
+        let open = self.open_by_owner.get(owner).copied().unwrap_or_default();
+        while self.jobs.len() >= self.limits.jobs_max {
+            let Some(oldest) = self.ended.pop_front() else { return false };
+            self.forget(oldest);
+        }
+        open < self.limits.open_per_client_max
+    }
+
+    /// Adds a job that has no targets yet. One of the same name is forgotten.
+    pub fn insert(&mut self, job: Job, due: Option<Time>) -> JobId {
+        if let Some(old) = self.by_uuid.get(&job.uuid) {
+            self.forget(*old);
+        }
+        let (uuid, owner) = (job.uuid.clone(), job.owner.clone());
+        let id = self.jobs.insert(job);
+        self.by_uuid.insert(uuid, id);
+        *self.open_by_owner.entry(owner).or_default() += 1;
+        self.arm(id, due);
+        id
+    }
+
+    /// Gives a worker its part of a job, again if it has had it already and is not done. Returns
+    /// whether that is new.
+    pub fn add_target(&mut self, id: JobId, worker: WorkerId, name: Identity) -> Option<usize> {
+        let job = self.jobs.get_mut(id)?;
+        if job.targets.iter().any(|target| target.worker == worker) || job.ended_at.is_some() {
+            return None;
+        }
+        let index = job.targets.len();
+        let (progress, child, result) = (Progress::Dispatched, None, None);
+        job.targets.push(Target { worker, name, progress, child, result });
+        job.open += 1;
+        self.by_worker.entry(worker).or_default().insert(id, index);
+        Some(index)
+    }
+
+    /// Notes memory that was charged for a job: it is given back when the job is forgotten.
+    pub fn charge(&mut self, id: JobId, cost: usize) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.cost += cost;
+        }
+    }
+
+    /// A job.
+    #[must_use]
+    pub fn get(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(id)
+    }
+
+    /// One worker's part of a job.
+    pub fn target_mut(&mut self, id: JobId, index: usize) -> Option<&mut Target> {
+        self.jobs.get_mut(id)?.targets.get_mut(index)
+    }
+
+    /// The job of that name.
+    #[must_use]
+    pub fn named(&self, uuid: &[u8]) -> Option<(JobId, &Job)> {
+        let id = *self.by_uuid.get(uuid)?;
+        Some((id, self.jobs.get(id)?))
+    }
+
+    /// A worker's open part of a job.
+    #[must_use]
+    pub fn part_of(&self, worker: WorkerId, id: JobId) -> Option<usize> {
+        self.by_worker.get(&worker)?.get(&id).copied()
+    }
+
+    /// Notes how far a worker is; returns what that ends.
+    pub fn advance(
+        &mut self,
+        now: Time,
+        id: JobId,
+        index: usize,
+        progress: Progress,
+    ) -> Option<Ended> {
+        let job = self.jobs.get_mut(id)?;
+        let target = job.targets.get_mut(index)?;
+        if target.progress.is_end() {
+            return None;
+        }
+        target.progress = progress;
+        if !progress.is_end() {
+            return None;
+        }
+        let ended = Ended { worker: target.worker, child: target.child.take() };
+        job.open -= 1;
+        let all = job.open == 0;
+        self.take_from(ended.worker, id);
+        if all {
+            self.end(now, id);
+        }
+        Some(ended)
+    }
+
+    /// Ends whatever of a job is open.
+    pub fn end_all(&mut self, now: Time, id: JobId, progress: Progress) -> Vec<Ended> {
+        let targets = self.jobs.get(id).map_or(0, |job| job.targets.len());
+        (0..targets).filter_map(|index| self.advance(now, id, index, progress)).collect()
+    }
+
+    /// A worker is lost with whatever parts it had.
+    pub fn lose_worker(&mut self, now: Time, worker: WorkerId) {
+        for (id, index) in self.by_worker.get(&worker).cloned().unwrap_or_default() {
+            self.advance(now, id, index, Progress::Lost);
+        }
+    }
+
+    /// The next job whose time is over, with what that ends; ended ones are forgotten.
+    pub fn pop_due(&mut self, now: Time) -> Option<Vec<Ended>> {
+        let (at, id) = self.due.pop_due(now)?;
+        match self.jobs.get(id) {
+            Some(job) if job.due != Some(at) => Some(Vec::new()),
+            Some(job) if job.ended_at.is_none() => Some(self.end_all(now, id, Progress::TimedOut)),
+            Some(_) => {
+                self.forget(id);
+                Some(Vec::new())
+            }
+            None => Some(Vec::new()),
+        }
+    }
+
+    /// When [`Self::pop_due`] has something.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Time> {
+        self.due.next()
+    }
+
+    /// Memory of what was forgotten since the last call, octets.
+    pub fn take_freed(&mut self) -> usize {
+        std::mem::take(&mut self.freed)
+    }
+
+    /// Jobs remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// The jobs from the slot `from` on, each with its slot.
+    pub fn from(&self, from: u32) -> impl Iterator<Item = (u32, &Job)> {
+        let rest = self.jobs.iter().skip_while(move |(id, _)| crate::id::slot_of(*id) < from);
+        rest.map(|(id, job)| (crate::id::slot_of(id), job))
+    }
+
+    fn end(&mut self, now: Time, id: JobId) {
+        /// So many forgotten jobs are left among the ended ones, and as many as others.
+        const FORGOTTEN_KEPT: usize = 1024;
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        job.ended_at = Some(now);
+        if let Some(open) = self.open_by_owner.get_mut(&job.owner) {
+            *open -= 1;
+            if *open == 0 {
+                self.open_by_owner.remove(&job.owner);
+            }
+        }
+        let kept_until = now.after(self.limits.kept);
+        self.arm(id, Some(kept_until));
+        self.ended.push_back(id);
+        let Self { ended, due, jobs, .. } = self;
+        if ended.len() > FORGOTTEN_KEPT + 2 * jobs.len() {
+            ended.retain(|id| jobs.contains_key(*id));
+        }
+        if due.len() > FORGOTTEN_KEPT + 2 * jobs.len() {
+            due.sweep(|at, id| jobs.get(id).is_some_and(|job| job.due == Some(at)));
+        }
+    }
+
+    fn arm(&mut self, id: JobId, at: Option<Time>) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.due = at;
+            if let Some(at) = at {
+                self.due.arm(at, id);
+            }
+        }
+    }
+
+    /// Notes that a worker has no open part of the job any more.
+    fn take_from(&mut self, worker: WorkerId, id: JobId) {
+        if let Some(parts) = self.by_worker.get_mut(&worker) {
+            parts.remove(&id);
+            if parts.is_empty() {
+                self.by_worker.remove(&worker);
+            }
+        }
+    }
+
+    fn forget(&mut self, id: JobId) {
+        let Some(job) = self.jobs.remove(id) else { return };
+        self.freed += job.cost;
+        self.by_uuid.remove(&job.uuid);
+        for target in job.targets.iter().filter(|target| !target.progress.is_end()) {
+            self.take_from(target.worker, id);
+        }
+        if job.ended_at.is_none()
+            && let Some(open) = self.open_by_owner.get_mut(&job.owner)
+        {
+            *open -= 1;
+            if *open == 0 {
+                self.open_by_owner.remove(&job.owner);
+            }
+        }
+    }
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl Jobs {
+    /// Memory of all jobs, octets.
+    pub(crate) fn charged(&self) -> usize {
+        self.jobs.values().map(|job| job.cost).sum::<usize>() + self.freed
+    }
+
+    /// Open parts of a worker.
+    pub(crate) fn parts_of(&self, worker: WorkerId) -> usize {
+        self.by_worker.get(&worker).map_or(0, BTreeMap::len)
+    }
+
+    /// Checks that the indices say what the jobs say.
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        let max = self.limits.jobs_max;
+        if self.jobs.len() > max {
+            return Err(format!("{} jobs of {max}", self.jobs.len()));
+        }
+        if self.by_uuid.len() != self.jobs.len() {
+            return Err("jobs and their names differ in number".into());
+        }
+        let mut open = 0;
+        for (id, job) in &self.jobs {
+            if self.by_uuid.get(&job.uuid) != Some(&id) {
+                return Err(format!("{id:?} is not found by its name"));
+            }
+            let parts = job.targets.iter().enumerate();
+            let left: Vec<_> = parts.filter(|(_, target)| !target.progress.is_end()).collect();
+            if left.len() != job.open || (job.open == 0) != job.ended_at.is_some() {
+                return Err(format!("{id:?}: {} open, {} counted", left.len(), job.open));
+            }
+            for (index, target) in left {
+                if self.part_of(target.worker, id) != Some(index) {
+                    return Err(format!("{id:?}: part {index} is not found by its worker"));
+                }
+            }
+            open += job.open;
+        }
+        let listed: usize = self.by_worker.values().map(BTreeMap::len).sum();
+        if open != listed {
+            return Err(format!("{open} parts are open, {listed} listed"));
+        }
+        Ok(())
+    }
+}

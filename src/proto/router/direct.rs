@@ -1,0 +1,143 @@
+//! Direct dispatch: a worker is given something now, whatever it has, and no queue knows of it.
+
+use std::collections::BTreeSet;
+
+use crate::id::{Identity, RequestId};
+use crate::proto::clock::Time;
+use crate::proto::dialect::WorkerVoice;
+use crate::proto::jobs::{Ended, JobId, Progress};
+use crate::proto::output::{Output, Pressure};
+use crate::wire::codec::Encoder;
+use crate::wire::nfp::{Era, Verb};
+
+use super::Router;
+use super::service::ServiceId;
+use super::worker::{Worker, WorkerId};
+
+impl Router {
+    /// The service of that name.
+    pub(crate) fn service_id(&self, name: &[u8]) -> Option<ServiceId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The workers of a service, in the order of registration.
+    pub(crate) fn members(&self, id: ServiceId) -> &BTreeSet<WorkerId> {
+        const NOBODY: &BTreeSet<WorkerId> = &BTreeSet::new();
+        self.services.get(id).map_or(NOBODY, |service| &service.workers)
+    }
+
+    /// All workers.
+    pub(crate) fn worker_entries(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.workers.iter()
+    }
+
+    /// The worker of a service with the least to do, the one that has waited longest among equals;
+    /// any, if all have as much as they take.
+    pub(crate) fn least_loaded(&self, id: ServiceId) -> Option<WorkerId> {
+        let service = self.services.get(id)?;
+        service.ready.first().or_else(|| service.workers.first().copied())
+    }
+
+    /// Whether the worker does not read what it was sent.
+    pub(crate) fn is_congested(&self, id: WorkerId) -> bool {
+        self.workers.get(id).is_some_and(|worker| worker.congested)
+    }
+
+    /// Says something to an NFP worker.
+    pub(crate) fn tell<O: Output>(
+        &mut self,
+        now: Time,
+        id: WorkerId,
+        out: &mut O,
+        write: impl FnOnce(Era, &mut Encoder),
+    ) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let WorkerVoice::Nfp(era) = worker.voice else { return };
+        worker.last_sent = now;
+        if out.send(worker.peer, |encoder| write(era, encoder)) == Pressure::High {
+            worker.congested = true;
+            self.relist(id);
+        }
+    }
+
+    /// Gives a worker its part of a job.
+    pub(crate) fn add_to_job(&mut self, job: JobId, id: WorkerId, name: Identity) {
+        if self.jobs.add_target(job, id, name).is_some()
+            && let Some(worker) = self.workers.get_mut(id)
+        {
+            worker.direct += 1;
+            self.relist(id);
+        }
+    }
+
+    /// Notes how far a worker is with its part of a job.
+    pub(crate) fn advance_job(&mut self, now: Time, job: JobId, part: usize, progress: Progress) {
+        if let Some(ended) = self.jobs.advance(now, job, part, progress) {
+            self.end_part(ended);
+        }
+    }
+
+    /// Ends whatever of a job is open; returns the workers that have it.
+    pub(crate) fn end_job(&mut self, now: Time, job: JobId, progress: Progress) -> Vec<WorkerId> {
+        let ended = self.jobs.end_all(now, job, progress);
+        ended.iter().for_each(|ended| self.end_part(*ended));
+        ended.into_iter().map(|ended| ended.worker).collect()
+    }
+
+    /// Ends the jobs whose time is over, and forgets those that ended long ago.
+    pub(super) fn expire_jobs<O: Output>(&mut self, now: Time, out: &mut O) {
+        while let Some(ended) = self.jobs.pop_due(now) {
+            ended.into_iter().for_each(|ended| self.end_part(ended));
+        }
+        out.release(self.jobs.take_freed());
+    }
+
+    fn end_part(&mut self, ended: Ended) {
+        if let Some(worker) = self.workers.get_mut(ended.worker) {
+            worker.direct -= 1;
+            self.relist(ended.worker);
+        }
+    }
+
+    /// Whether the dialect of the worker has no words for the request.
+    #[inline]
+    pub(super) fn cannot_say(&self, worker: WorkerId, id: RequestId) -> bool {
+        let voice = self.workers.get(worker).map(|worker| worker.voice);
+        let Some(voice @ WorkerVoice::Nfp(_)) = voice else { return false };
+        self.requests.get(id).is_some_and(|request| !voice.can_say(request.split().1))
+    }
+
+    /// Asks an NFP worker for the result of a request that it holds.
+    pub(crate) fn fetch<O: Output>(
+        &mut self,
+        now: Time,
+        worker_id: WorkerId,
+        id: RequestId,
+        out: &mut O,
+    ) {
+        let Some(worker) = self.workers.get_mut(worker_id) else { return };
+        let voice = worker.voice;
+        worker.last_sent = now;
+        out.send(worker.peer, |encoder| voice.ask_about(Verb::Get, id, encoder));
+    }
+
+    /// Asks an NFP worker for results that are long in coming: up to 0.24 it does not say when they
+    /// are ready, and what it says can be lost with a connection.
+    pub(crate) fn fetch_old<O: Output>(&mut self, now: Time, id: WorkerId, out: &mut O) {
+        /// So many at a time.
+        const FETCHED: usize = 16;
+        let Some(worker) = self.workers.get(id) else { return };
+        if !matches!(worker.voice, WorkerVoice::Nfp(_)) || worker.congested {
+            return;
+        }
+        let mut old = Vec::new();
+        let mut next = worker.held.first();
+        while let Some(request) = next.filter(|_| old.len() < FETCHED) {
+            old.push(request);
+            next = self.requests.get(request).and_then(|request| request.links.next());
+        }
+        for request in old {
+            self.fetch(now, id, request, out);
+        }
+    }
+}
