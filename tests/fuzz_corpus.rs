@@ -46,6 +46,11 @@ fn mjp_machine() {
 }
 
 #[test]
+fn nfp_command() {
+    replay("nfp_command", fuzzing::nfp_command);
+}
+
+#[test]
 fn router_ops() {
     replay("router_ops", fuzzing::router_ops);
 }

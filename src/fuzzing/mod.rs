@@ -8,6 +8,7 @@ mod greeting_handshake;
 mod mdp_command;
 mod mjp_header;
 mod mjp_machine;
+mod nfp_command;
 mod pieces;
 mod router_ops;
 
@@ -16,4 +17,5 @@ pub use greeting_handshake::greeting_handshake;
 pub use mdp_command::mdp_command;
 pub use mjp_header::mjp_header;
 pub use mjp_machine::mjp_machine;
+pub use nfp_command::nfp_command;
 pub use router_ops::router_ops;

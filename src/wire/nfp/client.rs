@@ -208,7 +208,7 @@ impl<'a> ToClient<'a> {
             _ => return Err(Malformed::NoHeader),
         };
         let command = rest.take_first().ok_or(Malformed::NoCommand)?;
-        let kind = Kind::read(command).ok_or(Malformed::of_command(command))?;
+        let kind = Kind::read(command).ok_or_else(|| Malformed::of_command(command))?;
         let service = rest.take_first().ok_or(Malformed::NoService)?;
         let uuid = rest.take_first().ok_or(Malformed::NoUuid)?;
         if rest.is_empty() && kind == Kind::Response {
