@@ -18,6 +18,7 @@
 mod acceptor;
 mod connection;
 mod counters;
+mod house;
 mod http;
 mod metrics;
 mod outboxes;
@@ -132,6 +133,7 @@ impl Broker {
             tasks.spawn_on(keep_time(shared.clone()), first.handle());
         }
         let mut broker = Self { shared, endpoints, http: http_addr, tasks, threads: Vec::new() };
+        broker.threads.push(house::start(broker.shared.clone(), acceptor)?);
         if let Some((listener, _)) = http {
             broker.threads.push(http::start(listener, broker.shared.clone())?);
         }

@@ -25,7 +25,7 @@ use super::endpoint::Endpoint;
 use super::greet::{GreetError, greet};
 use super::inbound::Inbound;
 use super::pulse::Pulse;
-use super::stream::WriteHalf;
+use super::stream::{Stream, WriteHalf};
 
 /// Octets read in one turn: the owner answers in between, so that both ends work at a time.
 const TURN_BYTES: usize = 16 << 10;
@@ -181,7 +181,18 @@ impl Session {
     async fn attempt(endpoint: &Endpoint, config: &SessionConfig) -> Result<Self, SessionError> {
         let dialed = dial(endpoint).await;
         let error = |source| SessionError::Dial { endpoint: endpoint.clone(), source };
-        let (mut reader, writer) = dialed.map_err(error)?.into_split();
+        Self::over(dialed.map_err(error)?, config).await
+    }
+
+    /// Shakes hands over a stream that is there.
+    ///
+    /// # Errors
+    /// Those of the handshake. Waits as long as the other side does.
+    ///
+    /// # Cancel safety
+    /// Giving it up closes the stream.
+    pub async fn over(stream: Stream, config: &SessionConfig) -> Result<Self, SessionError> {
+        let (mut reader, writer) = stream.into_split();
         let identity = config.identity.clone();
         let local = Local {
             role: Role::Dial { socket_type: SocketType::Dealer, identity },

@@ -16,6 +16,7 @@ use crate::wire::mdp::{
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::Code;
 
+use super::nfp::is_reserved;
 use super::{Core, Refusal, Taken};
 
 impl Core {
@@ -176,7 +177,7 @@ impl Core {
             FromWorker::Heartbeat => Event::Heartbeat(version),
             FromWorker::Disconnect => Event::Disconnect(version),
             FromWorker::Ready { service }
-                if service.starts_with(mmi::PREFIX) || ServiceName::try_from(*service).is_err() =>
+                if is_reserved(service) || ServiceName::try_from(*service).is_err() =>
             {
                 Event::BadReady(version)
             }

@@ -18,6 +18,7 @@ use crate::wire::mjp::{
 };
 
 use super::Core;
+use super::nfp::is_reserved;
 
 /// Who we are, for people.
 pub(super) const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
@@ -224,7 +225,7 @@ impl Core {
             ToBroker::Ready(says) => {
                 let other = worker.and_then(|worker| self.router.service_of(worker));
                 let serves = other.is_none_or(|other| other.as_bytes() == says.service);
-                let own = says.service.starts_with(mmi::PREFIX);
+                let own = is_reserved(says.service);
                 if serves && !own { Event::Ready } else { Event::BadReady }
             }
         }

@@ -84,6 +84,8 @@ pub struct Core {
     invalid: BTreeMap<&'static str, u64>,
     dropped: u64,
     refused_jobs: u64,
+    /// Peers that are parts of the broker.
+    household: usize,
 }
 
 impl Core {
@@ -101,6 +103,7 @@ impl Core {
             invalid: BTreeMap::new(),
             dropped: 0,
             refused_jobs: 0,
+            household: 0,
         }
     }
 
@@ -113,6 +116,7 @@ impl Core {
     ) -> (PeerId, Admission) {
         let now = self.clock.at(now);
         let identity = hello.identity.clone();
+        self.household += usize::from(hello.house);
         let id = self.peers.insert(Peer::new(hello, now));
         let Some(identity) = identity else { return (id, Admission::Open) };
         self.router.introduce(id, identity.clone());
@@ -324,6 +328,10 @@ impl Core {
         let (mut counted, mut last) = (0, from);
         let rest = self.peers.iter().skip_while(|(id, _)| slot_of(*id) < from);
         for (id, peer) in rest.take(max) {
+            (counted, last) = (counted + 1, slot_of(id));
+            if peer.house {
+                continue;
+            }
             *match peer.state {
                 State::UNKNOWN | State::Nfp(norfab::State::New) => &mut population.unknown,
                 state if state.is_worker() => &mut population.workers,
@@ -331,7 +339,6 @@ impl Core {
                 | State::Nfp(norfab::State::Dismissed) => &mut population.dismissed,
                 State::Mdp(_) | State::Mjp(_) | State::Nfp(_) => &mut population.clients,
             } += 1;
-            (counted, last) = (counted + 1, slot_of(id));
         }
         (counted == max).then(|| last.saturating_add(1))
     }
@@ -412,6 +419,7 @@ impl Core {
     /// Forgets a peer: what it held goes back, what it asked for ends.
     fn remove<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         let Some(peer) = self.peers.remove(id) else { return };
+        self.household -= usize::from(peer.house);
         self.router.forget_peer(now, id, peer.worker, loss, out);
         if let Some(name) = &peer.identity
             && let Some(heir) = self.names.release(name, id)

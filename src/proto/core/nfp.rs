@@ -10,7 +10,7 @@ use crate::proto::dialect::{State, WorkerVoice};
 use crate::proto::jobs::{JobId, Progress};
 use crate::proto::mmi;
 use crate::proto::output::Output;
-use crate::proto::router::{Offer, WorkerId};
+use crate::proto::router::{Offer, WorkerId, is_of_the_house};
 use crate::proto::stats::Loss;
 use crate::wire::message::{Frames, Message};
 use crate::wire::nfp::body::EventType;
@@ -21,12 +21,9 @@ use crate::wire::nfp::{
 
 use super::Core;
 
-/// Names that end so are the broker's own: no worker from outside may serve them.
-const RESERVED: &[u8] = b".service.broker";
-
 /// Whether the broker itself serves that name.
 pub(super) fn is_reserved(service: &[u8]) -> bool {
-    service.ends_with(RESERVED) || service.starts_with(mmi::PREFIX)
+    is_of_the_house(service) || service.starts_with(mmi::PREFIX)
 }
 
 impl Core {

@@ -74,9 +74,9 @@ impl Core {
             agent: AGENT,
             uptime: millis(now.since(Time::default())),
             draining: self.router.is_draining(),
-            peers: count(self.peers.len()),
+            peers: count(self.peers.len() - self.household),
             services: count(self.router.services_len()),
-            workers: count(self.router.workers_len()),
+            workers: count(self.router.workers_len().saturating_sub(self.household)),
             open: count(self.router.open_requests()),
         }
     }

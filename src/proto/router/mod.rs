@@ -41,6 +41,7 @@ use callers::{Caller, Pause};
 use request::Request;
 use service::Service;
 pub use service::ServiceId;
+pub(crate) use service::is_of_the_house;
 pub use worker::{Worker, WorkerId};
 
 /// Hashes names and handles, seeded from the core's seed.
@@ -75,6 +76,8 @@ pub struct Router {
     doomed: Vec<(PeerId, CloseReason)>,
     /// What happened at services that have been forgotten.
     forgotten: ServiceStats,
+    /// How many of the services are of the house.
+    house_services: usize,
     /// What was asked of fixed sets of workers.
     pub(crate) jobs: Jobs,
 }
@@ -106,6 +109,7 @@ impl Router {
             husks: 0,
             doomed: Vec::new(),
             forgotten: ServiceStats::default(),
+            house_services: 0,
             jobs,
         }
     }
@@ -202,9 +206,10 @@ impl Router {
         requests.chain(self.jobs.next_due()).min()
     }
 
-    /// The services, in no particular order.
+    /// The services, in no particular order. Those of the house are not among them.
     pub fn services(&self) -> impl Iterator<Item = ServiceView<'_>> {
-        self.services.values().map(|service| self.view(service))
+        let services = self.services.values().filter(|service| !service.house);
+        services.map(|service| self.view(service))
     }
 
     /// The services from the slot `from` on, each with its slot: a listing takes some, lets
@@ -214,7 +219,8 @@ impl Router {
         from: u32,
     ) -> impl Iterator<Item = (u32, ServiceId, ServiceView<'_>)> {
         let rest = self.services.iter().skip_while(move |(id, _)| slot_of(*id) < from);
-        rest.map(|(id, service)| (slot_of(id), id, self.view(service)))
+        rest.filter(|(_, service)| !service.house)
+            .map(|(id, service)| (slot_of(id), id, self.view(service)))
     }
 
     /// The workers from the slot `from` on: their slots, their services, and whether they may be
@@ -226,7 +232,8 @@ impl Router {
     /// The workers from the slot `from` on.
     pub(crate) fn workers_at(&self, from: u32) -> impl Iterator<Item = (u32, &Worker)> {
         let rest = self.workers.iter().skip_while(move |(id, _)| slot_of(*id) < from);
-        rest.map(|(id, worker)| (slot_of(id), worker))
+        let is_house = |worker: &Worker| self.service(worker.service).is_some_and(|s| s.house);
+        rest.filter(move |(_, worker)| !is_house(worker)).map(|(id, worker)| (slot_of(id), worker))
     }
 
     /// The service of that name.
@@ -235,10 +242,10 @@ impl Router {
         Some(self.view(service))
     }
 
-    /// Services offered or asked for.
+    /// Services offered or asked for, those of the house not counted.
     #[must_use]
     pub fn services_len(&self) -> usize {
-        self.services.len()
+        self.services.len() - self.house_services
     }
 
     /// Workers registered.
@@ -289,6 +296,7 @@ impl Router {
         // However short memory is: a worker is what makes room.
         out.take(Service::cost_of(&name));
         let service = Service::new(name.clone(), policy, now, self.hasher.clone());
+        self.house_services += usize::from(service.house);
         let id = self.services.insert(service);
         self.by_name.insert(name, id);
         Ok(id)
@@ -304,6 +312,7 @@ impl Router {
 
     fn forget_service<O: Output>(&mut self, id: ServiceId, out: &mut O) {
         let Some(service) = self.services.remove(id) else { return };
+        self.house_services -= usize::from(service.house);
         self.by_name.remove(&service.name);
         out.release(Service::cost_of(&service.name));
         self.forgotten.add(&service.stats);

@@ -22,6 +22,8 @@ slotmap::new_key_type! {
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) name: ServiceName,
+    /// It is served by the broker itself, and in no listing.
+    pub(super) house: bool,
     pub(super) policy: Arc<ServicePolicy>,
     /// Who offers it, in the order of registration.
     pub(super) workers: BTreeSet<WorkerId>,
@@ -45,6 +47,11 @@ pub(super) struct Service {
     pub(super) stats: ServiceStats,
 }
 
+/// Whether only the broker itself may serve that name.
+pub(crate) fn is_of_the_house(name: &[u8]) -> bool {
+    name.ends_with(b".service.broker")
+}
+
 impl Service {
     pub(super) fn new(
         name: ServiceName,
@@ -53,6 +60,7 @@ impl Service {
         hasher: Hasher,
     ) -> Self {
         Self {
+            house: is_of_the_house(name.as_bytes()),
             name,
             policy,
             workers: BTreeSet::new(),

@@ -1,0 +1,198 @@
+//! The house: services of the broker itself (SPEC 10.6).
+//!
+//! Each is an ordinary NFP worker, at the other end of a pair of sockets, and is given work like
+//! any other: what takes time, or has to look at a disk, is done here and not under the core's
+//! lock. All share one thread.
+
+mod inventory;
+mod management;
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+use tracing::error;
+
+use crate::id::Identity;
+use crate::transport::session::{Session, SessionConfig, SessionError};
+use crate::transport::stream::Stream;
+use crate::wire::message::Message;
+use crate::wire::nfp::{Answer, FromWorker, Kind, ToWorker, status};
+
+use super::BrokerError;
+use super::acceptor::Acceptor;
+use super::shared::Shared;
+
+/// How long to wait before a service that broke is started again.
+const RESTART: Duration = Duration::from_millis(500);
+
+/// A service of the broker that answers each call by one value.
+trait Service {
+    /// What clients ask for.
+    const NAME: &str;
+
+    /// Answers a call. Whatever is wrong with it is said in the answer.
+    async fn answer(&mut self, call: &Call) -> Vec<u8>;
+}
+
+/// What a client asked.
+#[derive(Debug)]
+struct Call {
+    /// The name of the client.
+    client: Vec<u8>,
+    uuid: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// A call as it should be: what is to be done, and with what.
+#[derive(Debug, serde::Deserialize)]
+struct Asked {
+    task: String,
+    #[serde(default)]
+    kwargs: serde_json::Map<String, Value>,
+}
+
+impl Call {
+    /// Reads the call, or says what is wrong with it.
+    fn read(&self) -> Result<Asked, String> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            format!("a call is a JSON object with a task and perhaps kwargs: {error}")
+        })
+    }
+}
+
+impl Asked {
+    /// A text among the arguments; `None` if it is not there.
+    fn text(&self, name: &str) -> Result<Option<&str>, String> {
+        match self.kwargs.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(format!("argument {name} is a text, not {other}")),
+        }
+    }
+
+    /// A text that has to be among the arguments.
+    fn needed(&self, name: &str) -> Result<&str, String> {
+        self.text(name)?.ok_or_else(|| format!("task {} needs the argument {name}", self.task))
+    }
+
+    /// A count among the arguments; `None` if it is not there.
+    fn count(&self, name: &str) -> Result<Option<usize>, String> {
+        match self.kwargs.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
+                count.map(Some).ok_or_else(|| format!("argument {name} is a count, not {value}"))
+            }
+        }
+    }
+}
+
+/// What NorFab's broker says to a task that it does not know.
+fn unsupported(task: &str) -> Value {
+    Value::String(format!("Unsupported task '{task}'"))
+}
+
+/// An answer that says what was wrong.
+fn failed(why: &str) -> Value {
+    serde_json::json!({ "status": "FAILED", "errors": [why], "error": why })
+}
+
+fn written(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// Starts the services.
+pub(super) fn start(
+    shared: Arc<Shared>,
+    acceptor: Arc<Acceptor>,
+) -> Result<JoinHandle<()>, BrokerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(BrokerError::Thread)?;
+    let run = move || {
+        runtime.block_on(async {
+            let management = management::Management::new(shared.clone());
+            let inventory = inventory::Inventory::new(shared.clone());
+            tokio::join!(keep(&shared, &acceptor, management), keep(&shared, &acceptor, inventory),)
+        });
+    };
+    std::thread::Builder::new().name("house".into()).spawn(run).map_err(BrokerError::Thread)
+}
+
+/// Has a service at work as long as the broker runs.
+async fn keep<S: Service>(shared: &Shared, acceptor: &Acceptor, mut service: S) {
+    let running = &shared.running;
+    while !running.is_cancelled() {
+        let ended = tokio::select! {
+            ended = serve(shared, acceptor, &mut service) => ended,
+            () = running.cancelled() => return,
+        };
+        if let Err(error) = ended {
+            error!(service = S::NAME, %error, "a service of the broker broke; starting it again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RESTART) => {}
+            () = running.cancelled() => {}
+        }
+    }
+}
+
+/// Serves over one connection until that ends.
+async fn serve<S: Service>(
+    shared: &Shared,
+    acceptor: &Acceptor,
+    service: &mut S,
+) -> Result<(), SessionError> {
+    let mut session = connect(shared, acceptor, S::NAME).await?;
+    let name = S::NAME.as_bytes();
+    session.send(|out| FromWorker::Ready { service: name }.encode(out));
+    let mut beat = tokio::time::interval(shared.config.nfp.keepalive);
+    let mut calls = Vec::new();
+    loop {
+        let mut dismissed = false;
+        tokio::select! {
+            turn = session.turn(|said| match ToWorker::decode(said) {
+                Ok((_, ToWorker::Order(mut order))) => calls.push(Call {
+                    client: order.client.to_vec(),
+                    uuid: order.uuid.to_vec(),
+                    body: order.body.take_first().unwrap_or_default().to_vec(),
+                }),
+                Ok((_, ToWorker::Disconnect { .. })) => dismissed = true,
+                Ok((_, ToWorker::Keepalive { .. })) | Err(_) => {}
+            }) => turn?,
+            _ = beat.tick() => {
+                session.send(|out| FromWorker::Keepalive { service: name }.encode(out));
+            }
+        }
+        for call in calls.drain(..) {
+            let body = Message::new([service.answer(&call).await]);
+            let (client, uuid) = (&call.client[..], &call.uuid[..]);
+            let (kind, status, body) = (Kind::Response, &status::OK[..], body.frames());
+            session.send(|out| Answer { kind, client, uuid, status, body }.encode(out));
+        }
+        if dismissed {
+            return session.flush().await;
+        }
+    }
+}
+
+/// A connection to the broker around us.
+async fn connect(
+    shared: &Shared,
+    acceptor: &Acceptor,
+    name: &str,
+) -> Result<Session, SessionError> {
+    let (ours, theirs) = UnixStream::pair()?;
+    theirs.set_nonblocking(true)?;
+    ours.set_nonblocking(true)?;
+    acceptor.admit_house(theirs);
+    let stream = Stream::Unix(tokio::net::UnixStream::from_std(ours)?);
+    let config = SessionConfig {
+        identity: Identity::try_from(name.as_bytes()).ok(),
+        limits: shared.config.wire_limits(),
+        ..SessionConfig::default()
+    };
+    Session::over(stream, &config).await
+}
