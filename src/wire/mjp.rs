@@ -8,6 +8,7 @@ mod code;
 mod header;
 mod malformed;
 mod pack;
+mod plain;
 mod report;
 
 pub use code::Code;
@@ -17,6 +18,7 @@ pub use header::{
 };
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
+pub use plain::Plain;
 pub use report::{BrokerReport, Report, ServiceReport, WorkerReport};
 
 use header::{CreditHeader, DrainHeader};
@@ -433,7 +435,7 @@ impl<'a> Delivery<'a> {
         if self.says == DeliveryHeader::FIRST {
             out.frame(DeliveryHeader::FIRST_OCTETS);
         } else {
-            out.frame(Packed::new(&self.says).octets());
+            out.frame(Packed::delivery(&self.says).octets());
         }
         out.frames(&self.body);
     }

@@ -13,8 +13,8 @@ use crate::proto::stats::Loss;
 use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, Packed, PeerHello, ReadyHeader,
-    Rejected, Request, ToBroker, kind,
+    Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
+    ReadyHeader, Rejected, Request, ToBroker, kind,
 };
 
 use super::Core;
@@ -23,6 +23,48 @@ use super::Core;
 pub(super) const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
 
 impl Core {
+    /// A message of the most frequent shapes. False if there is anything about it, or about its
+    /// peer, that [`Self::on_mjp`] has to look at; nothing has been done then.
+    #[inline]
+    pub(super) fn on_plain<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        plain: &Plain<'_>,
+        out: &mut O,
+    ) -> bool {
+        let Some(peer) = self.peers.get(id) else { return false };
+        let (Plain::Request(Request { header, .. }, _) | Plain::Final(Answer { header, .. })) =
+            plain;
+        if !matches!(peer.state, State::Mjp(_)) || self.is_too_long(header) {
+            return false;
+        }
+        match plain {
+            Plain::Request(request, kept) => {
+                self.advance_mjp(id, Event::Request);
+                self.on_ask(now, id, request, *kept, out);
+            }
+            Plain::Final(answer) => {
+                let request = RequestId::from_token(answer.id);
+                let holder = peer.worker.filter(|worker| self.router.holds(*worker, request));
+                let Some(worker) = holder else { return false };
+                if self.advance_mjp(id, Event::Final) != Some(Action::Finish) {
+                    self.dropped += 1;
+                    return true;
+                }
+                self.note_answer(now, id);
+                let reply = Reply::Final(answer.header, answer.body);
+                self.router.finish(now, worker, request, &reply, out);
+            }
+        }
+        true
+    }
+
+    /// The operator may want headers shorter than they may be.
+    fn is_too_long(&self, header: &[u8]) -> bool {
+        header.len() > self.settings.mjp.header_bytes_max
+    }
+
     /// A message that begins as MJP/1 does.
     pub(super) fn on_mjp<O: Output>(
         &mut self,
@@ -78,13 +120,12 @@ impl Core {
         }
     }
 
-    /// The operator may want headers shorter than they may be.
     fn check_header<'a>(
         &self,
         said: ToBroker<'a>,
         header: &[u8],
     ) -> Result<ToBroker<'a>, Rejected> {
-        if header.len() <= self.settings.mjp.header_bytes_max {
+        if !self.is_too_long(header) {
             return Ok(said);
         }
         let (kind, id) = match said {

@@ -22,7 +22,7 @@ use slotmap::SlotMap;
 use crate::id::{PeerId, slot_of};
 use crate::wire::mdp::{Answer, Request, Version};
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Code, is_mjp};
+use crate::wire::mjp::{Code, Plain, is_mjp};
 
 use super::clock::{Clock, Time};
 use super::dialect::{State, mdp as majordomo};
@@ -158,11 +158,15 @@ impl Core {
         out: &mut O,
     ) -> Taken {
         let now = self.clock.at(now);
-        // Almost all messages are one of these two.
+        // Almost all messages are one of these.
         let taken = if let Some(request) = Request::decode_plain(message) {
             self.on_request(now, id, request, out)
         } else if let Some(answer) = Answer::decode_plain(message) {
             self.on_final(now, id, Version::V01, answer, out);
+            Taken::Yes
+        } else if let Some(plain) = Plain::decode(message)
+            && self.on_plain(now, id, &plain, out)
+        {
             Taken::Yes
         } else if is_mjp(message) {
             self.on_mjp(now, id, message, out);
