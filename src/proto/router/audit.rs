@@ -267,6 +267,8 @@ impl Router {
     /// Who can speak of a request finds it, and nothing else.
     fn audit_names(&self) -> Result<(), String> {
         for (peer, caller) in &self.callers {
+            let forgotten = caller.has_empty_room() && !self.roomy.contains(&peer);
+            demand!(!forgotten, "{peer:?} keeps room for names, and nobody looks at it");
             for (name, id) in caller.named.iter().flat_map(|named| named.iter()) {
                 let request = self.requests.get(*id).filter(|request| request.caller == peer);
                 let Some(request) = request else {

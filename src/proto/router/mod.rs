@@ -61,6 +61,8 @@ pub struct Router {
     paused: BTreeSet<PeerId>,
     /// Callers that are not read because there are too many services, in the order of coming.
     paused_for_name: VecDeque<PeerId>,
+    /// Callers with room for many names and none of them, until the next look at the clock.
+    roomy: Vec<PeerId>,
     draining: bool,
     /// Deadlines of requests that wait for a service without workers.
     expiries: Timers<ServiceId>,
@@ -94,6 +96,7 @@ impl Router {
             sequence: 0,
             paused: BTreeSet::new(),
             paused_for_name: VecDeque::new(),
+            roomy: Vec::new(),
             draining: false,
             expiries: Timers::new(),
             deadlines: Timers::new(),

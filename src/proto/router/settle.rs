@@ -109,8 +109,10 @@ impl Router {
         if let Some(caller) = self.callers.get_mut(request.caller) {
             caller.requests -= 1;
             caller.bytes -= request.cost;
-            if caller.named.is_some() {
-                caller.unname(request.voice.id().unwrap_or_else(|| id.token()));
+            if caller.named.is_some()
+                && caller.unname(request.voice.id().unwrap_or_else(|| id.token()))
+            {
+                self.roomy.push(request.caller);
             }
             if caller.paused == Some(Pause::Own)
                 && caller.has_much_room(&self.settings.client)
