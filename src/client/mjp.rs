@@ -127,7 +127,9 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Bye(_)
         | FromBroker::Request(_)
         | FromBroker::Cancel { .. }
-        | FromBroker::Accepted { .. } => None,
+        | FromBroker::Accepted { .. }
+        | FromBroker::Targets(_)
+        | FromBroker::Outcome(_) => None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use slotmap::SlotMap;
 
-use crate::id::{Identity, RequestId, ServiceName, beginning};
+use crate::id::{Identity, PeerId, RequestId, ServiceName, beginning};
 
 use super::clock::Time;
 use super::router::WorkerId;
@@ -52,6 +52,8 @@ pub enum Progress {
     Replied,
     /// It cannot do it, or knows nothing of it.
     Failed,
+    /// Its dialect cannot say it.
+    Refused,
     /// It was lost before it was done.
     Lost,
     /// The time of the job is over.
@@ -77,6 +79,7 @@ impl Progress {
             Self::Waiting => "waiting",
             Self::Replied => "replied",
             Self::Failed => "failed",
+            Self::Refused => "refused",
             Self::Lost => "lost",
             Self::TimedOut => "timed_out",
             Self::Cancelled => "cancelled",
@@ -93,7 +96,9 @@ pub struct Target {
     pub name: Identity,
     /// How far it is.
     pub progress: Progress,
-    /// The request that stands for it, where the worker does not speak NFP.
+    /// It was sent the job directly, and takes it as work.
+    pub direct: bool,
+    /// The request that stands for it, if there is one.
     pub child: Option<RequestId>,
     /// Its answer, kept until the job is forgotten, where the worker does not keep it.
     pub result: Option<Box<[u8]>>,
@@ -116,6 +121,8 @@ pub struct Job {
     pub created_at: Time,
     /// When the last target ended.
     pub ended_at: Option<Time>,
+    /// The MJP caller that waits for all of it, and what that calls it.
+    pub scatter: Option<(PeerId, u64)>,
     /// Memory charged for it, octets.
     cost: usize,
     /// Targets that have not ended.
@@ -139,6 +146,7 @@ impl Job {
             targets: Vec::new(),
             created_at: now,
             ended_at: None,
+            scatter: None,
             cost: 0,
             open: 0,
             due: None,
@@ -170,6 +178,8 @@ impl Job {
 pub struct Ended {
     /// Whose part has ended.
     pub worker: WorkerId,
+    /// It had the job directly.
+    pub direct: bool,
     /// The request that stood for it.
     pub child: Option<RequestId>,
 }
@@ -187,6 +197,8 @@ pub struct Jobs {
     due: Timers<JobId>,
     /// Ended jobs in the order of their ends; some are forgotten already.
     ended: VecDeque<JobId>,
+    /// How many of the open jobs are scatters.
+    open_scatters: usize,
     /// Memory of jobs that were forgotten, to be given back.
     freed: usize,
 }
@@ -203,6 +215,7 @@ impl Jobs {
             by_worker: HashMap::new(),
             due: Timers::new(),
             ended: VecDeque::new(),
+            open_scatters: 0,
             freed: 0,
         }
     }
@@ -223,6 +236,7 @@ impl Jobs {
             self.forget(*old);
         }
         let (uuid, owner) = (job.uuid.clone(), job.owner.clone());
+        self.open_scatters += usize::from(job.scatter.is_some());
         let id = self.jobs.insert(job);
         self.by_uuid.insert(uuid, id);
         *self.open_by_owner.entry(owner).or_default() += 1;
@@ -232,14 +246,20 @@ impl Jobs {
 
     /// Gives a worker its part of a job, again if it has had it already and is not done. Returns
     /// whether that is new.
-    pub fn add_target(&mut self, id: JobId, worker: WorkerId, name: Identity) -> Option<usize> {
+    pub fn add_target(
+        &mut self,
+        id: JobId,
+        worker: WorkerId,
+        name: Identity,
+        direct: bool,
+    ) -> Option<usize> {
         let job = self.jobs.get_mut(id)?;
         if job.targets.iter().any(|target| target.worker == worker) || job.ended_at.is_some() {
             return None;
         }
         let index = job.targets.len();
         let (progress, child, result) = (Progress::Dispatched, None, None);
-        job.targets.push(Target { worker, name, progress, child, result });
+        job.targets.push(Target { worker, name, progress, direct, child, result });
         job.open += 1;
         self.by_worker.entry(worker).or_default().insert(id, index);
         Some(index)
@@ -293,7 +313,8 @@ impl Jobs {
         if !progress.is_end() {
             return None;
         }
-        let ended = Ended { worker: target.worker, child: target.child.take() };
+        let (worker, direct) = (target.worker, target.direct);
+        let ended = Ended { worker, direct, child: target.child.take() };
         job.open -= 1;
         let all = job.open == 0;
         self.take_from(ended.worker, id);
@@ -301,6 +322,13 @@ impl Jobs {
             self.end(now, id);
         }
         Some(ended)
+    }
+
+    /// Takes the caller that waits for a scatter, if all of that has ended.
+    pub fn take_ended_scatter(&mut self, id: JobId) -> Option<(PeerId, u64)> {
+        let scatter = self.jobs.get_mut(id).filter(|job| job.ended_at.is_some())?.scatter.take();
+        self.open_scatters -= usize::from(scatter.is_some());
+        scatter
     }
 
     /// Ends whatever of a job is open.
@@ -339,6 +367,12 @@ impl Jobs {
     /// Memory of what was forgotten since the last call, octets.
     pub fn take_freed(&mut self) -> usize {
         std::mem::take(&mut self.freed)
+    }
+
+    /// Whether somebody waits for a scatter.
+    #[must_use]
+    pub fn has_scatters(&self) -> bool {
+        self.open_scatters > 0
     }
 
     /// Jobs remembered.
@@ -404,6 +438,7 @@ impl Jobs {
     fn forget(&mut self, id: JobId) {
         let Some(job) = self.jobs.remove(id) else { return };
         self.freed += job.cost;
+        self.open_scatters -= usize::from(job.scatter.is_some());
         self.by_uuid.remove(&job.uuid);
         for target in job.targets.iter().filter(|target| !target.progress.is_end()) {
             self.take_from(target.worker, id);
@@ -428,7 +463,9 @@ impl Jobs {
 
     /// Open parts of a worker.
     pub(crate) fn parts_of(&self, worker: WorkerId) -> usize {
-        self.by_worker.get(&worker).map_or(0, BTreeMap::len)
+        let parts = self.by_worker.get(&worker).into_iter().flatten();
+        let target = |(id, index): (&JobId, &usize)| self.jobs.get(*id)?.targets.get(*index);
+        parts.filter_map(target).filter(|target| target.direct).count()
     }
 
     /// Checks that the indices say what the jobs say.

@@ -61,6 +61,17 @@ impl<'a> Frames<'a> {
         Some(Frames { head, large: self.large, count: self.count.saturating_sub(count) })
     }
 
+    /// The first `LEN` octets of the encoding, which are to be `count` frames, and what follows.
+    #[inline]
+    pub(super) fn split_prefix<const LEN: usize>(
+        &self,
+        count: usize,
+    ) -> Option<(&'a [u8; LEN], Self)> {
+        let (prefix, head) = self.head.split_first_chunk()?;
+        let rest = Frames { head, large: self.large, count: self.count.saturating_sub(count) };
+        Some((prefix, rest))
+    }
+
     /// The encoded frames, and the large bodies that belong between them.
     pub(super) fn parts(&self) -> (&'a [u8], &'a [Bytes]) {
         (self.head, self.large)

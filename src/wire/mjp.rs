@@ -8,7 +8,9 @@ mod code;
 mod header;
 mod malformed;
 mod pack;
+mod plain;
 mod report;
+mod scatter;
 
 pub use code::Code;
 pub use header::{
@@ -17,7 +19,9 @@ pub use header::{
 };
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
+pub use plain::Plain;
 pub use report::{BrokerReport, Report, ServiceReport, WorkerReport};
+pub use scatter::{Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets};
 
 use header::{CreditHeader, DrainHeader};
 
@@ -44,6 +48,8 @@ pub mod kind {
     pub const CANCEL: u8 = 0x11;
     /// From a client, and back.
     pub const STATUS: u8 = 0x12;
+    /// From a client.
+    pub const SCATTER: u8 = 0x18;
     /// To a client.
     pub const ACCEPTED: u8 = 0x20;
     /// From a worker, and to a client.
@@ -52,6 +58,10 @@ pub mod kind {
     pub const FINAL: u8 = 0x22;
     /// From a worker, and to a client or, for what it said itself, to any peer.
     pub const ERROR: u8 = 0x23;
+    /// To a client.
+    pub const TARGETS: u8 = 0x27;
+    /// To a client.
+    pub const OUTCOME: u8 = 0x28;
     /// From a worker.
     pub const READY: u8 = 0x30;
     /// From a worker.
@@ -78,6 +88,8 @@ pub enum ToBroker<'a> {
     Bye,
     /// A client's request.
     Request(Request<'a>),
+    /// A client's request to several workers.
+    Scatter(Scatter<'a>),
     /// The client wants no answer any more.
     Cancel {
         /// Of the request.
@@ -140,6 +152,10 @@ pub enum FromBroker<'a> {
         /// How far.
         says: AcceptedHeader<'a>,
     },
+    /// The broker answers for the scatter from now on.
+    Targets(Targets<'a>),
+    /// The end of one worker's part in a scatter.
+    Outcome(Outcome<'a>),
     /// A part of the answer.
     Partial(Answer<'a>),
     /// All the rest of it.
@@ -294,7 +310,8 @@ impl<'a> ToBroker<'a> {
             }
             kind::PARTIAL => return opening.answer().map(Self::Partial),
             kind::FINAL => return opening.answer().map(Self::Final),
-            kind::ACCEPTED => return Err(Malformed::WrongWay),
+            kind::SCATTER => return Scatter::decode(opening).map(Self::Scatter),
+            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME => return Err(Malformed::WrongWay),
             _ => {}
         }
         let command = match opening.kind {
@@ -323,6 +340,7 @@ impl<'a> ToBroker<'a> {
             Self::Drain => bare(kind::DRAIN, 0, out),
             Self::Bye => bare(kind::BYE, 0, out),
             Self::Request(request) => request.encode(out),
+            Self::Scatter(scatter) => scatter.encode(out),
             Self::Cancel { id } => bare(kind::CANCEL, *id, out),
             Self::Status { id, says } => {
                 with_header(kind::STATUS, *id, Packed::new(says).octets(), out);
@@ -361,7 +379,9 @@ impl<'a> FromBroker<'a> {
             kind::REQUEST => return Delivery::decode(opening).map(Self::Request),
             kind::PARTIAL => return opening.answer().map(Self::Partial),
             kind::FINAL => return opening.answer().map(Self::Final),
-            kind::READY | kind::CREDIT => return Err(Malformed::WrongWay),
+            kind::TARGETS => return Targets::decode(opening).map(Self::Targets),
+            kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
+            kind::SCATTER | kind::READY | kind::CREDIT => return Err(Malformed::WrongWay),
             _ => {}
         }
         let command = match opening.kind {
@@ -387,6 +407,8 @@ impl<'a> FromBroker<'a> {
             Self::Partial(answer) => answer.encode(kind::PARTIAL, &[], out),
             Self::Final(answer) => answer.encode(kind::FINAL, &[], out),
             Self::Error(failure) => failure.encode(out),
+            Self::Targets(targets) => targets.encode(out),
+            Self::Outcome(outcome) => outcome.encode(&[], out),
             Self::Hello(says) => with_header(kind::HELLO, 0, Packed::new(says).octets(), out),
             Self::Heartbeat => bare(kind::HEARTBEAT, 0, out),
             Self::Drain { within: None } => bare(kind::DRAIN, 0, out),
@@ -433,7 +455,7 @@ impl<'a> Delivery<'a> {
         if self.says == DeliveryHeader::FIRST {
             out.frame(DeliveryHeader::FIRST_OCTETS);
         } else {
-            out.frame(Packed::new(&self.says).octets());
+            out.frame(Packed::delivery(&self.says).octets());
         }
         out.frames(&self.body);
     }

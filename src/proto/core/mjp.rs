@@ -13,8 +13,8 @@ use crate::proto::stats::Loss;
 use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, Packed, PeerHello, ReadyHeader,
-    Rejected, Request, ToBroker, kind,
+    Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
+    ReadyHeader, Rejected, Request, ToBroker, kind,
 };
 
 use super::Core;
@@ -24,6 +24,48 @@ use super::nfp::is_reserved;
 pub(super) const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
 
 impl Core {
+    /// A message of the most frequent shapes. False if there is anything about it, or about its
+    /// peer, that [`Self::on_mjp`] has to look at; nothing has been done then.
+    #[inline]
+    pub(super) fn on_plain<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        plain: &Plain<'_>,
+        out: &mut O,
+    ) -> bool {
+        let Some(peer) = self.peers.get(id) else { return false };
+        let (Plain::Request(Request { header, .. }, _) | Plain::Final(Answer { header, .. })) =
+            plain;
+        if !matches!(peer.state, State::Mjp(_)) || self.is_too_long(header) {
+            return false;
+        }
+        match plain {
+            Plain::Request(request, kept) => {
+                self.advance_mjp(id, Event::Request);
+                self.on_ask(now, id, request, *kept, out);
+            }
+            Plain::Final(answer) => {
+                let request = RequestId::from_token(answer.id);
+                let holder = peer.worker.filter(|worker| self.router.holds(*worker, request));
+                let Some(worker) = holder else { return false };
+                if self.advance_mjp(id, Event::Final) != Some(Action::Finish) {
+                    self.dropped += 1;
+                    return true;
+                }
+                self.note_answer(now, id);
+                let reply = Reply::Final(answer.header, answer.body);
+                self.router.finish(now, worker, request, &reply, out);
+            }
+        }
+        true
+    }
+
+    /// The operator may want headers shorter than they may be.
+    fn is_too_long(&self, header: &[u8]) -> bool {
+        header.len() > self.settings.mjp.header_bytes_max
+    }
+
     /// A message that begins as MJP/1 does.
     pub(super) fn on_mjp<O: Output>(
         &mut self,
@@ -45,6 +87,10 @@ impl Core {
             Ok(ToBroker::Request(request)) => {
                 self.advance_mjp(id, Event::Request);
                 self.on_ask(now, id, &request, kept, out);
+            }
+            Ok(ToBroker::Scatter(scatter)) => {
+                self.advance_mjp(id, Event::Request);
+                self.on_scatter(now, id, &scatter, kept, out);
             }
             Ok(said) => self.on_mjp_command(now, id, &said, header, out),
             Err(rejected) => {
@@ -79,17 +125,17 @@ impl Core {
         }
     }
 
-    /// The operator may want headers shorter than they may be.
     fn check_header<'a>(
         &self,
         said: ToBroker<'a>,
         header: &[u8],
     ) -> Result<ToBroker<'a>, Rejected> {
-        if header.len() <= self.settings.mjp.header_bytes_max {
+        if !self.is_too_long(header) {
             return Ok(said);
         }
         let (kind, id) = match said {
             ToBroker::Request(request) => (kind::REQUEST, request.id),
+            ToBroker::Scatter(ref scatter) => (kind::SCATTER, scatter.id),
             ToBroker::Status { id, .. } => (kind::STATUS, id),
             ToBroker::Partial(answer) => (kind::PARTIAL, answer.id),
             ToBroker::Final(answer) => (kind::FINAL, answer.id),
@@ -109,6 +155,10 @@ impl Core {
         out: &mut O,
     ) {
         let says = &request.says;
+        if self.is_scattering(id, request.id) {
+            let message = "a scatter of this id is open on the connection";
+            return self.object(id, request.id, Code::DuplicateId, message, out);
+        }
         if says.service.starts_with(mmi::PREFIX) && !self.router.is_open(id, request.id) {
             return self.answer_native_mmi(id, request, out);
         }
@@ -158,6 +208,7 @@ impl Core {
             (Action::Greet, ToBroker::Hello(hello)) => self.greet(id, hello, out),
             (Action::Cancel, ToBroker::Cancel { id: request }) => {
                 self.router.cancel(now, id, *request, out);
+                self.cancel_scatter(now, id, *request, out);
             }
             (Action::Report, ToBroker::Status { id: query, says }) => {
                 self.report(now, id, *query, says, out);
@@ -213,7 +264,7 @@ impl Core {
             ToBroker::Heartbeat => Event::Heartbeat,
             ToBroker::Drain => Event::Drain,
             ToBroker::Bye => Event::Bye,
-            ToBroker::Request(_) => Event::Request,
+            ToBroker::Request(_) | ToBroker::Scatter(_) => Event::Request,
             ToBroker::Cancel { .. } => Event::Cancel,
             ToBroker::Status { .. } => Event::Status,
             ToBroker::Partial(answer) if holds(answer.id) => Event::Partial,
@@ -288,7 +339,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: Vec::new(),
+            features: vec!["scatter"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {

@@ -11,6 +11,7 @@ mod names;
 mod nfp;
 mod peer;
 mod report;
+mod scatter;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,7 @@ use slotmap::SlotMap;
 use crate::id::{PeerId, slot_of};
 use crate::wire::mdp::{Answer, Request, Version};
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Code, is_mjp};
+use crate::wire::mjp::{Code, Plain, is_mjp};
 use crate::wire::nfp::is_nfp;
 
 use super::clock::{Clock, Time};
@@ -166,11 +167,15 @@ impl Core {
         out: &mut O,
     ) -> Taken {
         let now = self.clock.at(now);
-        // Almost all messages are one of these two.
+        // Almost all messages are one of these.
         let taken = if let Some(request) = Request::decode_plain(message) {
             self.on_request(now, id, request, out)
         } else if let Some(answer) = Answer::decode_plain(message) {
             self.on_final(now, id, Version::V01, answer, out);
+            Taken::Yes
+        } else if let Some(plain) = Plain::decode(message)
+            && self.on_plain(now, id, &plain, out)
+        {
             Taken::Yes
         } else if is_mjp(message) {
             self.on_mjp(now, id, message, out);
@@ -400,10 +405,12 @@ impl Core {
         }
     }
 
-    /// Ends the peers that cannot be served any more.
+    /// Ends the peers that cannot be served any more, and sees to jobs of which parts have ended.
     fn end_doomed<O: Output>(&mut self, now: Time, out: &mut O) {
+        self.end_parts(now, out);
         while let Some((id, why)) = self.router.pop_doomed() {
             self.end(now, id, why, out);
+            self.end_parts(now, out);
         }
     }
 

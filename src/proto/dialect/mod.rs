@@ -3,12 +3,14 @@
 pub mod mdp;
 pub mod mjp;
 pub mod nfp;
+mod part;
 mod voice;
 
 use std::num::NonZeroU32;
 
 use super::clock::Time;
 
+pub(crate) use part::{Part, Way, progress_of};
 pub(crate) use voice::{CallerVoice, Envelope, Native, Reply, Work, WorkerVoice, fault, fault_of};
 
 /// What a connection has shown itself to be. Its first valid header decides for a dialect, for

@@ -15,7 +15,7 @@ use crate::wire::mjp::{
 use crate::wire::nfp::body::{self, JobBody};
 use crate::wire::nfp::{Era, Order, ToWorker, Verb};
 
-use super::Terms;
+use super::{Part, Terms, Way};
 
 /// How a caller is answered.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) enum CallerVoice {
     Mdp(Version, Envelope),
     /// MJP/1.
     Mjp(Native),
+    /// As a part of a job.
+    Part(Box<Part>),
     /// Not at all: the request has ended, and only its worker does not know.
     Nobody,
 }
@@ -69,6 +71,7 @@ impl CallerVoice {
         match self {
             Self::Mdp(version, _) => *version == Version::V02,
             Self::Mjp(native) => native.parts,
+            Self::Part(_) => false,
             Self::Nobody => true,
         }
     }
@@ -76,25 +79,30 @@ impl CallerVoice {
     /// Whether the caller can be told that something went wrong. One that cannot is not read while
     /// there is no room.
     pub(crate) fn takes_errors(&self) -> bool {
-        matches!(self, Self::Mjp(_))
+        matches!(self, Self::Mjp(_) | Self::Part(_))
     }
 
     /// Whether the first frame that is kept of a request is its header.
     pub(crate) fn has_header(&self) -> bool {
-        matches!(self, Self::Mjp(_))
+        match self {
+            Self::Mjp(_) => true,
+            Self::Part(part) => matches!(part.way, Way::Scatter(_)),
+            Self::Mdp(..) | Self::Nobody => false,
+        }
     }
 
     /// What the caller calls the request, if it can speak of it again.
     pub(crate) fn id(&self) -> Option<u64> {
         match self {
             Self::Mjp(native) => Some(native.id),
-            Self::Mdp(..) | Self::Nobody => None,
+            Self::Mdp(..) | Self::Part(_) | Self::Nobody => None,
         }
     }
 
     pub(crate) fn terms(&self) -> Terms {
         match self {
             Self::Mjp(native) => native.terms,
+            Self::Part(part) => part.terms,
             Self::Mdp(..) | Self::Nobody => Terms::default(),
         }
     }
@@ -111,6 +119,7 @@ impl CallerVoice {
             Self::Mdp(_, Envelope::Frames(envelope)) => size_of::<Message>() + envelope.bytes(),
             Self::Mdp(_, Envelope::None | Envelope::Delimiter) | Self::Nobody => 0,
             Self::Mjp(_) => ENTRY,
+            Self::Part(part) => ENTRY + size_of::<Part>() + part.name.as_bytes().len(),
         }
     }
 
@@ -138,6 +147,7 @@ impl CallerVoice {
             (Self::Mjp(native), Reply::Error(header)) => {
                 FromBroker::Error(mjp::Failure { id: native.id, header }).encode(out);
             }
+            (Self::Part(part), reply) => part.answer(service, parts, &reply, out),
             (Self::Mdp(..), Reply::Error(_)) | (Self::Nobody, _) => {}
         }
     }
@@ -152,8 +162,11 @@ impl CallerVoice {
 
     /// Says that the request ended without an answer.
     pub(crate) fn error(&self, outcome: Outcome, out: &mut Encoder) {
-        if let (Self::Mjp(native), Some(fault)) = (self, fault_of(outcome)) {
-            fault.encode(native.id, out);
+        let Some(fault) = fault_of(outcome) else { return };
+        match self {
+            Self::Mjp(native) => fault.encode(native.id, out),
+            Self::Part(part) => part.error(outcome, &fault, out),
+            Self::Mdp(..) | Self::Nobody => {}
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Requests come in, workers register.
 
+use std::collections::BTreeMap;
+
 use crate::id::{NameError, PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::dialect::{CallerVoice, WorkerVoice};
@@ -200,6 +202,7 @@ impl Router {
             about: offer.about.into(),
             held: List::default(),
             in_flight: 0,
+            pinned: BTreeMap::new(),
             direct: 0,
             listed: None,
             congested: false,

@@ -50,6 +50,7 @@ impl Router {
         self.audit_husks()?;
         self.audit_deadlines()?;
         self.jobs.audit()?;
+        demand!(self.ended_parts.is_empty(), "ended parts of jobs are left");
         demand!(self.doomed.is_empty(), "doomed peers are left: {:?}", self.doomed);
         Ok(())
     }
@@ -223,6 +224,18 @@ impl Router {
             demand!(worker.credit == credit, "credit {}, the policy says {credit}", worker.credit);
             demand!(count <= credit, "{count} in flight, credit {credit}");
         }
+        demand!(
+            worker.pinned.is_empty() || worker.level().is_none(),
+            "{} requests wait for it alone, though it is ready",
+            worker.pinned.len()
+        );
+        for (sequence, request_id) in &worker.pinned {
+            let request = self.requests.get(*request_id);
+            let fits = request.is_some_and(|r| r.sequence == *sequence && r.is_pinned());
+            demand!(fits, "{request_id:?} does not wait for it");
+            let twice = places.insert(*request_id, Place::Pinned(id));
+            demand!(twice.is_none(), "{request_id:?} is pinned and {twice:?}");
+        }
         let mut suspects = 0;
         let mut before = None;
         for request_id in &held {
@@ -271,6 +284,8 @@ impl Router {
     /// Who can speak of a request finds it, and nothing else.
     fn audit_names(&self) -> Result<(), String> {
         for (peer, caller) in &self.callers {
+            let forgotten = caller.has_empty_room() && !self.roomy.contains(&peer);
+            demand!(!forgotten, "{peer:?} keeps room for names, and nobody looks at it");
             for (name, id) in caller.named.iter().flat_map(|named| named.iter()) {
                 let request = self.requests.get(*id).filter(|request| request.caller == peer);
                 let Some(request) = request else {

@@ -26,6 +26,8 @@ pub(super) struct Caller {
     pub(super) identity: Option<Identity>,
     /// Open requests that the caller can name, or that have to be found when it goes.
     pub(super) named: Option<Box<HashMap<u64, RequestId, Hasher>>>,
+    /// The room for many such names is empty, and goes if it stays so.
+    roomy: bool,
 }
 
 /// What a caller that is not read waits for.
@@ -76,11 +78,26 @@ impl Caller {
         named.insert(name, id);
     }
 
-    pub(super) fn unname(&mut self, name: u64) {
-        let Some(named) = &mut self.named else { return };
+    /// True if there is much room now that is not needed: to be looked at with
+    /// [`Self::drop_room`].
+    #[must_use]
+    pub(super) fn unname(&mut self, name: u64) -> bool {
+        let Some(named) = &mut self.named else { return false };
         named.remove(&name);
-        // What an idle caller keeps is charged to nobody.
-        if named.is_empty() && named.capacity() > Self::NAMES_KEPT {
+        self.has_empty_room() && !std::mem::replace(&mut self.roomy, true)
+    }
+
+    /// Whether it has room for many names, and none.
+    pub(super) fn has_empty_room(&self) -> bool {
+        let named = self.named.as_ref();
+        named.is_some_and(|named| named.is_empty() && named.capacity() > Self::NAMES_KEPT)
+    }
+
+    /// What an idle caller keeps is charged to nobody. One that is busy may have no open request
+    /// for a moment, and would have to make its room anew each time.
+    fn drop_room(&mut self) {
+        self.roomy = false;
+        if self.named.as_ref().is_some_and(|named| named.is_empty()) {
             self.named = None;
         }
     }
@@ -91,6 +108,15 @@ impl Router {
     pub(crate) fn introduce(&mut self, peer: PeerId, identity: Identity) {
         if let Some(entry) = self.callers.entry(peer) {
             entry.or_default().identity = Some(identity);
+        }
+    }
+
+    /// Gives back the room for names that was not needed for a moment.
+    pub(super) fn tidy_callers(&mut self) {
+        for peer in self.roomy.drain(..) {
+            if let Some(caller) = self.callers.get_mut(peer) {
+                caller.drop_room();
+            }
         }
     }
 
@@ -149,7 +175,7 @@ impl Router {
             let request = self.requests.get(*id)?;
             match request.place {
                 Place::InFlight(worker) => Some((request.sequence, *id, worker)),
-                Place::Waiting | Place::Suspect => None,
+                Place::Waiting | Place::Suspect | Place::Pinned(_) => None,
             }
         });
         let mut running: Vec<_> = running.collect();
@@ -163,5 +189,33 @@ impl Router {
                 out.send(worker.peer, |encoder| voice.cancel(id, encoder));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(caller: &mut Caller, count: u64) {
+        let hasher = Hasher::with_seed(7, foldhash::SharedSeed::global_fixed());
+        (0..count).for_each(|name| caller.name(name, RequestId::default(), &hasher));
+    }
+
+    #[test]
+    fn a_caller_that_stays_idle_keeps_no_room_for_names() {
+        let mut caller = Caller::default();
+        named(&mut caller, 1000);
+        let noted: Vec<_> = (0..1000).filter(|name| caller.unname(*name)).collect();
+        assert_eq!(noted, [999], "once, when the last one has gone");
+        named(&mut caller, 1000);
+        assert!((0..1000).all(|name| !caller.unname(name)), "it is noted already");
+        assert!(caller.has_empty_room());
+        caller.drop_room();
+        assert!(!caller.has_empty_room() && caller.named.is_none());
+        named(&mut caller, 1000);
+        caller.drop_room();
+        assert!(caller.named.is_some(), "what is in use stays");
+        let noted = (0..1000).filter(|name| caller.unname(*name)).count();
+        assert_eq!(noted, 1, "it is noted anew");
     }
 }

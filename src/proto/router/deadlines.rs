@@ -26,7 +26,7 @@ impl Router {
         }
     }
 
-    /// Ends the requests whose time is up.
+    /// Ends the requests whose time is up, and gives back what was not needed since.
     pub(crate) fn expire<O: Output>(&mut self, now: Time, out: &mut O) {
         while let Some((at, id)) = self.deadlines.pop_due(now) {
             let request = self.requests.get(id);
@@ -36,6 +36,7 @@ impl Router {
         }
         self.expire_unserved(now, out);
         self.expire_jobs(now, out);
+        self.tidy_callers();
     }
 
     /// Ends the requests that waited too long for a service without workers.

@@ -62,7 +62,7 @@ impl Router {
 
     /// Gives a worker its part of a job.
     pub(crate) fn add_to_job(&mut self, job: JobId, id: WorkerId, name: Identity) {
-        if self.jobs.add_target(job, id, name).is_some()
+        if self.jobs.add_target(job, id, name, true).is_some()
             && let Some(worker) = self.workers.get_mut(id)
         {
             worker.direct += 1;
@@ -93,7 +93,7 @@ impl Router {
     }
 
     fn end_part(&mut self, ended: Ended) {
-        if let Some(worker) = self.workers.get_mut(ended.worker) {
+        if let Some(worker) = self.workers.get_mut(ended.worker).filter(|_| ended.direct) {
             worker.direct -= 1;
             self.relist(ended.worker);
         }

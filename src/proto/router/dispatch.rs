@@ -42,6 +42,7 @@ impl Router {
             let Some((&sequence, &request)) = service.suspects.first_key_value() else {
                 if let Some(worker) = service.reserved.take() {
                     self.reserve(worker, false);
+                    self.serve_pinned(now, worker, out);
                 }
                 return;
             };
@@ -83,7 +84,8 @@ impl Router {
         let request = self.requests.get(id)?;
         let deadline = request.terms().deadline;
         let (caller, cost, service) = (request.caller, request.cost, request.service);
-        if let Some(service) = self.services.get_mut(service) {
+        let pinned = request.is_pinned();
+        if let Some(service) = self.services.get_mut(service).filter(|_| !pinned) {
             service.waiting_bytes = service.waiting_bytes.saturating_sub(cost);
         }
         if let Some(caller) = self.callers.get_mut(caller) {
@@ -175,6 +177,7 @@ impl Router {
         worker.credit = credit;
         let service = worker.service;
         self.relist(id);
+        self.serve_pinned(now, id, out);
         self.dispatch(now, service, out);
     }
 
@@ -206,6 +209,7 @@ impl Router {
         worker.congested = false;
         let service = worker.service;
         self.relist(id);
+        self.serve_pinned(now, id, out);
         self.dispatch(now, service, out);
     }
 

@@ -40,6 +40,7 @@ impl Router {
         let outcome = self.answer(id, reply, out);
         self.end(id, outcome, out);
         self.relist(worker);
+        self.serve_pinned(now, worker, out);
         self.dispatch(now, service_id, out);
     }
 
@@ -124,6 +125,7 @@ impl Router {
             self.release(id, request);
             self.give_back(now, id, request, loss, out);
         }
+        self.lose_pinned(id, out);
         if let Some(worker) = self.workers.get_mut(id) {
             worker.credit = 0;
         }
@@ -230,6 +232,7 @@ impl Router {
         let outcome = if !self.callers.contains_key(request.caller) {
             Some(Outcome::CallerGone)
         } else if policy.at_most_once
+            || request.is_pinned()
             || request.answering && !policy.resend_after_partial
             || request.terms().attempts.is_some_and(|most| request.losses >= most.get())
         {

@@ -12,6 +12,7 @@ mod direct;
 mod dispatch;
 mod ending;
 mod list;
+mod pinned;
 mod queue;
 mod ready;
 mod request;
@@ -29,10 +30,10 @@ use slotmap::{SecondaryMap, SlotMap};
 use crate::id::{PeerId, RequestId, ServiceName, slot_of};
 
 use super::clock::Time;
-use super::jobs::Jobs;
+use super::jobs::{JobId, Jobs};
 use super::output::{CloseReason, Output};
 use super::policy::{ServicePolicy, Settings};
-use super::stats::ServiceStats;
+use super::stats::{Outcome, ServiceStats};
 use super::timers::Timers;
 
 pub(crate) use accept::Offer;
@@ -64,6 +65,8 @@ pub struct Router {
     paused: BTreeSet<PeerId>,
     /// Callers that are not read because there are too many services, in the order of coming.
     paused_for_name: VecDeque<PeerId>,
+    /// Callers with room for many names and none of them, until the next look at the clock.
+    roomy: Vec<PeerId>,
     draining: bool,
     /// Deadlines of requests that wait for a service without workers.
     expiries: Timers<ServiceId>,
@@ -74,6 +77,8 @@ pub struct Router {
     husks: usize,
     /// Peers that cannot be served any more. The core ends them after each input.
     doomed: Vec<(PeerId, CloseReason)>,
+    /// Requests that were parts of jobs and have ended. The core sees to them after each input.
+    ended_parts: Vec<(JobId, usize, Outcome)>,
     /// What happened at services that have been forgotten.
     forgotten: ServiceStats,
     /// How many of the services are of the house.
@@ -102,12 +107,14 @@ impl Router {
             sequence: 0,
             paused: BTreeSet::new(),
             paused_for_name: VecDeque::new(),
+            roomy: Vec::new(),
             draining: false,
             expiries: Timers::new(),
             deadlines: Timers::new(),
             timed: 0,
             husks: 0,
             doomed: Vec::new(),
+            ended_parts: Vec::new(),
             forgotten: ServiceStats::default(),
             house_services: 0,
             jobs,
@@ -171,6 +178,11 @@ impl Router {
     /// Takes a peer that cannot be served any more, and why.
     pub fn pop_doomed(&mut self) -> Option<(PeerId, CloseReason)> {
         self.doomed.pop()
+    }
+
+    /// Takes a request that was a part of a job and has ended.
+    pub(crate) fn pop_ended_part(&mut self) -> Option<(JobId, usize, Outcome)> {
+        self.ended_parts.pop()
     }
 
     /// From now on no request is accepted.

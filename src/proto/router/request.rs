@@ -16,6 +16,8 @@ pub(super) enum Place {
     Waiting,
     /// Among the suspects of its service: it was lost with two workers.
     Suspect,
+    /// Waiting for one worker, and no other.
+    Pinned(WorkerId),
     /// At a worker.
     InFlight(WorkerId),
 }
@@ -90,6 +92,11 @@ impl Request {
         }
     }
 
+    /// Whether it is for one worker and no other.
+    pub(super) fn is_pinned(&self) -> bool {
+        matches!(self.voice, CallerVoice::Part(_))
+    }
+
     /// Whether it has ended, and only its worker does not know.
     pub(super) fn is_husk(&self) -> bool {
         matches!(self.voice, CallerVoice::Nobody)
@@ -121,6 +128,7 @@ impl Request {
         let place = match self.place {
             Place::Waiting => "waiting",
             Place::Suspect => "suspect",
+            Place::Pinned(_) => "pinned",
             Place::InFlight(_) => "in flight",
         };
         let whose = if self.last_holder == Some(peer) { "last holder" } else { "other" };

@@ -154,6 +154,7 @@ mod tests {
             about: Box::default(),
             held: List::default(),
             in_flight: 0,
+            pinned: BTreeMap::new(),
             direct: 0,
             listed: Some(0),
             congested: false,

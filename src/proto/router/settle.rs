@@ -2,7 +2,7 @@
 
 use crate::id::RequestId;
 use crate::proto::clock::Time;
-use crate::proto::dialect::fault_of;
+use crate::proto::dialect::{CallerVoice, fault_of};
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::stats::Outcome;
 
@@ -14,12 +14,16 @@ impl Router {
     pub(super) fn leave_queue(&mut self, id: RequestId) {
         let Some(request) = self.requests.get(id) else { return };
         let (caller, sequence) = (request.caller, request.sequence);
-        if let Some(service) = self.services.get_mut(request.service) {
+        if let Place::Pinned(worker) = request.place {
+            if let Some(worker) = self.workers.get_mut(worker) {
+                worker.pinned.remove(&sequence);
+            }
+        } else if let Some(service) = self.services.get_mut(request.service) {
             match request.place {
                 Place::Suspect => {
                     service.suspects.remove(&sequence);
                 }
-                Place::Waiting | Place::InFlight(_) => service.queue.remove(caller, sequence),
+                _ => service.queue.remove(caller, sequence),
             }
         }
         self.take_out(id);
@@ -45,7 +49,7 @@ impl Router {
         let Some(request) = self.requests.get_mut(id) else { return };
         let service_id = request.service;
         match request.place {
-            Place::Waiting => self.end_waiting(id, outcome, out),
+            Place::Waiting | Place::Pinned(_) => self.end_waiting(id, outcome, out),
             Place::Suspect => {
                 self.end_waiting(id, outcome, out);
                 // If a worker was being emptied for this request, it is free again.
@@ -106,11 +110,16 @@ impl Router {
             self.timed -= usize::from(request.terms().deadline.is_some());
             self.say_end(&request, outcome, out);
         }
+        if let CallerVoice::Part(part) = &request.voice {
+            self.ended_parts.push((part.job, part.index, outcome));
+        }
         if let Some(caller) = self.callers.get_mut(request.caller) {
             caller.requests -= 1;
             caller.bytes -= request.cost;
-            if caller.named.is_some() {
-                caller.unname(request.voice.id().unwrap_or_else(|| id.token()));
+            if caller.named.is_some()
+                && caller.unname(request.voice.id().unwrap_or_else(|| id.token()))
+            {
+                self.roomy.push(request.caller);
             }
             if caller.paused == Some(Pause::Own)
                 && caller.has_much_room(&self.settings.client)

@@ -1,5 +1,7 @@
 //! A worker: a peer that offers one service, with credit for some requests at a time.
 
+use std::collections::BTreeMap;
+
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
 use crate::proto::dialect::WorkerVoice;
@@ -25,6 +27,8 @@ pub struct Worker {
     /// Requests it holds, in the order of delivery.
     pub(super) held: List<RequestId>,
     pub(super) in_flight: usize,
+    /// Requests that wait for it alone, in the order of acceptance.
+    pub(super) pinned: BTreeMap<u64, RequestId>,
     /// Jobs that it was given directly and has not ended: they take no credit, but are work.
     pub(super) direct: usize,
     /// Its level in the service's ready list, while it is there.

@@ -321,6 +321,8 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
             Heard::Dismissed { why: sentence(why) }
         }
         FromBroker::Status { .. }
+        | FromBroker::Targets(_)
+        | FromBroker::Outcome(_)
         | FromBroker::Accepted { .. }
         | FromBroker::Partial(_)
         | FromBroker::Final(_)

@@ -236,6 +236,9 @@ impl NativeClient {
                 let code = fault.map(|fault| fault.code).unwrap_or_default();
                 self.failed(failure.id, code)
             }
+            FromBroker::Targets(_) | FromBroker::Outcome(_) => {
+                Err(format!("nobody scatters here, and heard {said:?}"))
+            }
             FromBroker::Bye(_) | FromBroker::Request(_) | FromBroker::Cancel { .. } => {
                 Err(format!("a client is no worker, and heard {said:?}"))
             }

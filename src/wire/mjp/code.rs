@@ -28,11 +28,17 @@ pub enum Code {
     Poison,
     /// The worker's handler failed.
     Failed,
+    /// No worker is meant.
+    NoTarget,
+    /// Only the operator may do that, or only from another listener.
+    Forbidden,
+    /// The key stands for another request.
+    KeyConflict,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::DuplicateId,
         Self::Unsupported,
@@ -45,6 +51,9 @@ impl Code {
         Self::WorkerLost,
         Self::Poison,
         Self::Failed,
+        Self::NoTarget,
+        Self::Forbidden,
+        Self::KeyConflict,
     ];
 
     /// As on the wire.
@@ -63,6 +72,9 @@ impl Code {
             Self::WorkerLost => "worker_lost",
             Self::Poison => "poison",
             Self::Failed => "failed",
+            Self::NoTarget => "no_target",
+            Self::Forbidden => "forbidden",
+            Self::KeyConflict => "key_conflict",
         }
     }
 

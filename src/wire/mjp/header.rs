@@ -11,11 +11,11 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::malformed::Malformed;
-use super::pack;
+use super::{pack, plain};
 use crate::id::ServiceName;
 
 macro_rules! decodes {
-    ($($name:ident),*) => {$(
+    ($($name:ident $(: $plain:path)?),*) => {$(
         impl<'a> $name<'a> {
             /// Reads the header from the octets of its frame; an empty one is an empty map.
             ///
@@ -24,6 +24,9 @@ macro_rules! decodes {
             /// to be there, or has a known key with a wrong value.
             #[inline]
             pub fn decode(octets: &'a [u8]) -> Result<Self, Malformed> {
+                $(if let Some(header) = $plain(octets) {
+                    return Ok(header);
+                })?
                 pack::read(octets)
             }
         }
@@ -32,8 +35,8 @@ macro_rules! decodes {
 decodes!(
     PeerHello,
     BrokerHello,
-    RequestHeader,
-    DeliveryHeader,
+    RequestHeader: plain::request,
+    DeliveryHeader: plain::delivery,
     StatusHeader,
     AcceptedHeader,
     Fault,
@@ -393,7 +396,7 @@ pub(super) struct DrainHeader {
     pub(super) within: Option<u64>,
 }
 
-fn service<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de [u8], D::Error> {
+pub(super) fn service<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de [u8], D::Error> {
     let service = <&[u8]>::deserialize(deserializer)?;
     if (1..=ServiceName::LEN_MAX).contains(&service.len()) {
         Ok(service)

@@ -216,10 +216,14 @@ impl Packed {
     /// Encodes a header; its fields go by their names.
     #[must_use]
     pub fn new<T: Serialize>(header: &T) -> Self {
-        let mut packed = Self { short: [0; Self::SHORT], len: 0, long: Vec::new() };
+        let mut packed = Self::empty();
         let written = header.serialize(&mut Serializer::new(&mut packed).with_struct_map());
         debug_assert!(written.is_ok(), "a header that cannot be written: {written:?}");
         packed
+    }
+
+    pub(super) fn empty() -> Self {
+        Self { short: [0; Self::SHORT], len: 0, long: Vec::new() }
     }
 
     #[cfg(test)]
@@ -246,7 +250,7 @@ impl fmt::Debug for Packed {
 
 impl Packed {
     #[inline]
-    fn put(&mut self, octets: &[u8]) {
+    pub(super) fn put(&mut self, octets: &[u8]) {
         match self.short.get_mut(self.len..self.len + octets.len()) {
             Some(room) if self.long.is_empty() => {
                 room.copy_from_slice(octets);

@@ -7,6 +7,7 @@ mod deadline;
 mod late;
 mod native;
 mod nfp;
+mod scatter;
 mod status;
 
 use std::time::{Duration, Instant};

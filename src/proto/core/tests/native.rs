@@ -105,6 +105,8 @@ impl Desk {
                 FromBroker::Cancel { id } => format!("CANCEL {}", body_of(id)),
                 FromBroker::Status { id, .. } => format!("STATUS {id}"),
                 FromBroker::Accepted { id, says } => format!("ACCEPTED {id} {}", says.level),
+                FromBroker::Targets(targets) => format!("TARGETS {}", targets.id),
+                FromBroker::Outcome(outcome) => format!("OUTCOME {}", outcome.id),
                 FromBroker::Partial(answer) => {
                     format!("PARTIAL {} {}", answer.id, text(answer.body))
                 }

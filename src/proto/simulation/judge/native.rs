@@ -171,7 +171,9 @@ impl Judge {
                     format!("{conn} is told that {id} was accepted: {asking:?}")
                 });
             }
-            FromBroker::Hello(_)
+            FromBroker::Targets(_)
+            | FromBroker::Outcome(_)
+            | FromBroker::Hello(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. } => {}

@@ -1,0 +1,120 @@
+//! Requests that are for one worker and no other: the parts of a job that a broker has to keep.
+
+use crate::id::{Identity, PeerId, RequestId};
+use crate::proto::clock::Time;
+use crate::proto::dialect::{CallerVoice, Part};
+use crate::proto::output::Output;
+use crate::proto::stats::Outcome;
+use crate::wire::message::Frames;
+
+use super::Router;
+use super::list::Links;
+use super::request::{Parts, Place, Request};
+use super::worker::WorkerId;
+
+impl Router {
+    /// Memory that so many parts of a job take, each with frames of `bytes`, octets.
+    pub(crate) fn cost_of_parts(&self, count: usize, bytes: usize) -> usize {
+        // A name, and what stands in the voice and in the index.
+        let voice = size_of::<Part>() + 2 * Identity::LEN_MAX;
+        count.saturating_mul(Request::cost_of(bytes + voice))
+    }
+
+    /// Whether a caller may have so many more requests, of `bytes` together.
+    pub(crate) fn has_room_for(&self, caller: PeerId, count: usize, bytes: usize) -> bool {
+        let (held, held_bytes) =
+            self.callers.get(caller).map_or((0, 0), |caller| (caller.requests, caller.bytes));
+        let limits = &self.settings.client;
+        let bytes = bytes.saturating_add(held_bytes);
+        held + count <= limits.requests_max && (bytes <= limits.bytes_max || held + count == 1)
+    }
+
+    /// Accepts a request for one worker. It is delivered at once if the worker takes it, and else
+    /// before anything else that it could be given. There has to be memory for it, see
+    /// [`Self::cost_of_parts`]. `None`: there is no such worker.
+    pub(crate) fn accept_pinned<O: Output>(
+        &mut self,
+        now: Time,
+        caller: PeerId,
+        voice: CallerVoice,
+        worker_id: WorkerId,
+        body: Frames<'_>,
+        out: &mut O,
+    ) -> Option<RequestId> {
+        let worker = self.workers.get(worker_id)?;
+        let (service_id, free) = (worker.service, worker.level().is_some());
+        let cost = Request::cost_of(voice.bytes() + body.bytes());
+        let service = self.services.get_mut(service_id)?;
+        out.take(cost);
+        service.stats.accepted += 1;
+        let (sequence, deadline) = (self.sequence, voice.terms().deadline);
+        let request = self.requests.insert(Request {
+            sequence,
+            service: service_id,
+            caller,
+            voice,
+            body: body.to_message(),
+            accepted_at: now,
+            delivered_at: now,
+            place: Place::Pinned(worker_id),
+            cost,
+            losses: 0,
+            solo_losses: 0,
+            answering: false,
+            parts: Parts::default(),
+            last_holder: None,
+            links: Links::default(),
+        });
+        self.sequence += 1;
+        if let Some(entry) = self.callers.entry(caller) {
+            let caller = entry.or_default();
+            caller.requests += 1;
+            caller.bytes += cost;
+        }
+        if let Some(deadline) = deadline {
+            self.timed += 1;
+            self.arm_deadline(deadline, request);
+        }
+        if free {
+            self.deliver(now, worker_id, request, out);
+        } else {
+            if let Some(worker) = self.workers.get_mut(worker_id) {
+                worker.pinned.insert(sequence, request);
+            }
+            if let Some(caller) = self.callers.get_mut(caller) {
+                caller.waiting.push_back(&mut self.requests, request);
+            }
+        }
+        Some(request)
+    }
+
+    /// The caller wants a part of a job no more.
+    pub(crate) fn give_up_part<O: Output>(&mut self, now: Time, id: RequestId, out: &mut O) {
+        self.give_up(now, id, Outcome::Cancelled, out);
+    }
+
+    /// Gives a worker what waits for it alone, as far as it has credit.
+    #[inline]
+    pub(super) fn serve_pinned<O: Output>(&mut self, now: Time, id: WorkerId, out: &mut O) {
+        while let Some(worker) = self.workers.get_mut(id)
+            && worker.level().is_some()
+            && let Some((_, request)) = worker.pinned.pop_first()
+        {
+            if self.take_out(request).is_none_or(|deadline| deadline > now) {
+                self.deliver(now, id, request, out);
+            } else {
+                self.end(request, Outcome::TimedOut, out);
+            }
+        }
+    }
+
+    /// What waited for a worker that is lost waits for nobody.
+    pub(super) fn lose_pinned<O: Output>(&mut self, id: WorkerId, out: &mut O) {
+        while let Some((_, request)) =
+            self.workers.get_mut(id).and_then(|worker| worker.pinned.pop_first())
+        {
+            self.take_out(request);
+            self.end(request, Outcome::WorkerLost, out);
+        }
+    }
+}
