@@ -12,6 +12,7 @@ use slotmap::SlotMap;
 use crate::id::{Identity, PeerId, RequestId, ServiceName, beginning};
 
 use super::clock::Time;
+use super::output::Output;
 use super::router::WorkerId;
 use super::timers::Timers;
 
@@ -283,6 +284,19 @@ impl Jobs {
         self.jobs.get_mut(id)?.targets.get_mut(index)
     }
 
+    /// Keeps a worker's result for the client, if there is memory for it.
+    pub fn keep_result<O: Output>(&mut self, id: JobId, part: usize, result: Vec<u8>, out: &mut O) {
+        let kept = out.charge(result.len()).then_some(result);
+        if let Some(job) = self.jobs.get_mut(id)
+            && let Some(target) = job.targets.get_mut(part)
+        {
+            job.cost += kept.as_ref().map_or(0, Vec::len);
+            target.result = kept.map(Into::into);
+        } else {
+            out.release(kept.map_or(0, |kept| kept.len()));
+        }
+    }
+
     /// The job of that name.
     #[must_use]
     pub fn named(&self, uuid: &[u8]) -> Option<(JobId, &Job)> {
@@ -322,6 +336,13 @@ impl Jobs {
             self.end(now, id);
         }
         Some(ended)
+    }
+
+    /// The requests that stand for open parts of a job.
+    #[must_use]
+    pub fn children_of(&self, id: JobId) -> Vec<RequestId> {
+        let targets = self.jobs.get(id).into_iter().flat_map(|job| &job.targets);
+        targets.filter_map(|target| target.child).collect()
     }
 
     /// Takes the caller that waits for a scatter, if all of that has ended.

@@ -2,6 +2,7 @@
 
 mod ask;
 mod request;
+mod stand_in;
 
 use crate::id::{Identity, PeerId, ServiceName};
 use crate::proto::clock::Time;

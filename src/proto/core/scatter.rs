@@ -109,7 +109,7 @@ impl Core {
     }
 
     /// Makes the request that stands for one worker's part in a job.
-    fn give_part<O: Output>(
+    pub(super) fn give_part<O: Output>(
         &mut self,
         now: Time,
         peer: PeerId,
@@ -185,9 +185,9 @@ impl Core {
         if !self.router.jobs.has_scatters() {
             return;
         }
-        let Some((_, job)) = self.router.jobs.named(uuid_of(peer, id).as_bytes()) else { return };
-        let children: Vec<_> = job.targets.iter().filter_map(|target| target.child).collect();
-        for child in children {
+        let job = self.router.jobs.named(uuid_of(peer, id).as_bytes());
+        let Some(job) = job.map(|(job, _)| job) else { return };
+        for child in self.router.jobs.children_of(job) {
             self.router.give_up_part(now, child, out);
         }
     }

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 
 use super::clock::Time;
 
-pub(crate) use part::{Part, Way, progress_of};
+pub(crate) use part::{Part, Post, Way, progress_of};
 pub(crate) use voice::{CallerVoice, Envelope, Native, Reply, Work, WorkerVoice, fault, fault_of};
 
 /// What a connection has shown itself to be. Its first valid header decides for a dialect, for

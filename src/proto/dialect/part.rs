@@ -6,6 +6,7 @@ use crate::proto::stats::Outcome;
 use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{self, Fault, FromBroker, OutcomeHeader};
+use crate::wire::nfp::{self, Era, Kind, body, status};
 
 use super::{Reply, Terms};
 
@@ -26,17 +27,33 @@ pub(crate) struct Part {
 pub(crate) enum Way {
     /// By SCATTER of MJP, with this id.
     Scatter(u64),
+    /// By POST of NFP.
+    Post(Post),
+}
+
+/// What an NFP client calls a job.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) uuid: Box<[u8]>,
+    pub(crate) task: Box<str>,
+    pub(crate) era: Era,
 }
 
 impl Part {
     pub(super) fn answer(
         &self,
-        _service: &[u8],
+        service: &[u8],
         parts: &[Message],
         reply: &Reply<'_>,
         out: &mut Encoder,
     ) {
-        let Way::Scatter(id) = self.way;
+        let id = match &self.way {
+            Way::Scatter(id) => *id,
+            Way::Post(post) => {
+                let done = matches!(reply, Reply::Final(..));
+                return self.say_ready(post, service, done, out);
+            }
+        };
         let (outcome, header, body) = match *reply {
             // Parts are kept until the answer is whole.
             Reply::Part(..) => return,
@@ -52,8 +69,17 @@ impl Part {
         mjp::Outcome { id, says, header, body }.encode(parts, out);
     }
 
-    pub(super) fn error(&self, outcome: Outcome, fault: &Fault<'_>, out: &mut Encoder) {
-        let Way::Scatter(id) = self.way;
+    pub(super) fn error(
+        &self,
+        service: &[u8],
+        outcome: Outcome,
+        fault: &Fault<'_>,
+        out: &mut Encoder,
+    ) {
+        let id = match &self.way {
+            Way::Scatter(id) => *id,
+            Way::Post(post) => return self.say_ready(post, service, false, out),
+        };
         let says = OutcomeHeader {
             target: self.target(),
             outcome: progress_of(outcome).label(),
@@ -64,10 +90,57 @@ impl Part {
         FromBroker::Outcome(mjp::Outcome { id, says, header, body }).encode(out);
     }
 
+    /// Tells an NFP client that it can have the result, which the broker keeps for it.
+    fn say_ready(&self, post: &Post, service: &[u8], done: bool, out: &mut Encoder) {
+        let status = if done { "completed" } else { "failed" };
+        let event = body::result_ready(self.target(), service, &post.uuid, &post.task, status);
+        let body = Message::new([event]);
+        let reply = nfp::Reply {
+            kind: Kind::Event,
+            service,
+            uuid: &post.uuid,
+            status: &status::OK[..],
+            body: body.frames(),
+        };
+        reply.encode(post.era, out);
+    }
+
+    /// The result as an NFP client will fetch it, if that is how the job was asked for.
+    pub(crate) fn result(
+        &self,
+        service: &[u8],
+        parts: &[Message],
+        reply: &Reply<'_>,
+    ) -> Option<Vec<u8>> {
+        let Way::Post(post) = &self.way else { return None };
+        let outcome = match *reply {
+            Reply::Part(..) => return None,
+            Reply::Final(_, body) => {
+                let earlier = parts.iter().flat_map(Message::frames);
+                Ok(earlier.chain(body).collect())
+            }
+            Reply::Error(header) => Err(Fault::decode(header)
+                .map_or_else(|_| "the worker failed".into(), |fault| said(&fault))),
+        };
+        Some(body::result(self.target(), service, &post.uuid, &post.task, outcome))
+    }
+
+    /// The same, where the broker has to say what happened.
+    pub(crate) fn result_of(&self, service: &[u8], outcome: Outcome) -> Option<Vec<u8>> {
+        let Way::Post(post) = &self.way else { return None };
+        let fault = super::fault_of(outcome)?;
+        let why = said(&fault);
+        Some(body::result(self.target(), service, &post.uuid, &post.task, Err(why)))
+    }
+
     fn target(&self) -> &str {
         // Whoever has no text as its name was given one.
         std::str::from_utf8(self.name.as_bytes()).unwrap_or_default()
     }
+}
+
+fn said(fault: &Fault<'_>) -> String {
+    format!("{}: {}", fault.code, fault.message.unwrap_or_default())
 }
 
 /// What the end of a request is for the job that it is a part of.

@@ -161,11 +161,11 @@ impl CallerVoice {
     }
 
     /// Says that the request ended without an answer.
-    pub(crate) fn error(&self, outcome: Outcome, out: &mut Encoder) {
+    pub(crate) fn error(&self, service: &[u8], outcome: Outcome, out: &mut Encoder) {
         let Some(fault) = fault_of(outcome) else { return };
         match self {
             Self::Mjp(native) => fault.encode(native.id, out),
-            Self::Part(part) => part.error(outcome, &fault, out),
+            Self::Part(part) => part.error(service, outcome, &fault, out),
             Self::Mdp(..) | Self::Nobody => {}
         }
     }

@@ -43,6 +43,12 @@ impl Router {
         self.workers.get(id).is_some_and(|worker| worker.congested)
     }
 
+    /// Whether the worker speaks NFP, and is given jobs directly.
+    pub(crate) fn is_nfp(&self, id: WorkerId) -> bool {
+        let voice = self.workers.get(id).map(|worker| worker.voice);
+        matches!(voice, Some(WorkerVoice::Nfp(_)))
+    }
+
     /// Says something to an NFP worker.
     pub(crate) fn tell<O: Output>(
         &mut self,
@@ -62,7 +68,9 @@ impl Router {
 
     /// Gives a worker its part of a job.
     pub(crate) fn add_to_job(&mut self, job: JobId, id: WorkerId, name: Identity) {
-        if self.jobs.add_target(job, id, name, true).is_some()
+        let direct = self.is_nfp(id);
+        if self.jobs.add_target(job, id, name, direct).is_some()
+            && direct
             && let Some(worker) = self.workers.get_mut(id)
         {
             worker.direct += 1;

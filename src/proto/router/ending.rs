@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
-use crate::proto::dialect::Reply;
+use crate::proto::dialect::{CallerVoice, Reply};
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::stats::{Loss, Outcome};
 use crate::wire::message::{Frames, Message};
@@ -259,10 +259,15 @@ impl Router {
     fn answer<O: Output>(&mut self, id: RequestId, reply: &Reply<'_>, out: &mut O) -> Outcome {
         let Some(request) = self.requests.get(id) else { return Outcome::Unclaimed };
         let Some(service) = self.services.get(request.service) else { return Outcome::Unclaimed };
+        let parts = &request.parts;
+        if let CallerVoice::Part(part) = &request.voice
+            && let Some(result) = part.result(service.name.as_bytes(), &parts.kept, reply)
+        {
+            self.jobs.keep_result(part.job, part.index, result, out);
+        }
         if !self.callers.contains_key(request.caller) {
             return Outcome::Unclaimed;
         }
-        let parts = &request.parts;
         let (bytes, frames) = reply.size();
         let outcome = match reply {
             Reply::Error(_) if request.voice.takes_errors() => Outcome::Failed,

@@ -1,6 +1,6 @@
 //! The end of a request: what is said, what is counted, and what is given back.
 
-use crate::id::RequestId;
+use crate::id::{RequestId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::dialect::{CallerVoice, fault_of};
 use crate::proto::output::{CloseReason, Output};
@@ -111,6 +111,11 @@ impl Router {
             self.say_end(&request, outcome, out);
         }
         if let CallerVoice::Part(part) = &request.voice {
+            let service = self.services.get(request.service).map(|service| &service.name);
+            let service = service.map(ServiceName::as_bytes).unwrap_or_default();
+            if let Some(result) = part.result_of(service, outcome) {
+                self.jobs.keep_result(part.job, part.index, result, out);
+            }
             self.ended_parts.push((part.job, part.index, outcome));
         }
         if let Some(caller) = self.callers.get_mut(request.caller) {
@@ -139,9 +144,11 @@ impl Router {
         /// Octets of ERROR, about.
         const ERROR: usize = 256;
         let caller = request.caller;
+        let Some(service) = self.services.get(request.service) else { return };
+        let service = service.name.as_bytes();
         if fault_of(outcome).is_some()
             && self.callers.contains_key(caller)
-            && !out.offer(caller, ERROR, |encoder| request.voice.error(outcome, encoder))
+            && !out.offer(caller, ERROR, |encoder| request.voice.error(service, outcome, encoder))
         {
             self.doomed.push((caller, CloseReason::SlowReader));
         }

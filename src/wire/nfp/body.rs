@@ -2,6 +2,7 @@
 
 mod complete;
 mod job;
+mod result;
 mod target;
 mod texts;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 pub use complete::completed;
 pub use job::{BadJob, Event, EventType, JobBody};
+pub use result::{result, result_ready};
 pub use target::{BadTarget, NAMES_MAX, Target};
 
 use super::UUID_MAX;

@@ -52,6 +52,7 @@ impl Core {
             Verb::Get => {
                 self.say_dispatched(id, job, &workers, out);
                 self.pass_on(now, &owner, job, &workers, out);
+                self.say_results(id, job, &workers, out);
             }
             _ => self.pass_on(now, &owner, job, &workers, out),
         }
@@ -84,6 +85,12 @@ impl Core {
             let why = format!("worker {name} does not read what it was sent; ask again later");
             return self.refuse_job(id, job, &why, out);
         }
+        let strangers = workers.iter().filter(|worker| !self.router.is_nfp(**worker)).count();
+        let parts = self.router.cost_of_parts(strangers, job.body.bytes());
+        if strangers > 0 && !self.router.has_room_for(id, strangers, parts) {
+            let why = "the client has as many open requests as it may; see [client]";
+            return self.refuse_job(id, job, &why, out);
+        }
         if let Err(why) = self.record(now, job, &owner, &says, workers, out) {
             return self.refuse_job(id, job, &why, out);
         }
@@ -92,6 +99,7 @@ impl Core {
             let order = order(Verb::Post, &owner, job);
             self.router.tell(now, *worker, out, |era, encoder| order.encode(era, encoder));
         }
+        self.give_parts(now, id, job, &says, workers, out);
     }
 
     /// Remembers a job; a client that repeats one that is open adds workers to it at most.
@@ -160,6 +168,9 @@ impl Core {
             return self.say_reply(id, Kind::Response, about(job), not_found, answer, out);
         };
         let owner = self.name_of(id);
+        for child in self.router.jobs.children_of(known) {
+            self.router.give_up_part(now, child, out);
+        }
         let ended = self.router.end_job(now, known, Progress::Cancelled);
         for worker in ended {
             let order = order(Verb::Delete, &owner, job);

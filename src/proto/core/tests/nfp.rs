@@ -353,3 +353,53 @@ fn peers_of_the_old_era_hear_its_headers() {
     let refused = text(said[1].frames().nth(6).unwrap());
     assert!(refused.starts_with("service 'none' has no worker"), "{refused}");
 }
+
+#[test]
+fn an_nfp_client_gives_a_job_to_workers_of_other_dialects() {
+    let mut desk = desk();
+    let (native, stock) = (desk.native_worker(1), desk.worker());
+    let client = desk.enter("c", false);
+    desk.job(client, Verb::Post, "echo", "all", "u");
+    assert_eq!(desk.statuses(client), ["202", "201", "201"]);
+    desk.job(client, Verb::Get, "echo", "all", "u");
+    assert_eq!(desk.statuses(client), ["202", "300", "300"]);
+    desk.reply(native, ADD, true);
+    let (address, body) = desk.given(stock).pop().unwrap();
+    assert_eq!(text(&body), ADD);
+    desk.answer(stock, &address, true);
+    let events = desk.told(client);
+    let ready = |(kind, .., body): &Heard| *kind == Kind::Event && body.contains("result_ready");
+    assert!(events.len() == 2 && events.iter().all(ready), "{events:?}");
+    desk.job(client, Verb::Get, "echo", "all", "u");
+    let told = desk.told(client);
+    let results: Vec<serde_json::Value> =
+        told.iter().skip(1).map(|(.., body)| serde_json::from_str(body).unwrap()).collect();
+    assert_eq!(results.len(), 2);
+    for result in &results {
+        let (_, result) = result.as_object().unwrap().iter().next().unwrap();
+        assert_eq!((&result["result"], &result["failed"]), (&"answer".into(), &false.into()));
+    }
+    let (_, job) = desk.core.router().jobs.named(b"u").unwrap();
+    assert_eq!(job.progress(), crate::proto::jobs::Progress::Replied);
+}
+
+#[test]
+fn a_stand_in_that_is_lost_or_deleted_ends_its_part() {
+    let mut desk = desk();
+    let (native, client) = (desk.native_worker(1), desk.enter("c", false));
+    for uuid in ["lost", "deleted"] {
+        desk.job(client, Verb::Post, "echo", "any", uuid);
+    }
+    desk.job(client, Verb::Delete, "echo", "any", "deleted");
+    assert_eq!(desk.statuses(client).last().unwrap(), "200");
+    desk.leave(native);
+    let events = desk.told(client);
+    let failed = |(kind, .., body): &Heard| *kind == Kind::Event && body.contains("failed");
+    assert!(events.len() == 1 && events.iter().all(failed), "{events:?}");
+    let progress = |desk: &Desk, uuid: &[u8]| {
+        desk.core.router().jobs.named(uuid).unwrap().1.progress().label()
+    };
+    assert_eq!(progress(&desk, b"lost"), "lost");
+    assert_eq!(progress(&desk, b"deleted"), "cancelled");
+    assert_eq!(desk.core.router().open_requests(), 0);
+}
