@@ -283,6 +283,7 @@ impl Stage {
                 let asked = asking.is_some_and(|asking| asking.id == id && !asking.was_open);
                 assert!(asked, "{id} was accepted, and nobody asked");
             }
+            FromBroker::Targets(_) | FromBroker::Outcome(_) => panic!("nobody scatters: {said:?}"),
             FromBroker::Partial(answer) => assert!(peer.open.contains(&answer.id), "{peer:?}"),
             FromBroker::Final(answer) => peer.close(answer.id),
             FromBroker::Error(failure) if failure.id == 0 => {}
