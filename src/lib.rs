@@ -7,20 +7,24 @@
 //!
 //! ```text
 //! bytes -> frames -> message -> command -> decision -> command -> message -> frames -> bytes
-//! id <- wire <- proto <- transport <- broker, client, worker <- bin  imports go left only
+//! id <- wire <- proto <- transport <- broker, client, worker <- file <- bin
+//!                                                              imports go left only
 //! ```
 //!
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
-//! randomness), [`transport`] moves octets, [`broker`], [`client`] and [`worker`] are what a user
-//! holds.
+//! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`] and [`file`] are what
+//! a user holds. [`folder`] and [`inventory`] know none of the others.
 
 pub mod broker;
 pub mod client;
 pub mod config;
+pub mod file;
+pub mod folder;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod id;
+pub mod inventory;
 pub mod proto;
 pub mod transport;
 pub mod wire;

@@ -1,8 +1,8 @@
 //! The layers of the library, and the habits that a compiler does not hold us to.
 //!
 //! ```text
-//! id <- wire <- proto <- transport <- config <- broker, client, worker <- bin
-//!                                                                        imports go left only
+//! id <- wire <- proto <- transport <- config <- broker, client, worker <- file <- bin
+//!                                                                imports go left only
 //! ```
 //!
 //! `config` gathers the settings of the layers, so it stands right of them, and only roles and the
@@ -18,13 +18,18 @@ const RANKS: &[(&str, u32)] = &[
     ("wire", 1),
     ("proto", 2),
     ("transport", 3),
+    // They know nothing of the rest: what a folder has, and what workers are told.
+    ("folder", 1),
+    ("inventory", 1),
     ("config", 4),
     // Roles do not import each other, and nobody imports the bodies of the fuzz targets.
     ("broker", 5),
     ("client", 5),
     ("worker", 5),
-    ("fuzzing", 5),
-    ("bin", 6),
+    // It serves as a worker and fetches as a client.
+    ("file", 6),
+    ("fuzzing", 7),
+    ("bin", 8),
 ];
 
 /// Parts without a socket, a clock, a thread or randomness, and what would bring them in.
