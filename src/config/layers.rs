@@ -13,6 +13,7 @@ use toml::{Spanned, Table, Value};
 use super::BrokerConfig;
 use super::key::Key;
 use super::problem::{ConfigError, Origin, Problem};
+use crate::inventory::{Inventory, InventoryError};
 
 /// First octets of every variable that belongs to the configuration.
 const PREFIX: &str = "MAJORDOMO__";
@@ -69,11 +70,36 @@ impl Sources {
             .collect()
     }
 
-    /// Reads all sources and puts them together.
+    /// Reads all sources and puts them together. The inventory, if there is one, is read, too; what
+    /// it names is not.
     ///
     /// # Errors
     /// Every problem of every source, or, if each source is good, of the result.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
+        let loaded = self.put_together()?;
+        self.inventory(&loaded).map(|_| loaded)
+    }
+
+    /// The same, and whether all files can be used that the inventory names.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and every problem of these files.
+    pub fn check(&self) -> Result<Loaded, ConfigError> {
+        let loaded = self.put_together()?;
+        if let Some(inventory) = self.inventory(&loaded)? {
+            inventory.check().map_err(|errors| loaded.wrong_inventory(errors))?;
+        }
+        Ok(loaded)
+    }
+
+    fn inventory(&self, loaded: &Loaded) -> Result<Option<Inventory>, ConfigError> {
+        let Some(path) = &loaded.config.nfp.inventory else { return Ok(None) };
+        let environment = self.environment.iter().cloned().collect();
+        let inventory = Inventory::load(path, &environment);
+        inventory.map(Some).map_err(|error| loaded.wrong_inventory(vec![error]))
+    }
+
+    fn put_together(&self) -> Result<Loaded, ConfigError> {
         let mut layers = Layers::default();
         let main = self.file.clone().or_else(|| self.search().into_iter().find(|at| at.exists()));
         if let Some(main) = main {
@@ -107,6 +133,19 @@ impl Loaded {
         let origin = |key: &Key| self.origins.get(key).cloned().unwrap_or(Origin::Default);
         let values = Key::walk(table_of(&self.config)).into_iter();
         values.map(|(key, value)| (key.clone(), value, origin(&key))).collect()
+    }
+}
+
+impl Loaded {
+    /// What is wrong with the inventory, said where it was named.
+    fn wrong_inventory(&self, errors: Vec<InventoryError>) -> ConfigError {
+        let key = Key::new("nfp", "inventory");
+        let at = self.origins.get(&key).cloned().unwrap_or(Origin::Default);
+        let problem = |error: InventoryError| {
+            let (at, key) = (at.clone(), key.clone());
+            Problem::Refused { at, key, reason: error.to_string() }
+        };
+        ConfigError { problems: errors.into_iter().map(problem).collect() }
     }
 }
 

@@ -250,3 +250,34 @@ fn what_show_and_default_print_can_be_read_again() {
     let (code, out, _) = run(&mut majordomo(home.path(), &["config", "show"]));
     assert_eq!((code, out.as_str()), (0, "# nothing is set, every value is its default\n"));
 }
+
+#[test]
+fn a_broken_inventory_is_told_with_its_place_before_the_broker_starts() {
+    let home = home();
+    let write = |name: &str, text: &str| fs::write(home.path().join(name), text).unwrap();
+    let check = || run(&mut majordomo(home.path(), &["config", "check"]));
+    write("majordomo.toml", "[nfp]\ninventory = \"inventory.yaml\"\n");
+    let (code, _, err) = check();
+    assert_eq!(code, 78);
+    let place = "majordomo.toml:2:13: nfp.inventory: inventory.yaml: there is no such file";
+    assert!(err.starts_with(place), "{err}");
+    write("inventory.yaml", "workers:\n  w: [a.yaml\nbroker: {}\n");
+    let (code, out, err) = run(&mut majordomo(home.path(), &["broker"]));
+    assert_eq!((code, out.as_str()), (78, ""));
+    assert!(err.contains("nfp.inventory: inventory.yaml:3:7: "), "{err}");
+    assert!(err.contains("must be YAML"), "{err}");
+    assert_eq!(check(), (78, String::new(), err), "check says what broker says");
+    // Files that it names are the business of the check, and of who asks for them.
+    write("inventory.yaml", "workers: {w: [a.yaml, b.toml]}\n");
+    write("a.yaml", "x: {{ env.HOME }}\ny: [1");
+    write("b.toml", "x = ");
+    let (code, _, err) = check();
+    assert_eq!((code, err.lines().count()), (78, 2), "{err}");
+    for line in ["nfp.inventory: a.yaml:2:", "nfp.inventory: b.toml:1:"] {
+        assert!(err.contains(line), "{err}");
+    }
+    assert_eq!(run(&mut majordomo(home.path(), &["config", "show"])).0, 0);
+    write("a.yaml", "x: {{ env.HOME }}\n");
+    write("b.toml", "x = 1\n");
+    assert_eq!(check(), (0, "ok: majordomo.toml\n".into(), String::new()));
+}

@@ -13,14 +13,14 @@ use crate::output::print;
 pub(crate) fn run(action: ConfigAction, log: &LogArgs) -> Result<ExitCode> {
     match action {
         ConfigAction::Check { file, json: false } => {
-            let Loaded { files, .. } = sources(file).load()?;
+            let Loaded { files, .. } = sources(file).check()?;
             let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
             print(format!(
                 "ok: {}\n",
                 if names.is_empty() { "no file".into() } else { names.join(", ") }
             ))?;
         }
-        ConfigAction::Check { file, json: true } => return check_json(sources(file).load()),
+        ConfigAction::Check { file, json: true } => return check_json(sources(file).check()),
         ConfigAction::Show { effective, json, flags } => {
             let loaded = flags.sources(log).load()?;
             let mut values = loaded.values();
