@@ -21,6 +21,11 @@ fn replay(name: &str, target: fn(&[u8])) {
 }
 
 #[test]
+fn file_url() {
+    replay("file_url", fuzzing::file_url);
+}
+
+#[test]
 fn frame_codec() {
     replay("frame_codec", fuzzing::frame_codec);
 }

@@ -3,6 +3,7 @@
 //! Each takes whatever octets it is given and panics if the code under it breaks a promise.
 #![expect(clippy::panic, clippy::expect_used, reason = "a target reports what it finds by a panic")]
 
+mod file_url;
 mod frame_codec;
 mod greeting_handshake;
 mod mdp_command;
@@ -12,6 +13,7 @@ mod nfp_command;
 mod pieces;
 mod router_ops;
 
+pub use file_url::file_url;
 pub use frame_codec::frame_codec;
 pub use greeting_handshake::greeting_handshake;
 pub use mdp_command::mdp_command;
