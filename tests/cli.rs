@@ -11,6 +11,8 @@ mod context;
 mod docs;
 #[path = "cli/failures.rs"]
 mod failures;
+#[path = "cli/file.rs"]
+mod file;
 #[path = "cli/look.rs"]
 mod look;
 #[path = "common/peer.rs"]

@@ -15,6 +15,7 @@ use crate::call::{self, CallArgs};
 use crate::context::{self, ContextAction};
 use crate::demo::{self, DemoArgs};
 use crate::failure::{CliError, Exit};
+use crate::file::{self, FileAction};
 use crate::ping::{self, PingArgs};
 use crate::status::{self, StatusArgs};
 use crate::work::{self, WorkArgs};
@@ -67,6 +68,12 @@ pub(crate) enum Command {
     /// Measure a broker: calls a second, and how long each takes
     #[command(after_help = bench::EXAMPLES)]
     Bench(BenchArgs),
+    /// List and fetch files that somebody serves, or serve a folder
+    #[command(after_help = file::EXAMPLES)]
+    File {
+        #[command(subcommand)]
+        action: FileAction,
+    },
     /// Keep brokers under a name
     #[command(after_help = context::EXAMPLES)]
     Context {

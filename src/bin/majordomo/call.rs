@@ -23,7 +23,7 @@ use tokio::time::Instant as Clock;
 use crate::connect::{ConnectArgs, Target, some_time};
 use crate::failure::{CliError, Exit};
 use crate::output::{complain, complain_of, millis, octets_json, print};
-pub(crate) use trouble::{cannot_connect, no_session, of_call};
+pub(crate) use trouble::{cannot_connect, no_session, nobody_serves, of_call};
 
 /// Errors that are said one by one; more of them are only counted.
 const SAID_MAX: u64 = 10;
@@ -213,7 +213,7 @@ impl Run<'_> {
         }
         // Asked once only: with many calls each would ask again.
         let alone = failed == 1 && matches!(error, CallError::Timeout { .. });
-        let unserved = alone && self.nobody_serves().await;
+        let unserved = alone && nobody_serves(&self.client, &self.args.service).await;
         let error = of_call(&self.args.service, self.timeout, &error, unserved);
         if self.first_failure.get().is_none() {
             self.first_failure.set(Some(error.exit));
@@ -226,13 +226,6 @@ impl Run<'_> {
         }
         self.progress.suspend(|| complain_of(&format!("majordomo: {error}")));
         Ok(())
-    }
-
-    /// Whether the broker says that nobody offers the service.
-    async fn nobody_serves(&self) -> bool {
-        const PATIENCE: Duration = Duration::from_millis(500);
-        let asked = self.client.call("mmi.service", self.args.service.clone()).timeout(PATIENCE);
-        asked.attempts(1).await.is_ok_and(|answer| answer.frames().eq([b"404"]))
     }
 
     fn finish(&self, took: Duration) -> Result<ExitCode> {

@@ -10,6 +10,7 @@ mod context;
 mod demo;
 mod docs;
 mod failure;
+mod file;
 mod logging;
 mod output;
 mod ping;
@@ -24,6 +25,7 @@ use clap::{CommandFactory, FromArgMatches};
 use serde_json::json;
 
 use args::{Cli, Command};
+use file::FileAction;
 
 fn main() -> ExitCode {
     let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
@@ -48,12 +50,15 @@ fn main() -> ExitCode {
 
 fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
     let _records = match &command {
-        Command::Work(_) => Some(logging::start(&log.section("info")?)?),
+        Command::Work(_) | Command::File { action: FileAction::Serve(_) } => {
+            Some(logging::start(&log.section("info")?)?)
+        }
         Command::Demo(_)
         | Command::Call(_)
         | Command::Status(_)
         | Command::Ping(_)
-        | Command::Bench(_) => Some(logging::start(&log.section("off")?)?),
+        | Command::Bench(_)
+        | Command::File { .. } => Some(logging::start(&log.section("off")?)?),
         // The broker's configuration says it, and the rest has nothing to log.
         Command::Broker(_)
         | Command::Context { .. }
@@ -74,6 +79,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::Status(args) => status::run(&args),
         Command::Ping(args) => ping::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::File { action } => file::run(action),
         Command::Context { action } => context::run(action),
         Command::Config { action } => config::run(action, log),
         Command::Completions { shell } => docs::completions(shell),
@@ -90,6 +96,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Status(args) => args.json,
         Command::Ping(args) => args.json,
         Command::Bench(args) => args.json,
+        Command::File { action } => action.json(),
         Command::Context { action } => action.json(),
         _ => false,
     }

@@ -146,7 +146,7 @@ fn find(program: &Path) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(runs)
 }
 
-fn wrong_worker(error: &majordomo::config::ConfigError) -> CliError {
+pub(crate) fn wrong_worker(error: &majordomo::config::ConfigError) -> CliError {
     let reasons = error.problems.iter().map(ToString::to_string);
     let reasons: Vec<_> =
         reasons.map(|it| it.trim_start_matches("default: worker.").to_owned()).collect();

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use majordomo::client::{CallError, ClientError, ConnectError};
+use majordomo::client::{CallError, Client, ClientError, ConnectError};
 use majordomo::config::Text;
 use majordomo::transport::session::SessionError;
 
@@ -57,6 +57,13 @@ pub(crate) fn no_session(target: &Target, error: &SessionError) -> CliError {
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Whether the broker says that nobody offers the service.
+pub(crate) async fn nobody_serves(client: &Client, service: &str) -> bool {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let asked = client.call("mmi.service", service.to_owned()).timeout(PATIENCE);
+    asked.attempts(1).await.is_ok_and(|answer| answer.frames().eq([b"404"]))
 }
 
 /// No answer. `unserved`: the broker says that nobody offers the service.
