@@ -22,7 +22,8 @@ pub fn nfp_command(input: &[u8]) {
             to_broker(message);
             to_worker(message);
             to_client(message);
-            message.for_each(body);
+            // Before them stand the empty frame, header, command and a name.
+            message.skip(4).for_each(body);
         }
     }
 }

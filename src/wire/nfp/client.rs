@@ -47,7 +47,8 @@ pub struct Refused<'a> {
     pub target: &'a [u8],
     /// The name of the job; empty also if it is too long.
     pub uuid: &'a [u8],
-    /// What is wrong: [`Malformed::UnknownCommand`], or something with the frames.
+    /// What is wrong: with the command [`Malformed::UnknownCommand`] or, if it has not even four
+    /// characters, [`Malformed::NoCommand`]; or with the frames.
     pub why: Malformed,
 }
 
