@@ -38,6 +38,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::config::{BrokerConfig, ConfigError};
+use crate::folder::FileError;
+use crate::inventory::InventoryError;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::listener::Bound;
 use crate::wire::nfp::Era;
@@ -60,6 +62,12 @@ pub enum BrokerError {
         /// What the system says.
         source: io::Error,
     },
+    /// The inventory cannot be used.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
+    /// The folder of the file service cannot be used.
+    #[error(transparent)]
+    Files(#[from] FileError),
     /// Nobody can be told where it listens.
     #[error("cannot print the endpoints: {0}; give it a standard output that somebody reads")]
     Announce(#[source] io::Error),
@@ -111,6 +119,7 @@ impl Broker {
         config.validate()?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| BrokerError::Seed(error.to_string()))?;
+        let stock = house::Stock::read(&config.nfp)?;
         let bound = bind_all(&config.broker.bind)?;
         let http = config.broker.http.map(http::bind).transpose()?;
         let http_addr = http.as_ref().map(|(_, address)| *address);
@@ -133,7 +142,7 @@ impl Broker {
             tasks.spawn_on(keep_time(shared.clone()), first.handle());
         }
         let mut broker = Self { shared, endpoints, http: http_addr, tasks, threads: Vec::new() };
-        broker.threads.push(house::start(broker.shared.clone(), acceptor)?);
+        broker.threads.push(house::start(broker.shared.clone(), acceptor, stock)?);
         if let Some((listener, _)) = http {
             broker.threads.push(http::start(listener, broker.shared.clone())?);
         }

@@ -38,7 +38,6 @@
 mod fetch;
 mod remote;
 mod serve;
-pub mod words;
 
 pub use fetch::{FetchError, Fetched};
 pub use remote::{Remote, RemoteError};
@@ -46,7 +45,7 @@ pub use serve::serve;
 
 pub use crate::folder::{Chunk, Details, Entry, FileError, FileUrl, Store, UrlError};
 
-/// Octets of the chunks that are asked for.
-pub const CHUNK: usize = 256 << 10;
+pub use crate::folder::words::{self, CHUNK};
+
 /// Chunks that are asked for at a time.
 pub const CHUNKS_IN_FLIGHT: usize = 8;

@@ -1,11 +1,9 @@
 //! A folder as a service: a handler for a [`Worker`](crate::worker::Worker).
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
-use serde::Serialize;
 
-use super::words::{Ask, Detailed, Listed, REQUEST_MAX, Read, Walked};
-use crate::folder::{FileError, FileUrl, Store, UrlError};
+use crate::folder::words::Ask;
+use crate::folder::{FileError, Store};
 use crate::wire::message::Message;
 use crate::worker::{Failure, Request};
 
@@ -41,43 +39,14 @@ pub fn serve(
 }
 
 fn ask(body: &[u8]) -> Result<Ask, Failure> {
-    let wrong = |reason: String| {
+    Ask::read(body).map_err(|reason| {
         let message = format!("{reason}; send such as {{\"task\": \"list\", \"url\": \"nf://\"}}");
         Failure::new("bad_request", message)
-    };
-    if body.len() > REQUEST_MAX {
-        return Err(wrong(format!("a request of more than {REQUEST_MAX} octets")));
-    }
-    serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))
+    })
 }
 
 async fn answer(store: &Store, ask: Ask) -> Result<Message, Failure> {
-    let read =
-        |url: String| url.parse::<FileUrl>().map_err(|error: UrlError| failure(&error.into()));
-    match ask {
-        Ask::List { url } => {
-            let entries = store.list(&read(url)?).await.map_err(|error| failure(&error))?;
-            json(&Listed { entries })
-        }
-        Ask::Details { url } => {
-            let details = store.details(&read(url)?).await.map_err(|error| failure(&error))?;
-            json(&Detailed::from(details))
-        }
-        Ask::Walk { url } => {
-            let urls = store.walk(&read(url)?).await.map_err(|error| failure(&error))?;
-            json(&Walked { urls: urls.iter().map(ToString::to_string).collect() })
-        }
-        Ask::Read { url, offset, length } => {
-            let chunk = store.read(&read(url)?, offset, length).await;
-            let chunk = chunk.map_err(|error| failure(&error))?;
-            let head = serde_json::to_vec(&Read { offset, size: chunk.size })?;
-            Ok(Message::new([Bytes::from(head), chunk.octets]))
-        }
-    }
-}
-
-fn json(value: &impl Serialize) -> Result<Message, Failure> {
-    Ok(serde_json::to_vec(value)?.into())
+    ask.answer(store).await.map(Message::new).map_err(|error| failure(&error))
 }
 
 fn failure(error: &FileError) -> Failure {
@@ -88,6 +57,7 @@ fn failure(error: &FileError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::words::REQUEST_MAX;
 
     #[test]
     fn a_request_is_json_with_a_task_and_a_url() {

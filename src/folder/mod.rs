@@ -8,6 +8,7 @@ mod digest;
 mod error;
 mod store;
 pub mod url;
+pub mod words;
 
 pub use digest::Details;
 pub use error::FileError;

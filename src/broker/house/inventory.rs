@@ -4,24 +4,28 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::broker::shared::Shared;
+use crate::inventory;
 
 use super::{Asked, Call, Service, failed, unsupported, written};
 
 /// Answers from the inventory file, if there is one.
 #[derive(Debug)]
 pub(super) struct Inventory {
-    shared: Arc<Shared>,
+    inventory: Option<Arc<inventory::Inventory>>,
 }
 
 impl Inventory {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(inventory: Option<Arc<inventory::Inventory>>) -> Self {
+        Self { inventory }
     }
 
-    fn get_inventory(&self, asked: &Asked) -> Result<Value, String> {
-        asked.needed("name")?;
-        Ok(Value::Null)
+    async fn get_inventory(&self, asked: &Asked) -> Result<Value, String> {
+        let name = asked.needed("name")?.to_owned();
+        let Some(inventory) = self.inventory.clone() else { return Ok(Value::Null) };
+        // It reads files.
+        let read = tokio::task::spawn_blocking(move || inventory.worker(&name)).await;
+        let worker = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        Ok(worker.unwrap_or_default())
     }
 }
 
@@ -29,10 +33,11 @@ impl Service for Inventory {
     const NAME: &str = "sid.service.broker";
 
     async fn answer(&mut self, call: &Call) -> Vec<u8> {
-        let answer = call.read().and_then(|asked| match &asked.task[..] {
-            "get_inventory" => self.get_inventory(&asked),
-            other => Ok(unsupported(other)),
-        });
+        let answer = match call.read() {
+            Ok(asked) if asked.task == "get_inventory" => self.get_inventory(&asked).await,
+            Ok(asked) => Ok(unsupported(&asked.task)),
+            Err(why) => Err(why),
+        };
         written(&answer.unwrap_or_else(|why| failed(&why)))
     }
 }

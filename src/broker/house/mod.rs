@@ -4,10 +4,13 @@
 //! any other: what takes time, or has to look at a disk, is done here and not under the core's
 //! lock. All share one thread.
 
+mod folder;
 mod inventory;
 mod management;
+mod sharing;
 
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +18,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tracing::error;
 
+use crate::config::NfpSection;
+use crate::folder::Store;
 use crate::id::Identity;
+use crate::inventory::{Environment, Inventory};
 use crate::transport::session::{Session, SessionConfig, SessionError};
 use crate::transport::stream::Stream;
 use crate::wire::message::Message;
@@ -104,18 +110,50 @@ fn written(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
+/// What the services answer from, read before anything is answered.
+#[derive(Debug)]
+pub(super) struct Stock {
+    inventory: Option<Arc<Inventory>>,
+    store: Option<Store>,
+}
+
+impl Stock {
+    pub(super) fn read(config: &NfpSection) -> Result<Self, BrokerError> {
+        let environment = Environment::of_process();
+        let load = |path: &PathBuf| Inventory::load(path, &environment).map(Arc::new);
+        let inventory = config.inventory.as_ref().map(load).transpose()?;
+        let store = config.files.as_ref().map(Store::open).transpose()?;
+        Ok(Self { inventory, store })
+    }
+}
+
 /// Starts the services.
 pub(super) fn start(
     shared: Arc<Shared>,
     acceptor: Arc<Acceptor>,
+    Stock { inventory, store }: Stock,
 ) -> Result<JoinHandle<()>, BrokerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(BrokerError::Thread)?;
     let run = move || {
         runtime.block_on(async {
             let management = management::Management::new(shared.clone());
-            let inventory = inventory::Inventory::new(shared.clone());
-            tokio::join!(keep(&shared, &acceptor, management), keep(&shared, &acceptor, inventory),)
+            let inventory = inventory::Inventory::new(inventory);
+            let (shared, acceptor) = (&*shared, &*acceptor);
+            let files = async {
+                let Some(store) = store else { return };
+                let folder = folder::Folder::new(store.clone());
+                let share = async || sharing::serve(shared, acceptor, &store).await;
+                tokio::join!(
+                    keep(shared, acceptor, folder),
+                    keep_up(shared, sharing::SERVICE, share),
+                );
+            };
+            tokio::join!(
+                keep(shared, acceptor, management),
+                keep(shared, acceptor, inventory),
+                files,
+            )
         });
     };
     std::thread::Builder::new().name("house".into()).spawn(run).map_err(BrokerError::Thread)
@@ -123,14 +161,23 @@ pub(super) fn start(
 
 /// Has a service at work as long as the broker runs.
 async fn keep<S: Service>(shared: &Shared, acceptor: &Acceptor, mut service: S) {
+    keep_up(shared, S::NAME, async || serve(shared, acceptor, &mut service).await).await;
+}
+
+/// Does something again and again as long as the broker runs.
+async fn keep_up(
+    shared: &Shared,
+    name: &str,
+    mut serve: impl AsyncFnMut() -> Result<(), SessionError>,
+) {
     let running = &shared.running;
     while !running.is_cancelled() {
         let ended = tokio::select! {
-            ended = serve(shared, acceptor, &mut service) => ended,
+            ended = serve() => ended,
             () = running.cancelled() => return,
         };
         if let Err(error) = ended {
-            error!(service = S::NAME, %error, "a service of the broker broke; starting it again");
+            error!(service = name, %error, "a service of the broker broke; starting it again");
         }
         tokio::select! {
             () = tokio::time::sleep(RESTART) => {}

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub use complete::completed;
 pub use job::{BadJob, Event, EventType, JobBody};
-pub use result::{result, result_ready};
+pub use result::{entry, result, result_ready};
 pub use target::{BadTarget, NAMES_MAX, Target};
 
 use super::UUID_MAX;

@@ -48,26 +48,34 @@ pub fn result(
         Ok(values) => (Value::Array(values), Vec::new()),
         Err(why) => (Value::Null, vec![why]),
     };
-    let failed = !errors.is_empty();
     let (service, uuid) = (String::from_utf8_lossy(service), String::from_utf8_lossy(uuid));
-    written(&json!({
-        worker: {
-            "result": result,
-            "failed": failed,
-            "errors": errors,
-            "task": task,
-            "messages": [],
-            "juuid": uuid,
-            "resources": [],
-            "resources_failed": [],
-            "status": if failed { "failed" } else { "completed" },
-            "task_started": null,
-            "task_completed": null,
-            "service": service,
-            "diff": {},
-            "dry_run": false,
-        }
-    }))
+    let entry = entry(Some((&service, &uuid, task)), result, errors);
+    written(&json!({ worker: entry }))
+}
+
+/// What NorFab says of one thing that was done, with all its keys: a whole job (service, uuid and
+/// task), or a part of its result. There are errors if and only if it has failed.
+#[must_use]
+pub fn entry(job: Option<(&str, &str, &str)>, result: Value, errors: Vec<String>) -> Value {
+    let (service, uuid, task) =
+        job.map_or((None, None, None), |(s, u, t)| (Some(s), Some(u), Some(t)));
+    let failed = !errors.is_empty();
+    json!({
+        "result": result,
+        "failed": failed,
+        "errors": errors,
+        "task": task,
+        "messages": [],
+        "juuid": uuid,
+        "resources": [],
+        "resources_failed": [],
+        "status": if failed { "failed" } else { "completed" },
+        "task_started": null,
+        "task_completed": null,
+        "service": service,
+        "diff": {},
+        "dry_run": false,
+    })
 }
 
 fn value(frame: &[u8]) -> Option<Value> {

@@ -2,10 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::folder::{Details, Entry};
+use bytes::Bytes;
+
+use super::{Details, Entry, FileError, FileUrl, Store};
 
 /// The service that serves files unless it has another name.
 pub const SERVICE: &str = "filesharing";
+/// Octets of the pieces that are asked for.
+pub const CHUNK: usize = 256 << 10;
 /// Octets of the body of a request.
 pub const REQUEST_MAX: usize = 16 << 10;
 
@@ -41,8 +45,55 @@ pub enum Ask {
     },
 }
 
+impl Ask {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn read(body: &[u8]) -> Result<Self, String> {
+        if body.len() > REQUEST_MAX {
+            return Err(format!("a request of more than {REQUEST_MAX} octets"));
+        }
+        serde_json::from_slice(body).map_err(|error| error.to_string())
+    }
+
+    /// Answers it: one frame of JSON, and behind that the octets of a piece.
+    ///
+    /// # Errors
+    /// Those of the folder.
+    ///
+    /// # Cancel safety
+    /// As that of what it asks of [`Store`].
+    pub async fn answer(self, store: &Store) -> Result<Vec<Bytes>, FileError> {
+        let url = |url: String| url.parse::<FileUrl>();
+        match self {
+            Self::List { url: of } => {
+                let entries = store.list(&url(of)?).await?;
+                Ok(vec![json(&Listed { entries })])
+            }
+            Self::Details { url: of } => {
+                let details = store.details(&url(of)?).await?;
+                Ok(vec![json(&Detailed::from(details))])
+            }
+            Self::Walk { url: of } => {
+                let urls = store.walk(&url(of)?).await?;
+                Ok(vec![json(&Walked { urls: urls.iter().map(ToString::to_string).collect() })])
+            }
+            Self::Read { url: of, offset, length } => {
+                let chunk = store.read(&url(of)?, offset, length).await?;
+                Ok(vec![json(&Read { offset, size: chunk.size }), chunk.octets])
+            }
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Bytes {
+    // Texts and numbers: there is nothing that JSON could not say.
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
 fn chunk() -> u64 {
-    super::CHUNK as u64
+    CHUNK as u64
 }
 
 /// Answers to [`Ask::List`].

@@ -1,0 +1,247 @@
+//! The service `filesharing` (NorFab since 0.15.0): files of a folder, as jobs and streams.
+//!
+//! A worker as NorFab has them: a job is accepted, worked at, and its result is kept until it is
+//! fetched. A file goes in pieces, the first one at once and each further one when the client has
+//! asked for it, so that what is on its way is bounded by the client.
+
+mod job;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::broker::acceptor::Acceptor;
+use crate::broker::shared::Shared;
+use crate::folder::Store;
+use crate::transport::session::SessionError;
+use crate::wire::message::Message;
+use crate::wire::nfp::{Answer, FromWorker, Kind, ToWorker, Verb, body, status};
+
+use super::connect;
+use job::Job;
+
+/// What NorFab's peers ask for.
+pub(super) const SERVICE: &str = "filesharing";
+/// The worker's own name.
+pub(super) const NAME: &str = "filesharing-majordomo";
+/// Jobs worked at; more are refused.
+const RUNNING_MAX: usize = 256;
+/// Results kept, and their octets.
+const KEPT_MAX: usize = 1000;
+const KEPT_BYTES_MAX: usize = 16 << 20;
+/// What waits to be said of all jobs together.
+const WAITING_MAX: usize = 64;
+
+/// Something that a job has to say.
+#[derive(Debug)]
+pub(super) struct Said {
+    kind: Kind,
+    client: Vec<u8>,
+    uuid: Vec<u8>,
+    status: &'static [u8; 3],
+    body: Vec<Bytes>,
+    /// The job is done, and this is what GET gets.
+    result: Option<Vec<u8>>,
+}
+
+/// The jobs of the service.
+#[derive(Debug)]
+pub(super) struct Sharing {
+    store: Store,
+    said: mpsc::Sender<Said>,
+    running: HashMap<Vec<u8>, Running>,
+    kept: Kept,
+}
+
+/// A job that is worked at. Dropped, it is given up.
+#[derive(Debug)]
+struct Running {
+    /// Where pieces are asked for.
+    asked: mpsc::Sender<u64>,
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Results by the name of their job, the oldest first to go.
+#[derive(Debug, Default)]
+struct Kept {
+    results: HashMap<Vec<u8>, Vec<u8>>,
+    order: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn insert(&mut self, uuid: Vec<u8>, result: Vec<u8>) {
+        self.bytes += result.len();
+        if let Some(old) = self.results.insert(uuid.clone(), result) {
+            self.bytes -= old.len();
+        } else {
+            self.order.push_back(uuid);
+        }
+        while self.order.len() > KEPT_MAX || self.bytes > KEPT_BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.bytes -= self.results.remove(&oldest).map_or(0, |result| result.len());
+        }
+    }
+}
+
+/// Serves over one connection until that ends.
+pub(super) async fn serve(
+    shared: &Shared,
+    acceptor: &Acceptor,
+    store: &Store,
+) -> Result<(), SessionError> {
+    let mut session = connect(shared, acceptor, NAME).await?;
+    let service = SERVICE.as_bytes();
+    session.send(|out| FromWorker::Ready { service }.encode(out));
+    let mut beat = tokio::time::interval(shared.config.nfp.keepalive);
+    let (said, mut waiting) = mpsc::channel(WAITING_MAX);
+    let mut sharing = Sharing::new(store.clone(), said);
+    let mut orders = Vec::new();
+    loop {
+        let mut dismissed = false;
+        tokio::select! {
+            turn = session.turn(|message| match ToWorker::decode(message) {
+                Ok((_, ToWorker::Order(mut order))) => {
+                    let body = order.body.take_first().unwrap_or_default().to_vec();
+                    orders.push((order.verb, order.client.to_vec(), order.uuid.to_vec(), body));
+                }
+                Ok((_, ToWorker::Disconnect { .. })) => dismissed = true,
+                Ok((_, ToWorker::Keepalive { .. })) | Err(_) => {}
+            }) => turn?,
+            said = waiting.recv(), if session.has_room() => {
+                if let Some(said) = said {
+                    let said = sharing.note(said);
+                    session.send(|out| said.encode(out));
+                }
+            }
+            _ = beat.tick() => {
+                session.send(|out| FromWorker::Keepalive { service }.encode(out));
+            }
+        }
+        for (verb, client, uuid, body) in orders.drain(..) {
+            if let Some(said) = sharing.on_order(verb, client, uuid, &body) {
+                session.send(|out| said.encode(out));
+            }
+        }
+        if dismissed {
+            return session.flush().await;
+        }
+    }
+}
+
+impl Sharing {
+    fn new(store: Store, said: mpsc::Sender<Said>) -> Self {
+        Self { store, said, running: HashMap::new(), kept: Kept::default() }
+    }
+
+    /// Carries out an order; returns what is said to it at once.
+    fn on_order(
+        &mut self,
+        verb: Verb,
+        client: Vec<u8>,
+        uuid: Vec<u8>,
+        octets: &[u8],
+    ) -> Option<Said> {
+        match verb {
+            Verb::Post => Some(self.post(client, uuid, octets)),
+            Verb::Get => Some(self.get(client, uuid)),
+            Verb::Put => {
+                #[derive(serde::Deserialize)]
+                struct Put {
+                    offset: u64,
+                }
+                let put: Option<Put> = serde_json::from_slice(octets).ok();
+                // A client asks for a bounded number of pieces at a time; more are not remembered.
+                let (running, put) = self.running.get(&uuid).zip(put)?;
+                let _ = running.asked.try_send(put.offset);
+                None
+            }
+            Verb::Delete => {
+                self.running.remove(&uuid);
+                None
+            }
+            Verb::Mmi => None,
+        }
+    }
+
+    fn post(&mut self, client: Vec<u8>, uuid: Vec<u8>, octets: &[u8]) -> Said {
+        /// Pieces that may be asked for at a time.
+        const PIECES: usize = 64;
+        let response = |status, text: &str| {
+            let body = body::state(NAME, SERVICE.as_bytes(), &uuid, text);
+            (status, body)
+        };
+        let (status, body) = if self.running.contains_key(&uuid) {
+            response(status::PENDING, "STARTED")
+        } else if self.running.len() >= RUNNING_MAX {
+            response(status::ERROR, "too many jobs are under way; ask again later")
+        } else {
+            let (asked, wanted) = mpsc::channel(PIECES);
+            let job = Job::new(self.store.clone(), client.clone(), uuid.clone(), octets);
+            let task = tokio::spawn(job.run(self.said.clone(), wanted)).abort_handle();
+            self.running.insert(uuid.clone(), Running { asked, task });
+            response(status::ACCEPTED, "ACCEPTED")
+        };
+        let (kind, body) = (Kind::Response, vec![body.into()]);
+        Said { kind, client, uuid, status, body, result: None }
+    }
+
+    fn get(&self, client: Vec<u8>, uuid: Vec<u8>) -> Said {
+        let state = |text| body::state(NAME, SERVICE.as_bytes(), &uuid, text);
+        let (status, body) = match self.kept.results.get(&uuid) {
+            Some(result) => (status::OK, result.clone()),
+            None if self.running.contains_key(&uuid) => (status::PENDING, state("STARTED")),
+            None => (status::NOT_FOUND, state("JOB NOT FOUND")),
+        };
+        let (kind, body) = (Kind::Response, vec![body.into()]);
+        Said { kind, client, uuid, status, body, result: None }
+    }
+
+    /// Keeps what is to be kept of something that a job says.
+    fn note(&mut self, mut said: Said) -> Said {
+        if let Some(result) = said.result.take() {
+            self.running.remove(&said.uuid);
+            self.kept.insert(said.uuid.clone(), result);
+        }
+        said
+    }
+}
+
+impl Said {
+    fn encode(&self, out: &mut crate::wire::codec::Encoder) {
+        let body = Message::new(self.body.iter().cloned());
+        let (client, uuid, status) = (&self.client[..], &self.uuid[..], &self.status[..]);
+        Answer { kind: self.kind, client, uuid, status, body: body.frames() }.encode(out);
+    }
+}
+
+/// How long a client may take to ask for the next piece, if it does not say.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_results_go_first() {
+        let mut kept = Kept::default();
+        for number in 0..=KEPT_MAX {
+            kept.insert(number.to_string().into(), vec![0; 10]);
+        }
+        assert!(!kept.results.contains_key(&b"0"[..]));
+        assert_eq!((kept.results.len(), kept.bytes), (KEPT_MAX, KEPT_MAX * 10));
+        kept.insert(b"big".into(), vec![0; KEPT_BYTES_MAX]);
+        assert_eq!((kept.results.len(), kept.bytes), (1, KEPT_BYTES_MAX));
+        kept.insert(b"big".into(), vec![0; 5]);
+        assert_eq!((kept.results.len(), kept.bytes), (1, 5));
+    }
+}

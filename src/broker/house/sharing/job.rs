@@ -1,0 +1,202 @@
+//! One job of the file service.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::folder::words::Ask;
+use crate::folder::{FileError, FileUrl, Store};
+use crate::wire::nfp::{Kind, body, status};
+
+use super::super::Asked;
+use super::{NAME, PIECE_TIMEOUT, SERVICE, Said};
+
+/// Octets of a piece, if the client does not say how many; and the most.
+const PIECE: usize = 256_000;
+const PIECE_MAX: usize = crate::folder::CHUNK_MAX;
+/// URLs of one `file_details`.
+const URLS_MAX: usize = 1000;
+
+pub(super) struct Job {
+    store: Store,
+    client: Vec<u8>,
+    uuid: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// The result of a task: a value, and what was wrong.
+type Done = (Value, Vec<String>);
+
+impl Job {
+    pub(super) fn new(store: Store, client: Vec<u8>, uuid: Vec<u8>, body: &[u8]) -> Self {
+        Self { store, client, uuid, body: body.to_vec() }
+    }
+
+    /// Works at the job, and says what there is to say. Pieces are asked for through `wanted`.
+    pub(super) async fn run(self, said: mpsc::Sender<Said>, mut wanted: mpsc::Receiver<u64>) {
+        // The short way of peers that speak MJP: one question, one answer.
+        if let Ok(ask) = Ask::read(&self.body) {
+            let answer = match ask.answer(&self.store).await {
+                Ok(frames) => self.say(Kind::Response, status::OK, frames),
+                Err(error) => {
+                    let text = format!("{}: {error}", error.code());
+                    self.say(Kind::Response, status::ERROR, vec![text.into()])
+                }
+            };
+            let _ = said.send(Said { result: Some(Vec::new()), ..answer }).await;
+            return;
+        }
+        let (task, (result, errors)) = match serde_json::from_slice::<Asked>(&self.body) {
+            Ok(asked) => {
+                self.say_event(&said, "progress", "starting", "running", &asked.task).await;
+                let done = self.carry_out(&asked, &said, &mut wanted).await;
+                (asked.task.clone(), done.unwrap_or_else(|why| (Value::Null, vec![why])))
+            }
+            Err(error) => {
+                let why = format!("a job is a JSON object with a task and kwargs: {error}");
+                (String::new(), (Value::Null, vec![why]))
+            }
+        };
+        let uuid = String::from_utf8_lossy(&self.uuid);
+        let entry = body::entry(Some((SERVICE, &uuid, &task)), result, errors);
+        let result = serde_json::to_vec(&json!({ NAME: entry })).unwrap_or_default();
+        let ready = body::result_ready(NAME, SERVICE.as_bytes(), &self.uuid, &task, "completed");
+        let ready = self.say(Kind::Event, status::OK, vec![ready.into()]);
+        let _ = said.send(Said { result: Some(result), ..ready }).await;
+    }
+
+    async fn carry_out(
+        &self,
+        asked: &Asked,
+        said: &mpsc::Sender<Said>,
+        wanted: &mut mpsc::Receiver<u64>,
+    ) -> Result<Done, String> {
+        let value = match &asked.task[..] {
+            "list_files" => {
+                let url = asked.needed("url")?;
+                let entries = self.store.list(&parse(url)?).await;
+                let entries = entries.map_err(|error| error.norfab(url))?;
+                entries.into_iter().map(|entry| entry.name).collect()
+            }
+            "walk" => {
+                let url = asked.needed("url")?;
+                let urls = self.store.walk(&parse(url)?).await;
+                let urls = urls.map_err(|error| error.norfab(url))?;
+                urls.iter().map(ToString::to_string).collect()
+            }
+            "file_details" => return self.details(asked).await,
+            "fetch_file" => self.fetch(asked, said, wanted).await?,
+            "get_version" => json!({ "majordomo": env!("CARGO_PKG_VERSION") }),
+            "get_status" => json!("OK"),
+            "get_inventory" => json!({ "service": SERVICE }),
+            other => return Err(format!("unknown task '{other}'")),
+        };
+        Ok((value, Vec::new()))
+    }
+
+    /// Size and MD5 of one file, or of each in a list.
+    async fn details(&self, asked: &Asked) -> Result<Done, String> {
+        let urls = match asked.kwargs.get("url") {
+            Some(Value::String(url)) => return Ok(self.details_of(url).await),
+            Some(Value::Array(urls)) if urls.len() <= URLS_MAX => urls,
+            Some(Value::Array(_)) => {
+                return Err(format!("more than {URLS_MAX} URLs; ask in parts"));
+            }
+            _ => return Err("argument url is a text or a list of texts".into()),
+        };
+        let (mut all, mut wrong) = (serde_json::Map::new(), Vec::new());
+        for url in urls {
+            let Some(url) = url.as_str() else {
+                return Err(format!("argument url is a list of texts; {url} is none"));
+            };
+            let (result, errors) = self.details_of(url).await;
+            wrong.extend(errors.iter().cloned());
+            all.insert(url.to_owned(), body::entry(None, result, errors));
+        }
+        Ok((Value::Object(all), wrong))
+    }
+
+    async fn details_of(&self, url: &str) -> Done {
+        let details = match url.parse::<FileUrl>() {
+            Ok(parsed) => self.store.details(&parsed).await,
+            Err(error) => Err(error.into()),
+        };
+        match details {
+            Ok(is) => {
+                let is = json!({ "md5hash": is.md5, "size_bytes": is.size, "exists": true });
+                (is, Vec::new())
+            }
+            Err(error) => {
+                let nothing = json!({ "md5hash": null, "size_bytes": null, "exists": false });
+                (nothing, vec![error.norfab(url)])
+            }
+        }
+    }
+
+    /// Sends a file in pieces.
+    async fn fetch(
+        &self,
+        asked: &Asked,
+        said: &mpsc::Sender<Said>,
+        wanted: &mut mpsc::Receiver<u64>,
+    ) -> Result<Value, String> {
+        let text = asked.needed("url")?;
+        let url = parse(text)?;
+        let length = asked.count("chunk_size")?.unwrap_or(PIECE).clamp(1, PIECE_MAX) as u64;
+        let mut offset = asked.count("offset")?.unwrap_or_default() as u64;
+        let patience = asked.count("chunk_timeout")?.map(|seconds| seconds as u64);
+        let patience =
+            patience.map_or(PIECE_TIMEOUT, |seconds| Duration::from_secs(seconds.min(3600)));
+        loop {
+            let piece = self.store.read(&url, offset, length).await;
+            let piece = piece.map_err(|error| error.norfab(text))?;
+            let end = offset + piece.octets.len() as u64;
+            if !piece.octets.is_empty() {
+                let piece = self.say(Kind::Stream, status::OK, vec![piece.octets]);
+                said.send(piece).await.map_err(|_| "the broker stops")?;
+            }
+            if end >= piece.size {
+                return Ok(Value::Bool(true));
+            }
+            match timeout(patience, wanted.recv()).await {
+                Ok(Some(next)) => offset = next,
+                Ok(None) => return Err("cancelled".into()),
+                Err(_) => {
+                    return Err(format!(
+                        "'{text}' nobody asked for the next piece in {patience:?}"
+                    ));
+                }
+            }
+        }
+    }
+
+    async fn say_event(
+        &self,
+        said: &mpsc::Sender<Said>,
+        event_type: &str,
+        message: &str,
+        event_status: &str,
+        task: &str,
+    ) {
+        let uuid = String::from_utf8_lossy(&self.uuid);
+        let event = json!({
+            "worker": NAME, "service": SERVICE, "uuid": uuid, "event_type": event_type,
+            "message": message, "task": task, "status": event_status, "resource": [],
+            "severity": "INFO", "timestamp": "",
+        });
+        let body = serde_json::to_vec(&event).unwrap_or_default();
+        let _ = said.send(self.say(Kind::Event, status::OK, vec![body.into()])).await;
+    }
+
+    fn say(&self, kind: Kind, status: &'static [u8; 3], body: Vec<Bytes>) -> Said {
+        let (client, uuid) = (self.client.clone(), self.uuid.clone());
+        Said { kind, client, uuid, status, body, result: None }
+    }
+}
+
+fn parse(url: &str) -> Result<FileUrl, String> {
+    url.parse().map_err(|error| FileError::from(error).norfab(url))
+}
