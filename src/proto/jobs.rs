@@ -4,6 +4,9 @@
 //! table only remembers whose it is and how far it has come, for people and for the next command
 //! about it. The table is bounded, and what has ended is kept for some time.
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod audit;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -61,6 +64,10 @@ pub enum Progress {
 }
 
 impl Progress {
+    /// All ends.
+    pub const ENDS: [Self; 5] =
+        [Self::Replied, Self::Failed, Self::Lost, Self::TimedOut, Self::Cancelled];
+
     /// Whether nothing more is expected.
     #[must_use]
     pub fn is_end(self) -> bool {
@@ -189,6 +196,9 @@ pub struct Jobs {
     ended: VecDeque<JobId>,
     /// Memory of jobs that were forgotten, to be given back.
     freed: usize,
+    open: usize,
+    /// Jobs ended so far, by how, in the order of [`Progress::ENDS`].
+    ended_with: [u64; Progress::ENDS.len()],
 }
 
 impl Jobs {
@@ -204,6 +214,8 @@ impl Jobs {
             due: Timers::new(),
             ended: VecDeque::new(),
             freed: 0,
+            open: 0,
+            ended_with: [0; Progress::ENDS.len()],
         }
     }
 
@@ -224,6 +236,7 @@ impl Jobs {
         }
         let (uuid, owner) = (job.uuid.clone(), job.owner.clone());
         let id = self.jobs.insert(job);
+        self.open += 1;
         self.by_uuid.insert(uuid, id);
         *self.open_by_owner.entry(owner).or_default() += 1;
         self.arm(id, due);
@@ -341,6 +354,23 @@ impl Jobs {
         std::mem::take(&mut self.freed)
     }
 
+    /// Jobs that have not ended.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// The same of one client.
+    #[must_use]
+    pub fn open_of(&self, owner: &Identity) -> usize {
+        self.open_by_owner.get(owner).copied().unwrap_or_default()
+    }
+
+    /// Jobs that ended so far, by how: as the worst of their targets.
+    pub fn ended(&self) -> impl Iterator<Item = (Progress, u64)> {
+        Progress::ENDS.into_iter().zip(self.ended_with)
+    }
+
     /// Jobs remembered.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -364,6 +394,12 @@ impl Jobs {
         const FORGOTTEN_KEPT: usize = 1024;
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.ended_at = Some(now);
+        self.open -= 1;
+        let ended = job.progress();
+        let ends = Progress::ENDS.iter().zip(&mut self.ended_with);
+        for (_, count) in ends.filter(|(end, _)| **end == ended) {
+            *count += 1;
+        }
         if let Some(open) = self.open_by_owner.get_mut(&job.owner) {
             *open -= 1;
             if *open == 0 {
@@ -408,59 +444,15 @@ impl Jobs {
         for target in job.targets.iter().filter(|target| !target.progress.is_end()) {
             self.take_from(target.worker, id);
         }
-        if job.ended_at.is_none()
-            && let Some(open) = self.open_by_owner.get_mut(&job.owner)
-        {
+        if job.ended_at.is_some() {
+            return;
+        }
+        self.open -= 1;
+        if let Some(open) = self.open_by_owner.get_mut(&job.owner) {
             *open -= 1;
             if *open == 0 {
                 self.open_by_owner.remove(&job.owner);
             }
         }
-    }
-}
-
-#[cfg(any(test, feature = "fuzzing"))]
-impl Jobs {
-    /// Memory of all jobs, octets.
-    pub(crate) fn charged(&self) -> usize {
-        self.jobs.values().map(|job| job.cost).sum::<usize>() + self.freed
-    }
-
-    /// Open parts of a worker.
-    pub(crate) fn parts_of(&self, worker: WorkerId) -> usize {
-        self.by_worker.get(&worker).map_or(0, BTreeMap::len)
-    }
-
-    /// Checks that the indices say what the jobs say.
-    pub(crate) fn audit(&self) -> Result<(), String> {
-        let max = self.limits.jobs_max;
-        if self.jobs.len() > max {
-            return Err(format!("{} jobs of {max}", self.jobs.len()));
-        }
-        if self.by_uuid.len() != self.jobs.len() {
-            return Err("jobs and their names differ in number".into());
-        }
-        let mut open = 0;
-        for (id, job) in &self.jobs {
-            if self.by_uuid.get(&job.uuid) != Some(&id) {
-                return Err(format!("{id:?} is not found by its name"));
-            }
-            let parts = job.targets.iter().enumerate();
-            let left: Vec<_> = parts.filter(|(_, target)| !target.progress.is_end()).collect();
-            if left.len() != job.open || (job.open == 0) != job.ended_at.is_some() {
-                return Err(format!("{id:?}: {} open, {} counted", left.len(), job.open));
-            }
-            for (index, target) in left {
-                if self.part_of(target.worker, id) != Some(index) {
-                    return Err(format!("{id:?}: part {index} is not found by its worker"));
-                }
-            }
-            open += job.open;
-        }
-        let listed: usize = self.by_worker.values().map(BTreeMap::len).sum();
-        if open != listed {
-            return Err(format!("{open} parts are open, {listed} listed"));
-        }
-        Ok(())
     }
 }

@@ -48,12 +48,12 @@ fn main() -> ExitCode {
 
 fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
     let _records = match &command {
-        Command::Work(_) => Some(logging::start(&log.section("info")?)?),
+        Command::Work(_) => Some(logging::start(&log.section("info")?, None)?),
         Command::Demo(_)
         | Command::Call(_)
         | Command::Status(_)
         | Command::Ping(_)
-        | Command::Bench(_) => Some(logging::start(&log.section("off")?)?),
+        | Command::Bench(_) => Some(logging::start(&log.section("off")?, None)?),
         // The broker's configuration says it, and the rest has nothing to log.
         Command::Broker(_)
         | Command::Context { .. }
@@ -65,9 +65,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::Demo(args) => demo::run(&args),
         Command::Broker(flags) => {
             let loaded = flags.sources(log).load()?;
-            let _records = logging::start(&loaded.config.log)?;
-            tracing::debug!(files = ?loaded.files, "configuration read");
-            broker::run(loaded.config)
+            broker::run(loaded)
         }
         Command::Work(args) => work::run(args),
         Command::Call(args) => call::run(&args),
