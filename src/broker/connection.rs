@@ -39,6 +39,8 @@ pub(super) struct Door {
     pub(super) era: Era,
     /// The other end is in this process.
     pub(super) house: bool,
+    /// Who comes in here may change how the broker runs.
+    pub(super) admin: bool,
 }
 
 /// Why a connection ends.
@@ -175,6 +177,7 @@ impl Connection {
             takes_ping: peer.version.has_ping(),
             era: door.era,
             house: door.house,
+            admin: door.admin,
         };
         let identity = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
         let (id, admission) = shared.join(hello, &link);
@@ -301,6 +304,7 @@ impl Connection {
                 self.held.keep(Some(message), octets);
                 return Ok(());
             }
+            self.shared.counters.messages_received.add(1);
         }
         self.replay(&octets)
     }
@@ -350,7 +354,7 @@ fn take_turn(
     shared.with_core(|core, out| {
         let now = now();
         core.hear(now, id, false);
-        let mut spoke = false;
+        let (mut spoke, mut messages) = (false, 0);
         loop {
             let frames = match decoder.next_short(&mut octets) {
                 Some(frames) => frames,
@@ -368,8 +372,13 @@ fn take_turn(
             }
             if core.message(now, id, frames, out) == Taken::NotYet {
                 held.keep(Some(frames.to_message()), octets.to_vec());
+                shared.counters.messages_received.add(messages);
                 return Ok(Taken::NotYet);
             }
+            messages += 1;
+        }
+        if messages > 0 {
+            shared.counters.messages_received.add(messages);
         }
         if decoder.in_message() {
             core.hear(now, id, true);

@@ -25,6 +25,9 @@ pub(super) struct Counters {
     pub(super) handshakes_evicted: Count,
     /// Connections that ended before their handshake.
     pub(super) handshakes_hung_up: Count,
+    /// Messages read and written, of every dialect.
+    pub(super) messages_received: Count,
+    pub(super) messages_sent: Count,
     /// Octets read and written after the handshake.
     pub(super) bytes_received: Count,
     pub(super) bytes_sent: Count,
@@ -38,6 +41,7 @@ pub(super) struct Counters {
     pub(super) ping_expired: Count,
     pub(super) identity_in_use: Count,
     pub(super) replaced: Count,
+    pub(super) disconnected: Count,
 }
 
 /// One number.
@@ -77,6 +81,7 @@ impl Counters {
             CloseReason::PingExpired => self.ping_expired.add(1),
             CloseReason::IdentityInUse => self.identity_in_use.add(1),
             CloseReason::Replaced => self.replaced.add(1),
+            CloseReason::Disconnected => self.disconnected.add(1),
             CloseReason::Shutdown => {}
         }
     }

@@ -20,6 +20,7 @@ mod connection;
 mod counters;
 mod house;
 mod http;
+mod logs;
 mod metrics;
 mod outboxes;
 mod permits;
@@ -30,6 +31,7 @@ mod survey;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,6 +47,7 @@ use crate::transport::listener::Bound;
 use crate::wire::nfp::Era;
 
 use connection::Door;
+pub use logs::{LogLimits, LogRing};
 use shared::{Shared, now};
 
 /// Why there is no broker.
@@ -91,6 +94,16 @@ pub struct Broker {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// What an administrator wants of the program that a broker is a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdminRequest {
+    /// A drained stop, and a start with the same arguments.
+    Restart,
+    /// A drained stop.
+    Shutdown,
+}
+
 /// What a shutdown left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShutdownReport {
@@ -116,6 +129,18 @@ impl Broker {
         config: BrokerConfig,
         announce: impl FnOnce(&[Endpoint], Option<SocketAddr>) -> io::Result<()>,
     ) -> Result<Self, BrokerError> {
+        Self::bind_with(config, None, announce)
+    }
+
+    /// As [`Self::bind_then`]; whoever may ask for log records is told those of `logs`.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; nothing runs then.
+    pub fn bind_with(
+        config: BrokerConfig,
+        logs: Option<LogRing>,
+        announce: impl FnOnce(&[Endpoint], Option<SocketAddr>) -> io::Result<()>,
+    ) -> Result<Self, BrokerError> {
         config.validate()?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| BrokerError::Seed(error.to_string()))?;
@@ -130,7 +155,9 @@ impl Broker {
             .collect::<io::Result<Vec<Runtime>>>()
             .map_err(BrokerError::Thread)?;
         let doors: Vec<Door> = config.broker.bind.iter().map(|e| door_of(e, &config)).collect();
-        let shared = Arc::new(Shared::new(config, u64::from_ne_bytes(seed)));
+        let mut shared = Shared::new(config, u64::from_ne_bytes(seed));
+        (shared.endpoints, shared.logs) = (endpoints.clone(), logs);
+        let shared = Arc::new(shared);
         let tasks = TaskTracker::new();
         let handles: Vec<_> = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();
         let acceptor = acceptor::Acceptor::new(shared.clone(), handles, tasks.clone());
@@ -169,6 +196,24 @@ impl Broker {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.shared.unready().is_none()
+    }
+
+    /// Waits until an administrator, over an administration listener (`ipc://`), wants a restart
+    /// or a stop, and says which. The broker does neither by itself: call [`Self::shutdown`]. As
+    /// long as nobody has called this, such requests are refused.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: who calls it again is told.
+    pub fn asked(&self) -> impl Future<Output = AdminRequest> + use<> {
+        self.shared.heeded.store(true, Ordering::Relaxed);
+        let mut asked = self.shared.asked.subscribe();
+        async move {
+            let asked = asked.wait_for(Option::is_some).await.ok().and_then(|asked| *asked);
+            match asked {
+                Some(asked) => asked,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Stops taking requests, lets those that have a worker finish until the deadline, dismisses
@@ -232,7 +277,9 @@ impl Drop for Broker {
 /// What is known of who comes in at an endpoint.
 fn door_of(endpoint: &Endpoint, config: &BrokerConfig) -> Door {
     let era = if config.nfp.old.contains(endpoint) { Era::Old } else { Era::Current };
-    Door { era, house: false }
+    // Only the owner can open such a file.
+    let admin = matches!(endpoint, Endpoint::Ipc(_));
+    Door { era, house: false, admin }
 }
 
 fn bind_all(endpoints: &[Endpoint]) -> Result<Vec<(Bound, Endpoint)>, BrokerError> {

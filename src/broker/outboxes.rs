@@ -30,6 +30,8 @@ pub(super) struct Outboxes<'a> {
     /// What the requests of this batch took, and gave back.
     taken: usize,
     given: usize,
+    /// Messages said.
+    said: u64,
     touched: Touched,
 }
 
@@ -52,7 +54,7 @@ impl Touched {
 
 impl<'a> Outboxes<'a> {
     pub(super) fn new(links: &'a Links, account: &'a Account, counters: &'a Counters) -> Self {
-        Self { links, account, counters, taken: 0, given: 0, touched: Touched::default() }
+        Self { links, account, counters, taken: 0, given: 0, said: 0, touched: Touched::default() }
     }
 
     /// Settles with the account and says who has to write, once the core's lock is released.
@@ -60,6 +62,9 @@ impl<'a> Outboxes<'a> {
     pub(super) fn finish(self) -> Touched {
         self.account.add(self.taken.saturating_sub(self.given));
         self.account.sub(self.given.saturating_sub(self.taken));
+        if self.said > 0 {
+            self.counters.messages_sent.add(self.said);
+        }
         self.touched
     }
 
@@ -80,7 +85,10 @@ impl Output for Outboxes<'_> {
     #[inline]
     fn send(&mut self, peer: PeerId, write: impl FnOnce(&mut Encoder)) -> Pressure {
         match self.links.get(peer) {
-            Some(link) => self.touch(link, link.append(write)),
+            Some(link) => {
+                self.said += 1;
+                self.touch(link, link.append(write))
+            }
             None => Pressure::Low,
         }
     }
@@ -90,6 +98,7 @@ impl Output for Outboxes<'_> {
         let Some(link) = self.links.get(peer) else { return true };
         match link.offer(bytes, write) {
             Some(appended) => {
+                self.said += 1;
                 self.touch(link, appended);
                 true
             }

@@ -1,6 +1,7 @@
 //! What the system says about this process, read from `/proc` at each scrape. What cannot be read
 //! is left out.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 
@@ -38,10 +39,9 @@ impl Collector for Process {
             let help = "Memory in RAM.";
             gauge(&mut encoder, "process_resident_memory", help, Some(&Unit::Bytes), octets)?;
         }
-        if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-            // One of them is the directory itself.
-            let open = entries.count().saturating_sub(1) as f64;
-            gauge(&mut encoder, "process_open_fds", "File descriptors in use.", None, open)?;
+        if let Some(open) = descriptors() {
+            let help = "File descriptors in use.";
+            gauge(&mut encoder, "process_open_fds", help, None, open as f64)?;
         }
         if let Some(max) = descriptors_max() {
             let help = "File descriptors that may be in use.";
@@ -75,8 +75,39 @@ fn started(stat: &str) -> Option<f64> {
     Some(boot + field(stat, 22)? / TICKS_PER_SECOND)
 }
 
+/// CPU time used, user and system.
+pub(super) fn cpu_seconds() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    Some((field(&stat, 14)? + field(&stat, 15)?) / TICKS_PER_SECOND)
+}
+
+/// Threads of this process.
+pub(super) fn threads() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
+}
+
+/// File descriptors in use. One more is the directory that is read.
+pub(super) fn descriptors() -> Option<usize> {
+    Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
+}
+
+/// TCP sockets among them: those that stand in the tables of the system.
+pub(super) fn tcp_sockets() -> Option<usize> {
+    let open = fs::read_dir("/proc/self/fd").ok()?.filter_map(|entry| {
+        let target = fs::read_link(entry.ok()?.path()).ok()?;
+        let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+        Some(inode.to_owned())
+    });
+    let open: HashSet<String> = open.collect();
+    let v4 = fs::read_to_string("/proc/self/net/tcp").ok()?;
+    let v6 = fs::read_to_string("/proc/self/net/tcp6").unwrap_or_default();
+    let inodes = v4.lines().chain(v6.lines()).filter_map(|line| line.split_whitespace().nth(9));
+    Some(inodes.filter(|inode| open.contains(*inode)).count())
+}
+
 /// Resident memory, octets.
-fn resident() -> Option<f64> {
+pub(super) fn resident() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;

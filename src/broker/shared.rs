@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::BrokerConfig;
@@ -13,9 +14,12 @@ use crate::id::PeerId;
 use crate::proto::core::{Admission, Core, Hello};
 use crate::proto::output::CloseReason;
 use crate::transport::account::Account;
+use crate::transport::endpoint::Endpoint;
 use crate::transport::link::Link;
 
+use super::AdminRequest;
 use super::counters::Counters;
+use super::logs::LogRing;
 use super::outboxes::{Links, Outboxes};
 
 /// While memory is short, a peer that reads nothing for so long is given up.
@@ -73,6 +77,14 @@ pub(super) struct Shared {
     pub(super) started_at: SystemTime,
     /// An endpoint that was bound cannot be listened at.
     pub(super) deaf: AtomicBool,
+    /// Where it listens, in the order of the configuration.
+    pub(super) endpoints: Vec<Endpoint>,
+    /// The log records that are kept, if any are.
+    pub(super) logs: Option<LogRing>,
+    /// What an administrator wants of the program around the broker.
+    pub(super) asked: watch::Sender<Option<AdminRequest>>,
+    /// That program has asked for it.
+    pub(super) heeded: AtomicBool,
     /// When the core last ticked, milliseconds after the start.
     last_tick: AtomicU64,
     /// When stuck peers were last looked for, milliseconds after the start.
@@ -123,6 +135,10 @@ impl Shared {
             started: now(),
             started_at: SystemTime::now(),
             deaf: AtomicBool::new(false),
+            endpoints: Vec::new(),
+            logs: None,
+            asked: watch::Sender::new(None),
+            heeded: AtomicBool::new(false),
             last_tick: AtomicU64::new(0),
             last_look: AtomicU64::new(0),
             refusals: LogGate::default(),

@@ -51,6 +51,8 @@ impl BrokerConfig {
         if let Err(reason) = check_filter(&self.log.level) {
             check.refuse(Key::new("log", "level"), reason);
         }
+        check.count(Key::new("log", "ring"), self.log.ring, 0..=1_000_000);
+        check.text(Key::new("log", "ring_bytes"), self.log.ring_bytes, 64 * KIB..=GIB);
         check.refusals
     }
 

@@ -236,11 +236,22 @@ pub struct LogSection {
     /// File to append to, instead of standard error. Default off.
     #[serde(with = "units::text")]
     pub file: Option<PathBuf>,
+    /// Records kept in memory for who asks for them, 0 to 1,000,000. Default 10,000.
+    pub ring: usize,
+    /// Memory of those records, 64 KiB to 1 GiB. Default 8 MiB.
+    #[serde(with = "units::text")]
+    pub ring_bytes: usize,
 }
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Auto, file: None }
+        Self {
+            level: "info".into(),
+            format: LogFormat::Auto,
+            file: None,
+            ring: 10_000,
+            ring_bytes: 8 << 20,
+        }
     }
 }
 

@@ -4,6 +4,9 @@
 //! table only remembers whose it is and how far it has come, for people and for the next command
 //! about it. The table is bounded, and what has ended is kept for some time.
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod audit;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -64,6 +67,10 @@ pub enum Progress {
 }
 
 impl Progress {
+    /// All ends.
+    pub const ENDS: [Self; 6] =
+        [Self::Replied, Self::Failed, Self::Refused, Self::Lost, Self::TimedOut, Self::Cancelled];
+
     /// Whether nothing more is expected.
     #[must_use]
     pub fn is_end(self) -> bool {
@@ -202,6 +209,9 @@ pub struct Jobs {
     open_scatters: usize,
     /// Memory of jobs that were forgotten, to be given back.
     freed: usize,
+    open: usize,
+    /// Jobs ended so far, by how, in the order of [`Progress::ENDS`].
+    ended_with: [u64; Progress::ENDS.len()],
 }
 
 impl Jobs {
@@ -218,6 +228,8 @@ impl Jobs {
             ended: VecDeque::new(),
             open_scatters: 0,
             freed: 0,
+            open: 0,
+            ended_with: [0; Progress::ENDS.len()],
         }
     }
 
@@ -239,6 +251,7 @@ impl Jobs {
         let (uuid, owner) = (job.uuid.clone(), job.owner.clone());
         self.open_scatters += usize::from(job.scatter.is_some());
         let id = self.jobs.insert(job);
+        self.open += 1;
         self.by_uuid.insert(uuid, id);
         *self.open_by_owner.entry(owner).or_default() += 1;
         self.arm(id, due);
@@ -396,6 +409,23 @@ impl Jobs {
         self.open_scatters > 0
     }
 
+    /// Jobs that have not ended.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// The same of one client.
+    #[must_use]
+    pub fn open_of(&self, owner: &Identity) -> usize {
+        self.open_by_owner.get(owner).copied().unwrap_or_default()
+    }
+
+    /// Jobs that ended so far, by how: as the worst of their targets.
+    pub fn ended(&self) -> impl Iterator<Item = (Progress, u64)> {
+        Progress::ENDS.into_iter().zip(self.ended_with)
+    }
+
     /// Jobs remembered.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -419,6 +449,12 @@ impl Jobs {
         const FORGOTTEN_KEPT: usize = 1024;
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.ended_at = Some(now);
+        self.open -= 1;
+        let ended = job.progress();
+        let ends = Progress::ENDS.iter().zip(&mut self.ended_with);
+        for (_, count) in ends.filter(|(end, _)| **end == ended) {
+            *count += 1;
+        }
         if let Some(open) = self.open_by_owner.get_mut(&job.owner) {
             *open -= 1;
             if *open == 0 {
@@ -464,61 +500,15 @@ impl Jobs {
         for target in job.targets.iter().filter(|target| !target.progress.is_end()) {
             self.take_from(target.worker, id);
         }
-        if job.ended_at.is_none()
-            && let Some(open) = self.open_by_owner.get_mut(&job.owner)
-        {
+        if job.ended_at.is_some() {
+            return;
+        }
+        self.open -= 1;
+        if let Some(open) = self.open_by_owner.get_mut(&job.owner) {
             *open -= 1;
             if *open == 0 {
                 self.open_by_owner.remove(&job.owner);
             }
         }
-    }
-}
-
-#[cfg(any(test, feature = "fuzzing"))]
-impl Jobs {
-    /// Memory of all jobs, octets.
-    pub(crate) fn charged(&self) -> usize {
-        self.jobs.values().map(|job| job.cost).sum::<usize>() + self.freed
-    }
-
-    /// Open parts of a worker.
-    pub(crate) fn parts_of(&self, worker: WorkerId) -> usize {
-        let parts = self.by_worker.get(&worker).into_iter().flatten();
-        let target = |(id, index): (&JobId, &usize)| self.jobs.get(*id)?.targets.get(*index);
-        parts.filter_map(target).filter(|target| target.direct).count()
-    }
-
-    /// Checks that the indices say what the jobs say.
-    pub(crate) fn audit(&self) -> Result<(), String> {
-        let max = self.limits.jobs_max;
-        if self.jobs.len() > max {
-            return Err(format!("{} jobs of {max}", self.jobs.len()));
-        }
-        if self.by_uuid.len() != self.jobs.len() {
-            return Err("jobs and their names differ in number".into());
-        }
-        let mut open = 0;
-        for (id, job) in &self.jobs {
-            if self.by_uuid.get(&job.uuid) != Some(&id) {
-                return Err(format!("{id:?} is not found by its name"));
-            }
-            let parts = job.targets.iter().enumerate();
-            let left: Vec<_> = parts.filter(|(_, target)| !target.progress.is_end()).collect();
-            if left.len() != job.open || (job.open == 0) != job.ended_at.is_some() {
-                return Err(format!("{id:?}: {} open, {} counted", left.len(), job.open));
-            }
-            for (index, target) in left {
-                if self.part_of(target.worker, id) != Some(index) {
-                    return Err(format!("{id:?}: part {index} is not found by its worker"));
-                }
-            }
-            open += job.open;
-        }
-        let listed: usize = self.by_worker.values().map(BTreeMap::len).sum();
-        if open != listed {
-            return Err(format!("{open} parts are open, {listed} listed"));
-        }
-        Ok(())
     }
 }

@@ -74,6 +74,9 @@ pub enum CloseReason {
     /// A newcomer has the name of this peer, which did not answer in time.
     #[error("a newcomer took the identity, and this peer gave no sign of life for 1 s")]
     Replaced,
+    /// An administrator wants it.
+    #[error("an administrator had the peer disconnected")]
+    Disconnected,
     /// The broker stops.
     #[error("the broker stops")]
     Shutdown,

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::endpoint::Endpoint;
@@ -86,16 +86,19 @@ fn tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 fn unix(path: &Path) -> io::Result<Bound> {
-    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::os::unix::net::UnixStream;
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
     let refuses = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
     if is_socket && UnixStream::connect(path).is_err_and(refuses) {
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    // Nobody can connect before it listens: so none that the file lets in only now.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    listener.set_nonblocking(true)?;
-    Ok(Bound::Unix(listener, path.to_owned()))
+    socket.listen(BACKLOG)?;
+    Ok(Bound::Unix(socket.into(), path.to_owned()))
 }
 
 /// An endpoint that accepts.
@@ -192,4 +195,29 @@ pub(super) fn tune(stream: &tokio::net::TcpStream) -> io::Result<()> {
         .with_interval(Duration::from_secs(10))
         .with_retries(3);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_unix_socket_is_for_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let first = Bound::new(&Endpoint::Ipc(path.clone())).unwrap();
+        assert_eq!(mode(), 0o600);
+        UnixStream::connect(&path).unwrap();
+        let error = Bound::new(&Endpoint::Ipc(path.clone())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        // A file that was left behind, with a mode of its own.
+        drop(first);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let _second = Bound::new(&Endpoint::Ipc(path.clone())).unwrap();
+        assert_eq!(mode(), 0o600);
+        UnixStream::connect(&path).unwrap();
+    }
 }

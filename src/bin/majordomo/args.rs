@@ -248,7 +248,7 @@ impl LogArgs {
             _ => LogFormat::Auto,
         };
         let file = self.log_file.as_deref().filter(|file| *file != "off").map(PathBuf::from);
-        let log = LogSection { level, format, file };
+        let log = LogSection { level, format, file, ..LogSection::default() };
         let config = BrokerConfig { log, ..BrokerConfig::default() };
         config.validate().map_err(|error| {
             let why = error.to_string().replace("default: log.level", "--log-level");

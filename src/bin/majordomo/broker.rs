@@ -2,33 +2,76 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
-use anyhow::Result;
-use majordomo::broker::Broker;
-use majordomo::config::BrokerConfig;
+use anyhow::{Context, Result};
+use majordomo::broker::{AdminRequest, Broker, LogLimits, LogRing};
+use majordomo::config::{BrokerConfig, Loaded};
 use majordomo::transport::endpoint::Endpoint;
 
+use crate::logging;
 use crate::signals::Signals;
 
-/// Runs a broker until it is told to stop.
-pub(crate) fn run(config: BrokerConfig) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config))
+/// How a broker has ended.
+enum Ended {
+    Exit(ExitCode),
+    /// It is to be started anew.
+    Restart,
 }
 
-/// SIGTERM and SIGINT drain; a second one stops at once.
-async fn serve(config: BrokerConfig) -> Result<ExitCode> {
+/// Runs a broker until it is told to stop.
+pub(crate) fn run(loaded: Loaded) -> Result<ExitCode> {
+    // The file may be another one later, the next version: then a restart runs that.
+    let program = std::env::current_exe();
+    let log = &loaded.config.log;
+    let limits = LogLimits { records_max: log.ring, bytes_max: log.ring_bytes };
+    let ring = LogRing::new(limits);
+    let records = logging::start(log, Some(ring.clone()))?;
+    tracing::debug!(files = ?loaded.files, "configuration read");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(serve(loaded.config, ring))?;
+    drop(runtime);
+    match ended {
+        Ended::Exit(code) => Ok(code),
+        Ended::Restart => {
+            let program = program.context("cannot find out what program this is")?;
+            tracing::info!(program = %program.display(), "restarting");
+            drop(records);
+            start_anew(&program)
+        }
+    }
+}
+
+/// Becomes the same program with the same arguments, in the same process.
+fn start_anew(program: &Path) -> Result<ExitCode> {
+    let mut words = std::env::args_os();
+    let mut command = Command::new(program);
+    if let Some(name) = words.next() {
+        command.arg0(name);
+    }
+    let error = command.args(words).exec();
+    Err(error).with_context(|| format!("cannot restart {}", program.display()))
+}
+
+/// SIGTERM, SIGINT and an administrator drain; a signal after that stops at once.
+async fn serve(config: BrokerConfig, ring: LogRing) -> Result<Ended> {
     let mut signals = Signals::new()?;
     let drain = config.broker.drain;
-    let broker = Broker::bind_then(config, print_endpoints)?;
-    signals.next().await;
+    let broker = Broker::bind_with(config, Some(ring), print_endpoints)?;
+    let asked = tokio::select! {
+        () = signals.next() => AdminRequest::Shutdown,
+        asked = broker.asked() => asked,
+    };
     tracing::info!(?drain, "stopping; a second signal stops at once");
     tokio::select! {
-        report = broker.shutdown(drain) => {
-            Ok(if report.abandoned == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-        () = signals.next() => Ok(ExitCode::FAILURE),
+        report = broker.shutdown(drain) => Ok(match asked {
+            AdminRequest::Restart => Ended::Restart,
+            _ if report.abandoned == 0 => Ended::Exit(ExitCode::SUCCESS),
+            _ => Ended::Exit(ExitCode::FAILURE),
+        }),
+        () = signals.next() => Ok(Ended::Exit(ExitCode::FAILURE)),
     }
 }
 

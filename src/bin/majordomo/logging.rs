@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use majordomo::broker::LogRing;
 use majordomo::config::{LogFormat, LogSection};
 use tokio::time::Instant;
 use tracing_subscriber::filter::Targets;
@@ -23,9 +24,9 @@ const WAITING_MAX: usize = 10_000;
 /// How long the last records may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Sends all records of this process to where `log` says. When what is returned is dropped, those
+/// Sends all records of this process to where `log` says, and to `ring` if there is one. When what is returned is dropped, those
 /// that wait are written.
-pub(crate) fn start(log: &LogSection) -> Result<Records> {
+pub(crate) fn start(log: &LogSection, ring: Option<LogRing>) -> Result<Records> {
     let filter: Targets = log.level.replace(' ', "").parse().context("log.level")?;
     let file = log.file.as_deref().map(append).transpose()?;
     let file_less = file.is_none();
@@ -48,7 +49,8 @@ pub(crate) fn start(log: &LogSection) -> Result<Records> {
     } else {
         layer.with_ansi(file_less && has_colour(&io::stderr())).boxed()
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
+    let ring = ring.map(|ring| ring.with_filter(filter.clone()));
+    tracing_subscriber::registry().with(layer.with_filter(filter)).with(ring).try_init()?;
     Ok(guard)
 }
 

@@ -51,14 +51,14 @@ fn main() -> ExitCode {
 fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
     let _records = match &command {
         Command::Work(_) | Command::File { action: FileAction::Serve(_) } => {
-            Some(logging::start(&log.section("info")?)?)
+            Some(logging::start(&log.section("info")?, None)?)
         }
         Command::Demo(_)
         | Command::Call(_)
         | Command::Status(_)
         | Command::Ping(_)
         | Command::Bench(_)
-        | Command::File { .. } => Some(logging::start(&log.section("off")?)?),
+        | Command::File { .. } => Some(logging::start(&log.section("off")?, None)?),
         // The broker's configuration says it, and the rest has nothing to log.
         Command::Broker(_)
         | Command::Context { .. }
@@ -70,9 +70,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::Demo(args) => demo::run(&args),
         Command::Broker(flags) => {
             let loaded = flags.sources(log).load()?;
-            let _records = logging::start(&loaded.config.log)?;
-            tracing::debug!(files = ?loaded.files, "configuration read");
-            broker::run(loaded.config)
+            broker::run(loaded)
         }
         Command::Work(args) => work::run(args),
         Command::Call(args) => call::run(&args),

@@ -4,6 +4,7 @@
 //! any other: what takes time, or has to look at a disk, is done here and not under the core's
 //! lock. All share one thread.
 
+mod clock;
 mod folder;
 mod inventory;
 mod management;
@@ -18,14 +19,14 @@ use std::time::Duration;
 use serde_json::Value;
 use tracing::error;
 
-use crate::config::NfpSection;
+use crate::config::{LimitsSection, NfpSection};
 use crate::folder::Store;
 use crate::id::Identity;
 use crate::inventory::{Environment, Inventory};
 use crate::transport::session::{Session, SessionConfig, SessionError};
 use crate::transport::stream::Stream;
 use crate::wire::message::Message;
-use crate::wire::nfp::{Answer, FromWorker, Kind, ToWorker, status};
+use crate::wire::nfp::{Answer, FromWorker, Kind, ToWorker, Verb, status};
 
 use super::BrokerError;
 use super::acceptor::Acceptor;
@@ -50,6 +51,8 @@ struct Call {
     client: Vec<u8>,
     uuid: Vec<u8>,
     body: Vec<u8>,
+    /// It came from where only those come in who may change how the broker runs.
+    admin: bool,
 }
 
 /// A call as it should be: what is to be done, and with what.
@@ -61,6 +64,15 @@ struct Asked {
 }
 
 impl Call {
+    /// The longest body that an answer may have, octets: it is one message of one frame, and goes
+    /// out twice, the second time behind the first.
+    fn room(&self, limits: &LimitsSection) -> usize {
+        /// The other frames, and how they are framed.
+        const REST: usize = 256;
+        let rest = REST + self.client.len() + self.uuid.len();
+        limits.frame.min(limits.message).min(limits.outbox / 2).saturating_sub(rest)
+    }
+
     /// Reads the call, or says what is wrong with it.
     fn read(&self) -> Result<Asked, String> {
         serde_json::from_slice(&self.body).map_err(|error| {
@@ -205,6 +217,8 @@ async fn serve<S: Service>(
                     client: order.client.to_vec(),
                     uuid: order.uuid.to_vec(),
                     body: order.body.take_first().unwrap_or_default().to_vec(),
+                    // Only the core sends MMI, and only for those.
+                    admin: order.verb == Verb::Mmi,
                 }),
                 Ok((_, ToWorker::Disconnect { .. })) => dismissed = true,
                 Ok((_, ToWorker::Keepalive { .. })) | Err(_) => {}
@@ -214,7 +228,11 @@ async fn serve<S: Service>(
             }
         }
         for call in calls.drain(..) {
-            let body = Message::new([service.answer(&call).await]);
+            let mut body = service.answer(&call).await;
+            if body.len() > call.room(&shared.config.limits) {
+                body = written(&failed("the answer is over limits.message"));
+            }
+            let body = Message::new([body]);
             let (client, uuid) = (&call.client[..], &call.uuid[..]);
             let (kind, status, body) = (Kind::Response, &status::OK[..], body.frames());
             session.send(|out| Answer { kind, client, uuid, status, body }.encode(out));

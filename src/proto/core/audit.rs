@@ -33,6 +33,8 @@ impl Core {
             }
             self.audit_name(id, peer)?;
         }
+        let asked: usize = self.peers.values().map(|peer| peer.asked).sum();
+        demand!(asked == self.house_asked, "the house owes {asked}, not {}", self.house_asked);
         let known = self.router.workers_len();
         demand!(workers == known, "{workers} peers are workers, the tables have {known}");
         let stranger = self.router.caller_ids().find(|id| !self.peers.contains_key(*id));

@@ -274,6 +274,7 @@ impl Core {
     ) {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.worker = Some(worker);
+            (peer.registered, peer.beats_heard, peer.beats_sent) = (now, 0, 0);
             // Workers of MJP and NFP beat while they work; one of MDP has to be seen to.
             peer.beats_while_busy = !matches!(peer.state, State::Mdp(_));
             // To learn whether it answers: only then may silence be held against it later.
@@ -286,7 +287,7 @@ impl Core {
     }
 
     /// How often a worker and the broker show one another that they live.
-    fn keepalive_of(&self, id: PeerId) -> Keepalive {
+    pub(super) fn keepalive_of(&self, id: PeerId) -> Keepalive {
         match self.peers.get(id).map(|peer| peer.state) {
             Some(State::Nfp(_)) => self.settings.nfp.keepalive,
             _ => self.settings.mdp,
@@ -337,6 +338,7 @@ impl Core {
         let interval = self.settings.mdp.interval;
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.spoke = now;
+        peer.beats_heard = peer.beats_heard.saturating_add(1);
         let holding = peer.worker.and_then(|worker| self.router.holding(worker, now));
         if holding.is_some_and(|(_, held)| held.min(now.since(peer.answered)) >= interval) {
             peer.beats_while_busy = true;
@@ -374,6 +376,9 @@ impl Core {
                 let service = self.router.service_of(worker_id);
                 let service = service.map(ServiceName::as_bytes).unwrap_or_default();
                 out.send(id, |encoder| voice.heartbeat(service, encoder));
+                if let Some(peer) = self.peers.get_mut(id) {
+                    peer.beats_sent = peer.beats_sent.saturating_add(1);
+                }
             }
             self.router.note_sent(now, worker_id);
             self.router.fetch_old(now, worker_id, out);

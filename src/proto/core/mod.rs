@@ -11,6 +11,7 @@ mod names;
 mod nfp;
 mod peer;
 mod report;
+mod roster;
 mod scatter;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use super::timers::Timers;
 use names::{Claim, Names};
 pub use peer::Hello;
 use peer::Peer;
+pub use roster::{ClientRow, Page, WorkerRow};
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +87,10 @@ pub struct Core {
     invalid: BTreeMap<&'static str, u64>,
     dropped: u64,
     refused_jobs: u64,
-    /// Peers that are parts of the broker.
+    nfp_events: u64,
+    /// Peers that are parts of the broker, and what they have not answered yet.
     household: usize,
+    house_asked: usize,
 }
 
 impl Core {
@@ -104,7 +108,9 @@ impl Core {
             invalid: BTreeMap::new(),
             dropped: 0,
             refused_jobs: 0,
+            nfp_events: 0,
             household: 0,
+            house_asked: 0,
         }
     }
 
@@ -264,7 +270,7 @@ impl Core {
     /// Whether nothing is left that could still be finished.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.router.is_drained()
+        self.house_asked == 0 && self.router.is_drained()
     }
 
     /// Says DISCONNECT or BYE to every worker. What they hold goes back to the queues.
@@ -317,6 +323,12 @@ impl Core {
     #[must_use]
     pub fn refused_jobs(&self) -> u64 {
         self.refused_jobs
+    }
+
+    /// EVENTs of NFP workers.
+    #[must_use]
+    pub fn nfp_events(&self) -> u64 {
+        self.nfp_events
     }
 
     /// Peers by what they have shown themselves to be.
@@ -427,6 +439,7 @@ impl Core {
     fn remove<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         let Some(peer) = self.peers.remove(id) else { return };
         self.household -= usize::from(peer.house);
+        self.house_asked -= peer.asked;
         self.router.forget_peer(now, id, peer.worker, loss, out);
         if let Some(name) = &peer.identity
             && let Some(heir) = self.names.release(name, id)

@@ -124,9 +124,11 @@ impl Core {
                 self.register_nfp(now, id, service, out);
             }
             (Action::Forward, FromWorker::Report(report)) => self.on_report(now, id, report, out),
-            (Action::Note, _) => {
+            (Action::Note, said) => {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.spoke = now;
+                    let beats = matches!(said, FromWorker::Keepalive { .. });
+                    peer.beats_heard = peer.beats_heard.saturating_add(beats.into());
                 }
             }
             (Action::Disconnect, said) => {
@@ -172,9 +174,13 @@ impl Core {
     /// RESPONSE, EVENT or STREAM of a registered worker.
     fn on_report<O: Output>(&mut self, now: Time, id: PeerId, report: &Report<'_>, out: &mut O) {
         self.note_answer(now, id);
+        self.nfp_events += u64::from(report.kind == Kind::Event);
         let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) else { return };
         if self.on_request_report(now, id, worker, report, out) {
             return;
+        }
+        if report.kind == Kind::Response {
+            self.note_house_answer(id);
         }
         let job = self.router.jobs.named(report.uuid).map(|(job, known)| (job, &known.owner));
         // Who asks for a job of another client is refused; whoever a worker names is no way around.

@@ -19,6 +19,8 @@ pub struct Hello {
     pub era: Era,
     /// It is a part of the broker and may serve the broker's own names.
     pub house: bool,
+    /// It came in where only those come in who may change how the broker runs.
+    pub admin: bool,
 }
 
 /// One connection after its handshake.
@@ -28,9 +30,19 @@ pub(super) struct Peer {
     pub(super) takes_ping: bool,
     pub(super) era: Era,
     pub(super) house: bool,
+    pub(super) admin: bool,
+    /// When its handshake was done.
+    pub(super) joined: Time,
     pub(super) state: State,
     /// Its registration, while it is a worker.
     pub(super) worker: Option<WorkerId>,
+    /// When it registered, and how often it and the broker have shown one another since then that
+    /// they live.
+    pub(super) registered: Time,
+    pub(super) beats_heard: u32,
+    pub(super) beats_sent: u32,
+    /// What clients asked of it, a part of the broker, and it has not answered.
+    pub(super) asked: usize,
     /// When octets of a message last came.
     pub(super) spoke: Time,
     /// When any octets last came.
@@ -58,8 +70,14 @@ impl Peer {
             takes_ping: hello.takes_ping,
             era: hello.era,
             house: hello.house,
+            admin: hello.admin,
+            joined: now,
             state: State::UNKNOWN,
             worker: None,
+            registered: now,
+            beats_heard: 0,
+            beats_sent: 0,
+            asked: 0,
             spoke: now,
             heard: now,
             answered: now,

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use crate::id::{Identity, PeerId};
 use crate::proto::clock::Time;
-use crate::proto::dialect::WorkerVoice;
 use crate::proto::output::Output;
 use crate::proto::router::{ServiceView, Worker};
 use crate::proto::stats::Outcome;
-use crate::wire::mdp::Version;
 use crate::wire::mjp::{
     BrokerReport, FromBroker, HEADER_MAX, Packed, ReadyHeader, Report, ServiceReport, StatusHeader,
     What, WorkerReport,
@@ -145,12 +143,7 @@ fn worker_report<'a>(
     WorkerReport {
         service,
         identity: identity.map(Identity::as_bytes),
-        dialect: match worker.voice() {
-            WorkerVoice::Mjp => "MJP/1",
-            WorkerVoice::Nfp(_) => "NFP",
-            WorkerVoice::Mdp(Version::V01) => "MDP/0.1",
-            WorkerVoice::Mdp(Version::V02) => "MDP/0.2",
-        },
+        dialect: worker.voice().name(),
         credit: count(worker.credit()),
         in_flight: count(worker.in_flight()),
         ready: worker.is_ready(),

@@ -9,6 +9,7 @@ mod voice;
 use std::num::NonZeroU32;
 
 use super::clock::Time;
+use crate::wire::nfp::Era;
 
 pub(crate) use part::{Part, Post, Way, progress_of};
 pub(crate) use voice::{CallerVoice, Envelope, Native, Reply, Work, WorkerVoice, fault, fault_of};
@@ -36,6 +37,17 @@ impl State {
             Self::Mdp(state) => matches!(state, mdp::State::Worker(_)),
             Self::Mjp(state) => state.is_worker(),
             Self::Nfp(state) => state == nfp::State::Worker,
+        }
+    }
+
+    /// The dialect in which the peer asks for services; none if it does not.
+    #[must_use]
+    pub fn client_of(self) -> Option<&'static str> {
+        match self {
+            Self::Mdp(mdp::State::Client(version)) => Some(WorkerVoice::Mdp(version).name()),
+            Self::Mjp(mjp::State::Caller) => Some(WorkerVoice::Mjp.name()),
+            Self::Nfp(nfp::State::Client) => Some(WorkerVoice::Nfp(Era::Current).name()),
+            Self::Mdp(_) | Self::Mjp(_) | Self::Nfp(_) => None,
         }
     }
 }

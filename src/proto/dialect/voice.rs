@@ -329,6 +329,28 @@ impl WorkerVoice {
         !matches!(self, Self::Mdp(_))
     }
 
+    /// The name of the dialect.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Mdp(Version::V01) => "MDP/0.1",
+            Self::Mdp(Version::V02) => "MDP/0.2",
+            Self::Mjp => "MJP/1",
+            Self::Nfp(_) => "NFP",
+        }
+    }
+
+    /// Tells a worker that somebody wants it to go.
+    pub(crate) fn disconnect(self, service: &[u8], out: &mut Encoder) {
+        match self {
+            Self::Mdp(version) => mdp::ToWorker::Disconnect.encode(version, out),
+            Self::Mjp => {
+                let why = fault(Code::Cancelled, "an administrator had the worker disconnected");
+                FromBroker::Bye(why).encode(out);
+            }
+            Self::Nfp(era) => ToWorker::Disconnect { service }.encode(era, out),
+        }
+    }
+
     /// Shows that the broker lives.
     pub(crate) fn heartbeat(self, service: &[u8], out: &mut Encoder) {
         match self {

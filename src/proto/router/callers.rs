@@ -120,6 +120,12 @@ impl Router {
         }
     }
 
+    /// The caller's requests that are accepted and have not ended.
+    #[must_use]
+    pub fn requests_of(&self, caller: PeerId) -> usize {
+        self.callers.get(caller).map_or(0, |caller| caller.requests)
+    }
+
     /// Whether the caller has an open request that it calls so.
     pub(crate) fn is_open(&self, caller: PeerId, name: u64) -> bool {
         self.named(caller, name).is_some()

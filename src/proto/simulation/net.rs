@@ -252,6 +252,7 @@ impl Output for Sockets {
             CloseReason::IdentityInUse => "identity in use",
             CloseReason::Replaced => "replaced",
             CloseReason::Stuck => "stuck",
+            CloseReason::Disconnected => "disconnected",
             CloseReason::Shutdown => "shutdown",
         };
         witness::saw("peer", "closed", label);

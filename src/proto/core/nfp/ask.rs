@@ -190,8 +190,29 @@ impl Core {
             return self.refuse_job(id, job, &why, out);
         };
         let owner = self.name_of(id);
-        let order = order(Verb::Post, &owner, job);
+        // A name may be another peer's when it is looked up: so the order itself says what the
+        // one may do who gave it. Nobody else sends MMI to a worker.
+        let may_change = self.peers.get(id).is_some_and(|peer| peer.admin);
+        let order = order(if may_change { Verb::Mmi } else { Verb::Post }, &owner, job);
+        self.note_house_order(worker);
         self.router.tell(now, worker, out, |era, encoder| order.encode(era, encoder));
+    }
+
+    /// A part of the broker has something to answer: the broker does not stop before it has.
+    fn note_house_order(&mut self, worker: WorkerId) {
+        let peer = self.router.worker(worker).map(Worker::peer);
+        if let Some(peer) = peer.and_then(|peer| self.peers.get_mut(peer)).filter(|p| p.house) {
+            peer.asked += 1;
+            self.house_asked += 1;
+        }
+    }
+
+    /// It has answered.
+    pub(super) fn note_house_answer(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.asked > 0) {
+            peer.asked -= 1;
+            self.house_asked -= 1;
+        }
     }
 
     /// The workers that a client means.

@@ -1,0 +1,58 @@
+//! The invariants of the table of jobs.
+
+use std::collections::BTreeMap;
+
+use crate::proto::router::WorkerId;
+
+use super::{JobId, Jobs};
+
+impl Jobs {
+    /// Memory of all jobs, octets.
+    pub(crate) fn charged(&self) -> usize {
+        self.jobs.values().map(|job| job.cost).sum::<usize>() + self.freed
+    }
+
+    /// Open parts of a worker that it was given directly.
+    pub(crate) fn parts_of(&self, worker: WorkerId) -> usize {
+        let parts = self.by_worker.get(&worker).into_iter().flatten();
+        let target = |(id, index): (&JobId, &usize)| self.jobs.get(*id)?.targets.get(*index);
+        parts.filter_map(target).filter(|target| target.direct).count()
+    }
+
+    /// Checks that the indices say what the jobs say.
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        let max = self.limits.jobs_max;
+        if self.jobs.len() > max {
+            return Err(format!("{} jobs of {max}", self.jobs.len()));
+        }
+        if self.by_uuid.len() != self.jobs.len() {
+            return Err("jobs and their names differ in number".into());
+        }
+        let unended = self.jobs.values().filter(|job| job.ended_at.is_none()).count();
+        if unended != self.open {
+            return Err(format!("{unended} jobs are open, {} counted", self.open));
+        }
+        let mut open = 0;
+        for (id, job) in &self.jobs {
+            if self.by_uuid.get(&job.uuid) != Some(&id) {
+                return Err(format!("{id:?} is not found by its name"));
+            }
+            let parts = job.targets.iter().enumerate();
+            let left: Vec<_> = parts.filter(|(_, target)| !target.progress.is_end()).collect();
+            if left.len() != job.open || (job.open == 0) != job.ended_at.is_some() {
+                return Err(format!("{id:?}: {} open, {} counted", left.len(), job.open));
+            }
+            for (index, target) in left {
+                if self.part_of(target.worker, id) != Some(index) {
+                    return Err(format!("{id:?}: part {index} is not found by its worker"));
+                }
+            }
+            open += job.open;
+        }
+        let listed: usize = self.by_worker.values().map(BTreeMap::len).sum();
+        if open != listed {
+            return Err(format!("{open} parts are open, {listed} listed"));
+        }
+        Ok(())
+    }
+}
