@@ -26,7 +26,7 @@ START = 60.0
 # The names of our settings, here and nowhere else.
 KEEPALIVE, MULTIPLIER = "nfp.keepalive", "nfp.multiplier"
 INVENTORY, FILES = "nfp.inventory", "nfp.files"
-OLD_ERA = "nfp.era"
+OLD_LISTENERS = "nfp.old"
 
 
 def better(why):
@@ -110,22 +110,25 @@ class Client(Process):
 class Ours(Broker):
     """Our broker. What is set has the names of our configuration."""
 
-    def __init__(self, directory, bind="tcp://127.0.0.1:0", **settings):
+    def __init__(self, directory, binds=None, **settings):
         self.settings = settings
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
+        # Peers up to 0.14.0 need a listener of their own.
+        binds = binds or ["tcp://127.0.0.1:0"] + ["tcp://127.0.0.2:0"] * ("era" in settings)
         named = {
             KEEPALIVE: f"{settings.get('keepalive', 2500)}ms",
             INVENTORY: settings.get("inventory"),
             FILES: settings.get("files"),
-            OLD_ERA: settings.get("era"),
+            OLD_LISTENERS: json.dumps(binds[1:]),
         }
         flags = [f"--set={name}={value}" for name, value in named.items() if value is not None]
-        super().__init__(directory, *flags, binds=(bind,))
+        super().__init__(directory, *flags, binds=binds)
+        self.old_endpoint = self.endpoints[-1]
 
     def again(self):
-        """A new process on the same endpoint."""
-        return Ours(self.directory, self.endpoint, **self.settings)
+        """A new process on the same endpoints."""
+        return Ours(self.directory, self.endpoints, **self.settings)
 
     def stop(self):
         self.terminate()
@@ -153,7 +156,7 @@ class Original(Process):
         keepalive = settings.get("keepalive", 2500)
         version = {"old": MIDDLE}.get(settings.get("era"), NEW)
         super().__init__(version, directory / "broker.log", "broker", bind, directory, keepalive)
-        self.endpoint = self.hello["endpoint"]
+        self.endpoint = self.old_endpoint = self.hello["endpoint"]
         self.files = None
         if files := settings.get("files"):
             folder = directory / "files"
@@ -223,6 +226,9 @@ class Net:
         nfp.joined(client, worker)
         return client, worker
 
+    def endpoint_of(self, version):
+        return self.broker.endpoint if version == NEW else self.broker.old_endpoint
+
     def folder(self, name, version):
         folder = self.directory / f"{name}-{version}"
         folder.mkdir(exist_ok=True)
@@ -231,7 +237,7 @@ class Net:
     def worker(self, name, service="dummy", version=NEW):
         """Starts a real worker and waits until it is registered."""
         folder = self.folder(name, version)
-        args = ("worker", self.endpoint, folder, service, name)
+        args = ("worker", self.endpoint_of(version), folder, service, name)
         worker = self.keep(Process(version, folder / "log", *args))
         with nfp.Socket(self.endpoint, b"watch-" + name.encode()) as watch:
             until(lambda: name in listed(watch))
@@ -239,7 +245,8 @@ class Net:
 
     def client(self, name="client", version=NEW):
         folder = self.folder(name, version)
-        return self.keep(Client(version, folder / "log", "client", self.endpoint, folder, name))
+        args = ("client", self.endpoint_of(version), folder, name)
+        return self.keep(Client(version, folder / "log", *args))
 
     def check(self):
         for broker in self.brokers:

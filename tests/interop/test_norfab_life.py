@@ -6,8 +6,8 @@ import time
 import pytest
 
 import nfp
-from nfp import WAIT, until
-from nfp_peers import AGAINST_NORFAB, better, seconds
+from nfp import until
+from nfp_peers import better, seconds
 
 # What "at once" may take on a busy machine, seconds.
 SOON = 2.0
@@ -106,6 +106,7 @@ def test_workers_come_back_in_the_end_when_the_broker_restarts(one):
     assert client.values("dummy", "add", args=[1, 2], timeout=20) == {"w1": 3}
 
 
+@better("the client asks before the worker is back, is told 400, and gives up")
 def test_a_result_of_before_the_restart_can_still_be_had(one):
     """A uuid that the broker does not know is forwarded: the worker kept the result."""
     one.worker("w1")
@@ -117,38 +118,3 @@ def test_a_result_of_before_the_restart_can_still_be_had(one):
     one.broker.kill()
     one.restart()
     nfp.mdp.until(lambda: client.call("job", uuid=uuid)["status"] == "COMPLETED", HOLD * 3)
-
-
-def test_a_pending_job_of_a_killed_worker_runs_when_it_is_back(one):
-    """Its five threads sleep; the sixth job is pending in its database when it is killed."""
-    worker = one.worker("w1")
-    raw = one.raw
-    sleep = b'{"task":"sleep","kwargs":{"seconds":30.0},"args":[],"timeout":60}'
-    for _ in range(5):
-        raw.post(b"dummy", body=sleep)
-    add = b'{"task":"add","kwargs":{"a":1,"b":2},"args":[],"timeout":60}'
-    uuid, _ = raw.post(b"dummy", body=add) if AGAINST_NORFAB else posted(raw, add)
-    nfp.mdp.until(lambda: accepted(raw, uuid), WAIT)
-    worker.end(signal.SIGKILL)
-    one.worker("w1")
-
-    def result():
-        raw.say(nfp.GET, b"dummy", b"w1", uuid)
-        return any(frames[4:6] == [uuid, b"200"] for frames in drained(raw))
-
-    nfp.mdp.until(result, 60)
-
-
-def posted(raw, body):
-    """Posts among the answers of other jobs."""
-    uuid = raw.say(nfp.POST, b"dummy", body=body)
-    return uuid, None
-
-
-def drained(raw):
-    time.sleep(0.2)  # The worker's answer to the GET comes after that of the fence.
-    return raw.fence()
-
-
-def accepted(raw, uuid):
-    return any(frames[4:6] == [uuid, b"201"] for frames in drained(raw))
