@@ -21,7 +21,7 @@ from nfp import AGAINST_NORFAB, until
 PEER = HERE / "norfab_peer.py"
 ENVIRONMENTS = pathlib.Path(os.environ.get("NORFAB_VENVS", ROOT / "target"))
 NEW, MIDDLE, OLD = "0.25.0", "0.14.0", "0.6.0"
-START = 60.0
+START = 120.0
 
 # The names of our settings, here and nowhere else.
 KEEPALIVE, MULTIPLIER = "nfp.keepalive", "nfp.multiplier"
@@ -50,7 +50,11 @@ class Process:
                 text=True,
                 bufsize=1,
             )
-        self.hello = self.line(START)
+        try:
+            self.hello = self.line(START)
+        except AssertionError:
+            self.close()
+            raise
 
     def line(self, wait):
         ready, _, _ = select.select([self.process.stdout], [], [], wait)

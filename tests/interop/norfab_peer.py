@@ -13,6 +13,7 @@ call, `{"do": NAME, ..arguments}`, and prints `{"ok": ..}` or `{"error": ..}` fo
 import importlib.metadata
 import json
 import logging.config  # noqa: F401  The versions before 0.20 use it and do not import it.
+import os
 import pathlib
 import queue
 import signal
@@ -217,6 +218,12 @@ class Calls:
         return self.client.get_stats()
 
 
+def end_with_the_parent():
+    """Nobody who starts a peer has to clean up after it: it ends when its input does."""
+    sys.stdin.read()
+    os._exit(0)
+
+
 def serve(client):
     calls = Calls(client)
     for line in sys.stdin:
@@ -231,6 +238,8 @@ def main(kind, endpoint, folder, *more):
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     loaded = inventory(endpoint, folder)
+    if kind != "client":
+        threading.Thread(target=end_with_the_parent, daemon=True).start()
     if kind == "broker":
         log = {**LOG, "log_level": "INFO"}
         broker = NFPBroker(endpoint, stop, loaded, keepalive=int(more[0]), **log)
