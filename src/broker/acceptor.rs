@@ -57,7 +57,11 @@ impl Acceptor {
         let stopped = self.shared.accepting.clone();
         tokio::select! {
             () = stopped.cancelled() => {}
-            () = self.accept_all(&listener, &endpoint, door) => {}
+            () = async {
+                // Who comes in finds the services of the broker there.
+                self.shared.furnished.cancelled().await;
+                self.accept_all(&listener, &endpoint, door).await;
+            } => {}
         }
     }
 

@@ -68,6 +68,8 @@ pub(super) struct Shared {
     pub(super) config: BrokerConfig,
     pub(super) account: Arc<Account>,
     pub(super) counters: Counters,
+    /// The house is at work: the doors may open.
+    pub(super) furnished: CancellationToken,
     /// Ends the listeners.
     pub(super) accepting: CancellationToken,
     /// Ends everything.
@@ -130,6 +132,7 @@ impl Shared {
             account: Arc::new(Account::new(config.limits.memory.bytes())),
             config,
             counters: Counters::default(),
+            furnished: CancellationToken::new(),
             accepting: CancellationToken::new(),
             running: CancellationToken::new(),
             started: now(),

@@ -29,10 +29,16 @@ impl Folder {
                 let entries = self.store.list(&parsed()?).await.map_err(said)?;
                 entries.into_iter().map(|entry| entry.name).collect()
             }
-            "file_details" => match self.store.details(&parsed()?).await {
-                Ok(is) => json!({ "md5hash": is.md5, "size_bytes": is.size, "exists": true }),
-                Err(_) => json!({ "md5hash": null, "size_bytes": null, "exists": false }),
-            },
+            "file_details" => {
+                let details = match url.parse::<FileUrl>() {
+                    Ok(url) => self.store.details(&url).await,
+                    Err(error) => Err(error.into()),
+                };
+                match details {
+                    Ok(is) => json!({ "md5hash": is.md5, "size_bytes": is.size, "exists": true }),
+                    Err(_) => json!({ "md5hash": null, "size_bytes": null, "exists": false }),
+                }
+            }
             "walk" => {
                 let urls = self.store.walk(&parsed()?).await.map_err(said)?;
                 urls.iter().map(ToString::to_string).collect()

@@ -23,6 +23,7 @@ use crate::config::{LimitsSection, NfpSection};
 use crate::folder::Store;
 use crate::id::Identity;
 use crate::inventory::{Environment, Inventory};
+use crate::proto::core::Core;
 use crate::transport::session::{Session, SessionConfig, SessionError};
 use crate::transport::stream::Stream;
 use crate::wire::message::Message;
@@ -149,9 +150,13 @@ pub(super) fn start(
     let runtime = runtime.map_err(BrokerError::Thread)?;
     let run = move || {
         runtime.block_on(async {
-            let management = management::Management::new(shared.clone());
+            let management = management::Management::new(shared.clone(), inventory.clone());
             let inventory = inventory::Inventory::new(inventory);
             let (shared, acceptor) = (&*shared, &*acceptor);
+            let mut expected = vec![management::Management::NAME, inventory::Inventory::NAME];
+            if store.is_some() {
+                expected.extend([folder::Folder::NAME, sharing::SERVICE]);
+            }
             let files = async {
                 let Some(store) = store else { return };
                 let folder = folder::Folder::new(store.clone());
@@ -165,10 +170,22 @@ pub(super) fn start(
                 keep(shared, acceptor, management),
                 keep(shared, acceptor, inventory),
                 files,
+                furnish(shared, &expected),
             )
         });
     };
     std::thread::Builder::new().name("house".into()).spawn(run).map_err(BrokerError::Thread)
+}
+
+/// Opens the doors once all services have registered.
+async fn furnish(shared: &Shared, expected: &[&str]) {
+    const PAUSE: Duration = Duration::from_millis(1);
+    let all =
+        |core: &mut Core| expected.iter().all(|name| core.router().is_served(name.as_bytes()));
+    while shared.look(all).await != Some(true) && !shared.running.is_cancelled() {
+        tokio::time::sleep(PAUSE).await;
+    }
+    shared.furnished.cancel();
 }
 
 /// Has a service at work as long as the broker runs.

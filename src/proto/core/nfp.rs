@@ -22,9 +22,15 @@ use crate::wire::nfp::{
 
 use super::Core;
 
-/// Whether the broker itself serves that name.
+/// Whether no worker from outside may serve that name: it is the broker's own, or stands for all.
 pub(super) fn is_reserved(service: &[u8]) -> bool {
-    is_of_the_house(service) || service.starts_with(mmi::PREFIX)
+    is_of_the_house(service) || service.starts_with(mmi::PREFIX) || service == ask::ALL
+}
+
+/// Whether answers of that service are said twice, as RESPONSE and as MMI: NorFab's clients read the
+/// first up to 0.15.1, the second since. The file service of the broker is older than MMI.
+pub(super) fn answers_twice(service: &[u8]) -> bool {
+    is_of_the_house(service) && service != b"fss.service.broker"
 }
 
 impl Core {
@@ -197,8 +203,7 @@ impl Core {
         let forward = Forward { kind: report.kind, service: service.as_bytes(), rest: report.rest };
         let era = self.era_of(client);
         self.say(client, report.rest.bytes(), out, |encoder| forward.encode(era, encoder));
-        // NorFab's clients read the first copy of such an answer up to 0.15.1, the second since.
-        if report.kind == Kind::Response && is_reserved(service.as_bytes()) {
+        if report.kind == Kind::Response && answers_twice(service.as_bytes()) {
             let copy = Forward { kind: Kind::Mmi, ..forward };
             self.say(client, report.rest.bytes(), out, |encoder| copy.encode(era, encoder));
         }

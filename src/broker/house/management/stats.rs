@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::broker::process;
 use crate::broker::shared::{Shared, now};
 use crate::config::BrokerConfig;
+use crate::inventory::Inventory;
 use crate::transport::endpoint::Endpoint;
 
 use super::super::clock;
@@ -190,22 +191,22 @@ pub(super) fn version() -> Value {
     })
 }
 
-/// The sections of an inventory, with the broker's own configuration in the first.
-pub(super) fn inventory(shared: &Shared) -> Value {
+/// The sections of an inventory, with the broker's own configuration in the first. What is secret
+/// is not shown.
+pub(super) fn inventory(shared: &Shared, inventory: Option<&Inventory>) -> Value {
     let configuration = serde_json::to_value(&shared.config).unwrap_or_default();
-    json!({
-        "broker": {
-            "endpoint": endpoint(shared),
-            "zmq_auth": false,
-            "majordomo": masked(configuration),
-        },
-        "workers": {},
-        "topology": {},
-        "logging": {},
-        "client": {},
-        "hooks": {},
-        "plugins": {},
-    })
+    let mut shown = inventory.map(Inventory::broker_view).unwrap_or_default();
+    let mut whole = serde_json::Map::new();
+    for section in ["broker", "workers", "topology", "logging", "client", "hooks", "plugins"] {
+        let value = shown.get_mut(section).map(Value::take).filter(Value::is_object);
+        whole.insert(section.into(), value.unwrap_or_else(|| json!({})));
+    }
+    if let Some(Value::Object(broker)) = whole.get_mut("broker") {
+        broker.insert("endpoint".into(), endpoint(shared).into());
+        broker.insert("zmq_auth".into(), false.into());
+        broker.insert("majordomo".into(), masked(configuration));
+    }
+    Value::Object(whole)
 }
 
 /// The same without what has the name of a secret.

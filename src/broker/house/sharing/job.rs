@@ -17,6 +17,16 @@ use super::{NAME, PIECE_TIMEOUT, SERVICE, Said};
 /// Octets of a piece, if the client does not say how many; and the most.
 const PIECE: usize = 256_000;
 const PIECE_MAX: usize = crate::folder::CHUNK_MAX;
+/// What the service can do.
+const TASKS: [&str; 7] = [
+    "list_files",
+    "walk",
+    "file_details",
+    "fetch_file",
+    "get_version",
+    "get_status",
+    "get_inventory",
+];
 /// URLs of one `file_details`.
 const URLS_MAX: usize = 1000;
 
@@ -29,6 +39,15 @@ pub(super) struct Job {
 
 /// The result of a task: a value, and what was wrong.
 type Done = (Value, Vec<String>);
+
+/// How NorFab calls a task that went well, one that did not, and one that could not be tried.
+const COMPLETED: &str = "completed";
+const FAILED: &str = "failed";
+const ERROR: &str = "error";
+
+fn status_of(errors: &[String]) -> &'static str {
+    if errors.is_empty() { COMPLETED } else { FAILED }
+}
 
 impl Job {
     pub(super) fn new(store: Store, client: Vec<u8>, uuid: Vec<u8>, body: &[u8]) -> Self {
@@ -49,19 +68,25 @@ impl Job {
             let _ = said.send(Said { result: Some(Vec::new()), ..answer }).await;
             return;
         }
+        let mut status = None;
         let (task, (result, errors)) = match serde_json::from_slice::<Asked>(&self.body) {
             Ok(asked) => {
                 self.say_event(&said, "progress", "starting", "running", &asked.task).await;
+                if !TASKS.contains(&&asked.task[..]) {
+                    status = Some(ERROR);
+                }
                 let done = self.carry_out(&asked, &said, &mut wanted).await;
                 (asked.task.clone(), done.unwrap_or_else(|why| (Value::Null, vec![why])))
             }
             Err(error) => {
                 let why = format!("a job is a JSON object with a task and kwargs: {error}");
+                status = Some(ERROR);
                 (String::new(), (Value::Null, vec![why]))
             }
         };
         let uuid = String::from_utf8_lossy(&self.uuid);
-        let entry = body::entry(Some((SERVICE, &uuid, &task)), result, errors);
+        let status = status.unwrap_or_else(|| status_of(&errors));
+        let entry = body::entry(Some((SERVICE, &uuid, &task)), result, errors, status);
         let result = serde_json::to_vec(&json!({ NAME: entry })).unwrap_or_default();
         let ready = body::result_ready(NAME, SERVICE.as_bytes(), &self.uuid, &task, "completed");
         let ready = self.say(Kind::Event, status::OK, vec![ready.into()]);
@@ -114,7 +139,10 @@ impl Job {
             };
             let (result, errors) = self.details_of(url).await;
             wrong.extend(errors.iter().cloned());
-            all.insert(url.to_owned(), body::entry(None, result, errors));
+            all.insert(url.to_owned(), {
+                let status = status_of(&errors);
+                body::entry(None, result, errors, status)
+            });
         }
         Ok((Value::Object(all), wrong))
     }

@@ -8,16 +8,16 @@ use crate::id::{Identity, PeerId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::jobs::{Job as KnownJob, Progress};
 use crate::proto::output::Output;
-use crate::proto::router::{Worker, WorkerId};
+use crate::proto::router::{Worker, WorkerId, is_of_the_house};
 use crate::wire::message::Frames;
 use crate::wire::nfp::body::{self, About, JobBody, NotSent, Target};
 use crate::wire::nfp::{Era, Job, Kind, Order, Verb, status};
 
 use super::super::Core;
-use super::is_reserved;
+use super::answers_twice;
 
 /// The service that stands for all services.
-const ALL: &[u8] = b"all";
+pub(super) const ALL: &[u8] = b"all";
 
 fn about<'a>(job: &Job<'a>) -> About<'a> {
     About { service: job.service, target: job.target, uuid: job.uuid }
@@ -26,7 +26,7 @@ fn about<'a>(job: &Job<'a>) -> About<'a> {
 impl Core {
     /// POST, GET, DELETE, PUT or MMI of a client.
     pub(super) fn on_job<O: Output>(&mut self, now: Time, id: PeerId, job: &Job<'_>, out: &mut O) {
-        if is_reserved(job.service) {
+        if is_of_the_house(job.service) {
             return self.ask_house(now, id, job, out);
         }
         if job.verb == Verb::Mmi {
@@ -253,7 +253,7 @@ impl Core {
         let found: Vec<_> = names.filter_map(|name| self.worker_named(name.as_bytes())).collect();
         let may = |worker: &WorkerId| {
             let service = self.router.service_of(*worker);
-            let reserved = service.is_some_and(|name| is_reserved(name.as_bytes()));
+            let reserved = service.is_some_and(|name| is_of_the_house(name.as_bytes()));
             let serves = service.is_some_and(|name| name.as_bytes() == job.service);
             !reserved && (serves || job.service == ALL || self.settings.nfp.cross_service)
         };
@@ -310,7 +310,7 @@ impl Core {
         out: &mut O,
     ) {
         self.refused_jobs += 1;
-        let management = job.verb == Verb::Mmi || is_reserved(job.service);
+        let management = job.verb == Verb::Mmi || answers_twice(job.service);
         self.say_failed(id, about(job), why, management, out);
     }
 

@@ -49,14 +49,21 @@ pub fn result(
         Err(why) => (Value::Null, vec![why]),
     };
     let (service, uuid) = (String::from_utf8_lossy(service), String::from_utf8_lossy(uuid));
-    let entry = entry(Some((&service, &uuid, task)), result, errors);
+    let status = if errors.is_empty() { "completed" } else { "failed" };
+    let entry = entry(Some((&service, &uuid, task)), result, errors, status);
     written(&json!({ worker: entry }))
 }
 
 /// What NorFab says of one thing that was done, with all its keys: a whole job (service, uuid and
-/// task), or a part of its result. There are errors if and only if it has failed.
+/// task), or a part of its result. There are errors if and only if it has failed; `status` is
+/// `completed`, `failed`, or `error` where it could not even be tried.
 #[must_use]
-pub fn entry(job: Option<(&str, &str, &str)>, result: Value, errors: Vec<String>) -> Value {
+pub fn entry(
+    job: Option<(&str, &str, &str)>,
+    result: Value,
+    errors: Vec<String>,
+    status: &str,
+) -> Value {
     let (service, uuid, task) =
         job.map_or((None, None, None), |(s, u, t)| (Some(s), Some(u), Some(t)));
     let failed = !errors.is_empty();
@@ -69,7 +76,7 @@ pub fn entry(job: Option<(&str, &str, &str)>, result: Value, errors: Vec<String>
         "juuid": uuid,
         "resources": [],
         "resources_failed": [],
-        "status": if failed { "failed" } else { "completed" },
+        "status": status,
         "task_started": null,
         "task_completed": null,
         "service": service,
