@@ -250,7 +250,7 @@ def test_the_old_file_service_serves_chunks(files):
 @better("it served every file of the machine")
 @pytest.mark.parametrize("url", ["nf://../outside.txt", "nf:///etc/passwd", "nf://link", "nf://.hidden"])
 def test_the_old_file_service_stays_in_its_folder(files, url):
-    client = files.raw_client(b"old-2")
+    client = files.raw_client(b"old-" + url.encode())
     assert json.loads(old(client, "file_details", url=url))["exists"] is False
     body = old(client, "fetch_file", url=url, offset=0, chunk_size=1000)
     assert b"secret" not in body and b"root:" not in body and b"hidden" not in body

@@ -17,16 +17,6 @@ use super::{NAME, PIECE_TIMEOUT, SERVICE, Said};
 /// Octets of a piece, if the client does not say how many; and the most.
 const PIECE: usize = 256_000;
 const PIECE_MAX: usize = crate::folder::CHUNK_MAX;
-/// What the service can do.
-const TASKS: [&str; 7] = [
-    "list_files",
-    "walk",
-    "file_details",
-    "fetch_file",
-    "get_version",
-    "get_status",
-    "get_inventory",
-];
 /// URLs of one `file_details`.
 const URLS_MAX: usize = 1000;
 
@@ -37,16 +27,31 @@ pub(super) struct Job {
     body: Vec<u8>,
 }
 
-/// The result of a task: a value, and what was wrong.
-type Done = (Value, Vec<String>);
+/// What became of a task, as NorFab says it.
+struct Done {
+    result: Value,
+    errors: Vec<String>,
+    status: &'static str,
+}
 
-/// How NorFab calls a task that went well, one that did not, and one that could not be tried.
-const COMPLETED: &str = "completed";
-const FAILED: &str = "failed";
-const ERROR: &str = "error";
+impl Done {
+    fn completed(result: Value) -> Self {
+        Self { result, errors: Vec::new(), status: "completed" }
+    }
 
-fn status_of(errors: &[String]) -> &'static str {
-    if errors.is_empty() { COMPLETED } else { FAILED }
+    /// It did not go well.
+    fn failed(why: String) -> Self {
+        Self { result: Value::Null, errors: vec![why], status: "failed" }
+    }
+
+    /// It could not even be tried.
+    fn error(why: String) -> Self {
+        Self { status: "error", ..Self::failed(why) }
+    }
+
+    fn entry(self, job: Option<(&str, &str, &str)>) -> Value {
+        body::entry(job, self.result, self.errors, self.status)
+    }
 }
 
 impl Job {
@@ -68,25 +73,19 @@ impl Job {
             let _ = said.send(Said { result: Some(Vec::new()), ..answer }).await;
             return;
         }
-        let mut status = None;
-        let (task, (result, errors)) = match serde_json::from_slice::<Asked>(&self.body) {
+        let (task, done) = match serde_json::from_slice::<Asked>(&self.body) {
             Ok(asked) => {
                 self.say_event(&said, "progress", "starting", "running", &asked.task).await;
-                if !TASKS.contains(&&asked.task[..]) {
-                    status = Some(ERROR);
-                }
                 let done = self.carry_out(&asked, &said, &mut wanted).await;
-                (asked.task.clone(), done.unwrap_or_else(|why| (Value::Null, vec![why])))
+                (asked.task, done.unwrap_or_else(Done::failed))
             }
             Err(error) => {
                 let why = format!("a job is a JSON object with a task and kwargs: {error}");
-                status = Some(ERROR);
-                (String::new(), (Value::Null, vec![why]))
+                (String::new(), Done::error(why))
             }
         };
         let uuid = String::from_utf8_lossy(&self.uuid);
-        let status = status.unwrap_or_else(|| status_of(&errors));
-        let entry = body::entry(Some((SERVICE, &uuid, &task)), result, errors, status);
+        let entry = done.entry(Some((SERVICE, &uuid, &task)));
         let result = serde_json::to_vec(&json!({ NAME: entry })).unwrap_or_default();
         let ready = body::result_ready(NAME, SERVICE.as_bytes(), &self.uuid, &task, "completed");
         let ready = self.say(Kind::Event, status::OK, vec![ready.into()]);
@@ -117,9 +116,9 @@ impl Job {
             "get_version" => json!({ "majordomo": env!("CARGO_PKG_VERSION") }),
             "get_status" => json!("OK"),
             "get_inventory" => json!({ "service": SERVICE }),
-            other => return Err(format!("unknown task '{other}'")),
+            other => return Ok(Done::error(format!("unknown task '{other}'"))),
         };
-        Ok((value, Vec::new()))
+        Ok(Done::completed(value))
     }
 
     /// Size and MD5 of one file, or of each in a list.
@@ -137,14 +136,12 @@ impl Job {
             let Some(url) = url.as_str() else {
                 return Err(format!("argument url is a list of texts; {url} is none"));
             };
-            let (result, errors) = self.details_of(url).await;
-            wrong.extend(errors.iter().cloned());
-            all.insert(url.to_owned(), {
-                let status = status_of(&errors);
-                body::entry(None, result, errors, status)
-            });
+            let details = self.details_of(url).await;
+            wrong.extend(details.errors.iter().cloned());
+            all.insert(url.to_owned(), details.entry(None));
         }
-        Ok((Value::Object(all), wrong))
+        // Some of them may be wrong: each says so itself.
+        Ok(Done { errors: wrong, ..Done::completed(Value::Object(all)) })
     }
 
     async fn details_of(&self, url: &str) -> Done {
@@ -155,11 +152,11 @@ impl Job {
         match details {
             Ok(is) => {
                 let is = json!({ "md5hash": is.md5, "size_bytes": is.size, "exists": true });
-                (is, Vec::new())
+                Done::completed(is)
             }
             Err(error) => {
                 let nothing = json!({ "md5hash": null, "size_bytes": null, "exists": false });
-                (nothing, vec![error.norfab(url)])
+                Done { result: nothing, ..Done::failed(error.norfab(url)) }
             }
         }
     }

@@ -55,8 +55,8 @@ pub fn result(
 }
 
 /// What NorFab says of one thing that was done, with all its keys: a whole job (service, uuid and
-/// task), or a part of its result. There are errors if and only if it has failed; `status` is
-/// `completed`, `failed`, or `error` where it could not even be tried.
+/// task), or a part of its result. `status` is `completed`, `failed`, or `error` where it could not
+/// even be tried; what has parts can have errors and be completed.
 #[must_use]
 pub fn entry(
     job: Option<(&str, &str, &str)>,
@@ -66,7 +66,7 @@ pub fn entry(
 ) -> Value {
     let (service, uuid, task) =
         job.map_or((None, None, None), |(s, u, t)| (Some(s), Some(u), Some(t)));
-    let failed = !errors.is_empty();
+    let failed = status != "completed";
     json!({
         "result": result,
         "failed": failed,
