@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::broker::AdminRequest;
 use crate::broker::shared::{Shared, now};
+use crate::inventory::Inventory;
 
 use super::{Asked, Call, Service, failed, unsupported, written};
 
@@ -26,16 +27,17 @@ const ROLE: &str = "broker";
 #[derive(Debug)]
 pub(super) struct Management {
     shared: Arc<Shared>,
+    inventory: Option<Arc<Inventory>>,
     cpu: stats::Cpu,
 }
 
 impl Management {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, cpu: stats::Cpu::new() }
+    pub(super) fn new(shared: Arc<Shared>, inventory: Option<Arc<Inventory>>) -> Self {
+        Self { shared, inventory, cpu: stats::Cpu::new() }
     }
 
     async fn carry_out(&mut self, call: &Call, asked: &Asked) -> Result<Vec<u8>, String> {
-        let Self { shared, cpu } = self;
+        let Self { shared, inventory, cpu } = self;
         let max = call.room(&shared.config.limits);
         Ok(match &asked.task[..] {
             "show_workers" => tables::workers(shared, asked, max).await?,
@@ -45,7 +47,7 @@ impl Management {
             "get_status" => written(&stats::status(shared)),
             "show_broker" => written(&stats::broker(shared).await?),
             "show_broker_version" => written(&stats::version()),
-            "show_broker_inventory" => written(&stats::inventory(shared)),
+            "show_broker_inventory" => written(&stats::inventory(shared, inventory.as_deref())),
             "get_logs" => logs::get(shared.logs.as_ref(), asked, max),
             "disconnect" | "restart" | "shutdown" => written(&self.change(call, asked)?),
             other => written(&unsupported(other)),

@@ -149,7 +149,7 @@ pub(super) fn start(
     let runtime = runtime.map_err(BrokerError::Thread)?;
     let run = move || {
         runtime.block_on(async {
-            let management = management::Management::new(shared.clone());
+            let management = management::Management::new(shared.clone(), inventory.clone());
             let inventory = inventory::Inventory::new(inventory);
             let (shared, acceptor) = (&*shared, &*acceptor);
             let files = async {

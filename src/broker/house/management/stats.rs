@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::broker::process;
 use crate::broker::shared::{Shared, now};
 use crate::config::BrokerConfig;
+use crate::inventory::Inventory;
 use crate::transport::endpoint::Endpoint;
 
 use super::super::clock;
@@ -190,22 +191,19 @@ pub(super) fn version() -> Value {
     })
 }
 
-/// The sections of an inventory, with the broker's own configuration in the first.
-pub(super) fn inventory(shared: &Shared) -> Value {
-    let configuration = serde_json::to_value(&shared.config).unwrap_or_default();
-    json!({
-        "broker": {
-            "endpoint": endpoint(shared),
-            "zmq_auth": false,
-            "majordomo": masked(configuration),
-        },
-        "workers": {},
-        "topology": {},
-        "logging": {},
-        "client": {},
-        "hooks": {},
-        "plugins": {},
-    })
+/// The sections of the inventory, with the broker's own configuration in the first.
+pub(super) fn inventory(shared: &Shared, inventory: Option<&Inventory>) -> Value {
+    let mut view = inventory.map_or_else(no_inventory, Inventory::broker_view);
+    let configuration = masked(serde_json::to_value(&shared.config).unwrap_or_default());
+    if let Some(broker) = view.get_mut("broker").and_then(Value::as_object_mut) {
+        broker.insert(env!("CARGO_PKG_NAME").into(), configuration);
+    }
+    view
+}
+
+fn no_inventory() -> Value {
+    let sections = ["broker", "workers", "topology", "logging", "client", "hooks", "plugins"];
+    sections.into_iter().map(|name| (name, json!({}))).collect()
 }
 
 /// The same without what has the name of a secret.
