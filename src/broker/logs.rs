@@ -88,8 +88,10 @@ impl LogRing {
         self.lock().records.iter().cloned().collect()
     }
 
-    fn keep(&self, record: LogRecord) {
+    fn keep(&self, mut record: LogRecord) {
         let mut inner = self.lock();
+        // Under the lock, so that records stand in the order of their times.
+        record.at = SystemTime::now();
         inner.bytes += record.bytes;
         inner.records.push_back(Arc::new(record));
         while inner.records.len() > inner.limits.records_max || inner.bytes > inner.limits.bytes_max

@@ -47,7 +47,8 @@ impl Collector for Scrape {
         self.write_connections(&mut page)?;
         self.write_requests(&mut page)?;
         self.write_queues(&mut page)?;
-        self.write_workers(&mut page)
+        self.write_workers(&mut page)?;
+        self.write_jobs(&mut page)
     }
 }
 
@@ -103,6 +104,7 @@ impl Scrape {
             ("silent", counters.silent.get()),
             ("ping_expired", counters.ping_expired.get()),
             ("replaced", counters.replaced.get()),
+            ("disconnected", counters.disconnected.get()),
             ("peer_error", counters.peers_gave_up.get()),
         ];
         page.reasons("connections_closed", "Peers closed for something they did.", closed)?;
@@ -116,6 +118,10 @@ impl Scrape {
         ];
         let outcomes = outcomes.map(|(outcome, count)| ([mechanism, ("outcome", outcome)], count));
         page.counter("handshakes", "Handshakes ended.", outcomes)?;
+        let received = [(NO_LABEL, counters.messages_received.get())];
+        page.counter("messages_received", "Messages read, of every dialect.", received)?;
+        let sent = [(NO_LABEL, counters.messages_sent.get())];
+        page.counter("messages_sent", "Messages said, of every dialect.", sent)?;
         let received = [(NO_LABEL, counters.bytes_received.get())];
         page.counter("bytes_received", "Octets read after handshakes.", received)?;
         let sent = [(NO_LABEL, counters.bytes_sent.get())];
@@ -192,7 +198,21 @@ impl Scrape {
             let expired = row.stats.workers_lost.get(Loss::Expired as usize);
             ([service(row)], expired.copied().unwrap_or_default())
         });
-        page.counter("worker_expired", "Workers lost because they fell silent.", expired)
+        page.counter("worker_expired", "Workers lost because they fell silent.", expired)?;
+        let dialects = self.survey.dialects.iter();
+        let dialects = dialects.map(|(dialect, count)| ([("dialect", *dialect)], *count as f64));
+        page.gauge("dialect_workers", None, "Workers registered, by their dialect.", dialects)
+    }
+
+    fn write_jobs(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let jobs = &self.survey.jobs;
+        let open = [(NO_LABEL, jobs.open as f64)];
+        page.gauge("jobs_open", None, "Jobs of NFP clients that have not ended.", open)?;
+        let ended = jobs.ended.iter();
+        let ended = ended.map(|(end, count)| ([("outcome", end.label())], *count));
+        page.counter("jobs", "Jobs of NFP clients ended, each once, by their worst end.", ended)?;
+        let refused = [(NO_LABEL, jobs.refused)];
+        page.counter("jobs_refused", "Commands of NFP clients that went to nobody.", refused)
     }
 
     fn rows(&self) -> impl Iterator<Item = &Row> {

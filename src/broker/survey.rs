@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::proto::clock::Time;
 use crate::proto::core::Population;
+use crate::proto::jobs::Progress;
 use crate::proto::router::{ServiceId, ServiceView};
 use crate::proto::stats::ServiceStats;
 
@@ -38,6 +39,18 @@ pub(super) struct Survey {
     pub(super) stalls: u64,
     pub(super) invalid: BTreeMap<&'static str, u64>,
     pub(super) dropped: u64,
+    /// Workers by the name of their dialect.
+    pub(super) dialects: BTreeMap<&'static str, u64>,
+    pub(super) jobs: Jobs,
+}
+
+/// What became of the jobs of NFP clients.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    pub(super) open: usize,
+    /// By how they ended.
+    pub(super) ended: Vec<(Progress, u64)>,
+    pub(super) refused: u64,
 }
 
 /// A service, or several together.
@@ -167,8 +180,10 @@ impl Ledger {
         loop {
             let look = |core: &mut crate::proto::core::Core| {
                 let mut seen = 0;
-                for (slot, service, free) in core.router().workers_from(from).take(HANDLES) {
+                for (slot, worker) in core.router().workers_at(from).take(HANDLES) {
                     (seen, from) = (seen + 1, slot.saturating_add(1));
+                    let (service, free) = (worker.service(), worker.is_ready());
+                    *survey.dialects.entry(worker.voice().name()).or_default() += 1;
                     let row = self.named.get(&service).and_then(|named| named.row);
                     let row = row.and_then(|row| survey.services.get_mut(row));
                     let row = row.unwrap_or(&mut survey.other);
@@ -210,6 +225,9 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
             .look(|core| {
                 (survey.stalls, survey.dropped) = (core.stalls(), core.dropped());
                 survey.invalid.clone_from(core.invalid());
+                let jobs = &core.router().jobs;
+                let (open, ended) = (jobs.open(), jobs.ended().collect());
+                survey.jobs = Jobs { open, ended, refused: core.refused_jobs() };
                 core.populate(from, HANDLES, &mut survey.population)
             })
             .await?;

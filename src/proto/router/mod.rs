@@ -235,13 +235,7 @@ impl Router {
             .map(|(id, service)| (slot_of(id), id, self.view(service)))
     }
 
-    /// The workers from the slot `from` on: their slots, their services, and whether they may be
-    /// given another request.
-    pub fn workers_from(&self, from: u32) -> impl Iterator<Item = (u32, ServiceId, bool)> {
-        self.workers_at(from).map(|(slot, worker)| (slot, worker.service, worker.is_ready()))
-    }
-
-    /// The workers from the slot `from` on.
+    /// The workers from the slot `from` on, each with its slot.
     pub(crate) fn workers_at(&self, from: u32) -> impl Iterator<Item = (u32, &Worker)> {
         let rest = self.workers.iter().skip_while(move |(id, _)| slot_of(*id) < from);
         let is_house = |worker: &Worker| self.service(worker.service).is_some_and(|s| s.house);

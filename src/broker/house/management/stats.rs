@@ -191,22 +191,19 @@ pub(super) fn version() -> Value {
     })
 }
 
-/// The sections of an inventory, with the broker's own configuration in the first. What is secret
-/// is not shown.
+/// The sections of the inventory, with the broker's own configuration in the first.
 pub(super) fn inventory(shared: &Shared, inventory: Option<&Inventory>) -> Value {
-    let configuration = serde_json::to_value(&shared.config).unwrap_or_default();
-    let mut shown = inventory.map(Inventory::broker_view).unwrap_or_default();
-    let mut whole = serde_json::Map::new();
-    for section in ["broker", "workers", "topology", "logging", "client", "hooks", "plugins"] {
-        let value = shown.get_mut(section).map(Value::take).filter(Value::is_object);
-        whole.insert(section.into(), value.unwrap_or_else(|| json!({})));
+    let mut view = inventory.map_or_else(no_inventory, Inventory::broker_view);
+    let configuration = masked(serde_json::to_value(&shared.config).unwrap_or_default());
+    if let Some(broker) = view.get_mut("broker").and_then(Value::as_object_mut) {
+        broker.insert(env!("CARGO_PKG_NAME").into(), configuration);
     }
-    if let Some(Value::Object(broker)) = whole.get_mut("broker") {
-        broker.insert("endpoint".into(), endpoint(shared).into());
-        broker.insert("zmq_auth".into(), false.into());
-        broker.insert("majordomo".into(), masked(configuration));
-    }
-    Value::Object(whole)
+    view
+}
+
+fn no_inventory() -> Value {
+    let sections = ["broker", "workers", "topology", "logging", "client", "hooks", "plugins"];
+    sections.into_iter().map(|name| (name, json!({}))).collect()
 }
 
 /// The same without what has the name of a secret.

@@ -7,6 +7,7 @@ mod deadline;
 mod late;
 mod native;
 mod nfp;
+mod roster;
 mod scatter;
 mod status;
 
