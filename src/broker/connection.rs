@@ -103,9 +103,12 @@ pub(super) async fn serve(
         }
     };
     permits.handshake_done();
-    shared.counters.handshakes_done.add(1);
+    if !door.house {
+        shared.counters.handshakes_done.add(1);
+    }
     let limits = OutboxLimits { bytes_max: shared.config.limits.outbox };
-    let link = Arc::new(Link::new(writer, limits, shared.account.clone()));
+    let link = Link::new(writer, limits, shared.account.clone()).within_process(door.house);
+    let link = Arc::new(link);
     let inbound = Inbound::new(reader, shared.config.wire_limits(), shared.account.clone());
     let Some(connection) = Connection::join(shared, link, inbound, (&peer, door), &remote) else {
         return;
@@ -323,7 +326,10 @@ impl Connection {
     }
 
     fn flush(&self) {
-        self.shared.counters.bytes_sent.add(self.link.flush());
+        let written = self.link.flush();
+        if !self.link.is_inner() {
+            self.shared.counters.bytes_sent.add(written);
+        }
     }
 
     async fn write_rest(&self) {
@@ -350,7 +356,9 @@ fn take_turn(
     decoder: &mut Decoder,
     mut octets: &[u8],
 ) -> Result<Taken, End> {
-    shared.counters.bytes_received.add(octets.len() as u64);
+    if !link.is_inner() {
+        shared.counters.bytes_received.add(octets.len() as u64);
+    }
     shared.with_core(|core, out| {
         let now = now();
         core.hear(now, id, false);
@@ -375,7 +383,7 @@ fn take_turn(
                 shared.counters.messages_received.add(messages);
                 return Ok(Taken::NotYet);
             }
-            messages += 1;
+            messages += u64::from(!link.is_inner());
         }
         if messages > 0 {
             shared.counters.messages_received.add(messages);

@@ -45,7 +45,11 @@ impl Touched {
     /// Writes what waits, or has it written.
     pub(super) fn kick(self, counters: &Counters) {
         let count = self.links.len();
-        let written: u64 = self.links.iter().map(|link| link.kick(count)).sum();
+        let written = self.links.iter().map(|link| {
+            let written = link.kick(count);
+            if link.is_inner() { 0 } else { written }
+        });
+        let written: u64 = written.sum();
         if written > 0 {
             counters.bytes_sent.add(written);
         }
@@ -86,7 +90,7 @@ impl Output for Outboxes<'_> {
     fn send(&mut self, peer: PeerId, write: impl FnOnce(&mut Encoder)) -> Pressure {
         match self.links.get(peer) {
             Some(link) => {
-                self.said += 1;
+                self.said += u64::from(!link.is_inner());
                 self.touch(link, link.append(write))
             }
             None => Pressure::Low,
@@ -98,7 +102,7 @@ impl Output for Outboxes<'_> {
         let Some(link) = self.links.get(peer) else { return true };
         match link.offer(bytes, write) {
             Some(appended) => {
-                self.said += 1;
+                self.said += u64::from(!link.is_inner());
                 self.touch(link, appended);
                 true
             }

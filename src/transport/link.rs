@@ -53,6 +53,8 @@ pub enum Call {
 pub struct Link {
     writer: WriteHalf,
     limits: OutboxLimits,
+    /// The other end is in this process.
+    inner: bool,
     outbox: Mutex<Outbox>,
 }
 
@@ -99,7 +101,20 @@ impl Link {
     /// A link that writes to `writer`.
     #[must_use]
     pub fn new(writer: WriteHalf, limits: OutboxLimits, account: Arc<Account>) -> Self {
-        Self { writer, limits, outbox: Mutex::new(Outbox::new(account)) }
+        Self { writer, limits, inner: false, outbox: Mutex::new(Outbox::new(account)) }
+    }
+
+    /// The same link, to a part of this process: what it carries is nobody's traffic.
+    #[must_use]
+    pub fn within_process(mut self, inner: bool) -> Self {
+        self.inner = inner;
+        self
+    }
+
+    /// Whether the other end is a part of this process.
+    #[must_use]
+    pub fn is_inner(&self) -> bool {
+        self.inner
     }
 
     /// Appends one message, whatever waits already.

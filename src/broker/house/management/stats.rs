@@ -48,7 +48,7 @@ fn is_active(shared: &Shared) -> &'static str {
 fn endpoint(shared: &Shared) -> String {
     let endpoints = &shared.endpoints;
     let open = endpoints.iter().find(|endpoint| !matches!(endpoint, Endpoint::Ipc(_)));
-    open.or(endpoints.first()).map(Endpoint::to_string).unwrap_or_default()
+    open.or_else(|| endpoints.first()).map(Endpoint::to_string).unwrap_or_default()
 }
 
 fn millis(config: &BrokerConfig) -> u64 {
