@@ -166,7 +166,7 @@ impl Scatter {
     ///
     /// # Cancel safety
     /// Outcomes that were read before are lost.
-    pub async fn all(&mut self) -> Result<Vec<Outcome>, CallError> {
+    pub async fn rest(&mut self) -> Result<Vec<Outcome>, CallError> {
         let mut outcomes = Vec::with_capacity(self.targets.len());
         while let Some(outcome) = self.next().await {
             outcomes.push(outcome?);

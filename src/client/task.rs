@@ -278,7 +278,7 @@ impl Desk {
                     pending.finish(Message::from(header.to_vec()));
                 }
             }
-            Some(Heard::Told { id, told }) => self.told(core, lane, id, *told),
+            Some(Heard::Told { id, told }) => Self::told(core, lane, id, *told),
             Some(Heard::Draining) => {
                 tracing::info!(endpoint = %self.config.endpoint, "the broker stops");
                 self.trouble = Some("the broker stops".into());
@@ -308,7 +308,7 @@ impl Desk {
 
     /// What is said of a scatter counts as a part: it is not sent again.
     #[cold]
-    fn told(&self, core: &mut Multiplex<Box<Pending>>, lane: LaneId, id: u64, told: Told) {
+    fn told(core: &mut Multiplex<Box<Pending>>, lane: LaneId, id: u64, told: Told) {
         let Some((id, pending)) = core.part(lane, Some(id)) else { return };
         if let Err(error) = pending.told(told)
             && let Some(pending) = core.cancel(id)
