@@ -19,6 +19,8 @@ mod look;
 mod peer;
 #[path = "cli/process.rs"]
 mod process;
+#[path = "cli/scatter.rs"]
+mod scatter;
 #[path = "cli/shell.rs"]
 mod shell;
 

@@ -1,5 +1,8 @@
 //! The client against an embedded broker, with real workers, over sockets.
 
+#[path = "client/scatter.rs"]
+mod scatter;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::scatter::Told;
 use crate::wire::message::Frames;
 
 /// What a broker says to a client. Without an id an answer is for the only call of its connection.
@@ -26,6 +27,11 @@ pub(super) enum Heard<'a> {
     Status {
         id: u64,
         header: &'a [u8],
+    },
+    /// Something about a scatter. Boxed: it is rare, and large.
+    Told {
+        id: u64,
+        told: Box<Told>,
     },
     /// The broker takes no more calls.
     Draining,

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::error::ConnectError;
 use super::hear::Heard;
 use super::pending::{Ask, Pending, Request};
+use super::scatter;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::session::Session;
 use crate::wire::codec::Encoder;
@@ -68,6 +69,7 @@ pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, 
             let says = StatusHeader { what: ask.what, service, after: ask.after, max: ask.max };
             ToBroker::Status { id, says }.encode(out);
         }
+        Ask::Scatter(ask) => scatter::encode(id, ask, left, out),
     }
 }
 
@@ -120,6 +122,14 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
             })
         }
         FromBroker::Status { id, header } => Some(Heard::Status { id, header }),
+        FromBroker::Targets(targets) => Some(match scatter::heard_targets(&targets) {
+            Ok(told) => Heard::Told { id: targets.id, told: Box::new(told) },
+            Err(why) => malformed(&mjp::Rejected { kind: mjp::kind::TARGETS, id: targets.id, why }),
+        }),
+        FromBroker::Outcome(outcome) => {
+            let told = Box::new(scatter::heard_outcome(&outcome));
+            Some(Heard::Told { id: outcome.id, told })
+        }
         FromBroker::Drain { .. } => Some(Heard::Draining),
         // Not for one who only calls, or of no concern here.
         FromBroker::Hello(_)
@@ -127,9 +137,7 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Bye(_)
         | FromBroker::Request(_)
         | FromBroker::Cancel { .. }
-        | FromBroker::Accepted { .. }
-        | FromBroker::Targets(_)
-        | FromBroker::Outcome(_) => None,
+        | FromBroker::Accepted { .. } => None,
     }
 }
 
@@ -137,7 +145,14 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
 #[cold]
 fn malformed<'a>(rejected: &mjp::Rejected) -> Heard<'a> {
     let (code, message) = ("malformed_answer".to_owned(), rejected.why.to_string());
-    let ends = matches!(rejected.kind, mjp::kind::FINAL | mjp::kind::ERROR | mjp::kind::STATUS);
+    let ends = matches!(
+        rejected.kind,
+        mjp::kind::FINAL
+            | mjp::kind::ERROR
+            | mjp::kind::STATUS
+            | mjp::kind::TARGETS
+            | mjp::kind::OUTCOME
+    );
     if ends && rejected.id != 0 {
         Heard::Refused { id: rejected.id, code, message, retry: None }
     } else {

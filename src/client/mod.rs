@@ -85,6 +85,7 @@ mod line;
 mod mdp;
 mod mjp;
 mod pending;
+mod scatter;
 mod status;
 mod task;
 mod typed;
@@ -101,6 +102,7 @@ pub use builder::ClientBuilder;
 pub use call::{Answer, Call, Replies};
 pub use error::{CallError, ClientError, ConnectError};
 pub use pending::Reply;
+pub use scatter::{Miss, Outcome, Scatter, ScatterCall, TargetError, To};
 pub use status::Status;
 
 use crate::config::ClientConfig;
@@ -222,7 +224,10 @@ impl Client {
             (Ask::Status(_), Protocol::Mdp01 | Protocol::Mdp02) => {
                 return Err(CallError::Unsupported { what: "STATUS" });
             }
-            (Ask::Request(_), _) | (Ask::Status(_), Protocol::Mjp) => {}
+            (Ask::Scatter(_), Protocol::Mdp01 | Protocol::Mdp02) => {
+                return Err(CallError::Unsupported { what: "SCATTER" });
+            }
+            (Ask::Request(_), _) | (Ask::Status(_) | Ask::Scatter(_), Protocol::Mjp) => {}
         }
         too_big(&pending.ask, &self.config().wire_limits())
     }
@@ -257,16 +262,22 @@ impl Drop for Handle {
 /// Whether a request is too large for whoever has such limits: it would cost the connection, and
 /// with it all other calls.
 fn too_big(ask: &Ask, limits: &Limits) -> Result<(), CallError> {
-    /// What may be in the header besides the two texts.
+    /// What may be in the header besides these texts.
     const HEADER_REST: usize = 1 << 10;
-    let Ask::Request(request) = ask else { return Ok(()) };
     let checked = |what, size, max| {
         if size > max { Err(CallError::TooBig { what, size, max }) } else { Ok(()) }
     };
-    let texts = [&request.trace, &request.state];
-    let texts = texts.iter().filter_map(|text| text.as_ref()).map(|text| text.len()).sum();
+    let (texts, body) = match ask {
+        Ask::Request(request) => {
+            let texts = [&request.trace, &request.state];
+            let texts = texts.iter().filter_map(|text| text.as_ref()).map(|text| text.len());
+            (texts.sum(), &request.body)
+        }
+        Ask::Scatter(scatter) => (scatter.texts(), &scatter.body),
+        Ask::Status(_) => return Ok(()),
+    };
     checked("header", texts, crate::wire::mjp::HEADER_MAX - HEADER_REST)?;
-    let body = request.body.frames();
+    let body = body.frames();
     checked("frames", body.len(), limits.message_frames_max)?;
     // Around the body go a signature, kind and id, the header or the name of the service.
     let around = texts + HEADER_REST;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::CallError;
+use super::scatter::{self, Told};
 use crate::id::ServiceName;
 use crate::wire::Limits;
 use crate::wire::message::Message;
@@ -36,6 +37,8 @@ impl Reply {
 pub(super) enum Ask {
     Request(Request),
     Status(Query),
+    /// Boxed: it is rare, and large.
+    Scatter(Box<scatter::Ask>),
 }
 
 /// A request to a service.
@@ -65,6 +68,8 @@ pub(super) enum Sink {
     Whole(oneshot::Sender<Result<Message, CallError>>, Vec<Message>),
     /// As it comes; a place is kept free for the end of it.
     Parts(mpsc::Sender<Result<Reply, CallError>>),
+    /// Of a scatter, as it comes.
+    Scatter(scatter::Sink),
 }
 
 /// A call that has not ended.
@@ -81,6 +86,7 @@ impl Pending {
         match &self.sink {
             Sink::Whole(to, _) => to.is_closed(),
             Sink::Parts(to) => to.is_closed(),
+            Sink::Scatter(to) => to.is_closed(),
         }
     }
 
@@ -105,8 +111,18 @@ impl Pending {
                 let _ = to.try_send(Ok(Reply::Partial(part)));
             }
             Sink::Parts(to) => return Err(CallError::Overrun { max: to.max_capacity() - 1 }),
+            // A broker joins them.
+            Sink::Scatter(_) => {}
         }
         Ok(())
+    }
+
+    /// Something about a scatter. Whoever has asked for none is not told.
+    pub(super) fn told(&self, told: Told) -> Result<(), CallError> {
+        match &self.sink {
+            Sink::Scatter(to) => to.tell(told),
+            Sink::Whole(..) | Sink::Parts(_) => Ok(()),
+        }
     }
 
     /// The answer, or the rest of it.
@@ -119,6 +135,7 @@ impl Pending {
                 drop(to.send(Ok(Message::joined(&parts))));
             }
             Sink::Parts(to) => drop(to.try_send(Ok(Reply::Final(body)))),
+            Sink::Scatter(to) => to.end(Ok(Told::End)),
         }
     }
 
@@ -127,6 +144,7 @@ impl Pending {
         match self.sink {
             Sink::Whole(to, _) => drop(to.send(Err(error))),
             Sink::Parts(to) => drop(to.try_send(Err(error))),
+            Sink::Scatter(to) => to.end(Err(error)),
         }
     }
 

@@ -14,6 +14,7 @@ use super::hear::Heard;
 use super::inbox::{Batch, Inbox, Phase};
 use super::line::{Connected, Event, Lines};
 use super::pending::{Ask, Pending};
+use super::scatter::Told;
 use super::{mdp, mjp, too_big};
 use crate::config::ClientConfig;
 use crate::proto::multiplex::{Failure, LaneId, Multiplex, Output, Settings};
@@ -241,7 +242,7 @@ fn encode(
         (Protocol::Mdp01, Ask::Request(request)) => mdp::encode(Version::V01, request, out),
         (Protocol::Mdp02, Ask::Request(request)) => mdp::encode(Version::V02, request, out),
         // The handle has refused it.
-        (Protocol::Mdp01 | Protocol::Mdp02, Ask::Status(_)) => {}
+        (Protocol::Mdp01 | Protocol::Mdp02, Ask::Status(_) | Ask::Scatter(_)) => {}
     }
 }
 
@@ -277,6 +278,7 @@ impl Desk {
                     pending.finish(Message::from(header.to_vec()));
                 }
             }
+            Some(Heard::Told { id, told }) => Self::told(core, lane, id, *told),
             Some(Heard::Draining) => {
                 tracing::info!(endpoint = %self.config.endpoint, "the broker stops");
                 self.trouble = Some("the broker stops".into());
@@ -298,6 +300,17 @@ impl Desk {
     ) {
         let Some((id, pending)) = core.part(lane, id) else { return };
         if let Err(error) = pending.part(body.to_message(), &self.limits)
+            && let Some(pending) = core.cancel(id)
+        {
+            pending.fail(error);
+        }
+    }
+
+    /// What is said of a scatter counts as a part: it is not sent again.
+    #[cold]
+    fn told(core: &mut Multiplex<Box<Pending>>, lane: LaneId, id: u64, told: Told) {
+        let Some((id, pending)) = core.part(lane, Some(id)) else { return };
+        if let Err(error) = pending.told(told)
             && let Some(pending) = core.cancel(id)
         {
             pending.fail(error);

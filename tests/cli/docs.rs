@@ -57,6 +57,7 @@ fn there_are_completions_for_each_shell() {
             "effective",
             "concurrency",
             "embedded",
+            "label",
         ] {
             assert!(script.contains(word), "{shell} does not know {word}");
         }

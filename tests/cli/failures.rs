@@ -75,8 +75,13 @@ fn wrong_flags_are_refused_with_what_is_right() {
         "call echo --color pink",
         "call echo - -",
         "call echo --protocol mdp01 --count 2000 --concurrency 2000",
+        "call echo --to a,",
+        "call echo --to a,zone=b",
+        "call echo --to all --count 2",
+        "call echo --to all --protocol mdp02",
         "work echo",
         "work echo --concurrency 0 -- cat",
+        "work echo --label zone -- cat",
         "work '' -- cat",
         "work mmi.service -- cat",
         "work echo --stream --protocol mdp01 -- cat",
@@ -223,6 +228,9 @@ fn calls_fail_with_the_code_of_what_happened() {
     report.add_json(1, "call busy x --attempts 1");
     report.add_json(1, "call dies x");
     report.add_json(1, "call frames x");
+    report.add_json(6, "call nobody x --to all");
+    report.add_json(6, "call slow x --to nobody");
+    report.add_json(6, "call slow x --to zone=a");
     report.add(2, &format!("call {} x", "n".repeat(256)));
     File::create(home.join("large")).unwrap().set_len((16 << 20) + 1).unwrap();
     report.add_json(1, "call slow @large");

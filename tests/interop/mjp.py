@@ -18,10 +18,13 @@ NAMES = {
     0x10: "REQUEST",
     0x11: "CANCEL",
     0x12: "STATUS",
+    0x18: "SCATTER",
     0x20: "ACCEPTED",
     0x21: "PARTIAL",
     0x22: "FINAL",
     0x23: "ERROR",
+    0x27: "TARGETS",
+    0x28: "OUTCOME",
     0x30: "READY",
     0x31: "CREDIT",
 }

@@ -7,15 +7,15 @@ use majordomo::wire::codec::Encoder;
 use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
     AcceptedHeader, BrokerHello, BrokerReport, DeliveryHeader, Fault, FromBroker, HelloLimits,
-    Packed, PeerHello, ReadyHeader, Report, RequestHeader, SIGNATURE, ServiceReport, StatusHeader,
-    ToBroker, WorkerReport, kind,
+    OutcomeHeader, Packed, PeerHello, ReadyHeader, Report, RequestHeader, SIGNATURE, ScatterHeader,
+    ServiceReport, StatusHeader, Tally, Targets, ToBroker, WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{SPEC, bodies, examples, written};
 
-const KINDS: [(u8, &str); 13] = [
+const KINDS: [(u8, &str); 16] = [
     (kind::HELLO, "HELLO"),
     (kind::HEARTBEAT, "HEARTBEAT"),
     (kind::DRAIN, "DRAIN"),
@@ -23,10 +23,13 @@ const KINDS: [(u8, &str); 13] = [
     (kind::REQUEST, "REQUEST"),
     (kind::CANCEL, "CANCEL"),
     (kind::STATUS, "STATUS"),
+    (kind::SCATTER, "SCATTER"),
     (kind::ACCEPTED, "ACCEPTED"),
     (kind::PARTIAL, "PARTIAL"),
     (kind::FINAL, "FINAL"),
     (kind::ERROR, "ERROR"),
+    (kind::TARGETS, "TARGETS"),
+    (kind::OUTCOME, "OUTCOME"),
     (kind::READY, "READY"),
     (kind::CREDIT, "CREDIT"),
 ];
@@ -52,6 +55,14 @@ pub(super) fn message(way: &str, frames: Frames<'_>) -> (String, Option<Vec<u8>>
                     let says = Report::decode(header).expect("a report");
                     assert_eq!(Packed::new(&says).octets(), header);
                 }
+                FromBroker::Targets(targets) => {
+                    let names = targets.names().expect("names");
+                    assert_eq!(Targets::pack(&names), targets.names);
+                }
+                FromBroker::Final(answer) if !answer.header.is_empty() => {
+                    let tally = Tally::decode(answer.header).expect("a tally");
+                    assert_eq!(Packed::new(&tally).octets(), answer.header);
+                }
                 _ => {}
             }
         }
@@ -69,6 +80,7 @@ fn fields_are_all_known(command: &ToBroker<'_>, mut frames: Frames<'_>) {
     let header = frames.nth(2).unwrap_or_default();
     match command {
         ToBroker::Request(request) => assert_eq!(Packed::new(&request.says).octets(), header),
+        ToBroker::Scatter(scatter) => assert_eq!(Packed::new(&scatter.says).octets(), header),
         ToBroker::Error(_) => {
             let fault = Fault::decode(header).expect("code and message");
             assert_eq!(Packed::new(&fault).octets(), header);
@@ -87,7 +99,8 @@ fn text(way: &str, mut frames: Frames<'_>) -> String {
     if id != 0 {
         write!(text, " {id}").unwrap();
     }
-    let headers = if (way, kind) == ("mjp-broker", kind::REQUEST) { 2 } else { 1 };
+    let two = way == "mjp-broker" && matches!(kind, kind::REQUEST | kind::OUTCOME);
+    let headers = if two { 2 } else { 1 };
     for header in frames.by_ref().take(headers) {
         let header = if header.is_empty() { &[0x80] } else { header };
         let header: Json = rmp_serde::from_slice(header).expect("MessagePack");
@@ -233,6 +246,9 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<BrokerReport<'_>>(),
         fields::<ServiceReport<'_>>(),
         fields::<WorkerReport<'_>>(),
+        fields::<ScatterHeader<'_>>(),
+        fields::<OutcomeHeader<'_>>(),
+        fields::<Tally>(),
     ];
     let section = SPEC.split("### 9.3 ").nth(1).and_then(|text| text.split("### ").next());
     let section = section.expect("the commands");

@@ -1,6 +1,7 @@
 //! `majordomo call`: a request from the shell, or many of them.
 
 mod body;
+mod scatter;
 mod trouble;
 
 use std::cell::{Cell, RefCell};
@@ -13,7 +14,7 @@ use clap::Args;
 use futures::future::join_all;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use majordomo::client::{CallError, Client, Reply};
+use majordomo::client::{CallError, Client, Reply, To};
 use majordomo::config::ClientConfig;
 use majordomo::wire::Protocol;
 use majordomo::wire::message::Message;
@@ -41,6 +42,10 @@ pub(crate) struct CallArgs {
     /// Write the frames of a reply octet by octet, with no line end behind each
     #[arg(long, conflicts_with = "json")]
     raw: bool,
+    /// Ask several workers at once: all, NAME[,NAME...] or LABEL=VALUE[,LABEL=VALUE...] (mjp)
+    #[arg(long, value_name = "WORKERS", value_parser = scatter::recipients)]
+    #[arg(conflicts_with_all = ["raw", "count", "concurrency", "attempts"])]
+    to: Option<To>,
     /// How often to call
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
@@ -69,12 +74,16 @@ Examples:
   majordomo call thumbnail @cat.jpg --raw > cat.png
   echo '{\"n\": 3}' | majordomo call sum - --timeout 2s --json
   majordomo call shout hello --count 10000 --concurrency 100 > replies
+  majordomo call shout hello --to all
 
 Each BODY is a frame of its own. Each frame of the reply is written on a line of its own, and parts
 of a reply as they come. With --json a frame that is no text is {\"base64\": \"...\"}.
+With --to each of these workers gets the request once, and there is a line for each: its name, what
+became of it (replied, failed, refused, lost, timed_out, cancelled), and what it said.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 6 nobody offers the service,
-9 overloaded, 78 bad configuration; with --count that of the first call that failed";
+9 overloaded, 78 bad configuration; with --count that of the first call that failed; with --to 1 if
+a worker has not replied";
 
 /// What all calls share.
 struct Run<'a> {
@@ -93,6 +102,9 @@ struct Run<'a> {
 
 pub(crate) fn run(args: &CallArgs) -> Result<ExitCode> {
     let target = args.connect.target()?;
+    if args.to.is_some() {
+        scatter::check(&target)?;
+    }
     let body = body::read(&args.body, args.literal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(call(args, &target, body))
@@ -132,6 +144,9 @@ async fn call(args: &CallArgs, target: &Target, body: Message) -> Result<ExitCod
         latency: RefCell::new(Histogram::new_with_bounds(1, 86_400_000_000, 3)?),
         progress: progress(args),
     };
+    if let Some(to) = &args.to {
+        return run.scatter(to).await;
+    }
     let began = Clock::now().into_std();
     let lanes = join_all((0..at_a_time).map(|_| run.lane())).await;
     lanes.into_iter().collect::<Result<()>>()?;

@@ -55,6 +55,9 @@ pub(crate) struct WorkArgs {
     /// The name that the worker gives itself
     #[arg(long, value_name = "NAME")]
     identity: Option<String>,
+    /// A label, by which callers may choose workers (mjp); may be given again
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
     /// Print one JSON object for each request
     #[arg(long)]
     pub(crate) json: bool,
@@ -101,11 +104,19 @@ pub(crate) fn run(args: WorkArgs) -> Result<ExitCode> {
         protocol: target.protocol,
         credit: args.concurrency,
         identity: args.identity.clone(),
+        labels: args.labels.iter().cloned().collect(),
         ..WorkerConfig::default()
     };
     config.validate().map_err(|error| wrong_worker(&error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(config.into(), shop, &target, args.drain))
+}
+
+/// Reads `zone=a`.
+fn label(text: &str) -> Result<(String, String), String> {
+    let label = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = label.ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn shop(args: &WorkArgs, target: &Target) -> Result<Shop, CliError> {

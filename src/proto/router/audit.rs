@@ -293,6 +293,12 @@ impl Router {
                 };
                 let own = request.voice.id().unwrap_or_else(|| id.token());
                 demand!(own == *name, "{peer:?} calls {id:?} {name}, and once called it {own}");
+                demand!(!request.is_pinned(), "{peer:?} has a name for the part {id:?}");
+            }
+            for id in caller.parts.iter().flat_map(|parts| parts.iter()) {
+                let request = self.requests.get(*id).filter(|request| request.caller == peer);
+                let is_part = request.is_some_and(Request::is_pinned);
+                demand!(is_part, "{peer:?} has a part that is none: {id:?}");
             }
         }
         for (id, request) in &self.requests {

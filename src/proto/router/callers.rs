@@ -1,6 +1,6 @@
 //! Callers: what each has accepted and unanswered, by which names, and what it waits for.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::id::{Identity, PeerId, RequestId};
 use crate::proto::clock::Time;
@@ -26,6 +26,9 @@ pub(super) struct Caller {
     pub(super) identity: Option<Identity>,
     /// Open requests that the caller can name, or that have to be found when it goes.
     pub(super) named: Option<Box<HashMap<u64, RequestId, Hasher>>>,
+    /// Parts of its scatters that are at workers that can be asked to stop. They have no names: any
+    /// number may be that of a request.
+    pub(super) parts: Option<Box<HashSet<RequestId, Hasher>>>,
     /// The room for many such names is empty, and goes if it stays so.
     roomy: bool,
 }
@@ -76,6 +79,23 @@ impl Caller {
         let named =
             self.named.get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher.clone())));
         named.insert(name, id);
+    }
+
+    /// Notes a part of a scatter.
+    pub(super) fn add_part(&mut self, id: RequestId, hasher: &Hasher) {
+        let parts =
+            self.parts.get_or_insert_with(|| Box::new(HashSet::with_hasher(hasher.clone())));
+        parts.insert(id);
+    }
+
+    /// A part of a scatter has ended.
+    pub(super) fn remove_part(&mut self, id: RequestId) {
+        if let Some(parts) = &mut self.parts {
+            parts.remove(&id);
+            if parts.is_empty() {
+                self.parts = None;
+            }
+        }
     }
 
     /// True if there is much room now that is not needed: to be looked at with
@@ -176,8 +196,11 @@ impl Router {
     /// Asks the workers that can be asked to stop working for a caller that goes, the oldest
     /// request first.
     pub(super) fn cancel_all<O: Output>(&mut self, peer: PeerId, out: &mut O) {
-        let named = self.callers.get_mut(peer).and_then(|caller| caller.named.take());
-        let running = named.iter().flat_map(|named| named.values()).filter_map(|id| {
+        let Some(caller) = self.callers.get_mut(peer) else { return };
+        let (named, parts) = (caller.named.take(), caller.parts.take());
+        let named = named.iter().flat_map(|named| named.values());
+        let parts = parts.iter().flat_map(|parts| parts.iter());
+        let running = named.chain(parts).filter_map(|id| {
             let request = self.requests.get(*id)?;
             match request.place {
                 Place::InFlight(worker) => Some((request.sequence, *id, worker)),

@@ -130,7 +130,9 @@ impl Router {
         if voice.takes_cancel()
             && let Some(caller) = self.callers.get_mut(request.caller)
         {
-            if request.voice.id().is_none() {
+            if request.is_pinned() {
+                caller.add_part(id, &self.hasher);
+            } else if request.voice.id().is_none() {
                 caller.name(id.token(), id, &self.hasher);
             }
             work.left = request.terms().deadline.map(|deadline| deadline.since(now));

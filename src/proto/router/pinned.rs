@@ -31,7 +31,8 @@ impl Router {
 
     /// Accepts a request for one worker. It is delivered at once if the worker takes it, and else
     /// before anything else that it could be given. There has to be memory for it, see
-    /// [`Self::cost_of_parts`]. `None`: there is no such worker.
+    /// [`Self::cost_of_parts`]. One that is due already has ended when this returns. `None`: there is
+    /// no such worker.
     pub(crate) fn accept_pinned<O: Output>(
         &mut self,
         now: Time,
@@ -73,6 +74,10 @@ impl Router {
         }
         if let Some(deadline) = deadline {
             self.timed += 1;
+            if deadline <= now {
+                self.end(request, Outcome::TimedOut, out);
+                return Some(request);
+            }
             self.arm_deadline(deadline, request);
         }
         if free {

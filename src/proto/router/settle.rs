@@ -121,7 +121,9 @@ impl Router {
         if let Some(caller) = self.callers.get_mut(request.caller) {
             caller.requests -= 1;
             caller.bytes -= request.cost;
-            if caller.named.is_some()
+            if request.is_pinned() {
+                caller.remove_part(id);
+            } else if caller.named.is_some()
                 && caller.unname(request.voice.id().unwrap_or_else(|| id.token()))
             {
                 self.roomy.push(request.caller);

@@ -1,4 +1,4 @@
-//! SCATTER and its answers: one request to several workers (SPEC 9.8).
+//! SCATTER and its answers: one request to several workers (SPEC 9.10).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct ScatterHeader<'a> {
     #[serde(borrow, deserialize_with = "service", serialize_with = "text_or_bin")]
     pub service: &'a [u8],
     /// Which of its workers. Default: all.
-    #[serde(default, borrow)]
+    #[serde(default, borrow, skip_serializing_if = "Recipients::is_all")]
     pub to: Recipients<'a>,
     /// Time that the caller waits, ms. Default: as long as it lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +46,12 @@ pub enum Recipients<'a> {
     Names(Vec<&'a str>),
     /// Those that have all these labels: a map of texts by texts.
     Labels(BTreeMap<&'a str, &'a str>),
+}
+
+impl Recipients<'_> {
+    fn is_all(&self) -> bool {
+        *self == Self::All
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Recipients<'a> {

@@ -128,6 +128,8 @@ fn refused(service: &str, code: &str, said: &str, retry: Option<Duration>) -> Cl
             .hint(later("send less at a time, or try again")),
         "draining" => error(Exit::Overloaded, "the broker stops").hint(later("try again")),
         "unserved" => nobody(service, &text(&format!("nobody offers `{service}`"))),
+        "no_target" => error(Exit::NotFound, &format!("`{service}` has no such worker"))
+            .hint(format!("look who is there: `majordomo status {service}`")),
         "timeout" => error(Exit::TimedOut, &format!("`{service}` did not reply in time"))
             .hint("it may have been executed in part; give it more with --timeout"),
         "not_allowed" => error(Exit::NotAllowed, &format!("`{service}` may not be called")),
@@ -154,6 +156,7 @@ mod tests {
             ("overloaded", wait, Exit::Overloaded, "send less at a time, or try again in 250ms"),
             ("draining", None, Exit::Overloaded, "the broker stops: said; try again later"),
             ("unserved", None, Exit::NotFound, "start a worker with `majordomo work s -- COMMAND`"),
+            ("no_target", None, Exit::NotFound, "look who is there: `majordomo status s`"),
             ("timeout", None, Exit::TimedOut, "give it more with --timeout"),
             ("not_allowed", None, Exit::NotAllowed, "`s` may not be called: said"),
             ("worker_lost", None, Exit::Failed, "call again only if that does no harm"),

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::wire::mjp::{
-    Answer as MjpAnswer, Fault, FromBroker, Packed, ReadyHeader, Recipients, Scatter,
-    ScatterHeader, Tally, ToBroker,
+    Answer as MjpAnswer, Fault, FromBroker, Packed, ReadyHeader, Recipients, Request as MjpRequest,
+    RequestHeader, Scatter, ScatterHeader, Tally, ToBroker,
 };
 
 /// What a caller was told of a scatter.
@@ -170,4 +170,37 @@ fn a_caller_that_leaves_leaves_nothing_behind() {
     assert_eq!(desk.core.router().open_requests(), 0);
     desk.pass(Duration::from_secs(601));
     assert!(desk.core.router().jobs.is_empty());
+}
+
+#[test]
+fn a_part_is_not_found_by_a_number_that_its_caller_did_not_give_it() {
+    let mut desk = desk();
+    let (a, client) = (desk.named_worker("a", 1, &[]), desk.join());
+    desk.scatter(client, 1, Recipients::All, None);
+    let token = desk.works(a)[0].token;
+    desk.mjp(client, &ToBroker::Cancel { id: token });
+    assert_eq!(desk.told_of(client, 1), [targets(&["a"])], "it goes on");
+    // The number is free, and stands for another request from then on.
+    let says = RequestHeader { service: b"none", ..RequestHeader::default() };
+    let (header, body) = (Packed::new(&says), Message::new([b"x"]));
+    let (header, body) = (header.octets(), body.frames());
+    desk.mjp(client, &ToBroker::Request(MjpRequest { id: token, header, says, body }));
+    assert_eq!(desk.told_of(client, token), []);
+    desk.reply(a, "1", true);
+    desk.mjp(client, &ToBroker::Cancel { id: token });
+    assert_eq!(desk.told_of(client, token), [Told::Error("cancelled".into())]);
+}
+
+#[test]
+fn a_part_that_is_due_when_it_comes_is_given_to_nobody() {
+    let mut desk = desk();
+    let (a, client) = (desk.named_worker("a", 1, &[]), desk.join());
+    desk.scatter(client, 1, Recipients::All, Some(0));
+    let late = [
+        targets(&["a"]),
+        outcome("a", "timed_out", Some("timeout"), ""),
+        Told::Tally(Tally { timed_out: 1, ..Tally::default() }),
+    ];
+    assert_eq!(desk.told_of(client, 1), late);
+    assert_eq!(desk.bodies(a), [""; 0]);
 }
