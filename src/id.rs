@@ -130,6 +130,16 @@ impl ServiceName {
     /// Longest name, octets.
     pub const LEN_MAX: usize = 255;
 
+    /// Whether a service can have that name.
+    pub(crate) fn check(octets: &[u8]) -> Result<(), NameError> {
+        let max = Self::LEN_MAX;
+        match octets.len() {
+            0 => Err(NameError::Empty { max }),
+            len if len > max => Err(NameError::TooLong { len, max }),
+            _ => Ok(()),
+        }
+    }
+
     /// The octets.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -141,12 +151,7 @@ impl TryFrom<&[u8]> for ServiceName {
     type Error = NameError;
 
     fn try_from(octets: &[u8]) -> Result<Self, NameError> {
-        let max = Self::LEN_MAX;
-        match octets.len() {
-            0 => Err(NameError::Empty { max }),
-            len if len > max => Err(NameError::TooLong { len, max }),
-            _ => Ok(Self(octets.into())),
-        }
+        Self::check(octets).map(|()| Self(octets.into()))
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures::Stream;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
+use super::Client;
 use super::error::CallError;
 use super::pending::{Ask, Pending, Reply, Request, Sink};
-use super::{Client, after};
 use crate::id::ServiceName;
-use crate::proto::multiplex::Terms;
 use crate::wire::message::Message;
 
 /// A call that has not been made yet: `.await` it, or read its answer as a [`stream`].
@@ -26,8 +26,8 @@ use crate::wire::message::Message;
 #[must_use = "nothing is sent before it is awaited"]
 pub struct Call {
     client: Client,
-    request: Result<Request, CallError>,
-    timeout: Duration,
+    /// Boxed from the start: it is handed on from here to the task, and there till its end.
+    pending: Result<Box<Pending>, CallError>,
     attempts: u32,
 }
 
@@ -35,22 +35,34 @@ impl Call {
     pub(super) fn new(client: Client, service: &[u8], body: Message) -> Self {
         let config = client.config();
         let (timeout, attempts) = (config.timeout, config.attempts);
-        let service = ServiceName::try_from(service).map_err(CallError::Service);
-        let request = service.map(|service| Request {
-            service,
-            body,
-            limited: attempts == 1,
-            trace: None,
-            state: None,
+        let pending = ServiceName::check(service).map_err(CallError::Service).map(|()| {
+            let request = Request {
+                service: SmallVec::from_slice(service),
+                body,
+                limited: attempts == 1,
+                trace: None,
+                state: None,
+            };
+            Box::new(Pending { ask: Ask::Request(request), timeout, sink: Sink::None })
         });
-        Self { client, request, timeout, attempts }
+        Self { client, pending, attempts }
+    }
+
+    /// The request, if there can be such a call.
+    fn request(&mut self) -> Option<&mut Request> {
+        match self.pending.as_mut().map(|pending| &mut pending.ask) {
+            Ok(Ask::Request(request)) => Some(request),
+            Ok(Ask::Status(_) | Ask::Scatter(_)) | Err(_) => None,
+        }
     }
 
     /// How long it may take, waiting and retries included. Default [`ClientConfig::timeout`].
     ///
     /// [`ClientConfig::timeout`]: crate::config::ClientConfig::timeout
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        if let Ok(pending) = &mut self.pending {
+            pending.timeout = timeout;
+        }
         self
     }
 
@@ -60,7 +72,7 @@ impl Call {
     /// [`ClientConfig::attempts`]: crate::config::ClientConfig::attempts
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts.max(1);
-        if let Ok(request) = &mut self.request {
+        if let Some(request) = self.request() {
             request.limited = true;
         }
         self
@@ -68,7 +80,7 @@ impl Call {
 
     /// The `traceparent` of W3C Trace Context, which the worker gets. MDP does not say it.
     pub fn trace(mut self, parent: impl Into<String>) -> Self {
-        if let Ok(request) = &mut self.request {
+        if let Some(request) = self.request() {
             request.trace = Some(parent.into().into_boxed_str());
         }
         self
@@ -76,7 +88,7 @@ impl Call {
 
     /// The `tracestate` of W3C Trace Context. MDP does not say it.
     pub fn trace_state(mut self, state: impl Into<String>) -> Self {
-        if let Ok(request) = &mut self.request {
+        if let Some(request) = self.request() {
             request.state = Some(state.into().into_boxed_str());
         }
         self
@@ -110,8 +122,8 @@ impl Call {
     }
 
     fn make(self, sink: Sink) -> Result<Guard, CallError> {
-        let ask = Ask::Request(self.request?);
-        let pending = Pending { ask, timeout: self.timeout, sink };
+        let mut pending = self.pending?;
+        pending.sink = sink;
         Guard::submit(self.client, self.attempts, pending)
     }
 }
@@ -133,7 +145,6 @@ pub struct Answer {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a call is moved once, and a box would be allocated")]
 enum AnswerState {
     Made(Call),
     Sent(oneshot::Receiver<Result<Message, CallError>>, Guard),
@@ -212,11 +223,10 @@ impl Guard {
     pub(super) fn submit(
         client: Client,
         attempts: u32,
-        pending: Pending,
+        pending: Box<Pending>,
     ) -> Result<Self, CallError> {
         client.check(&pending)?;
-        let deadline = after(pending.timeout);
-        let id = client.leave(Terms { deadline, attempts }, Box::new(pending))?;
+        let id = client.leave(attempts, pending)?;
         Ok(Self { client, id })
     }
 

@@ -5,13 +5,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::pending::Pending;
-use crate::proto::multiplex::Terms;
 
 /// What a caller wants.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: u64,
-    pub(super) terms: Terms,
+    pub(super) attempts: u32,
     /// Boxed: it is handed on from here to there.
     pub(super) pending: Box<Pending>,
 }
@@ -73,7 +72,7 @@ impl Inbox {
     }
 
     /// Leaves a call, and gives its id.
-    pub(super) fn call(&self, terms: Terms, pending: Box<Pending>) -> Result<u64, Refusal> {
+    pub(super) fn call(&self, attempts: u32, pending: Box<Pending>) -> Result<u64, Refusal> {
         let mut state = self.lock();
         if state.batch.phase != Phase::Open {
             return Err(Refusal::Closed);
@@ -83,7 +82,7 @@ impl Inbox {
         }
         state.last_id += 1;
         let id = state.last_id;
-        state.batch.jobs.push(Job { id, terms, pending });
+        state.batch.jobs.push(Job { id, attempts, pending });
         touch(state);
         Ok(id)
     }
@@ -102,20 +101,29 @@ impl Inbox {
         touch(state);
     }
 
-    /// Waits until there is something, and takes all of it: `batch`, which is empty, is left in
-    /// its place.
-    pub(super) fn poll_take(&self, cx: &Context<'_>, batch: &mut Batch) -> Poll<()> {
+    /// Waits until there is something.
+    pub(super) fn poll_touched(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.touched {
+            return Poll::Ready(());
+        }
+        match &mut state.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            waker => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Takes all that there is; false if there is nothing. `batch`, which is empty, is left in its
+    /// place.
+    pub(super) fn take(&self, batch: &mut Batch) -> bool {
         let mut state = self.lock();
         if !std::mem::take(&mut state.touched) {
-            match &mut state.waker {
-                Some(waker) if waker.will_wake(cx.waker()) => {}
-                waker => *waker = Some(cx.waker().clone()),
-            }
-            return Poll::Pending;
+            return false;
         }
         batch.phase = state.batch.phase;
         std::mem::swap(batch, &mut state.batch);
-        Poll::Ready(())
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -8,7 +8,7 @@ use crate::wire::message::Frames;
 
 /// Writes a request.
 pub(super) fn encode(version: Version, request: &Request, out: &mut Encoder) {
-    let (service, body) = (request.service.as_bytes(), request.body.frames());
+    let (service, body) = (request.service.as_slice(), request.body.frames());
     mdp::Request { version, envelope: Frames::default(), service, body }.encode(out);
 }
 

@@ -14,7 +14,7 @@ use crate::transport::session::Session;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{
-    self, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, RequestHeader,
+    self, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain, RequestHeader,
     StatusHeader, ToBroker, Versions,
 };
 
@@ -82,7 +82,7 @@ fn encode_request(
     out: &mut Encoder,
 ) {
     let says = RequestHeader {
-        service: request.service.as_bytes(),
+        service: &request.service,
         // Rounded up: the broker may give up a moment later than we do, and not before.
         timeout: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_add(1)),
         attempts: NonZeroU32::new(attempts).filter(|_| request.limited),
@@ -91,7 +91,7 @@ fn encode_request(
         trace: request.trace.as_deref(),
         state: request.state.as_deref(),
     };
-    let header = Packed::new(&says);
+    let header = Packed::request(&says);
     let (header, body) = (header.octets(), request.body.frames());
     mjp::Request { id, header, says, body }.encode(out);
 }
@@ -104,6 +104,10 @@ pub(super) fn encode_cancel(id: u64, out: &mut Encoder) {
 /// Reads what a broker says. `None`: nothing that concerns a call.
 #[inline]
 pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
+    // Almost all messages are this.
+    if let Some(Plain::Final(answer)) = Plain::decode(frames) {
+        return Some(Heard::Final { id: Some(answer.id), body: answer.body });
+    }
     let said = match FromBroker::decode(frames) {
         Ok(said) => said,
         // What is new is survived.

@@ -106,7 +106,6 @@ pub use scatter::{Miss, Outcome, Scatter, ScatterCall, TargetError, To};
 pub use status::Status;
 
 use crate::config::ClientConfig;
-use crate::proto::multiplex::Terms;
 use crate::transport::endpoint::Endpoint;
 use crate::wire::message::Message;
 use crate::wire::{Limits, Protocol};
@@ -209,7 +208,8 @@ impl Client {
     /// # Cancel safety
     /// The client closes all the same.
     pub async fn close(&self, deadline: Duration) {
-        self.handle.inbox.end(Phase::Closing(after(deadline)));
+        let now = tokio::time::Instant::now().into_std();
+        self.handle.inbox.end(Phase::Closing(after(now, deadline)));
         self.handle.ended.cancelled().await;
     }
 
@@ -232,11 +232,11 @@ impl Client {
         too_big(&pending.ask, &self.config().wire_limits())
     }
 
-    fn leave(&self, terms: Terms, pending: Box<Pending>) -> Result<u64, CallError> {
+    fn leave(&self, attempts: u32, pending: Box<Pending>) -> Result<u64, CallError> {
         if self.is_closed() {
             return Err(CallError::Closed);
         }
-        self.handle.inbox.call(terms, pending).map_err(|refusal| match refusal {
+        self.handle.inbox.call(attempts, pending).map_err(|refusal| match refusal {
             Refusal::Full => CallError::TooMany { max: self.config().waiting_max },
             Refusal::Closed => CallError::Closed,
         })
@@ -248,8 +248,7 @@ impl Client {
 }
 
 /// The moment in which so much time has passed.
-fn after(time: Duration) -> Instant {
-    let now = tokio::time::Instant::now().into_std();
+fn after(now: Instant, time: Duration) -> Instant {
     now.checked_add(time).unwrap_or(now + FOREVER)
 }
 
@@ -264,6 +263,16 @@ impl Drop for Handle {
 fn too_big(ask: &Ask, limits: &Limits) -> Result<(), CallError> {
     /// What may be in the header besides these texts.
     const HEADER_REST: usize = 1 << 10;
+    // Almost every one: nothing but a body that is small enough whatever is around it.
+    if let Ask::Request(request) = ask
+        && request.trace.is_none()
+        && request.state.is_none()
+        && request.body.frames().len() <= limits.message_frames_max
+        && request.body.bytes() <= limits.frame_bytes_max
+        && request.body.bytes().saturating_add(HEADER_REST) <= limits.message_bytes_max
+    {
+        return Ok(());
+    }
     let checked = |what, size, max| {
         if size > max { Err(CallError::TooBig { what, size, max }) } else { Ok(()) }
     };

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::CallError;
@@ -41,10 +42,14 @@ pub(super) enum Ask {
     Scatter(Box<scatter::Ask>),
 }
 
+/// Names of services that take no allocation, octets.
+const SHORT: usize = 32;
+
 /// A request to a service.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) service: ServiceName,
+    /// It is one that a service can have.
+    pub(super) service: SmallVec<[u8; SHORT]>,
     pub(super) body: Message,
     /// The caller limits the deliveries.
     pub(super) limited: bool,
@@ -64,6 +69,8 @@ pub(super) struct Query {
 /// Where the answer goes.
 #[derive(Debug)]
 pub(super) enum Sink {
+    /// Nowhere yet: nobody has asked for it.
+    None,
     /// All of it at once; with the parts that came before, where the protocol does not join them.
     Whole(oneshot::Sender<Result<Message, CallError>>, Vec<Message>),
     /// As it comes; a place is kept free for the end of it.
@@ -84,6 +91,7 @@ impl Pending {
     /// Whether nobody waits any more.
     pub(super) fn is_orphan(&self) -> bool {
         match &self.sink {
+            Sink::None => true,
             Sink::Whole(to, _) => to.is_closed(),
             Sink::Parts(to) => to.is_closed(),
             Sink::Scatter(to) => to.is_closed(),
@@ -98,6 +106,7 @@ impl Pending {
     /// A part of the answer.
     pub(super) fn part(&mut self, part: Message, limits: &Limits) -> Result<(), CallError> {
         match &mut self.sink {
+            Sink::None => {}
             Sink::Whole(_, parts) => {
                 parts.push(part);
                 let (what, max) = ("message", limits.message_bytes_max);
@@ -121,14 +130,15 @@ impl Pending {
     pub(super) fn told(&self, told: Told) -> Result<(), CallError> {
         match &self.sink {
             Sink::Scatter(to) => to.tell(told),
-            Sink::Whole(..) | Sink::Parts(_) => Ok(()),
+            Sink::None | Sink::Whole(..) | Sink::Parts(_) => Ok(()),
         }
     }
 
     /// The answer, or the rest of it.
-    pub(super) fn finish(self, body: Message) {
+    pub(super) fn finish(self: Box<Self>, body: Message) {
         // Whoever has gone wants nothing.
         match self.sink {
+            Sink::None => {}
             Sink::Whole(to, parts) if parts.is_empty() => drop(to.send(Ok(body))),
             Sink::Whole(to, mut parts) => {
                 parts.push(body);
@@ -140,8 +150,9 @@ impl Pending {
     }
 
     /// No answer.
-    pub(super) fn fail(self, error: CallError) {
+    pub(super) fn fail(self: Box<Self>, error: CallError) {
         match self.sink {
+            Sink::None => {}
             Sink::Whole(to, _) => drop(to.send(Err(error))),
             Sink::Parts(to) => drop(to.try_send(Err(error))),
             Sink::Scatter(to) => to.end(Err(error)),

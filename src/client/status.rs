@@ -62,11 +62,11 @@ impl Client {
         let (what, after, max) = (ask.what, ask.after, ask.max);
         let (to, answer) = oneshot::channel();
         let (timeout, attempts) = (self.config().timeout, self.config().attempts);
-        let pending = Pending {
+        let pending = Box::new(Pending {
             ask: Ask::Status(Query { what, service, after, max }),
             timeout,
             sink: Sink::Whole(to, Vec::new()),
-        };
+        });
         let guard = Guard::submit(self.clone(), attempts, pending)?;
         let answer = answer.await.unwrap_or(Err(CallError::Closed));
         guard.ended();

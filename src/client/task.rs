@@ -15,9 +15,9 @@ use super::inbox::{Batch, Inbox, Phase};
 use super::line::{Connected, Event, Lines};
 use super::pending::{Ask, Pending};
 use super::scatter::Told;
-use super::{mdp, mjp, too_big};
+use super::{after, mdp, mjp, too_big};
 use crate::config::ClientConfig;
-use crate::proto::multiplex::{Failure, LaneId, Multiplex, Output, Settings};
+use crate::proto::multiplex::{Failure, LaneId, Multiplex, Output, Settings, Terms};
 use crate::wire::codec::Encoder;
 use crate::wire::mdp::Version;
 use crate::wire::message::{Frames, Message};
@@ -100,6 +100,10 @@ impl Task {
     pub(super) async fn run(mut self) {
         let mut phase = Phase::Open;
         loop {
+            // In each turn, whatever wakes us: what callers ask for goes out before more is read.
+            if self.inbox.take(&mut self.batch) {
+                phase = self.take_batch();
+            }
             self.act();
             match phase {
                 Phase::Open => {}
@@ -117,9 +121,7 @@ impl Task {
                         yield_now().await;
                     }
                 }
-                () = poll_fn(|cx| self.inbox.poll_take(cx, &mut self.batch)) => {
-                    phase = self.take_batch();
-                }
+                () = poll_fn(|cx| self.inbox.poll_touched(cx)) => {}
                 () = &mut self.alarm => self.core.timeout(now()),
             }
         }
@@ -175,7 +177,8 @@ impl Task {
         for job in self.batch.jobs.drain(..) {
             // Its cancellation may have come in an earlier batch.
             if !job.pending.is_orphan() {
-                self.core.call(now, job.id, job.terms, job.pending);
+                let (deadline, attempts) = (after(now, job.pending.timeout), job.attempts);
+                self.core.call(now, job.id, Terms { deadline, attempts }, job.pending);
             }
         }
         for id in self.batch.cancelled.drain(..) {

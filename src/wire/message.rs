@@ -162,20 +162,37 @@ impl Message {
         I::Item: Into<Bytes>,
     {
         let mut frames = frames.into_iter().map(Into::into).peekable();
-        let (mut encoded, mut large, mut count) = (Vec::new(), Vec::new(), 0);
+        let mut message = Self::default();
         while let Some(body) = frames.next() {
             let more = if frames.peek().is_some() { MORE } else { 0 };
-            let small = body.len() < LARGE;
-            encoded.reserve(HEADER_LEN_MAX + if small { body.len() } else { 0 });
-            Header::encode(more, body.len(), &mut encoded);
-            if small {
-                encoded.extend_from_slice(&body);
+            if body.len() < LARGE {
+                message.push_small(more, &body);
             } else {
-                large.push(body);
+                let mut header = Vec::with_capacity(HEADER_LEN_MAX);
+                Header::encode(more, body.len(), &mut header);
+                message.head.extend_from_slice(&header);
+                message.large.push(body);
+                message.count += 1;
             }
-            count += 1;
         }
-        Self { head: SmallVec::from_slice(&encoded), large, count }
+        message.head.shrink_to_fit();
+        message
+    }
+
+    /// Appends a frame of less than [`LARGE`] octets.
+    #[inline]
+    fn push_small(&mut self, more: u8, body: &[u8]) {
+        if let Ok(size) = u8::try_from(body.len()) {
+            self.head.reserve(2 + body.len());
+            self.head.extend_from_slice(&[more, size]);
+        } else {
+            let mut header = Vec::with_capacity(HEADER_LEN_MAX);
+            Header::encode(more, body.len(), &mut header);
+            self.head.reserve(header.len() + body.len());
+            self.head.extend_from_slice(&header);
+        }
+        self.head.extend_from_slice(body);
+        self.count += 1;
     }
 
     /// A view of all its frames.
@@ -221,8 +238,16 @@ impl Message {
 macro_rules! one_frame {
     ($($body:ty),*) => {$(
         impl From<$body> for Message {
+            #[inline]
             fn from(body: $body) -> Self {
-                Self::new([body])
+                let octets: &[u8] = body.as_ref();
+                if octets.len() >= LARGE {
+                    return Self::new([body]);
+                }
+                let mut message = Self::default();
+                message.head.reserve_exact(HEADER_LEN_MAX + octets.len());
+                message.push_small(0, octets);
+                message
             }
         }
     )*};

@@ -113,7 +113,8 @@ impl ScatterCall {
         let (to, mut told) = mpsc::channel(places);
         let timeout = self.timeout.saturating_add(GRACE);
         let ask = pending::Ask::Scatter(Box::new(self.ask?));
-        let pending = Pending { ask, timeout, sink: pending::Sink::Scatter(Sink(to)) };
+        let sink = pending::Sink::Scatter(Sink(to));
+        let pending = Box::new(Pending { ask, timeout, sink });
         // Sent once: nobody knows how far a scatter came whose connection was lost.
         let guard = Guard::submit(self.client, 1, pending)?;
         match told.recv().await.unwrap_or(Err(CallError::Closed)) {
