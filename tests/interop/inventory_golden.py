@@ -61,7 +61,7 @@ hosts:
     upper: {{ name | upper }}
     other: "{{ env.get('NOT_THERE', 'default') }}{{ env.NOT_THERE }}"
 {% endfor %}
-{% if env.ON == "yes" %}on: true{% else %}on: false{% endif %}
+{% if env.ON == "yes" %}switched: true{% else %}switched: false{% endif %}
 
 joined: "{{ names | join('-') }}"
 default: {{ env.NOT_THERE | default("d", true) }}
