@@ -119,7 +119,7 @@ fn failed(why: &str) -> Value {
     serde_json::json!({ "status": "FAILED", "errors": [why], "error": why })
 }
 
-fn written(value: &Value) -> Vec<u8> {
+fn written(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 

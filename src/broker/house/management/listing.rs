@@ -1,5 +1,6 @@
 //! A list of rows as JSON, no longer than there is room for.
 
+use serde::Serialize;
 use serde_json::Value;
 
 /// The octets of a JSON array.
@@ -21,7 +22,7 @@ impl Listing {
 
     /// Adds a row if there is room for it. Behind one that was left out there is none: what is
     /// listed is the beginning.
-    pub(super) fn push(&mut self, row: &Value) {
+    pub(super) fn push(&mut self, row: &impl Serialize) {
         let row = super::super::written(row);
         let room = self.max.saturating_sub(self.octets.len() + Self::LAST);
         if self.left_out > 0 || row.len() + 1 > room {

@@ -59,6 +59,19 @@ pub(super) fn tenths(time: Duration) -> f64 {
     (time.as_secs_f64() * 10.0).round() / 10.0
 }
 
+/// A row of NorFab's table, its columns in NorFab's order.
+#[derive(serde::Serialize)]
+struct Shown {
+    name: String,
+    service: String,
+    status: &'static str,
+    holdtime: String,
+    #[serde(rename = "keepalives tx/rx")]
+    keepalives: String,
+    #[serde(rename = "alive (s)")]
+    alive: String,
+}
+
 /// NorFab's table, all of it text.
 pub(super) async fn workers(shared: &Shared, asked: &Asked, max: usize) -> Result<Vec<u8>, String> {
     let of = asked.text("service")?.filter(|of| !matches!(*of, "" | "all"));
@@ -70,14 +83,14 @@ pub(super) async fn workers(shared: &Shared, asked: &Asked, max: usize) -> Resul
         if nobody || of.is_some_and(|of| of != service) {
             return;
         }
-        listing.push(&json!({
-            "name": text(&row.name),
-            "service": service,
-            "status": "alive",
-            "holdtime": format!("{:.1}", row.hold_left.as_secs_f64()),
-            "keepalives tx/rx": format!("{} / {}", row.beats_sent, row.beats_heard),
-            "alive (s)": row.registered.as_secs().to_string(),
-        }));
+        listing.push(&Shown {
+            name: text(&row.name),
+            service,
+            status: "alive",
+            holdtime: format!("{:.1}", row.hold_left.as_secs_f64()),
+            keepalives: format!("{} / {}", row.beats_sent, row.beats_heard),
+            alive: row.registered.as_secs().to_string(),
+        });
     };
     walk_workers(shared, list).await?;
     let placeholder = |status: String| json!({"name": "", "service": "", "status": status});
