@@ -182,7 +182,7 @@ fn a_part_is_not_found_by_a_number_that_its_caller_did_not_give_it() {
     assert_eq!(desk.told_of(client, 1), [targets(&["a"])], "it goes on");
     // The number is free, and stands for another request from then on.
     let says = RequestHeader { service: b"none", ..RequestHeader::default() };
-    let (header, body) = (Packed::new(&says), Message::new([b"x"]));
+    let (header, body) = (Packed::new(&says), Message::new([&b"x"[..]]));
     let (header, body) = (header.octets(), body.frames());
     desk.mjp(client, &ToBroker::Request(MjpRequest { id: token, header, says, body }));
     assert_eq!(desk.told_of(client, token), []);
