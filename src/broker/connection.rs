@@ -195,7 +195,12 @@ impl Connection {
                 return None;
             }
         };
-        info!(%remote, %identity, socket_type = %peer.socket_type, waits = !reading, "peer joined");
+        if door.house {
+            debug!(%identity, "a service of the broker joined");
+        } else {
+            let (socket_type, waits) = (&peer.socket_type, !reading);
+            info!(%remote, %identity, %socket_type, waits, "peer joined");
+        }
         let held = Held::nothing(shared.account.clone());
         Some(Self { shared, id, link, inbound, reading, held })
     }

@@ -6,7 +6,7 @@
 
 mod script;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::pieces::Choices;
@@ -15,7 +15,7 @@ use crate::id::PeerId;
 use crate::proto::core::{Admission, Core, Hello, Taken};
 use crate::proto::policy::MjpLimits;
 use crate::wire::message::Message;
-use crate::wire::mjp::{self, FromBroker, ToBroker, is_mjp};
+use crate::wire::mjp::{self, FromBroker, Outcome, Tally, Targets, ToBroker, is_mjp};
 
 /// What a peer knows of its connection.
 #[derive(Debug, Default)]
@@ -26,11 +26,21 @@ struct Peer {
     paused: bool,
     /// Its open requests.
     open: Vec<u64>,
+    /// Those that are for several workers, as far as they are known.
+    scatters: BTreeMap<u64, Scattered>,
     /// What it was given and has not answered, and what it said that it takes.
     held: Vec<u64>,
     credit: Option<u16>,
     draining: bool,
     service: Vec<u8>,
+}
+
+/// What the caller of a scatter has heard of it.
+#[derive(Debug, Default)]
+struct Scattered {
+    /// Whose outcome is to come.
+    targets: Option<BTreeSet<String>>,
+    tally: Tally,
 }
 
 /// A request that is being taken.
@@ -197,6 +207,14 @@ impl Stage {
                 }
                 self.asking = Some(Asking { peer: id, id: request.id, was_open, refused: false });
             }
+            Ok(ToBroker::Scatter(scatter)) => {
+                let was_open = peer.open.contains(&scatter.id);
+                if !was_open {
+                    peer.open.push(scatter.id);
+                    peer.scatters.insert(scatter.id, Scattered::default());
+                }
+                self.asking = Some(Asking { peer: id, id: scatter.id, was_open, refused: false });
+            }
             Ok(ToBroker::Ready(says))
                 if !says.service.starts_with(b"mmi.")
                     && (peer.credit.is_none() || peer.service == says.service) =>
@@ -229,6 +247,7 @@ impl Stage {
         let Some(peer) = self.peers.get_mut(&asking.peer) else { return };
         if asking.refused && !asking.was_open {
             peer.open.retain(|id| *id != asking.id);
+            peer.scatters.remove(&asking.id);
         }
         assert!(asking.refused || !asking.was_open, "{} was taken twice", asking.id);
     }
@@ -283,13 +302,28 @@ impl Stage {
                 let asked = asking.is_some_and(|asking| asking.id == id && !asking.was_open);
                 assert!(asked, "{id} was accepted, and nobody asked");
             }
-            FromBroker::Targets(_) | FromBroker::Outcome(_) => panic!("nobody scatters: {said:?}"),
-            FromBroker::Partial(answer) => assert!(peer.open.contains(&answer.id), "{peer:?}"),
-            FromBroker::Final(answer) => peer.close(answer.id),
+            FromBroker::Targets(targets) => {
+                let asked = asking.is_some_and(|it| it.id == targets.id && !it.was_open);
+                assert!(asked, "{} has targets, and nobody asked", targets.id);
+                peer.targets(&targets);
+            }
+            FromBroker::Outcome(outcome) => peer.outcome(&outcome),
+            FromBroker::Partial(answer) => {
+                let open = peer.open.contains(&answer.id);
+                assert!(open && !peer.scatters.contains_key(&answer.id), "{peer:?}");
+            }
+            FromBroker::Final(answer) => {
+                if let Some(scatter) = peer.scatters.remove(&answer.id) {
+                    let whole = scatter.targets.as_ref().is_some_and(BTreeSet::is_empty);
+                    let tally = Tally::decode(answer.header);
+                    assert!(whole && tally == Ok(scatter.tally), "{scatter:?} is {tally:?}");
+                }
+                peer.close(answer.id);
+            }
             FromBroker::Error(failure) if failure.id == 0 => {}
             FromBroker::Error(failure) => {
                 let code = mjp::Fault::decode(failure.header).map(|fault| fault.code);
-                let refusal = ["overloaded", "draining", "duplicate_id"];
+                let refusal = ["overloaded", "draining", "duplicate_id", "no_target"];
                 match (asking, code) {
                     (Some(asking), Ok(code))
                         if asking.id == failure.id && refusal.contains(&code) =>
@@ -300,7 +334,11 @@ impl Stage {
                     }
                     // What was malformed never was a request.
                     (_, Ok("bad_request" | "unsupported")) => {}
-                    _ => peer.close(failure.id),
+                    _ => {
+                        let scatter = peer.scatters.get(&failure.id);
+                        assert!(scatter.is_none(), "an error for {scatter:?}");
+                        peer.close(failure.id);
+                    }
                 }
             }
             FromBroker::Hello(_)
@@ -332,7 +370,9 @@ impl Stage {
         }
         assert_eq!(self.core.router().open_requests(), 0);
         assert_eq!(self.core.router().services_len(), 0);
-        assert_eq!(self.world.charged, 0, "memory was not given back");
+        // Scatters are remembered for some time.
+        let remembered = self.core.router().jobs.charged();
+        assert_eq!(self.world.charged, remembered, "memory was not given back");
     }
 }
 
@@ -341,6 +381,33 @@ impl Peer {
         self.credit = None;
         self.draining = false;
         self.held.clear();
+    }
+
+    fn targets(&mut self, targets: &Targets<'_>) {
+        let names = targets.names().expect("an array of texts");
+        let known: BTreeSet<_> = names.iter().cloned().collect();
+        assert!(!known.is_empty() && known.len() == names.len(), "{names:?}");
+        let scatter = self.scatters.get_mut(&targets.id);
+        let scatter = scatter.unwrap_or_else(|| panic!("{} is no scatter", targets.id));
+        assert!(scatter.targets.replace(known).is_none(), "targets again");
+    }
+
+    /// The only one of its target.
+    fn outcome(&mut self, outcome: &Outcome<'_>) {
+        let says = outcome.says;
+        let scatter = self.scatters.get_mut(&outcome.id);
+        let scatter = scatter.unwrap_or_else(|| panic!("{} is no scatter", outcome.id));
+        let due = scatter.targets.as_mut().is_some_and(|targets| targets.remove(says.target));
+        assert!(due, "{says:?} of {scatter:?}");
+        *match says.outcome {
+            "replied" => &mut scatter.tally.replied,
+            "failed" => &mut scatter.tally.failed,
+            "refused" => &mut scatter.tally.refused,
+            "lost" => &mut scatter.tally.lost,
+            "timed_out" => &mut scatter.tally.timed_out,
+            "cancelled" => &mut scatter.tally.cancelled,
+            other => panic!("an outcome is {other}"),
+        } += 1;
     }
 
     /// An answer, or an error: the only one.

@@ -13,6 +13,7 @@ pub(crate) type Transition = (&'static str, &'static str, &'static str);
 thread_local! {
     static TRANSITIONS: RefCell<BTreeSet<Transition>> = const { RefCell::new(BTreeSet::new()) };
     static ENDS: RefCell<Vec<(Vec<u8>, Outcome)>> = const { RefCell::new(Vec::new()) };
+    static PART_ENDS: RefCell<Vec<(Vec<u8>, String, Outcome)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Notes a transition.
@@ -35,4 +36,16 @@ pub(crate) fn take_transitions() -> BTreeSet<Transition> {
 /// Takes the ends noted so far.
 pub(crate) fn take_ends() -> Vec<(Vec<u8>, Outcome)> {
     ENDS.take()
+}
+
+/// Notes the end of a worker's part in a job.
+pub(crate) fn part_ended(mut body: Frames<'_>, worker: &[u8], outcome: Outcome) {
+    let first = body.next().unwrap_or_default().to_vec();
+    let worker = String::from_utf8_lossy(worker).into_owned();
+    PART_ENDS.with_borrow_mut(|ends| ends.push((first, worker, outcome)));
+}
+
+/// Takes the ends of parts noted so far: the first frame of the body, and the worker's name.
+pub(crate) fn take_part_ends() -> Vec<(Vec<u8>, String, Outcome)> {
+    PART_ENDS.take()
 }

@@ -161,7 +161,7 @@ fn the_log_goes_where_the_flags_say() {
     let home = home();
     let text = log_of(home.path(), &["--log-format", "text", "-v"]);
     assert!(
-        text.lines().next().unwrap().contains(" DEBUG majordomo: configuration read"),
+        text.lines().next().unwrap().contains(" DEBUG majordomo::broker: configuration read"),
         "{text}"
     );
     assert!(!text.contains('\u{1b}'), "no colour away from a terminal");

@@ -114,6 +114,7 @@ enum Type {
     Labels,
     Limits,
     What,
+    To,
 }
 
 type Keys = &'static [(&'static str, Type)];
@@ -128,6 +129,13 @@ const REQUEST: Keys = &[
     ("parts", Type::Bool),
     ("trace", Type::Text),
     ("state", Type::Text),
+];
+const SCATTER: Keys = &[("service", Type::Name), ("to", Type::To), ("timeout", ANY)];
+const OUTCOME: Keys = &[
+    ("target", Type::Text),
+    ("outcome", Type::Text),
+    ("code", Type::Text),
+    ("message", Type::Text),
 ];
 const DELIVERY: Keys =
     &[("attempt", Type::Int(1, u32::MAX as u64)), ("timeout", ANY), ("identity", Type::Octets)];
@@ -179,7 +187,11 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
             true,
         ),
         (kind::CREDIT, true) => (&[("credit", Type::Int(0, u16::MAX as u64))], true),
-        (kind::ACCEPTED, true) | (kind::READY | kind::CREDIT, false) => return None,
+        (kind::SCATTER, true) => (SCATTER, true),
+        (kind::OUTCOME, false) => (OUTCOME, true),
+        (kind::TARGETS, false) => (&[], false),
+        (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME, true)
+        | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,
         (kind::HELLO..=kind::BYE, _)
         | (kind::REQUEST..=kind::STATUS, _)
         | (kind::PARTIAL..=kind::ERROR, _) => (&[], false),
@@ -202,10 +214,14 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     }
     let mut says = String::new();
     if !listed.is_empty() {
-        says = format!("{:?}", read(header, listed, required)?);
+        let read = read(header, listed, required)?;
+        if kind == kind::OUTCOME && !read.contains_key("outcome") {
+            return None;
+        }
+        says = format!("{read:?}");
     }
     let opaque = matches!(kind, kind::PARTIAL..=kind::ERROR)
-        || matches!((kind, to_broker), (kind::REQUEST, _) | (kind::STATUS, false));
+        || matches!((kind, to_broker), (kind::REQUEST | kind::SCATTER, _) | (kind::STATUS, false));
     if opaque {
         says = format!("{header:02x?} {says}");
     }
@@ -214,9 +230,21 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         body = body.get(1..)?;
         says = format!("{says} {:?}", read(about, DELIVERY, true)?);
     }
-    let has_body = matches!(kind, kind::REQUEST | kind::PARTIAL | kind::FINAL);
-    let id = matches!(kind, kind::REQUEST..=kind::ERROR).then(|| second.get(1..)).flatten();
-    let asks = to_broker && matches!(kind, kind::REQUEST | kind::STATUS);
+    if kind == kind::OUTCOME {
+        // The worker's header, and a body if there is one.
+        let own = body.first().map_or(&[][..], Vec::as_slice);
+        let body = body.get(1..).unwrap_or_default();
+        return Some(format!("{:02x?} {says} {own:02x?}: {body:02x?}", second));
+    }
+    if kind == kind::TARGETS && body.len() > 1 {
+        return None;
+    }
+    let has_body =
+        matches!(kind, kind::REQUEST | kind::PARTIAL | kind::FINAL | kind::SCATTER | kind::TARGETS);
+    let id = matches!(kind, kind::REQUEST..=kind::ERROR | kind::TARGETS)
+        .then(|| second.get(1..))
+        .flatten();
+    let asks = to_broker && matches!(kind, kind::REQUEST | kind::SCATTER | kind::STATUS);
     if body.is_empty() == has_body || asks && id == Some(&[0; 8]) {
         return None;
     }
@@ -296,6 +324,15 @@ fn typed(value: &Value, kind: Type) -> Option<String> {
             let text = if labels.is_empty() { String::new() } else { format!("{labels:?}") };
             fits.then_some(text)
         }
+        (Type::To, Value::Array(items)) => {
+            let names = items.iter().map(Value::text).collect::<Option<Vec<_>>>()?;
+            Some(format!("{names:?}"))
+        }
+        (Type::To, Value::Map(entries)) => {
+            let labels = entries.iter().map(|(name, value)| Some((name.text()?, value.text()?)));
+            Some(format!("{:?}", labels.collect::<Option<BTreeMap<_, _>>>()?))
+        }
+        (Type::To, value) => (value.text()? == "all").then(String::new),
         (Type::Limits, value) => map(value, LIMITS).map(|limits| format!("{limits:?}")),
         (Type::What, value) => {
             let text = value.text()?;

@@ -8,11 +8,14 @@ use crate::id::{PeerId, RequestId};
 use crate::wire::mdp::{self, FromWorker, Version};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    Answer, Failure, Fault, Packed, PeerHello, ReadyHeader, Request, RequestHeader, StatusHeader,
-    ToBroker, What,
+    Answer, Failure, Fault, Packed, PeerHello, ReadyHeader, Recipients, Request, RequestHeader,
+    Scatter, ScatterHeader, StatusHeader, ToBroker, What,
 };
 
 const SERVICES: [&[u8]; 6] = [b"plain", b"once", b"again", b"wide", b"three", b"mmi.service"];
+
+/// The label that some workers have.
+const ZONE: (&str, &str) = ("zone", "here");
 
 impl Stage {
     /// What a peer says, as the octets have it.
@@ -26,11 +29,13 @@ impl Stage {
         let service = SERVICES.get(usize::from(how) % SERVICES.len()).copied()?;
         let small = u64::from(how % 8);
         let said = match what {
-            60..=95 => return Some(request(service, choices)),
+            60..=87 => return Some(request(service, choices)),
+            88..=95 => return Some(scatter(service, choices)),
             96..=107 => ToBroker::Cancel { id: small },
             108..=125 => ToBroker::Ready(ReadyHeader {
                 service,
                 credit: NonZeroU16::new(u16::from(how >> 5)),
+                labels: how.is_multiple_of(5).then_some(ZONE).into_iter().collect(),
                 description: how.is_multiple_of(3).then_some("something to remember"),
                 ..ReadyHeader::default()
             }),
@@ -119,6 +124,21 @@ fn request(service: &[u8], choices: &mut Choices<'_>) -> Message {
     let id = u64::from(id % 8);
     let request = Request { id, header: header.octets(), says, body: body.frames() };
     Message::new(frames_written(|out| request.encode(out)))
+}
+
+fn scatter(service: &[u8], choices: &mut Choices<'_>) -> Message {
+    let [id, terms] = [(); 2].map(|()| choices.octet());
+    let to = match terms >> 6 {
+        0 | 1 => Recipients::All,
+        2 => Recipients::Names(vec!["a", "b", "a"]),
+        _ => Recipients::Labels([ZONE].into()),
+    };
+    let timeout = [None, Some(0), Some(40), Some(700)].get(usize::from(terms % 4)).copied();
+    let says = ScatterHeader { service, to, timeout: timeout.flatten() };
+    let (header, body) = (Packed::new(&says), Message::new([vec![id], vec![4; 40]]));
+    let (id, header, body) = (u64::from(id % 8), header.octets(), body.frames());
+    let scatter = Scatter { id, header, says: says.clone(), body };
+    Message::new(frames_written(|out| scatter.encode(out)))
 }
 
 /// Frames as the fuzzer likes them, behind the signature.

@@ -419,10 +419,14 @@ impl Core {
 
     /// Ends the peers that cannot be served any more, and sees to jobs of which parts have ended.
     fn end_doomed<O: Output>(&mut self, now: Time, out: &mut O) {
-        self.end_parts(now, out);
-        while let Some((id, why)) = self.router.pop_doomed() {
-            self.end(now, id, why, out);
-            self.end_parts(now, out);
+        // A caller that an outcome found no room for is told no tally.
+        loop {
+            while let Some((id, why)) = self.router.pop_doomed() {
+                self.end(now, id, why, out);
+            }
+            if !self.end_parts(now, out) {
+                return;
+            }
         }
     }
 

@@ -22,9 +22,9 @@ use crate::wire::nfp::{
 
 use super::Core;
 
-/// Whether no worker from outside may serve that name: it is the broker's own, or stands for all.
+/// Whether no worker from outside may serve that name: it is the broker's own.
 pub(super) fn is_reserved(service: &[u8]) -> bool {
-    is_of_the_house(service) || service.starts_with(mmi::PREFIX) || service == ask::ALL
+    is_of_the_house(service) || service.starts_with(mmi::PREFIX)
 }
 
 /// Whether answers of that service are said twice, as RESPONSE and as MMI: NorFab's clients read the
@@ -77,7 +77,9 @@ impl Core {
             ToBroker::Client(FromClient::Refused(refused)) => count(refused.why, Event::Refused),
             ToBroker::Worker(FromWorker::Ready { service }) => {
                 let house = self.peers.get(id).is_some_and(|peer| peer.house);
-                if is_reserved(service) && !house { Event::BadReady } else { Event::Ready }
+                // In NFP one name stands for all services.
+                let bad = *service == ask::ALL || is_reserved(service) && !house;
+                if bad { Event::BadReady } else { Event::Ready }
             }
             ToBroker::Worker(FromWorker::Keepalive { .. }) => Event::Keepalive,
             ToBroker::Worker(FromWorker::Disconnect { .. }) => Event::Disconnect,

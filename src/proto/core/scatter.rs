@@ -192,11 +192,14 @@ impl Core {
         }
     }
 
-    /// Requests that were parts of jobs have ended.
-    pub(super) fn end_parts<O: Output>(&mut self, now: Time, out: &mut O) {
+    /// Requests that were parts of jobs have ended. False: none have.
+    pub(super) fn end_parts<O: Output>(&mut self, now: Time, out: &mut O) -> bool {
+        let mut some = false;
         while let Some((job, index, outcome)) = self.router.pop_ended_part() {
             self.end_part(now, job, index, outcome, out);
+            some = true;
         }
+        some
     }
 
     fn end_part<O: Output>(

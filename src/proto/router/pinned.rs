@@ -75,11 +75,15 @@ impl Router {
         if let Some(deadline) = deadline {
             self.timed += 1;
             if deadline <= now {
+                #[cfg(test)]
+                crate::proto::witness::saw("part", "comes", "due");
                 self.end(request, Outcome::TimedOut, out);
                 return Some(request);
             }
             self.arm_deadline(deadline, request);
         }
+        #[cfg(test)]
+        crate::proto::witness::saw("part", "comes", if free { "given" } else { "waits" });
         if free {
             self.deliver(now, worker_id, request, out);
         } else {
@@ -106,6 +110,8 @@ impl Router {
             && let Some((_, request)) = worker.pinned.pop_first()
         {
             if self.take_out(request).is_none_or(|deadline| deadline > now) {
+                #[cfg(test)]
+                crate::proto::witness::saw("part", "waiting", "given");
                 self.deliver(now, id, request, out);
             } else {
                 self.end(request, Outcome::TimedOut, out);

@@ -123,6 +123,16 @@ impl Request {
 
 #[cfg(test)]
 impl Request {
+    /// Notes how a request ends, and where.
+    pub(super) fn witness_end(&self, outcome: crate::proto::stats::Outcome) {
+        use crate::proto::witness;
+        let (_, body) = self.split();
+        let CallerVoice::Part(part) = &self.voice else { return witness::ended(body, outcome) };
+        let place = if let Place::Pinned(_) = self.place { "waiting" } else { "in flight" };
+        witness::saw("part", place, outcome.label());
+        witness::part_ended(body, part.name.as_bytes(), outcome);
+    }
+
     /// Notes where a request is that `peer` answers late.
     pub(super) fn witness_late(&self, peer: PeerId) {
         let place = match self.place {

@@ -104,7 +104,7 @@ impl Router {
         out: &mut O,
     ) {
         #[cfg(test)]
-        crate::proto::witness::ended(request.split().1, outcome);
+        request.witness_end(outcome);
         out.release(request.cost + request.parts.bytes - kept);
         if request.voice.takes_errors() {
             self.timed -= usize::from(request.terms().deadline.is_some());

@@ -52,6 +52,26 @@ const LATE: [(&str, &[&str]); 3] = [
     ("suspect", &["last holder", "other"]),
     ("in flight", &["last holder", "other"]),
 ];
+/// The parts of scatters: what becomes of them when they come, while they wait for their workers,
+/// and there. They are delivered once, so nobody answers them late, and no worker refuses them, as
+/// nobody speaks NFP here.
+const PARTS: [(&str, &[&str]); 3] = [
+    ("comes", &["given", "waits", "due"]),
+    ("waiting", &["given", "timed_out", "cancelled", "caller_gone", "worker_lost"]),
+    (
+        "in flight",
+        &[
+            "replied",
+            "unclaimed",
+            "failed",
+            "answer_too_big",
+            "worker_lost",
+            "timed_out",
+            "cancelled",
+            "caller_gone",
+        ],
+    ),
+];
 /// The library's worker itself, `serve/state.rs`. It is told once to stop.
 const SERVE: [(&str, &[&str]); 5] = [
     ("away", &["due", "stop"]),
@@ -82,6 +102,9 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     }
     let ends = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Refused);
     want("request", "ended", &ends.map(Outcome::label).collect::<Vec<_>>());
+    for (place, events) in PARTS {
+        want("part", place, events);
+    }
     want("mjp", "caller", &ANYBODY);
     for state in ["worker", "draining"] {
         want("mjp", state, &ANYBODY);

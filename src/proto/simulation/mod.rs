@@ -17,6 +17,7 @@ mod native_worker;
 mod net;
 mod plan;
 mod rng;
+mod scattered;
 mod servant;
 mod shell;
 mod stranger;
@@ -45,6 +46,7 @@ fn run(seed: u64) -> Result<(), String> {
 
 fn attempt(seed: u64, traced: bool) -> Result<(), (String, String)> {
     witness::take_ends();
+    witness::take_part_ends();
     let mut world = World::new(seed, traced);
     let result = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match result {

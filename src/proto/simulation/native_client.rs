@@ -12,6 +12,7 @@ use crate::wire::mjp::{
 use super::actor::{Act, Context, encoded};
 use super::plan::{GHOST, MS, SERVED};
 use super::rng::Rng;
+use super::scattered::{self, Scattered};
 use super::tag::{Kind as PieceKind, Piece, Tag};
 
 /// What sort of client.
@@ -33,6 +34,8 @@ pub(super) struct Kind {
     parts: bool,
     ack: bool,
     poison: u64,
+    /// One in so many is for several workers.
+    scatters: u64,
 }
 
 impl Kind {
@@ -48,6 +51,7 @@ impl Kind {
             parts: rng.one_in(2),
             ack: rng.one_in(3),
             poison: rng.pick(&[12, 60]),
+            scatters: rng.pick(&[2, 5, 20]),
         }
     }
 }
@@ -58,6 +62,7 @@ struct Open {
     service: &'static str,
     parts: u8,
     accepted: bool,
+    scatter: Option<Scattered>,
     /// When it will be cancelled.
     cancel_at: Option<u64>,
 }
@@ -170,9 +175,27 @@ impl NativeClient {
         let cancel_at =
             cx.rng.one_in(self.kind.cancels).then(|| cx.now + cx.rng.within(0, 120 * MS));
         self.next_at = cx.now + cx.rng.within(MS / 2, self.kind.pause);
-        let open = Open { tag, service, parts: 0, accepted: false, cancel_at };
-        self.open.entry(id).or_default().push(open);
         let timeout = if cx.rng.one_in(30) { Some(0) } else { self.kind.timeout };
+        let scatters = service != GHOST && cx.rng.one_in(self.kind.scatters);
+        let scatter = scatters.then(Scattered::default);
+        let open = Open { tag, service, parts: 0, accepted: false, scatter, cancel_at };
+        self.open.entry(id).or_default().push(open);
+        if scatters {
+            scattered::scatter(id, service, timeout, tag, cx);
+        } else {
+            self.request(id, service, timeout, tag, cx);
+        }
+        self.misbehave(id, cx);
+    }
+
+    fn request(
+        &self,
+        id: u64,
+        service: &str,
+        timeout: Option<u64>,
+        tag: Tag,
+        cx: &mut Context<'_>,
+    ) {
         let says = RequestHeader {
             service: service.as_bytes(),
             // A name that nobody offers has to come to an end in any case.
@@ -193,6 +216,10 @@ impl NativeClient {
         let body = Message::new(frames);
         let (header, body) = (header.octets(), body.frames());
         say(&ToBroker::Request(Request { id, header, says, body }), cx);
+    }
+
+    /// What it says besides, now and then, and how it goes.
+    fn misbehave(&mut self, id: u64, cx: &mut Context<'_>) {
         match cx.rng.within(0, 30) {
             0 => say(&ToBroker::Heartbeat, cx),
             1 => say(&ToBroker::Drain, cx),
@@ -229,6 +256,12 @@ impl NativeClient {
                 open.accepted = true;
                 if fresh { Ok(()) } else { Err(format!("{id} was accepted after a part")) }
             }
+            FromBroker::Final(answer) if self.scatter(answer.id).is_some() => {
+                let scatter = self.scatter(answer.id).ok_or("looked at above")?;
+                scatter.ended(&answer)?;
+                self.close_first(answer.id);
+                Ok(())
+            }
             FromBroker::Partial(answer) => self.answered(answer.id, answer.body, false),
             FromBroker::Final(answer) => self.answered(answer.id, answer.body, true),
             FromBroker::Error(failure) => {
@@ -236,13 +269,28 @@ impl NativeClient {
                 let code = fault.map(|fault| fault.code).unwrap_or_default();
                 self.failed(failure.id, code)
             }
-            FromBroker::Targets(_) | FromBroker::Outcome(_) => {
-                Err(format!("nobody scatters here, and heard {said:?}"))
+            FromBroker::Targets(targets) => {
+                let scatter = self.scatter(targets.id);
+                scatter.ok_or("targets, and nobody asked")?.targets(&targets)
+            }
+            FromBroker::Outcome(outcome) => {
+                let scatter = self.scatter(outcome.id);
+                scatter.ok_or("an outcome, and nobody asked")?.outcome(&outcome)
             }
             FromBroker::Bye(_) | FromBroker::Request(_) | FromBroker::Cancel { .. } => {
                 Err(format!("a client is no worker, and heard {said:?}"))
             }
         }
+    }
+
+    /// The scatter that is open under this id: of those under one id the oldest was accepted.
+    fn scatter(&mut self, id: u64) -> Option<&mut Scattered> {
+        self.open.get_mut(&id)?.first_mut()?.scatter.as_mut()
+    }
+
+    fn close_first(&mut self, id: u64) {
+        self.open.entry(id).or_default().remove(0);
+        self.open.retain(|_, open| !open.is_empty());
     }
 
     fn failed(&mut self, id: u64, code: &str) -> Result<(), String> {
@@ -253,6 +301,9 @@ impl NativeClient {
         let at = usize::from(code == "duplicate_id");
         if at >= open.len() {
             return Err(format!("{code} for {id}, which was used once"));
+        }
+        if open[at].scatter.as_ref().is_some_and(Scattered::is_accepted) {
+            return Err(format!("{code} for the scatter {id}, which was accepted"));
         }
         open.remove(at);
         self.open.retain(|_, open| !open.is_empty());

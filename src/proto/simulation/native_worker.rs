@@ -11,6 +11,9 @@ use super::plan::MS;
 use super::rng::Rng;
 use super::tag::{Kind as PieceKind, Piece, Tag};
 
+/// The label that some have.
+pub(super) const ZONE: (&str, &str) = ("zone", "here");
+
 /// What sort of worker.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kind {
@@ -25,6 +28,8 @@ pub(super) struct Kind {
     fails: u64,
     /// It stops when it is asked to.
     obeys: bool,
+    /// It has the label.
+    here: bool,
 }
 
 impl Kind {
@@ -36,6 +41,7 @@ impl Kind {
             parts: rng.pick(&[0, 2, 5]),
             fails: rng.pick(&[4, 20]),
             obeys: rng.one_in(2),
+            here: rng.one_in(2),
         }
     }
 }
@@ -139,6 +145,7 @@ impl NativeWorker {
                 service,
                 credit,
                 description,
+                labels: self.kind.here.then_some(ZONE).into_iter().collect(),
                 ..ReadyHeader::default()
             }),
             cx,

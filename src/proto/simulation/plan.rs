@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::proto::jobs::JobLimits;
 use crate::proto::policy::{
-    ClientLimits, Keepalive, MjpLimits, ServicePolicy, ServiceRule, Settings,
+    ClientLimits, Keepalive, MjpLimits, NfpSettings, ServicePolicy, ServiceRule, Settings,
 };
 
 use super::actor::Actor;
@@ -96,7 +97,16 @@ fn settings(rng: &mut Rng) -> Settings {
         answer_frames_max: rng.pick(&[3, 1024]),
         answer_bytes_max: rng.pick(&[150, 1 << 20]),
         mjp: MjpLimits { credit_max: rng.pick(&[2, 65_535]), ..MjpLimits::default() },
+        nfp: NfpSettings { jobs: jobs(rng), ..NfpSettings::default() },
         ..Settings::default()
+    }
+}
+
+fn jobs(rng: &mut Rng) -> JobLimits {
+    JobLimits {
+        jobs_max: rng.pick(&[4, 100_000]),
+        open_per_client_max: rng.pick(&[2, 10_000]),
+        kept: Duration::from_millis(rng.pick(&[300, 600_000])),
     }
 }
 

@@ -114,6 +114,9 @@ impl World {
         link.id = Some(id);
         link.broker_has = true;
         link.reading = admission == Admission::Open;
+        if link.reading {
+            self.introduce(conn, id);
+        }
         self.links[actor] = Some(conn);
         let number = u32::try_from(conn).unwrap();
         self.act(actor, |who, cx| {
@@ -127,6 +130,14 @@ impl World {
             }
             Ok(())
         })
+    }
+
+    /// Whoever is read has its name; one that waits for the name of another has none yet.
+    fn introduce(&mut self, conn: usize, id: crate::id::PeerId) {
+        let token = slotmap::Key::data(&id).as_ffi();
+        let name = self.conns[conn].identity.as_ref().map(ToString::to_string);
+        let name = name.unwrap_or_else(|| format!("~{token:016x}"));
+        self.sockets.judge.joined(conn, name);
     }
 
     /// Octets have come: all that is in them, as one turn.
@@ -182,6 +193,7 @@ impl World {
         let link = &mut self.conns[conn];
         let Some(id) = link.id.filter(|_| link.broker_has) else { return Ok(()) };
         self.note(|| format!("{conn} is read again"));
+        self.introduce(conn, id);
         let link = &mut self.conns[conn];
         link.reading = true;
         if let Some(message) = link.held.take() {
@@ -309,7 +321,8 @@ impl World {
         }
         let open = self.core.router().open_requests();
         let services = self.core.router().services().count();
-        let charged = self.sockets.charged;
+        // Jobs are remembered for some time.
+        let charged = self.sockets.charged - self.core.router().jobs.charged();
         if open > 0 || services > 0 || charged > 0 {
             return Err(format!("{open} requests, {services} services, {charged} octets are left"));
         }
@@ -375,8 +388,12 @@ fn tell_natively(
     let decoded = mjp::ToBroker::decode(frames);
     let decides = !matches!(&decoded, Err(rejected) if rejected.why == mjp::Malformed::NoKind);
     let speaks = decides && sockets.judge.speaks(conn, true);
-    let mut asked = None;
+    let (mut asked, mut scattered) = (None, None);
     match &decoded {
+        Ok(mjp::ToBroker::Scatter(scatter)) if speaks && !sockets.judge.is_gone(conn) => {
+            scattered = scatter.body.clone().next().and_then(Tag::decode);
+            scattered.into_iter().for_each(|tag| sockets.judge.scattered(conn, scatter, tag));
+        }
         Ok(mjp::ToBroker::Request(request)) if speaks && !sockets.judge.is_gone(conn) => {
             let tag = request.body.clone().next().and_then(Tag::decode);
             let counts = !request.says.service.starts_with(b"mmi.");
@@ -387,7 +404,9 @@ fn tell_natively(
         _ => sockets.judge.end_turn(),
     }
     let taken = core.message(now, id, frames, sockets);
-    if sockets.judge.taken_natively(asked)
+    if let Some(tag) = scattered {
+        sockets.judge.scatter_taken(tag);
+    } else if sockets.judge.taken_natively(asked)
         && let Some(tag) = asked.filter(|_| tracked)
     {
         sockets.judge.accepted(tag);

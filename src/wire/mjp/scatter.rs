@@ -75,6 +75,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Recipients<'a> {
                 }
             }
 
+            fn visit_bytes<E: de::Error>(self, word: &[u8]) -> Result<Self::Value, E> {
+                self.visit_str(std::str::from_utf8(word).unwrap_or_default())
+            }
+
             // Without room for as many as are announced: the header has an end.
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
                 let mut names = Vec::new();
@@ -257,6 +261,8 @@ mod tests {
         assert_eq!(read(service).unwrap().to, Recipients::All);
         let all = b"\x82\xa7service\xa1s\xa2to\xa3all";
         assert_eq!(read(all).unwrap().to, Recipients::All);
+        let bin = b"\x82\xa7service\xa1s\xa2to\xc4\x03all";
+        assert_eq!(read(bin).unwrap().to, Recipients::All);
         let nil = b"\x82\xa7service\xa1s\xa2to\xc0";
         assert_eq!(read(nil).unwrap().to, Recipients::All);
         let names = b"\x82\xa7service\xa1s\xa2to\x92\xa1a\xa1b";

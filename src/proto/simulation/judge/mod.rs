@@ -14,8 +14,10 @@ use crate::wire::mjp::is_mjp;
 use super::tag::{Piece, Tag};
 
 mod native;
+mod scatter;
 
 use native::Terms;
+use scatter::Scatters;
 
 /// A request, from outside.
 #[derive(Debug)]
@@ -98,6 +100,7 @@ pub(super) struct Judge {
     /// Workers of MJP: what they offer, and those that want no more.
     offers: BTreeMap<usize, Vec<u8>>,
     draining: BTreeSet<usize>,
+    scatters: Scatters,
     pub(super) accepted: u32,
     pub(super) violation: Option<String>,
 }
@@ -122,6 +125,7 @@ impl Judge {
             cancelled: Vec::new(),
             offers: BTreeMap::new(),
             draining: BTreeSet::new(),
+            scatters: Scatters::default(),
             accepted: 0,
             violation: None,
         }
@@ -214,6 +218,7 @@ impl Judge {
                 if last {
                     side.held.remove(answer.address);
                 }
+                self.part_answered(conn, tag, last, false);
                 self.turn = self.turn_of(tag, last, false);
                 if last && self.turn.is_some() {
                     self.records.entry(tag).and_modify(|record| record.holder = None);
@@ -235,6 +240,7 @@ impl Judge {
 
     /// What a worker held waits again.
     fn lose(&mut self, conn: usize) {
+        self.scatters.lose(conn);
         let side = self.sides.entry(conn).or_default();
         side.dismissed = true;
         for tag in std::mem::take(&mut side.held).into_values() {
@@ -290,6 +296,9 @@ impl Judge {
     }
 
     fn delivered(&mut self, conn: usize, address: Vec<u8>, tag: Tag) {
+        if self.scatters.has(tag) {
+            return self.part_given(conn, address, tag);
+        }
         let Some(record) = self.records.get_mut(&tag) else {
             return self.fail(|| format!("{tag:?} was delivered and never asked"));
         };
@@ -320,7 +329,8 @@ impl Judge {
         });
         self.demand(losses < 2 || held == 1, || format!("suspect {tag:?} is not alone"));
         let alone = self.sides.get(&conn).is_some_and(|side| {
-            let suspect = |t: &&Tag| **t != tag && self.records[*t].losses >= 2;
+            let losses = |t: &Tag| self.records.get(t).map_or(0, |record| record.losses);
+            let suspect = |t: &&Tag| **t != tag && losses(t) >= 2;
             !side.held.values().any(|t| suspect(&t))
         });
         self.demand(alone, || format!("{tag:?} goes to {conn}, which has a suspect"));
@@ -397,6 +407,7 @@ impl Judge {
 
     /// Takes note of the requests that have ended.
     fn end_requests(&mut self) {
+        self.end_parts();
         for (body, outcome) in witness::take_ends() {
             let Some(tag) = Tag::decode(&body) else { continue };
             let Some(record) = self.records.get_mut(&tag) else { continue };
@@ -471,6 +482,7 @@ impl Judge {
             self.demand(ended, || format!("{:?} was answered and goes on", turn.tag));
         }
         self.end_native_turn();
+        self.end_scatter_turn();
     }
 
     /// After an input has been dealt with.
@@ -497,6 +509,7 @@ impl Judge {
     /// # Errors
     /// A request has no end.
     pub(super) fn close(&self) -> Result<(), String> {
+        self.close_scatters()?;
         let open = self.records.iter().find(|(_, r)| r.tracked && r.ended.is_none());
         open.map_or(Ok(()), |(tag, _)| Err(format!("{tag:?} was accepted and has no end")))
     }

@@ -29,7 +29,7 @@ impl Terms {
 }
 
 /// Codes that say that a request was not accepted.
-const REFUSALS: [&str; 4] = ["overloaded", "draining", "duplicate_id", "bad_request"];
+const REFUSALS: [&str; 5] = ["overloaded", "draining", "duplicate_id", "bad_request", "no_target"];
 
 impl Judge {
     /// A native request is about to be given to the broker.
@@ -101,6 +101,7 @@ impl Judge {
             ToBroker::Bye => self.unregister(conn),
             ToBroker::Cancel { id } => {
                 let tag = side.open.get(id).copied();
+                tag.into_iter().for_each(|tag| self.cancel_scatter(tag));
                 if let Some(tag) = tag
                     && let Some(record) = self.records.get_mut(&tag)
                 {
@@ -123,6 +124,7 @@ impl Judge {
             if last {
                 side.held.remove(&address);
             }
+            self.part_answered(conn, tag, last, error);
             self.turn = self.turn_of(tag, last, error);
             if last && self.turn.is_some() {
                 self.records.entry(tag).and_modify(|record| record.holder = None);
@@ -159,8 +161,12 @@ impl Judge {
             FromBroker::Request(delivery) => self.delivered_natively(conn, &delivery),
             FromBroker::Cancel { id } => self.stopped(conn, id),
             FromBroker::Bye(_) => self.unregister(conn),
+            FromBroker::Partial(answer) if self.told_tally(conn, &answer, true) => {}
+            FromBroker::Final(answer) if self.told_tally(conn, &answer, false) => {}
             FromBroker::Partial(answer) => self.told(conn, answer.id, answer.body, true),
             FromBroker::Final(answer) => self.told(conn, answer.id, answer.body, false),
+            FromBroker::Targets(targets) => self.told_targets(conn, &targets),
+            FromBroker::Outcome(outcome) => self.told_outcome(conn, &outcome),
             FromBroker::Error(failure) => {
                 let code = Fault::decode(failure.header).map(|fault| fault.code);
                 self.told_error(conn, failure.id, code.unwrap_or_default());
@@ -171,9 +177,7 @@ impl Judge {
                     format!("{conn} is told that {id} was accepted: {asking:?}")
                 });
             }
-            FromBroker::Targets(_)
-            | FromBroker::Outcome(_)
-            | FromBroker::Hello(_)
+            FromBroker::Hello(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. } => {}
@@ -188,6 +192,7 @@ impl Judge {
             return self.fail(|| "a request without a tag was delivered".into());
         };
         let address = RequestId::from_token(delivery.id).to_address().to_vec();
+        self.part_given_natively(tag, delivery);
         self.delivered(conn, address, tag);
         let Some(record) = self.records.get(&tag) else { return };
         let (deliveries, left) = (record.deliveries, delivery.says.timeout);
@@ -262,6 +267,9 @@ impl Judge {
             && REFUSALS.contains(&code)
         {
             let twice = std::mem::replace(refused, true);
+            if code == "no_target" {
+                self.told_no_target(conn, id);
+            }
             return self.demand(!twice, || format!("{conn} was refused {id} twice: {code}"));
         }
         let Some(tag) = open else {
@@ -269,6 +277,10 @@ impl Judge {
             let known = ["bad_request", "unsupported"].contains(&code);
             return self.demand(known, || format!("{conn} got {code} for {id}, which is closed"));
         };
+        if self.scatters.has(tag) {
+            let known = ["bad_request", "unsupported"].contains(&code);
+            return self.demand(known, || format!("{conn} got {code} for the scatter {id}"));
+        }
         let turn = self.turn;
         let Some(record) = self.records.get_mut(&tag) else { return };
         let expected = match record.ended {
@@ -340,6 +352,7 @@ impl Judge {
     /// The broker has looked at the time: nobody waits for what is over.
     pub(in super::super) fn check_deadlines(&mut self) {
         self.end_requests();
+        self.check_scatter_deadlines();
         let late = self.records.iter().find(|(_, record)| {
             let due = record.terms.is_some_and(|terms| terms.is_due(self.time));
             record.tracked && record.ended.is_none() && due
