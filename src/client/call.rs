@@ -184,6 +184,10 @@ pub struct Replies {
 }
 
 impl Replies {
+    pub(super) fn of(replies: mpsc::Receiver<Result<Reply, CallError>>, guard: Guard) -> Self {
+        Self { replies, guard: Some(guard) }
+    }
+
     /// The next part, or the last; `None` behind the last.
     ///
     /// # Cancel safety

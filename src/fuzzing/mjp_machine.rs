@@ -306,7 +306,8 @@ impl Stage {
             FromBroker::Hello(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
-            | FromBroker::Status { .. } => {}
+            | FromBroker::Status { .. }
+            | FromBroker::Admin { .. } => {}
         }
     }
 
