@@ -6,10 +6,10 @@ use std::fmt::{self, Write};
 use majordomo::wire::codec::Encoder;
 use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
-    ClientReport, JobReport, RegistrationReport, TargetReport,
-    AcceptedHeader, AdminEvent, AdminHeader, AdminReport, BrokerHello, BrokerReport, DeliveryHeader, Fault, FromBroker, HelloLimits,
-    OutcomeHeader, Packed, PeerHello, ReadyHeader, Report, RequestHeader, SIGNATURE, ScatterHeader,
-    ServiceReport, StatusHeader, Tally, Targets, ToBroker, WorkerReport, kind,
+    AcceptedHeader, AdminEvent, AdminHeader, AdminReport, BrokerHello, BrokerReport, ClientReport,
+    DeliveryHeader, Fault, FromBroker, HelloLimits, JobReport, OutcomeHeader, Packed, PeerHello,
+    ReadyHeader, RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader,
+    ServiceReport, StatusHeader, Tally, TargetReport, Targets, ToBroker, WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
