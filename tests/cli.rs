@@ -15,6 +15,8 @@ mod failures;
 mod file;
 #[path = "cli/look.rs"]
 mod look;
+#[path = "cli/manage.rs"]
+mod manage;
 #[path = "common/peer.rs"]
 mod peer;
 #[path = "cli/process.rs"]

@@ -52,7 +52,7 @@ impl Call {
     fn request(&mut self) -> Option<&mut Request> {
         match self.pending.as_mut().map(|pending| &mut pending.ask) {
             Ok(Ask::Request(request)) => Some(request),
-            Ok(Ask::Status(_) | Ask::Scatter(_)) | Err(_) => None,
+            Ok(Ask::Status(_) | Ask::Scatter(_) | Ask::Admin(_) | Ask::Follow(_)) | Err(_) => None,
         }
     }
 
@@ -184,6 +184,10 @@ pub struct Replies {
 }
 
 impl Replies {
+    pub(super) fn of(replies: mpsc::Receiver<Result<Reply, CallError>>, guard: Guard) -> Self {
+        Self { replies, guard: Some(guard) }
+    }
+
     /// The next part, or the last; `None` behind the last.
     ///
     /// # Cancel safety

@@ -33,6 +33,11 @@ pub(super) enum Heard<'a> {
         id: u64,
         told: Box<Told>,
     },
+    /// The answer to ADMIN, or one of several: a header, as it stands on the wire.
+    Admin {
+        id: u64,
+        header: &'a [u8],
+    },
     /// The broker takes no more calls.
     Draining,
     /// Something for the connection itself, that is to be written down.

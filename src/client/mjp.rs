@@ -14,8 +14,8 @@ use crate::transport::session::Session;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{
-    self, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain, RequestHeader,
-    StatusHeader, ToBroker, Versions,
+    self, AdminHeader, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
+    RequestHeader, StatusHeader, ToBroker, Versions,
 };
 
 /// Who we are, for people.
@@ -70,6 +70,11 @@ pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, 
             ToBroker::Status { id, says }.encode(out);
         }
         Ask::Scatter(ask) => scatter::encode(id, ask, left, out),
+        Ask::Admin(header) | Ask::Follow(header) => {
+            // It was written from this.
+            let says = AdminHeader::decode(header.first()).unwrap_or_default();
+            ToBroker::Admin { id, says }.encode(out);
+        }
     }
 }
 
@@ -134,6 +139,7 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
             let told = Box::new(scatter::heard_outcome(&outcome));
             Some(Heard::Told { id: outcome.id, told })
         }
+        FromBroker::Admin { id, header } => Some(Heard::Admin { id, header }),
         FromBroker::Drain { .. } => Some(Heard::Draining),
         // Not for one who only calls, or of no concern here.
         FromBroker::Hello(_)
@@ -156,6 +162,7 @@ fn malformed<'a>(rejected: &mjp::Rejected) -> Heard<'a> {
             | mjp::kind::STATUS
             | mjp::kind::TARGETS
             | mjp::kind::OUTCOME
+            | mjp::kind::ADMIN
     );
     if ends && rejected.id != 0 {
         Heard::Refused { id: rejected.id, code, message, retry: None }

@@ -76,6 +76,7 @@
 //! [`ClientBuilder::connections`] opens several. MDP has no errors either: what fails there is
 //! silence until the timeout.
 
+mod admin;
 mod builder;
 mod call;
 mod error;
@@ -98,6 +99,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use admin::{Answered, Happening, Happenings};
 pub use builder::ClientBuilder;
 pub use call::{Answer, Call, Replies};
 pub use error::{CallError, ClientError, ConnectError};
@@ -227,7 +229,10 @@ impl Client {
             (Ask::Scatter(_), Protocol::Mdp01 | Protocol::Mdp02) => {
                 return Err(CallError::Unsupported { what: "SCATTER" });
             }
-            (Ask::Request(_), _) | (Ask::Status(_) | Ask::Scatter(_), Protocol::Mjp) => {}
+            (Ask::Admin(_) | Ask::Follow(_), Protocol::Mdp01 | Protocol::Mdp02) => {
+                return Err(CallError::Unsupported { what: "ADMIN" });
+            }
+            (Ask::Request(_), _) | (_, Protocol::Mjp) => {}
         }
         too_big(&pending.ask, &self.config().wire_limits())
     }
@@ -283,7 +288,7 @@ fn too_big(ask: &Ask, limits: &Limits) -> Result<(), CallError> {
             (texts.sum(), &request.body)
         }
         Ask::Scatter(scatter) => (scatter.texts(), &scatter.body),
-        Ask::Status(_) => return Ok(()),
+        Ask::Status(_) | Ask::Admin(_) | Ask::Follow(_) => return Ok(()),
     };
     checked("header", texts, crate::wire::mjp::HEADER_MAX - HEADER_REST)?;
     let body = body.frames();

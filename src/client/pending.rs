@@ -40,6 +40,10 @@ pub(super) enum Ask {
     Status(Query),
     /// Boxed: it is rare, and large.
     Scatter(Box<scatter::Ask>),
+    /// ADMIN that is answered once: its header.
+    Admin(Message),
+    /// ADMIN that is answered until its caller has gone.
+    Follow(Message),
 }
 
 /// Names of services that take no allocation, octets.

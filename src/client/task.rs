@@ -245,7 +245,7 @@ fn encode(
         (Protocol::Mdp01, Ask::Request(request)) => mdp::encode(Version::V01, request, out),
         (Protocol::Mdp02, Ask::Request(request)) => mdp::encode(Version::V02, request, out),
         // The handle has refused it.
-        (Protocol::Mdp01 | Protocol::Mdp02, Ask::Status(_) | Ask::Scatter(_)) => {}
+        (Protocol::Mdp01 | Protocol::Mdp02, _) => {}
     }
 }
 
@@ -282,6 +282,20 @@ impl Desk {
                 }
             }
             Some(Heard::Told { id, told }) => Self::told(core, lane, id, *told),
+            Some(Heard::Admin { id, header }) => {
+                let said = Message::from(header.to_vec());
+                match core.part(lane, Some(id)) {
+                    Some((_, pending)) if matches!(pending.ask, Ask::Follow(_)) => {
+                        self.part(core, lane, Some(id), said.frames());
+                    }
+                    Some(_) => {
+                        if let Some(pending) = core.done(lane, Some(id)) {
+                            pending.finish(said);
+                        }
+                    }
+                    None => {}
+                }
+            }
             Some(Heard::Draining) => {
                 tracing::info!(endpoint = %self.config.endpoint, "the broker stops");
                 self.trouble = Some("the broker stops".into());

@@ -344,7 +344,8 @@ impl Stage {
             FromBroker::Hello(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
-            | FromBroker::Status { .. } => {}
+            | FromBroker::Status { .. }
+            | FromBroker::Admin { .. } => {}
         }
     }
 

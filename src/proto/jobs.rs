@@ -6,6 +6,7 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
+mod news;
 mod progress;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -159,6 +160,8 @@ pub struct Jobs {
     /// Memory of jobs that were forgotten, to be given back.
     freed: usize,
     open: usize,
+    /// Jobs that have begun or ended, while somebody wants to know.
+    news: Option<Vec<(JobId, bool)>>,
     /// Jobs ended so far, by how, in the order of [`Progress::ENDS`].
     ended_with: [u64; Progress::ENDS.len()],
 }
@@ -178,6 +181,7 @@ impl Jobs {
             open_scatters: 0,
             freed: 0,
             open: 0,
+            news: None,
             ended_with: [0; Progress::ENDS.len()],
         }
     }
@@ -204,6 +208,7 @@ impl Jobs {
         self.by_uuid.insert(uuid, id);
         *self.open_by_owner.entry(owner).or_default() += 1;
         self.arm(id, due);
+        self.note(id, false);
         id
     }
 
@@ -400,6 +405,8 @@ impl Jobs {
         job.ended_at = Some(now);
         self.open -= 1;
         let ended = job.progress();
+        self.note(id, true);
+        let Some(job) = self.jobs.get(id) else { return };
         let ends = Progress::ENDS.iter().zip(&mut self.ended_with);
         for (_, count) in ends.filter(|(end, _)| **end == ended) {
             *count += 1;

@@ -4,14 +4,20 @@
 //! and answers a body. Headers of requests and answers are kept as they came, so that they are
 //! forwarded without being written again.
 
+mod admin;
 mod code;
 mod header;
 mod malformed;
+mod opening;
 mod pack;
 mod plain;
 mod report;
 mod scatter;
 
+pub use admin::{
+    AdminEvent, AdminHeader, AdminReport, ClientReport, JobReport, RegistrationReport,
+    TargetReport, Verb,
+};
 pub use code::Code;
 pub use header::{
     AcceptedHeader, BrokerHello, DeliveryHeader, Fault, HelloLimits, Labels, PeerHello,
@@ -24,6 +30,7 @@ pub use report::{BrokerReport, Report, ServiceReport, WorkerReport};
 pub use scatter::{Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets};
 
 use header::{CreditHeader, DrainHeader};
+use opening::{Opening, bare, open, with_header};
 
 use super::codec::Encoder;
 use super::frame::MORE;
@@ -48,6 +55,8 @@ pub mod kind {
     pub const CANCEL: u8 = 0x11;
     /// From a client, and back.
     pub const STATUS: u8 = 0x12;
+    /// From a client, and back.
+    pub const ADMIN: u8 = 0x16;
     /// From a client.
     pub const SCATTER: u8 = 0x18;
     /// To a client.
@@ -102,6 +111,13 @@ pub enum ToBroker<'a> {
         /// What is asked.
         says: StatusHeader<'a>,
     },
+    /// A client looks closer, or wants something changed.
+    Admin {
+        /// Comes back with the answer.
+        id: u64,
+        /// What is to be done.
+        says: AdminHeader<'a>,
+    },
     /// More of the answer follows.
     Partial(Answer<'a>),
     /// The request is done.
@@ -140,6 +156,13 @@ pub enum FromBroker<'a> {
     },
     /// The answer to STATUS.
     Status {
+        /// As asked.
+        id: u64,
+        /// As it stands on the wire.
+        header: &'a [u8],
+    },
+    /// The answer to ADMIN, or something that has happened.
+    Admin {
         /// As asked.
         id: u64,
         /// As it stands on the wire.
@@ -210,79 +233,6 @@ pub struct Failure<'a> {
     pub header: &'a [u8],
 }
 
-/// What every message begins with.
-struct Opening<'a> {
-    kind: u8,
-    id: u64,
-    header: &'a [u8],
-    rest: Frames<'a>,
-}
-
-impl<'a> Opening<'a> {
-    #[inline]
-    fn decode(message: Frames<'a>) -> Result<Self, Rejected> {
-        let rejected = |kind, id, why| Err(Rejected { kind, id, why });
-        let mut rest = message;
-        if rest.take_first() != Some(SIGNATURE) {
-            return rejected(0, 0, Malformed::NoSignature);
-        }
-        let Some([kind, id @ ..]) = rest.take_first() else {
-            return rejected(0, 0, Malformed::NoKind);
-        };
-        let Ok(id) = <[u8; 8]>::try_from(id) else {
-            return rejected(0, 0, Malformed::NoKind);
-        };
-        let (kind, id) = (*kind, u64::from_be_bytes(id));
-        let header = rest.take_first().unwrap_or_default();
-        if header.len() > HEADER_MAX {
-            return rejected(kind, id, Malformed::HeaderTooBig);
-        }
-        Ok(Self { kind, id, header, rest })
-    }
-
-    /// Nothing behind the header.
-    fn bare(&self) -> Result<(), Malformed> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Malformed::FrameCount) }
-    }
-
-    /// Not the id of the connection.
-    fn own_id(&self) -> Result<u64, Malformed> {
-        if self.id == 0 { Err(Malformed::ZeroId) } else { Ok(self.id) }
-    }
-
-    fn body(&self) -> Result<Frames<'a>, Malformed> {
-        if self.rest.is_empty() { Err(Malformed::NoBody) } else { Ok(self.rest) }
-    }
-
-    fn answer(&self) -> Result<Answer<'a>, Malformed> {
-        Ok(Answer { id: self.id, header: self.header, body: self.body()? })
-    }
-
-    fn failure(&self) -> Result<Failure<'a>, Malformed> {
-        self.bare()?;
-        Ok(Failure { id: self.id, header: self.header })
-    }
-}
-
-/// Writes signature, kind and id.
-#[inline]
-fn open(kind: u8, id: u64, more: u8, out: &mut Encoder) {
-    let [s, t, u, v] = *SIGNATURE;
-    let [a, b, c, d, e, f, g, h] = id.to_be_bytes();
-    out.octets(&[MORE, 4, s, t, u, v, more, 9, kind, a, b, c, d, e, f, g, h]);
-}
-
-/// A command that has no header to speak of.
-fn bare(kind: u8, id: u64, out: &mut Encoder) {
-    open(kind, id, 0, out);
-}
-
-/// A command that is its header.
-fn with_header(kind: u8, id: u64, header: &[u8], out: &mut Encoder) {
-    open(kind, id, MORE, out);
-    out.last_frame(header);
-}
-
 impl<'a> ToBroker<'a> {
     /// Reads what a peer says to a broker.
     ///
@@ -323,6 +273,9 @@ impl<'a> ToBroker<'a> {
             kind::STATUS => {
                 Self::Status { id: opening.own_id()?, says: StatusHeader::decode(header)? }
             }
+            kind::ADMIN => {
+                Self::Admin { id: opening.own_id()?, says: AdminHeader::decode(header)? }
+            }
             kind::ERROR => Self::Error(opening.failure()?),
             kind::READY => Self::Ready(ReadyHeader::decode(header)?),
             kind::CREDIT => Self::Credit { credit: pack::read::<CreditHeader>(header)?.credit },
@@ -344,6 +297,9 @@ impl<'a> ToBroker<'a> {
             Self::Cancel { id } => bare(kind::CANCEL, *id, out),
             Self::Status { id, says } => {
                 with_header(kind::STATUS, *id, Packed::new(says).octets(), out);
+            }
+            Self::Admin { id, says } => {
+                with_header(kind::ADMIN, *id, Packed::new(says).octets(), out);
             }
             Self::Partial(answer) => answer.encode(kind::PARTIAL, &[], out),
             Self::Final(answer) => answer.encode(kind::FINAL, &[], out),
@@ -391,6 +347,7 @@ impl<'a> FromBroker<'a> {
             kind::BYE => Self::Bye(Fault::decode(header)?),
             kind::CANCEL => Self::Cancel { id },
             kind::STATUS => Self::Status { id, header },
+            kind::ADMIN => Self::Admin { id, header },
             kind::ACCEPTED => Self::Accepted { id, says: AcceptedHeader::decode(header)? },
             kind::ERROR => Self::Error(opening.failure()?),
             _ => return Err(Malformed::UnknownKind),
@@ -419,6 +376,7 @@ impl<'a> FromBroker<'a> {
             Self::Bye(says) => with_header(kind::BYE, 0, Packed::new(says).octets(), out),
             Self::Cancel { id } => bare(kind::CANCEL, *id, out),
             Self::Status { id, header } => with_header(kind::STATUS, *id, header, out),
+            Self::Admin { id, header } => with_header(kind::ADMIN, *id, header, out),
             Self::Accepted { id, says } => {
                 with_header(kind::ACCEPTED, *id, Packed::new(says).octets(), out);
             }

@@ -18,6 +18,7 @@ NAMES = {
     0x10: "REQUEST",
     0x11: "CANCEL",
     0x12: "STATUS",
+    0x16: "ADMIN",
     0x18: "SCATTER",
     0x20: "ACCEPTED",
     0x21: "PARTIAL",

@@ -6,16 +6,17 @@ use std::fmt::{self, Write};
 use majordomo::wire::codec::Encoder;
 use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
-    AcceptedHeader, BrokerHello, BrokerReport, DeliveryHeader, Fault, FromBroker, HelloLimits,
-    OutcomeHeader, Packed, PeerHello, ReadyHeader, Report, RequestHeader, SIGNATURE, ScatterHeader,
-    ServiceReport, StatusHeader, Tally, Targets, ToBroker, WorkerReport, kind,
+    AcceptedHeader, AdminEvent, AdminHeader, AdminReport, BrokerHello, BrokerReport, ClientReport,
+    DeliveryHeader, Fault, FromBroker, HelloLimits, JobReport, OutcomeHeader, Packed, PeerHello,
+    ReadyHeader, RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader,
+    ServiceReport, StatusHeader, Tally, TargetReport, Targets, ToBroker, WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{SPEC, bodies, examples, written};
 
-const KINDS: [(u8, &str); 16] = [
+const KINDS: [(u8, &str); 17] = [
     (kind::HELLO, "HELLO"),
     (kind::HEARTBEAT, "HEARTBEAT"),
     (kind::DRAIN, "DRAIN"),
@@ -23,6 +24,7 @@ const KINDS: [(u8, &str); 16] = [
     (kind::REQUEST, "REQUEST"),
     (kind::CANCEL, "CANCEL"),
     (kind::STATUS, "STATUS"),
+    (kind::ADMIN, "ADMIN"),
     (kind::SCATTER, "SCATTER"),
     (kind::ACCEPTED, "ACCEPTED"),
     (kind::PARTIAL, "PARTIAL"),
@@ -51,6 +53,13 @@ pub(super) fn message(way: &str, frames: Frames<'_>) -> (String, Option<Vec<u8>>
                     let says = RequestHeader::decode(delivery.header).expect("a client's header");
                     assert_eq!(Packed::new(&says).octets(), delivery.header);
                 }
+                FromBroker::Admin { header, .. } => match AdminEvent::decode(header) {
+                    Ok(event) => assert_eq!(Packed::new(&event).octets(), header),
+                    Err(_) => {
+                        let says = AdminReport::decode(header).expect("a report");
+                        assert_eq!(Packed::new(&says).octets(), header);
+                    }
+                },
                 FromBroker::Status { header, .. } => {
                     let says = Report::decode(header).expect("a report");
                     assert_eq!(Packed::new(&says).octets(), header);
@@ -239,6 +248,13 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<RequestHeader<'_>>(),
         fields::<DeliveryHeader<'_>>(),
         fields::<StatusHeader<'_>>(),
+        fields::<AdminHeader<'_>>(),
+        fields::<AdminReport<'_>>(),
+        fields::<AdminEvent<'_>>(),
+        fields::<JobReport<'_>>(),
+        fields::<TargetReport<'_>>(),
+        fields::<ClientReport<'_>>(),
+        fields::<RegistrationReport<'_>>(),
         fields::<AcceptedHeader<'_>>(),
         fields::<Fault<'_>>(),
         fields::<ReadyHeader<'_>>(),

@@ -16,6 +16,11 @@ use crate::context::{self, ContextAction};
 use crate::demo::{self, DemoArgs};
 use crate::failure::{CliError, Exit};
 use crate::file::{self, FileAction};
+use crate::manage::client::{self, ClientAction};
+use crate::manage::events::{self, EventsArgs};
+use crate::manage::job::{self, JobAction};
+use crate::manage::service::{self, ServiceAction};
+use crate::manage::worker::{self, WorkerAction};
 use crate::ping::{self, PingArgs};
 use crate::status::{self, StatusArgs};
 use crate::work::{self, WorkArgs};
@@ -74,6 +79,33 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: FileAction,
     },
+    /// List, show, watch and cancel jobs
+    #[command(after_help = job::EXAMPLES)]
+    Job {
+        #[command(subcommand)]
+        action: JobAction,
+    },
+    /// List, show, pause, resume and drain services
+    #[command(after_help = service::EXAMPLES)]
+    Service {
+        #[command(subcommand)]
+        action: ServiceAction,
+    },
+    /// List, show and kick workers
+    #[command(after_help = worker::EXAMPLES)]
+    Worker {
+        #[command(subcommand)]
+        action: WorkerAction,
+    },
+    /// List clients
+    #[command(after_help = client::EXAMPLES)]
+    Client {
+        #[command(subcommand)]
+        action: ClientAction,
+    },
+    /// Follow what happens at a broker
+    #[command(after_help = events::EXAMPLES)]
+    Events(EventsArgs),
     /// Keep brokers under a name
     #[command(after_help = context::EXAMPLES)]
     Context {

@@ -12,6 +12,7 @@ mod docs;
 mod failure;
 mod file;
 mod logging;
+mod manage;
 mod output;
 mod ping;
 mod signals;
@@ -58,7 +59,12 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         | Command::Status(_)
         | Command::Ping(_)
         | Command::Bench(_)
-        | Command::File { .. } => Some(logging::start(&log.section("off")?, None)?),
+        | Command::File { .. }
+        | Command::Job { .. }
+        | Command::Service { .. }
+        | Command::Worker { .. }
+        | Command::Client { .. }
+        | Command::Events(_) => Some(logging::start(&log.section("off")?, None)?),
         // The broker's configuration says it, and the rest has nothing to log.
         Command::Broker(_)
         | Command::Context { .. }
@@ -78,6 +84,11 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::Ping(args) => ping::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::File { action } => file::run(action),
+        Command::Job { action } => manage::job::run(action),
+        Command::Service { action } => manage::service::run(action),
+        Command::Worker { action } => manage::worker::run(action),
+        Command::Client { action } => manage::client::run(action),
+        Command::Events(args) => manage::events::run(&args),
         Command::Context { action } => context::run(action),
         Command::Config { action } => config::run(action, log),
         Command::Completions { shell } => docs::completions(shell),
@@ -95,6 +106,11 @@ fn wants_json(command: &Command) -> bool {
         Command::Ping(args) => args.json,
         Command::Bench(args) => args.json,
         Command::File { action } => action.json(),
+        Command::Job { action } => action.json(),
+        Command::Service { action } => action.json(),
+        Command::Worker { action } => action.json(),
+        Command::Client { action } => action.json(),
+        Command::Events(args) => args.json(),
         Command::Context { action } => action.json(),
         _ => false,
     }

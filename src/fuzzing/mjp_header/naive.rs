@@ -175,6 +175,20 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
             ],
             true,
         ),
+        (kind::ADMIN, true) => (
+            &[
+                ("verb", Type::Text),
+                ("service", Type::Name),
+                ("uuid", Type::Octets),
+                ("name", Type::Text),
+                ("owner", Type::Text),
+                ("state", Type::Text),
+                ("prefix", Type::Text),
+                ("after", ANY),
+                ("max", Type::Int(1, u16::MAX as u64)),
+            ],
+            true,
+        ),
         (kind::ACCEPTED, false) => (&[("level", Type::Text)], true),
         (kind::READY, true) => (
             &[
@@ -193,7 +207,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME, true)
         | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,
         (kind::HELLO..=kind::BYE, _)
-        | (kind::REQUEST..=kind::STATUS, _)
+        | (kind::REQUEST..=kind::STATUS | kind::ADMIN, _)
         | (kind::PARTIAL..=kind::ERROR, _) => (&[], false),
         _ => return None,
     })
@@ -221,7 +235,10 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         says = format!("{read:?}");
     }
     let opaque = matches!(kind, kind::PARTIAL..=kind::ERROR)
-        || matches!((kind, to_broker), (kind::REQUEST | kind::SCATTER, _) | (kind::STATUS, false));
+        || matches!(
+            (kind, to_broker),
+            (kind::REQUEST | kind::SCATTER, _) | (kind::STATUS | kind::ADMIN, false)
+        );
     if opaque {
         says = format!("{header:02x?} {says}");
     }
@@ -244,7 +261,8 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     let id = matches!(kind, kind::REQUEST..=kind::ERROR | kind::TARGETS)
         .then(|| second.get(1..))
         .flatten();
-    let asks = to_broker && matches!(kind, kind::REQUEST | kind::SCATTER | kind::STATUS);
+    let asks =
+        to_broker && matches!(kind, kind::REQUEST | kind::SCATTER | kind::STATUS | kind::ADMIN);
     if body.is_empty() == has_body || asks && id == Some(&[0; 8]) {
         return None;
     }

@@ -39,6 +39,8 @@ impl Core {
         demand!(workers == known, "{workers} peers are workers, the tables have {known}");
         let stranger = self.router.caller_ids().find(|id| !self.peers.contains_key(*id));
         demand!(stranger.is_none(), "a caller is no peer: {stranger:?}");
+        let gone = self.followers.keys().find(|id| !self.peers.contains_key(**id));
+        demand!(gone.is_none(), "{gone:?} follows and is no peer");
         self.names.audit(|id| self.peers.get(id).and_then(|peer| peer.identity.clone()))
     }
 

@@ -282,6 +282,7 @@ impl Core {
                 out.ping(id);
             }
         }
+        self.announce_worker("worker.registered", id, worker, out);
         let interval = self.keepalive_of(id).interval;
         self.arm(id, now.after(interval));
     }
@@ -297,6 +298,7 @@ impl Core {
     /// Takes a worker out of the tables. It has been put into its next state already.
     pub(super) fn unregister<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         if let Some(worker) = self.peers.get_mut(id).and_then(|peer| peer.worker.take()) {
+            self.announce_worker("worker.lost", id, worker, out);
             self.router.lose(now, worker, loss, out);
         }
     }

@@ -137,6 +137,7 @@ impl Core {
             ToBroker::Request(request) => (kind::REQUEST, request.id),
             ToBroker::Scatter(ref scatter) => (kind::SCATTER, scatter.id),
             ToBroker::Status { id, .. } => (kind::STATUS, id),
+            ToBroker::Admin { id, .. } => (kind::ADMIN, id),
             ToBroker::Partial(answer) => (kind::PARTIAL, answer.id),
             ToBroker::Final(answer) => (kind::FINAL, answer.id),
             ToBroker::Error(failure) => (kind::ERROR, failure.id),
@@ -175,7 +176,7 @@ impl Core {
             Err(Refusal::Overloaded) => {
                 (Code::Overloaded, "a limit of the client, the service or the broker is reached")
             }
-            Err(Refusal::Draining) => (Code::Draining, "the broker stops"),
+            Err(Refusal::Draining) => (Code::Draining, self.why_draining()),
             Err(Refusal::DuplicateId) => {
                 (Code::DuplicateId, "another request of this id is open on the connection")
             }
@@ -184,6 +185,15 @@ impl Core {
             }
         };
         self.object(id, request.id, code, message, out);
+    }
+
+    /// Why a request is refused by `draining`.
+    pub(super) fn why_draining(&self) -> &'static str {
+        if self.router.is_draining() {
+            "the broker stops"
+        } else {
+            "an operator drains the service"
+        }
     }
 
     fn answer_native_mmi<O: Output>(&mut self, id: PeerId, request: &Request<'_>, out: &mut O) {
@@ -209,9 +219,13 @@ impl Core {
             (Action::Cancel, ToBroker::Cancel { id: request }) => {
                 self.router.cancel(now, id, *request, out);
                 self.cancel_scatter(now, id, *request, out);
+                self.unfollow(id, *request);
             }
             (Action::Report, ToBroker::Status { id: query, says }) => {
                 self.report(now, id, *query, says, out);
+            }
+            (Action::Report, ToBroker::Admin { id: query, says }) => {
+                self.administer(now, id, *query, says, out);
             }
             (Action::Beat, _) => {
                 if out.is_quiet(id) {
@@ -266,7 +280,7 @@ impl Core {
             ToBroker::Bye => Event::Bye,
             ToBroker::Request(_) | ToBroker::Scatter(_) => Event::Request,
             ToBroker::Cancel { .. } => Event::Cancel,
-            ToBroker::Status { .. } => Event::Status,
+            ToBroker::Status { .. } | ToBroker::Admin { .. } => Event::Status,
             ToBroker::Partial(answer) if holds(answer.id) => Event::Partial,
             ToBroker::Partial(_) => Event::StrayPart,
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
@@ -339,7 +353,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter"],
+            features: vec!["scatter", "admin"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {
@@ -446,7 +460,7 @@ impl Core {
     }
 
     /// Says ERROR; with id 0 it is about the connection.
-    fn object<O: Output>(
+    pub(super) fn object<O: Output>(
         &mut self,
         id: PeerId,
         request: u64,

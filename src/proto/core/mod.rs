@@ -3,6 +3,7 @@
 //! Inputs are calls with the time as an argument; outputs go to an [`Output`] as they are decided.
 //! Peers join, speak, fall silent and leave; each dialect translates, the router routes.
 
+mod admin;
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
 mod mdp;
@@ -91,6 +92,7 @@ pub struct Core {
     /// Peers that are parts of the broker, and what they have not answered yet.
     household: usize,
     house_asked: usize,
+    followers: admin::Followers,
 }
 
 impl Core {
@@ -111,6 +113,7 @@ impl Core {
             nfp_events: 0,
             household: 0,
             house_asked: 0,
+            followers: admin::Followers::new(),
         }
     }
 
@@ -125,6 +128,7 @@ impl Core {
         let identity = hello.identity.clone();
         self.household += usize::from(hello.house);
         let id = self.peers.insert(Peer::new(hello, now));
+        self.announce_peer("peer.joined", id, out);
         let Some(identity) = identity else { return (id, Admission::Open) };
         self.router.introduce(id, identity.clone());
         let claim = self.names.claim(identity, id);
@@ -428,6 +432,7 @@ impl Core {
                 return;
             }
         }
+        self.announce_jobs(out);
     }
 
     /// Ends a peer on our own.
@@ -441,6 +446,11 @@ impl Core {
 
     /// Forgets a peer: what it held goes back, what it asked for ends.
     fn remove<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
+        self.forget_follower(id);
+        if let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) {
+            self.announce_worker("worker.lost", id, worker, out);
+        }
+        self.announce_peer("peer.left", id, out);
         let Some(peer) = self.peers.remove(id) else { return };
         self.household -= usize::from(peer.house);
         self.house_asked -= peer.asked;

@@ -15,26 +15,26 @@ use crate::wire::mjp::{
 use super::Core;
 use super::mjp::AGENT;
 
-/// Workers looked at for one page at most: others wait for the tables meanwhile.
-const LOOKED_AT: usize = 4096;
+/// Rows looked at for one page at most: others wait for the tables meanwhile.
+pub(super) const LOOKED_AT: usize = 4096;
 /// Octets of an entry without what is of no fixed length, at most.
 const ENTRY: usize = 160;
 /// Of what a worker says of itself more is not repeated: a page holds at least one entry.
 const ABOUT: usize = HEADER_MAX / 2;
 
 /// What of a page is full: entries, or octets.
-struct Room {
+pub(super) struct Room {
     entries: usize,
     octets: usize,
 }
 
 impl Room {
-    fn new(entries: usize) -> Self {
+    pub(super) fn new(entries: usize) -> Self {
         Self { entries, octets: HEADER_MAX - ENTRY }
     }
 
     /// Takes the room of one more entry, if there is so much.
-    fn take(&mut self, octets: usize) -> bool {
+    pub(super) fn take(&mut self, octets: usize) -> bool {
         let octets = octets + ENTRY;
         let fits = self.entries > 0 && octets <= self.octets;
         if fits {
@@ -42,6 +42,11 @@ impl Room {
             self.octets -= octets;
         }
         fits
+    }
+
+    /// What was taken last counts as no entry.
+    pub(super) fn put_back_entry(&mut self) {
+        self.entries += 1;
     }
 }
 
@@ -130,6 +135,7 @@ fn service_report<'a>(now: Time, view: &ServiceView<'a>) -> ServiceReport<'a> {
         accepted: view.stats.accepted,
         replied,
         failed: ended.saturating_sub(replied),
+        state: view.gate.label(),
     }
 }
 
@@ -158,10 +164,10 @@ fn cursor(says: &StatusHeader<'_>) -> u32 {
     u32::try_from(says.after.unwrap_or(0)).unwrap_or(u32::MAX)
 }
 
-fn count(count: usize) -> u64 {
+pub(super) fn count(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

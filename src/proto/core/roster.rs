@@ -43,6 +43,8 @@ pub struct WorkerRow {
 /// A peer that asks for services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientRow {
+    /// Where it stands.
+    pub(super) slot: u32,
     /// Its identity if that is text, or one made of its handle.
     pub name: Identity,
     /// `NFP`, `MJP/1`, `MDP/0.1` or `MDP/0.2`.
@@ -74,7 +76,7 @@ impl Core {
         page
     }
 
-    fn worker_row(&self, now: Time, worker: &Worker) -> Option<WorkerRow> {
+    pub(super) fn worker_row(&self, now: Time, worker: &Worker) -> Option<WorkerRow> {
         let id = worker.peer();
         let peer = self.peers.get(id)?;
         let expiry = self.keepalive_of(id).expiry();
@@ -93,6 +95,10 @@ impl Core {
     /// there may be fewer rows on a page, even none, and more to come.
     pub fn client_rows(&mut self, now: Instant, from: u32, max: usize) -> Page<ClientRow> {
         let now = self.clock.at(now);
+        self.clients_page(now, from, max)
+    }
+
+    pub(super) fn clients_page(&self, now: Time, from: u32, max: usize) -> Page<ClientRow> {
         let mut page = Page { rows: Vec::new(), next: None };
         let rest = self.peers.iter().skip_while(|(id, _)| slot_of(*id) < from);
         for (looked_at, (id, peer)) in rest.enumerate() {
@@ -105,10 +111,11 @@ impl Core {
         page
     }
 
-    fn client_row(&self, now: Time, id: PeerId, peer: &Peer) -> Option<ClientRow> {
+    pub(super) fn client_row(&self, now: Time, id: PeerId, peer: &Peer) -> Option<ClientRow> {
         let dialect = Some(peer.state).filter(|_| !peer.house).and_then(State::client_of)?;
         let name = self.name_of(id);
         Some(ClientRow {
+            slot: slot_of(id),
             dialect,
             connected: now.since(peer.joined),
             silent: now.since(peer.spoke),
@@ -124,6 +131,13 @@ impl Core {
     /// broker. Nothing keeps it from coming again.
     pub fn disconnect<O: Output>(&mut self, now: Instant, name: &[u8], out: &mut O) -> bool {
         let now = self.clock.at(now);
+        let is_there = self.kick(now, name, out);
+        self.end_doomed(now, out);
+        is_there
+    }
+
+    /// As [`Self::disconnect`], in the middle of an input.
+    pub(super) fn kick<O: Output>(&mut self, now: Time, name: &[u8], out: &mut O) -> bool {
         let id = self.peer_named(name);
         let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get(id)?))) else {
             return false;
@@ -138,7 +152,6 @@ impl Core {
             out.send(id, |encoder| voice.disconnect(service, encoder));
         }
         self.end(now, id, CloseReason::Disconnected, out);
-        self.end_doomed(now, out);
         true
     }
 }

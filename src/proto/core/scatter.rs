@@ -57,8 +57,8 @@ impl Core {
             let why = "another request of this id is open on the connection";
             return Err((Code::DuplicateId, why));
         }
-        if self.router.is_draining() {
-            return Err((Code::Draining, "the broker stops"));
+        if self.router.is_draining() || self.router.is_closed(says.service) {
+            return Err((Code::Draining, self.why_draining()));
         }
         let workers = self.recipients(says.service, &says.to);
         match workers.len() {

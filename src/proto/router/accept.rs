@@ -10,7 +10,7 @@ use crate::wire::message::Frames;
 
 use super::list::{Links, List};
 use super::request::{Parts, Place, Request};
-use super::service::{Service, ServiceId};
+use super::service::{Gate, Service, ServiceId};
 use super::worker::{Worker, WorkerId};
 use super::{Pause, Router};
 
@@ -21,7 +21,7 @@ pub enum Refusal {
     NotYet,
     /// There is no room, and the caller is to be told.
     Overloaded,
-    /// The broker stops, and the caller is to be told.
+    /// The broker stops, or the service does, and the caller is to be told.
     Draining,
     /// The caller has another open request of that id.
     DuplicateId,
@@ -141,6 +141,9 @@ impl Router {
             return Err(Pause::Own);
         }
         let Some(service) = self.services.get_mut(id) else { return Err(Pause::Broker) };
+        if service.gate == Gate::Draining {
+            return Err(Pause::Service(id));
+        }
         let taker = service.taker();
         if taker.is_none() && !service.has_room(cost) {
             return Err(Pause::Service(id));
@@ -154,7 +157,11 @@ impl Router {
 
     /// Has a caller wait until there is room, or tells it that there is none, if it can be told.
     fn refuse(&mut self, peer: PeerId, voice: &CallerVoice, pause: Pause) -> Result<(), Refusal> {
-        match (voice.takes_errors(), self.draining) {
+        let draining = match pause {
+            Pause::Service(id) => self.gate_of(id) == Gate::Draining,
+            _ => false,
+        };
+        match (voice.takes_errors(), self.draining || draining) {
             (false, _) => self.pause(peer, pause),
             (true, false) => Err(Refusal::Overloaded),
             (true, true) => Err(Refusal::Draining),

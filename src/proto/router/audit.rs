@@ -8,7 +8,7 @@ use crate::proto::dialect::WorkerVoice;
 
 use super::callers::{Caller, Pause};
 use super::request::Place;
-use super::service::{Service, ServiceId};
+use super::service::{Gate, Service, ServiceId};
 use super::worker::{Worker, WorkerId};
 use super::{Request, Router};
 
@@ -170,7 +170,8 @@ impl Router {
             demand!(peer.is_some(), "{worker:?} is reserved and not of this service");
             demand!(!service.suspects.is_empty(), "{worker:?} is reserved for nobody");
         }
-        let idle = service.ready.first().is_some();
+        let idle = service.next_worker().is_some();
+        self.audit_gate(service)?;
         demand!(!(idle && service.queue.len() > 0), "requests wait though a worker is ready");
         demand!(
             !(idle && service.reserved.is_none() && !service.suspects.is_empty()),
@@ -182,8 +183,24 @@ impl Router {
             demand!(paused == Some(Pause::Service(id)), "{peer:?} should be paused: {paused:?}");
         }
         // A large request may find no room where there is much; whatever leaves has it tried again.
-        let stuck = service.waiting() == 0 && !service.paused.is_empty() && !self.draining;
+        let closed = self.draining || service.gate == Gate::Draining;
+        let stuck = service.waiting() == 0 && !service.paused.is_empty() && !closed;
         demand!(!stuck, "callers are paused though nothing waits");
+        Ok(())
+    }
+
+    /// Nothing is given to the workers of a service that is paused.
+    fn audit_gate(&self, service: &Service) -> Result<(), String> {
+        let Gate::Paused { since } = service.gate else { return Ok(()) };
+        for request in self.requests.values() {
+            let of_mine = matches!(request.place, Place::InFlight(worker)
+                if service.workers.contains(&worker));
+            demand!(
+                !of_mine || request.delivered_at <= since,
+                "a request was dispatched at {:?}, paused since {since:?}",
+                request.delivered_at
+            );
+        }
         Ok(())
     }
 
@@ -213,6 +230,7 @@ impl Router {
         places: &mut BTreeMap<RequestId, Place>,
     ) -> Result<(), String> {
         let service = self.services.get(worker.service).ok_or("its service is forgotten")?;
+        let paused = service.is_paused();
         let held = worker.held.walk(&self.requests, |request| &request.links)?;
         let count = worker.in_flight;
         demand!(count == held.len(), "in_flight {count}, holds {}", held.len());
@@ -225,7 +243,7 @@ impl Router {
             demand!(count <= credit, "{count} in flight, credit {credit}");
         }
         demand!(
-            worker.pinned.is_empty() || worker.level().is_none(),
+            worker.pinned.is_empty() || worker.level().is_none() || paused,
             "{} requests wait for it alone, though it is ready",
             worker.pinned.len()
         );

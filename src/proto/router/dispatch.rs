@@ -24,7 +24,7 @@ impl Router {
     fn dispatch_waiting<O: Output>(&mut self, now: Time, id: ServiceId, out: &mut O) {
         self.dispatch_suspects(now, id, out);
         while let Some(service) = self.services.get_mut(id)
-            && let Some(worker) = service.ready.first()
+            && let Some(worker) = service.next_worker()
             && let Some(request) = service.queue.pop()
         {
             if self.take_out(request).is_none_or(|deadline| deadline > now) {
@@ -51,6 +51,9 @@ impl Router {
                 continue;
             }
             let Some(service) = self.services.get_mut(id) else { return };
+            if service.is_paused() {
+                return;
+            }
             let Some(worker) = service.reserved.or_else(|| service.ready.first()) else { return };
             if service.reserved.is_none() {
                 service.reserved = Some(worker);
@@ -114,6 +117,7 @@ impl Router {
         request.place = Place::InFlight(worker_id);
         request.delivered_at = now;
         let Some(service) = self.services.get_mut(worker.service) else { return };
+        debug_assert!(!service.is_paused(), "work is given though the service is paused");
         service.in_flight += 1;
         service.stats.queue_wait.record(now.micros_since(request.accepted_at));
         let voice = worker.voice;

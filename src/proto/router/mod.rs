@@ -11,6 +11,7 @@ mod deadlines;
 mod direct;
 mod dispatch;
 mod ending;
+mod gate;
 mod list;
 mod pinned;
 mod queue;
@@ -41,8 +42,8 @@ pub use accept::Refusal;
 use callers::{Caller, Pause};
 use request::Request;
 use service::Service;
-pub use service::ServiceId;
 pub(crate) use service::is_of_the_house;
+pub use service::{Gate, ServiceId};
 pub use worker::{Worker, WorkerId};
 
 /// Hashes names and handles, seeded from the core's seed.
@@ -191,11 +192,11 @@ impl Router {
     }
 
     /// Whether nothing is left that could still be finished: no request is in flight, and those
-    /// that wait have no worker.
+    /// that wait have no worker, or their service is paused.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        let is_done =
-            |s: &Service| s.in_flight == s.husks && (s.waiting() == 0 || s.workers.is_empty());
+        let is_stuck = |s: &Service| s.workers.is_empty() || s.is_paused();
+        let is_done = |s: &Service| s.in_flight == s.husks && (s.waiting() == 0 || is_stuck(s));
         self.services.values().all(is_done)
     }
 
@@ -269,6 +270,7 @@ impl Router {
             waiting_bytes: service.waiting_bytes,
             in_flight: service.in_flight - service.husks,
             oldest: oldest.min(),
+            gate: service.gate,
             stats: &service.stats,
         }
     }
@@ -373,6 +375,8 @@ pub struct ServiceView<'a> {
     pub in_flight: usize,
     /// When the oldest waiting request was accepted.
     pub oldest: Option<Time>,
+    /// What an operator lets it do.
+    pub gate: Gate,
     /// What happened so far.
     pub stats: &'a ServiceStats,
 }

@@ -10,6 +10,7 @@ use crate::wire::message::Frames;
 use super::Router;
 use super::list::Links;
 use super::request::{Parts, Place, Request};
+use super::service::Service;
 use super::worker::WorkerId;
 
 impl Router {
@@ -44,6 +45,7 @@ impl Router {
     ) -> Option<RequestId> {
         let worker = self.workers.get(worker_id)?;
         let (service_id, free) = (worker.service, worker.level().is_some());
+        let free = free && !self.services.get(service_id)?.is_paused();
         let cost = Request::cost_of(voice.bytes() + body.bytes());
         let service = self.services.get_mut(service_id)?;
         out.take(cost);
@@ -105,6 +107,10 @@ impl Router {
     /// Gives a worker what waits for it alone, as far as it has credit.
     #[inline]
     pub(super) fn serve_pinned<O: Output>(&mut self, now: Time, id: WorkerId, out: &mut O) {
+        let service = self.workers.get(id).map(|worker| worker.service);
+        if service.and_then(|id| self.services.get(id)).is_none_or(Service::is_paused) {
+            return;
+        }
         while let Some(worker) = self.workers.get_mut(id)
             && worker.level().is_some()
             && let Some((_, request)) = worker.pinned.pop_first()

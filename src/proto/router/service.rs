@@ -18,6 +18,33 @@ slotmap::new_key_type! {
     pub struct ServiceId;
 }
 
+/// What an operator lets a service do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Gate {
+    /// Everything.
+    #[default]
+    Open,
+    /// What comes waits, and nothing is given to workers.
+    Paused {
+        /// When that began.
+        since: Time,
+    },
+    /// Nothing new is taken, and what waits is finished.
+    Draining,
+}
+
+impl Gate {
+    /// In listings; an open one needs no word.
+    #[must_use]
+    pub fn label(self) -> Option<&'static str> {
+        match self {
+            Self::Open => None,
+            Self::Paused { .. } => Some("paused"),
+            Self::Draining => Some("draining"),
+        }
+    }
+}
+
 /// A service that somebody offers or asks for.
 #[derive(Debug)]
 pub(super) struct Service {
@@ -25,6 +52,7 @@ pub(super) struct Service {
     /// It is served by the broker itself, and in no listing.
     pub(super) house: bool,
     pub(super) policy: Arc<ServicePolicy>,
+    pub(super) gate: Gate,
     /// Who offers it, in the order of registration.
     pub(super) workers: BTreeSet<WorkerId>,
     pub(super) ready: Ready,
@@ -63,6 +91,7 @@ impl Service {
             house: is_of_the_house(name.as_bytes()),
             name,
             policy,
+            gate: Gate::Open,
             workers: BTreeSet::new(),
             ready: Ready::default(),
             queue: Queue::new(hasher),
@@ -92,7 +121,19 @@ impl Service {
     /// the worker that is being emptied for one is not ready.
     #[inline]
     pub(super) fn taker(&self) -> Option<WorkerId> {
-        if self.queue.len() == 0 { self.ready.first() } else { None }
+        if self.queue.len() == 0 { self.next_worker() } else { None }
+    }
+
+    /// The worker that is to be given work next, if any may be.
+    #[inline]
+    pub(super) fn next_worker(&self) -> Option<WorkerId> {
+        if self.is_paused() { None } else { self.ready.first() }
+    }
+
+    /// Whether nothing is given to workers.
+    #[inline]
+    pub(super) fn is_paused(&self) -> bool {
+        matches!(self.gate, Gate::Paused { .. })
     }
 
     /// Whether a request of `cost` octets may wait here.
@@ -105,7 +146,8 @@ impl Service {
 
     /// Whether so much has gone that callers should be read again.
     pub(super) fn has_much_room(&self) -> bool {
-        self.waiting() <= self.policy.queue_messages_max / 4 * 3
+        self.gate != Gate::Draining
+            && self.waiting() <= self.policy.queue_messages_max / 4 * 3
             && self.waiting_bytes <= self.policy.queue_bytes_max / 4 * 3
     }
 
@@ -122,7 +164,8 @@ impl Service {
 
     /// Whether nothing would be missed if it were forgotten.
     pub(super) fn is_empty(&self) -> bool {
-        self.workers.is_empty() && self.in_flight == 0 && self.waiting() == 0
+        let is_used = !self.workers.is_empty() || self.in_flight > 0 || self.waiting() > 0;
+        !is_used && self.gate == Gate::Open
     }
 }
 

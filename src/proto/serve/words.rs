@@ -321,6 +321,7 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
             Heard::Dismissed { why: sentence(why) }
         }
         FromBroker::Status { .. }
+        | FromBroker::Admin { .. }
         | FromBroker::Targets(_)
         | FromBroker::Outcome(_)
         | FromBroker::Accepted { .. }

@@ -246,7 +246,8 @@ impl NativeClient {
             FromBroker::Hello(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
-            | FromBroker::Status { .. } => Ok(()),
+            | FromBroker::Status { .. }
+            | FromBroker::Admin { .. } => Ok(()),
             FromBroker::Error(failure) if failure.id == 0 => Ok(()),
             FromBroker::Accepted { id, .. } => {
                 let waits = self.open.get_mut(&id).into_iter().flatten();

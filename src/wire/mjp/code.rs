@@ -34,11 +34,13 @@ pub enum Code {
     Forbidden,
     /// The key stands for another request.
     KeyConflict,
+    /// There is none of that name.
+    NotFound,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::DuplicateId,
         Self::Unsupported,
@@ -54,6 +56,7 @@ impl Code {
         Self::NoTarget,
         Self::Forbidden,
         Self::KeyConflict,
+        Self::NotFound,
     ];
 
     /// As on the wire.
@@ -75,6 +78,7 @@ impl Code {
             Self::NoTarget => "no_target",
             Self::Forbidden => "forbidden",
             Self::KeyConflict => "key_conflict",
+            Self::NotFound => "not_found",
         }
     }
 

@@ -405,7 +405,10 @@ pub(super) fn service<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de
     }
 }
 
-fn some_service<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de [u8]>, D::Error> {
+pub(super) fn some_service<'de, D>(deserializer: D) -> Result<Option<&'de [u8]>, D::Error>
+where
+    D: Deserializer<'de>,
+{
     #[derive(Deserialize)]
     struct Service<'a>(#[serde(borrow, deserialize_with = "service")] &'a [u8]);
     Ok(Option::<Service<'_>>::deserialize(deserializer)?.map(|service| service.0))
@@ -450,6 +453,14 @@ pub(super) fn octets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de 
     <&[u8]>::deserialize(deserializer)
 }
 
+/// Text or bin, or nothing.
+pub(super) fn some_octets<'de, D>(deserializer: D) -> Result<Option<&'de [u8]>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    Option::<&[u8]>::deserialize(deserializer)
+}
+
 /// As text if it is one: names of services mostly are.
 pub(super) fn text_or_bin<S: Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     match std::str::from_utf8(octets) {
@@ -458,7 +469,7 @@ pub(super) fn text_or_bin<S: Serializer>(octets: &[u8], serializer: S) -> Result
     }
 }
 
-fn some_text_or_bin<S>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error>
+pub(super) fn some_text_or_bin<S>(octets: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error>
 where
     S: Serializer,
 {

@@ -89,6 +89,9 @@ pub struct ServiceReport<'a> {
     pub replied: u64,
     /// Requests ended in another way.
     pub failed: u64,
+    /// `paused` or `draining`. Absent: neither.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'a str>,
 }
 
 /// A worker.

@@ -78,6 +78,10 @@ impl Core {
         if self.router.is_draining() {
             return self.refuse_job(id, job, &"the broker stops; ask again when it is back", out);
         }
+        if workers.iter().any(|worker| self.router.is_shut(*worker)) {
+            let why = "an operator has paused the service or drains it; ask again later";
+            return self.refuse_job(id, job, &why, out);
+        }
         let full = workers.iter().find(|worker| self.router.is_congested(**worker));
         if let Some(full) = full {
             let name = self.router.worker(*full).map(|worker| self.name_of(worker.peer()));

@@ -1,5 +1,6 @@
 //! What happens between peers, said in messages.
 
+mod admin;
 mod between;
 mod caller;
 mod credit;

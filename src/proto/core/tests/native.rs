@@ -104,6 +104,7 @@ impl Desk {
                 FromBroker::Request(given) => format!("REQUEST {}", body_of(given.id)),
                 FromBroker::Cancel { id } => format!("CANCEL {}", body_of(id)),
                 FromBroker::Status { id, .. } => format!("STATUS {id}"),
+                FromBroker::Admin { id, .. } => format!("ADMIN {id}"),
                 FromBroker::Accepted { id, says } => format!("ACCEPTED {id} {}", says.level),
                 FromBroker::Targets(targets) => format!("TARGETS {}", targets.id),
                 FromBroker::Outcome(outcome) => format!("OUTCOME {}", outcome.id),

@@ -180,7 +180,8 @@ impl Judge {
             FromBroker::Hello(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
-            | FromBroker::Status { .. } => {}
+            | FromBroker::Status { .. }
+            | FromBroker::Admin { .. } => {}
         }
     }
 

@@ -1,0 +1,164 @@
+//! A closer look at the broker, and what an operator changes.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::call::{Guard, Replies};
+use super::error::CallError;
+use super::pending::{Ask, Pending, Reply, Sink};
+use super::{Client, FOREVER};
+use crate::wire::message::Message;
+use crate::wire::mjp::{AdminEvent, AdminHeader, AdminReport, HEADER_MAX, Packed, Verb};
+
+/// What a broker answers to ADMIN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    octets: Vec<u8>,
+}
+
+impl Answered {
+    /// What it says: of its keys the one that was asked for is there. If `next` is, too, there is
+    /// more, and comes if it is given as `after`. Of what was done there is nothing to say.
+    #[must_use]
+    pub fn report(&self) -> AdminReport<'_> {
+        // It could be read when it came.
+        AdminReport::decode(&self.octets).unwrap_or_default()
+    }
+}
+
+/// Something that has happened at a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happening {
+    octets: Vec<u8>,
+}
+
+impl Happening {
+    /// What it is.
+    #[must_use]
+    pub fn event(&self) -> AdminEvent<'_> {
+        // It could be read when it came.
+        AdminEvent::decode(&self.octets).unwrap_or_default()
+    }
+}
+
+/// What happens at a broker, as it happens.
+///
+/// # Cancel safety
+/// Dropping it tells the broker that nobody follows any more.
+#[derive(Debug)]
+pub struct Happenings {
+    said: Replies,
+}
+
+impl Happenings {
+    /// The next event. None is told twice; how many were not told before it, is in it.
+    ///
+    /// # Errors
+    /// The connection was lost, or more came than [`ClientConfig::parts_max`] before somebody
+    /// looked. Nothing comes behind an error.
+    ///
+    /// [`ClientConfig::parts_max`]: crate::config::ClientConfig::parts_max
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next(&mut self) -> Option<Result<Happening, CallError>> {
+        let said = self.said.next().await?;
+        Some(said.and_then(|said| {
+            let octets = said.into_message().first().to_vec();
+            AdminEvent::decode(&octets).map_err(unreadable)?;
+            Ok(Happening { octets })
+        }))
+    }
+}
+
+impl Client {
+    /// Asks for jobs, clients or workers, or has something changed. What changes something, the
+    /// broker does only for those who came in by an administration listener (`ipc://`). Needs
+    /// MJP/1.
+    ///
+    /// ```
+    /// # use majordomo::broker::Broker;
+    /// # use majordomo::client::Client;
+    /// # use majordomo::config::BrokerConfig;
+    /// use majordomo::wire::mjp::{AdminHeader, Verb};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # runtime.block_on(run())
+    /// # }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut config = BrokerConfig::default();
+    /// # config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
+    /// # let broker = Broker::bind(config)?;
+    /// # let endpoint = broker.local_addrs()[0].to_string();
+    /// let client = Client::connect(&endpoint).await?;
+    /// let answer = client.admin(&AdminHeader::new(Verb::Clients)).await?;
+    /// assert_eq!(answer.report().clients.map(|clients| clients.len()), Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As a call: [`CallError::Refused`] with `forbidden`, `not_found`, `bad_request` or
+    /// `unsupported`; [`CallError::Unsupported`] over MDP or for `follow`, and
+    /// [`CallError::Convert`].
+    ///
+    /// # Cancel safety
+    /// The question is forgotten; the broker may do what was asked all the same.
+    pub async fn admin(&self, ask: &AdminHeader<'_>) -> Result<Answered, CallError> {
+        if ask.verb == Verb::Follow.as_str() {
+            return Err(CallError::Unsupported { what: "one answer to ADMIN `follow`" });
+        }
+        let (to, answer) = oneshot::channel();
+        let (timeout, attempts) = (self.config().timeout, self.config().attempts);
+        let (ask, sink) = (Ask::Admin(packed(ask)?), Sink::Whole(to, Vec::new()));
+        // What changes something may have been done when a connection is lost: it may be done
+        // twice, which makes no difference.
+        let guard =
+            Guard::submit(self.clone(), attempts, Box::new(Pending { ask, timeout, sink }))?;
+        let answer = answer.await.unwrap_or(Err(CallError::Closed));
+        guard.ended();
+        let octets = answer?.first().to_vec();
+        AdminReport::decode(&octets).map_err(unreadable)?;
+        Ok(Answered { octets })
+    }
+
+    /// Follows what happens at the broker, as far as its name begins with `prefix`, until the
+    /// result is dropped. The broker allows it to those who came in by an administration listener.
+    /// Needs MJP/1.
+    ///
+    /// # Errors
+    /// As [`Self::admin`].
+    ///
+    /// # Cancel safety
+    /// The broker is told that nobody follows.
+    pub async fn follow(&self, prefix: &str) -> Result<Happenings, CallError> {
+        let says = AdminHeader { prefix: Some(prefix), ..AdminHeader::new(Verb::Follow) };
+        let ask = Ask::Follow(packed(&says)?);
+        let places = self.config().parts_max.saturating_add(1);
+        let (to, replies) = mpsc::channel(places);
+        let pending = Pending { ask, timeout: FOREVER, sink: Sink::Parts(to) };
+        let guard = Guard::submit(self.clone(), 1, Box::new(pending))?;
+        let mut said = Replies::of(replies, guard);
+        let timeout = self.config().timeout;
+        let first = tokio::time::timeout(timeout, said.next()).await;
+        match first {
+            Ok(Some(Ok(Reply::Partial(_)))) => Ok(Happenings { said }),
+            Ok(Some(Err(error))) => Err(error),
+            Ok(Some(Ok(Reply::Final(_))) | None) => Err(CallError::Closed),
+            Err(_) => Err(CallError::Timeout { after: timeout, sent: true, because: None }),
+        }
+    }
+}
+
+fn packed(says: &AdminHeader<'_>) -> Result<Message, CallError> {
+    let octets = Packed::new(says).octets().to_vec();
+    if octets.len() > HEADER_MAX {
+        let (what, size, max) = ("header", octets.len(), HEADER_MAX);
+        return Err(CallError::TooBig { what, size, max });
+    }
+    Ok(Message::from(octets))
+}
+
+fn unreadable(why: crate::wire::mjp::Malformed) -> CallError {
+    CallError::Convert { what: "read the answer to ADMIN", reason: why.to_string() }
+}

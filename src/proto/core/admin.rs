@@ -1,0 +1,156 @@
+//! ADMIN: the tables seen more closely, and what an operator changes.
+
+mod follow;
+mod listing;
+
+use crate::id::PeerId;
+use crate::proto::clock::Time;
+use crate::proto::jobs::Progress;
+use crate::proto::output::Output;
+use crate::proto::router::{Gate, ServiceId};
+use crate::wire::message::Message;
+use crate::wire::mjp::{AdminEvent, AdminHeader, AdminReport, Code, FromBroker, Packed, Verb};
+use crate::wire::nfp::{Order, Verb as Command};
+
+use super::Core;
+
+pub(super) use follow::Followers;
+
+/// Why a verb is not carried out.
+type Refused = (Code, &'static str);
+
+impl Core {
+    /// Carries out ADMIN, and answers it.
+    pub(super) fn administer<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        query: u64,
+        says: &AdminHeader<'_>,
+        out: &mut O,
+    ) {
+        if let Err((code, why)) = self.try_to_administer(now, id, query, says, out) {
+            self.object(id, query, code, why, out);
+        }
+    }
+
+    fn try_to_administer<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        query: u64,
+        says: &AdminHeader<'_>,
+        out: &mut O,
+    ) -> Result<(), Refused> {
+        let Some(verb) = Verb::from_name(says.verb) else {
+            return Err((Code::Unsupported, "no verb of this broker"));
+        };
+        if !verb.only_reads() && !self.peers.get(id).is_some_and(|peer| peer.admin) {
+            let why = "only who comes in by an administration listener (ipc://) may do that";
+            return Err((Code::Forbidden, why));
+        }
+        match verb {
+            Verb::Jobs => self.say_jobs(now, id, query, says, out)?,
+            Verb::Job => self.say_job(now, id, query, says, out)?,
+            Verb::Clients => self.say_clients(now, id, query, says, out),
+            Verb::Workers => self.say_workers(now, id, query, says, out),
+            Verb::Follow => self.follow(id, query, says, out)?,
+            Verb::Cancel => {
+                self.cancel_job(now, says, out)?;
+                self.say_done(id, query, out);
+            }
+            Verb::Pause => self.shut(now, id, query, says, Gate::Paused { since: now }, out)?,
+            Verb::Drain => self.shut(now, id, query, says, Gate::Draining, out)?,
+            Verb::Resume => self.shut(now, id, query, says, Gate::Open, out)?,
+            Verb::Kick => {
+                let name = says.name.ok_or((Code::BadRequest, "`name` is missing"))?;
+                if !self.kick(now, name.as_bytes(), out) {
+                    return Err((Code::NotFound, "no peer has that name"));
+                }
+                self.say_done(id, query, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn say_done<O: Output>(&mut self, id: PeerId, query: u64, out: &mut O) {
+        self.say_report(id, query, &AdminReport::default(), out);
+    }
+
+    fn say_report<O: Output>(
+        &mut self,
+        id: PeerId,
+        query: u64,
+        report: &AdminReport<'_>,
+        out: &mut O,
+    ) {
+        self.say_packed(id, query, &Packed::new(report), out);
+    }
+
+    fn say_packed<O: Output>(&mut self, id: PeerId, query: u64, report: &Packed, out: &mut O) {
+        let header = report.octets();
+        self.say(id, header.len(), out, |encoder| {
+            FromBroker::Admin { id: query, header }.encode(encoder);
+        });
+    }
+
+    /// Pauses a service, drains it, or lets it go on.
+    fn shut<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        query: u64,
+        says: &AdminHeader<'_>,
+        gate: Gate,
+        out: &mut O,
+    ) -> Result<(), Refused> {
+        let name = says.service.ok_or((Code::BadRequest, "`service` is missing"))?;
+        let service = self.service_of_guests(name)?;
+        let before = self.router.gate_of(service).label();
+        self.router.set_gate(now, service, gate, out);
+        if before != gate.label() {
+            let event = match gate {
+                Gate::Paused { .. } => "service.paused",
+                Gate::Draining => "service.draining",
+                Gate::Open => "service.resumed",
+            };
+            self.announce(&AdminEvent { event, service: Some(name), ..AdminEvent::default() }, out);
+        }
+        self.say_done(id, query, out);
+        Ok(())
+    }
+
+    /// The service of that name, unless it is a part of the broker.
+    fn service_of_guests(&self, name: &[u8]) -> Result<ServiceId, Refused> {
+        let service = self.router.service_id(name);
+        let service = service.filter(|_| !crate::proto::router::is_of_the_house(name));
+        service.ok_or((Code::NotFound, "nobody offers or asks for a service of that name"))
+    }
+
+    /// Ends a job as if its client had wanted it.
+    fn cancel_job<O: Output>(
+        &mut self,
+        now: Time,
+        says: &AdminHeader<'_>,
+        out: &mut O,
+    ) -> Result<(), Refused> {
+        let uuid = says.uuid.ok_or((Code::BadRequest, "`uuid` is missing"))?;
+        let (known, job) =
+            self.router.jobs.named(uuid).ok_or((Code::NotFound, "no job of that uuid is known"))?;
+        if job.ended_at.is_some() {
+            return Err((Code::NotFound, "the job has ended already"));
+        }
+        let owner = job.owner.clone();
+        for child in self.router.jobs.children_of(known) {
+            self.router.give_up_part(now, child, out);
+        }
+        // The workers of NFP answer the client as if it had said DELETE.
+        let body = Message::new([&b"{}"[..]]);
+        let (client, body) = (owner.as_bytes(), body.frames());
+        let order = Order { verb: Command::Delete, client, uuid, body };
+        for worker in self.router.end_job(now, known, Progress::Cancelled) {
+            self.router.tell(now, worker, out, |era, encoder| order.encode(era, encoder));
+        }
+        Ok(())
+    }
+}
