@@ -12,7 +12,7 @@
 //! ```
 //!
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
-//! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`] and [`file`] are what
+//! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`] and [`mod@file`] are what
 //! a user holds. [`folder`] and [`inventory`] know none of the others.
 
 pub mod broker;

@@ -429,7 +429,7 @@ impl Core {
                 self.end(now, id, why, out);
             }
             if !self.end_parts(now, out) {
-                return;
+                break;
             }
         }
         self.announce_jobs(out);

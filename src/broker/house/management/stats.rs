@@ -249,6 +249,6 @@ mod tests {
     fn the_cpu_time_of_this_test_is_seen() {
         let mut cpu = Cpu { seen_at: now() - std::time::Duration::from_secs(10), seconds: -1.0 };
         let percent = cpu.percent();
-        assert!(percent >= 10.0 && percent < 100_000.0, "{percent}");
+        assert!((10.0..100_000.0).contains(&percent), "{percent}");
     }
 }

@@ -250,6 +250,13 @@ async fn reports_have_the_keys_that_norfab_reads() {
     );
     assert!(worker["holdtime_seconds"].is_f64() && worker["keepalives_received"] == 1, "{worker}");
     assert_eq!((&stats["worker_count"], &stats["service_count"]), (&1.into(), &1.into()));
+}
+
+#[tokio::test]
+async fn the_other_reports_say_what_they_are_asked_for() {
+    let house = House::new(None, |_| {});
+    let _worker = house.worker("w1").await;
+    let mut client = house.client().await;
     let status = client.ask("get_status", json!({})).await;
     assert_eq!(keys(&status), ["directories", "endpoint", "name", "role", "security", "status"]);
     let shown = client.ask("show_broker", json!({})).await;

@@ -183,8 +183,8 @@ impl Judge {
 
     /// Nobody is meant.
     pub(super) fn told_no_target(&mut self, conn: usize, id: u64) {
-        let scatters = self.scatters.open.values();
-        let Some(scatter) = scatters.filter(|it| (it.conn, it.id) == (conn, id)).last() else {
+        let mut scatters = self.scatters.open.values();
+        let Some(scatter) = scatters.rfind(|it| (it.conn, it.id) == (conn, id)) else {
             return self.fail(|| format!("{conn} has no target for {id}, and did not scatter"));
         };
         let takers = self.takers(&scatter.service);
@@ -251,7 +251,8 @@ impl Judge {
         self.demand(fresh && meant && !due, || {
             format!("{name} is given {tag:?}: fresh {fresh}, meant {meant}, over {due}")
         });
-        let credit = side_credit.unwrap_or(self.settings.policy_of(&service).prefetch as usize);
+        let credit =
+            side_credit.unwrap_or_else(|| self.settings.policy_of(&service).prefetch as usize);
         self.demand(held <= credit && alone, || {
             format!("{name} holds {held}, its credit is {credit}; no suspect there: {alone}")
         });
@@ -339,7 +340,7 @@ impl Judge {
             format!("{tag:?} is {says:?}, not {expected:?}, meant: {meant}, before: {twice:?}")
         });
         let whole = match says.outcome {
-            "replied" => is_whole(tag, outcome.body.clone().filter_map(Piece::decode)),
+            "replied" => is_whole(tag, outcome.body.filter_map(Piece::decode)),
             _ => outcome.body.is_empty(),
         };
         self.demand(whole, || format!("{tag:?} has of {says:?} {:?}", outcome.body));
@@ -353,7 +354,7 @@ impl Judge {
             return false;
         };
         let mut tally = Tally::default();
-        let mut whole = !more && answer.body.clone().eq([b""]) && scatter.open_parts().count() == 0;
+        let mut whole = !more && answer.body.eq([b""]) && scatter.open_parts().count() == 0;
         for target in scatter.targets.iter().flatten() {
             let told = scatter.parts.get(target).and_then(|part| part.told.as_deref());
             match told {
