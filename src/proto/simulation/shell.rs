@@ -401,6 +401,7 @@ fn tell_natively(
             sockets.judge.asked_natively(conn, request, asked, tracked);
         }
         Ok(said) if speaks => sockets.judge.said_by_native(conn, said),
+        Err(rejected) if speaks => sockets.judge.unreadable(conn, rejected),
         _ => sockets.judge.end_turn(),
     }
     let taken = core.message(now, id, frames, sockets);

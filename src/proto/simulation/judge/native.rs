@@ -3,7 +3,7 @@
 use crate::id::RequestId;
 use crate::proto::stats::Outcome;
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Delivery, Fault, FromBroker, Request, ToBroker};
+use crate::wire::mjp::{Delivery, Fault, FromBroker, Rejected, Request, ToBroker, kind};
 
 use super::super::tag::{Piece, Tag};
 use super::{Judge, Turn};
@@ -113,6 +113,16 @@ impl Judge {
             ToBroker::Final(answer) => self.answered(conn, answer.id, true, false),
             ToBroker::Error(failure) => self.answered(conn, failure.id, true, true),
             _ => {}
+        }
+    }
+
+    /// Something of MJP that cannot be read is about to be given to the broker. What should have
+    /// been an answer ends its request: the worker believes that it has answered.
+    pub(in super::super) fn unreadable(&mut self, conn: usize, rejected: &Rejected) {
+        self.end_turn();
+        let gone = self.sides.entry(conn).or_default().gone;
+        if !gone && matches!(rejected.kind, kind::PARTIAL | kind::FINAL | kind::ERROR) {
+            self.answered(conn, rejected.id, true, true);
         }
     }
 
