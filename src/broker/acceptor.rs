@@ -57,11 +57,7 @@ impl Acceptor {
         let stopped = self.shared.accepting.clone();
         tokio::select! {
             () = stopped.cancelled() => {}
-            () = async {
-                // Who comes in finds the services of the broker there.
-                self.shared.furnished.cancelled().await;
-                self.accept_all(&listener, &endpoint, door).await;
-            } => {}
+            () = self.accept_all(&listener, &endpoint, door) => {}
         }
     }
 

@@ -102,6 +102,13 @@ pub(super) async fn serve(
             return;
         }
     };
+    // Who comes in finds the services of the broker there.
+    if !door.house && !shared.furnished.is_cancelled() {
+        tokio::select! {
+            () = shared.furnished.cancelled().boxed() => {}
+            () = shared.running.cancelled().boxed() => return,
+        }
+    }
     permits.handshake_done();
     if !door.house {
         shared.counters.handshakes_done.add(1);

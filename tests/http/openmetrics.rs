@@ -129,7 +129,17 @@ fn lint_sample(name: &str, family: &Family<'_>, sample: &Sample) {
     assert!(suffixes.contains(&suffix), "{} of {} {name}", sample.name, family.kind);
     assert!(sample.value >= 0.0, "{sample:?}");
     for (key, value) in &sample.labels {
-        let known = ["service", "outcome", "reason", "role", "mechanism", "state", "le", "version"];
+        let known = [
+            "service",
+            "outcome",
+            "reason",
+            "role",
+            "mechanism",
+            "state",
+            "le",
+            "version",
+            "dialect",
+        ];
         assert!(known.contains(&key.as_str()), "label {key} of {name}");
         assert!(value.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "{sample:?}");
     }
