@@ -253,7 +253,8 @@ def test_the_old_file_service_stays_in_its_folder(files, url):
     client = files.raw_client(b"old-" + url.encode())
     assert json.loads(old(client, "file_details", url=url))["exists"] is False
     body = old(client, "fetch_file", url=url, offset=0, chunk_size=1000)
-    assert b"secret" not in body and b"root:" not in body and b"hidden" not in body
+    said = body.replace(url.encode(), b"")  # what was asked for may be in the answer
+    assert b"secret" not in said and b"root:" not in said and b"hidden" not in said
 
 
 # The service `filesharing` of the versions since 0.15: STREAM and PUT.

@@ -204,6 +204,14 @@ impl Core {
         let Some(service) = self.router.service_of(worker).cloned() else { return };
         let forward = Forward { kind: report.kind, service: service.as_bytes(), rest: report.rest };
         let era = self.era_of(client);
+        // What a worker says to a job that it has stored was 202 then, and is 201 now.
+        if era == Era::Old && (report.kind, report.status) == (Kind::Response, status::ACCEPTED) {
+            let (kind, uuid, body) = (report.kind, report.uuid, report.body());
+            let (service, status) = (service.as_bytes(), &status::DISPATCHED[..]);
+            let reply = Reply { kind, service, uuid, status, body };
+            self.say(client, body.bytes(), out, |encoder| reply.encode(era, encoder));
+            return;
+        }
         self.say(client, report.rest.bytes(), out, |encoder| forward.encode(era, encoder));
         if report.kind == Kind::Response && answers_twice(service.as_bytes()) {
             let copy = Forward { kind: Kind::Mmi, ..forward };
