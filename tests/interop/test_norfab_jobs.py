@@ -114,7 +114,11 @@ def test_input_is_asked_and_answered(shop):
             break
     asked = event["extras"]["input_request"]
     assert (event["message"], asked["question"]) == ("go on?", "go on?")
-    assert shop.client.call("job", uuid=uuid)["status"] == "WAITING_CLIENT_INPUT"
+    # The client shows an event before it has noted what that means for the job.
+    until = time.monotonic() + 10
+    while shop.client.call("job", uuid=uuid)["status"] != "WAITING_CLIENT_INPUT":
+        assert time.monotonic() < until
+        time.sleep(0.01)
     shop.client.call("answer", uuid=uuid, input_id=asked["id"], value={"yes": [1]})
     events = shop.client.call("events", uuid=uuid)
     assert [event["event_type"] for event in events] == ["input_response", "result_ready"]
