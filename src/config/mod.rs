@@ -162,6 +162,10 @@ pub struct LimitsSection {
     pub jobs: usize,
     /// Open jobs of one client, 1 to 10,000,000. Default 10,000.
     pub jobs_per_client: usize,
+    /// Memory of jobs and scatters that have ended and are remembered, 64 KiB to 1 TiB. Default
+    /// 64 MiB.
+    #[serde(with = "units::text")]
+    pub jobs_ended: usize,
     /// Memory of all that is accepted or waits to be written, 16 MiB to 1 TiB. Default auto.
     #[serde(with = "units::text")]
     pub memory: Memory,
@@ -182,6 +186,7 @@ impl Default for LimitsSection {
             services: Settings::default().services_max,
             jobs: JobLimits::default().jobs_max,
             jobs_per_client: JobLimits::default().open_per_client_max,
+            jobs_ended: JobLimits::default().ended_bytes_max,
             memory: Memory::Auto,
         }
     }

@@ -61,6 +61,7 @@ impl NfpSection {
                 jobs_max: limits.jobs,
                 open_per_client_max: limits.jobs_per_client,
                 kept: self.job_ttl,
+                ended_bytes_max: limits.jobs_ended,
             },
         }
     }

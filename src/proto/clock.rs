@@ -71,10 +71,12 @@ impl Clock {
         self.time
     }
 
-    /// The machine's time at which it will be `time`, if nothing stalls.
+    /// The machine's time at which it will be `time`, if nothing stalls. A time that the machine's
+    /// clock cannot say is a year away.
     #[must_use]
     pub fn instant_of(&self, time: Time) -> Instant {
-        self.last + time.since(self.time)
+        const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        self.last.checked_add(time.since(self.time)).unwrap_or_else(|| self.last + FAR)
     }
 
     /// Stalls noticed so far.

@@ -9,7 +9,7 @@ mod audit;
 mod news;
 mod progress;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use slotmap::SlotMap;
@@ -37,11 +37,18 @@ pub struct JobLimits {
     pub open_per_client_max: usize,
     /// How long a job is remembered after its end.
     pub kept: Duration,
+    /// Memory of the jobs that have ended, octets; the last one may have more.
+    pub ended_bytes_max: usize,
 }
 
 impl Default for JobLimits {
     fn default() -> Self {
-        Self { jobs_max: 100_000, open_per_client_max: 10_000, kept: Duration::from_secs(10 * 60) }
+        Self {
+            jobs_max: 100_000,
+            open_per_client_max: 10_000,
+            kept: Duration::from_secs(10 * 60),
+            ended_bytes_max: 64 << 20,
+        }
     }
 }
 
@@ -119,7 +126,7 @@ impl Job {
     }
 
     /// Memory that one more target takes, octets: its name, and its place in the index.
-    const TARGET: usize = 2 * size_of::<Target>();
+    pub const TARGET: usize = 2 * size_of::<Target>();
 
     /// Where all its targets stand together: the least advanced that has not ended, or the worst
     /// end.
@@ -155,6 +162,8 @@ pub struct Jobs {
     due: Timers<JobId>,
     /// Ended jobs in the order of their ends; some are forgotten already.
     ended: VecDeque<JobId>,
+    /// Memory of the ended jobs, octets.
+    ended_bytes: usize,
     /// How many of the open jobs are scatters.
     open_scatters: usize,
     /// Memory of jobs that were forgotten, to be given back.
@@ -178,6 +187,7 @@ impl Jobs {
             by_worker: HashMap::new(),
             due: Timers::new(),
             ended: VecDeque::new(),
+            ended_bytes: 0,
             open_scatters: 0,
             freed: 0,
             open: 0,
@@ -212,8 +222,15 @@ impl Jobs {
         id
     }
 
-    /// Gives a worker its part of a job, again if it has had it already and is not done. Returns
-    /// whether that is new.
+    /// Those of `workers` that have no part of a job yet, not even one that has ended.
+    #[must_use]
+    pub fn newcomers(&self, id: JobId, workers: &[WorkerId]) -> Vec<WorkerId> {
+        let targets = self.jobs.get(id).into_iter().flat_map(|job| &job.targets);
+        let known: BTreeSet<_> = targets.map(|target| target.worker).collect();
+        workers.iter().copied().filter(|worker| !known.contains(worker)).collect()
+    }
+
+    /// Gives a worker that has none a part of an open job. Returns which one that is.
     pub fn add_target(
         &mut self,
         id: JobId,
@@ -221,10 +238,7 @@ impl Jobs {
         name: Identity,
         direct: bool,
     ) -> Option<usize> {
-        let job = self.jobs.get_mut(id)?;
-        if job.targets.iter().any(|target| target.worker == worker) || job.ended_at.is_some() {
-            return None;
-        }
+        let job = self.jobs.get_mut(id).filter(|job| job.ended_at.is_none())?;
         let index = job.targets.len();
         let (progress, child, result) = (Progress::Dispatched, None, None);
         job.targets.push(Target { worker, name, progress, direct, child, result });
@@ -237,6 +251,7 @@ impl Jobs {
     pub fn charge(&mut self, id: JobId, cost: usize) {
         if let Some(job) = self.jobs.get_mut(id) {
             job.cost += cost;
+            self.ended_bytes += if job.ended_at.is_some() { cost } else { 0 };
         }
     }
 
@@ -253,14 +268,11 @@ impl Jobs {
 
     /// Keeps a worker's result for the client, if there is memory for it.
     pub fn keep_result<O: Output>(&mut self, id: JobId, part: usize, result: Vec<u8>, out: &mut O) {
-        let kept = out.charge(result.len()).then_some(result);
-        if let Some(job) = self.jobs.get_mut(id)
-            && let Some(target) = job.targets.get_mut(part)
-        {
-            job.cost += kept.as_ref().map_or(0, Vec::len);
-            target.result = kept.map(Into::into);
-        } else {
-            out.release(kept.map_or(0, |kept| kept.len()));
+        let Some(target) = self.target_mut(id, part) else { return };
+        if out.charge(result.len()) {
+            let cost = result.len();
+            target.result = Some(result.into());
+            self.charge(id, cost);
         }
     }
 
@@ -325,10 +337,13 @@ impl Jobs {
         (0..targets).filter_map(|index| self.advance(now, id, index, progress)).collect()
     }
 
-    /// A worker is lost with whatever parts it had.
+    /// A worker is lost with whatever parts it had. Where a request stands for a part, the end of
+    /// that is the end of the part.
     pub fn lose_worker(&mut self, now: Time, worker: WorkerId) {
         for (id, index) in self.by_worker.get(&worker).cloned().unwrap_or_default() {
-            self.advance(now, id, index, Progress::Lost);
+            if self.target_mut(id, index).is_some_and(|target| target.child.is_none()) {
+                self.advance(now, id, index, Progress::Lost);
+            }
         }
     }
 
@@ -403,22 +418,21 @@ impl Jobs {
         const FORGOTTEN_KEPT: usize = 1024;
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.ended_at = Some(now);
-        self.open -= 1;
-        let ended = job.progress();
+        let (ended, owner) = (job.progress(), job.owner.clone());
+        self.ended_bytes += job.cost;
+        self.close(&owner);
         self.note(id, true);
-        let Some(job) = self.jobs.get(id) else { return };
         let ends = Progress::ENDS.iter().zip(&mut self.ended_with);
         for (_, count) in ends.filter(|(end, _)| **end == ended) {
             *count += 1;
         }
-        if let Some(open) = self.open_by_owner.get_mut(&job.owner) {
-            *open -= 1;
-            if *open == 0 {
-                self.open_by_owner.remove(&job.owner);
-            }
-        }
         let kept_until = now.after(self.limits.kept);
         self.arm(id, Some(kept_until));
+        while self.ended_bytes > self.limits.ended_bytes_max
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.forget(oldest);
+        }
         self.ended.push_back(id);
         let Self { ended, due, jobs, .. } = self;
         if ended.len() > FORGOTTEN_KEPT + 2 * jobs.len() {
@@ -426,6 +440,17 @@ impl Jobs {
         }
         if due.len() > FORGOTTEN_KEPT + 2 * jobs.len() {
             due.sweep(|at, id| jobs.get(id).is_some_and(|job| job.due == Some(at)));
+        }
+    }
+
+    /// A client has one open job less.
+    fn close(&mut self, owner: &Identity) {
+        self.open -= 1;
+        if let Some(open) = self.open_by_owner.get_mut(owner) {
+            *open -= 1;
+            if *open == 0 {
+                self.open_by_owner.remove(owner);
+            }
         }
     }
 
@@ -457,14 +482,9 @@ impl Jobs {
             self.take_from(target.worker, id);
         }
         if job.ended_at.is_some() {
-            return;
-        }
-        self.open -= 1;
-        if let Some(open) = self.open_by_owner.get_mut(&job.owner) {
-            *open -= 1;
-            if *open == 0 {
-                self.open_by_owner.remove(&job.owner);
-            }
+            self.ended_bytes -= job.cost;
+        } else {
+            self.close(&job.owner);
         }
     }
 }

@@ -57,7 +57,7 @@ impl Management {
     /// What changes how the broker runs.
     fn change(&self, call: &Call, asked: &Asked) -> Result<Value, String> {
         let (task, shared) = (&asked.task[..], &self.shared);
-        if !call.admin {
+        if !call.is_admin() {
             return Err(format!(
                 "{task} is not allowed here; connect to an administration listener, which is an \
                  ipc:// endpoint of broker.bind"

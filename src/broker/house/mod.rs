@@ -8,9 +8,9 @@ mod clock;
 mod folder;
 mod inventory;
 mod management;
+mod seat;
 mod sharing;
 
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -21,17 +21,16 @@ use tracing::error;
 
 use crate::config::{LimitsSection, NfpSection};
 use crate::folder::Store;
-use crate::id::Identity;
 use crate::inventory::{Environment, Inventory};
 use crate::proto::core::Core;
-use crate::transport::session::{Session, SessionConfig, SessionError};
-use crate::transport::stream::Stream;
+use crate::transport::session::SessionError;
 use crate::wire::message::Message;
-use crate::wire::nfp::{Answer, FromWorker, Kind, ToWorker, Verb, status};
+use crate::wire::nfp::{Answer, Kind, status};
 
 use super::BrokerError;
 use super::acceptor::Acceptor;
 use super::shared::Shared;
+use seat::{Call, Seat};
 
 /// How long to wait before a service that broke is started again.
 const RESTART: Duration = Duration::from_millis(500);
@@ -43,17 +42,6 @@ trait Service {
 
     /// Answers a call. Whatever is wrong with it is said in the answer.
     async fn answer(&mut self, call: &Call) -> Vec<u8>;
-}
-
-/// What a client asked.
-#[derive(Debug)]
-struct Call {
-    /// The name of the client.
-    client: Vec<u8>,
-    uuid: Vec<u8>,
-    body: Vec<u8>,
-    /// It came from where only those come in who may change how the broker runs.
-    admin: bool,
 }
 
 /// A call as it should be: what is to be done, and with what.
@@ -221,30 +209,10 @@ async fn serve<S: Service>(
     acceptor: &Acceptor,
     service: &mut S,
 ) -> Result<(), SessionError> {
-    let mut session = connect(shared, acceptor, S::NAME).await?;
-    let name = S::NAME.as_bytes();
-    session.send(|out| FromWorker::Ready { service: name }.encode(out));
-    let mut beat = tokio::time::interval(shared.config.nfp.keepalive);
-    let mut calls = Vec::new();
-    loop {
-        let mut dismissed = false;
-        tokio::select! {
-            turn = session.turn(|said| match ToWorker::decode(said) {
-                Ok((_, ToWorker::Order(mut order))) => calls.push(Call {
-                    client: order.client.to_vec(),
-                    uuid: order.uuid.to_vec(),
-                    body: order.body.take_first().unwrap_or_default().to_vec(),
-                    // Only the core sends MMI, and only for those.
-                    admin: order.verb == Verb::Mmi,
-                }),
-                Ok((_, ToWorker::Disconnect { .. })) => dismissed = true,
-                Ok((_, ToWorker::Keepalive { .. })) | Err(_) => {}
-            }) => turn?,
-            _ = beat.tick() => {
-                session.send(|out| FromWorker::Keepalive { service: name }.encode(out));
-            }
-        }
-        for call in calls.drain(..) {
+    let mut seat = Seat::take(shared, acceptor, S::NAME, S::NAME).await?;
+    while !seat.is_over().await? {
+        seat.turn().await?;
+        for call in seat.take_calls() {
             let mut body = service.answer(&call).await;
             if body.len() > call.room(&shared.config.limits) {
                 body = written(&failed("the answer is over limits.message"));
@@ -252,29 +220,8 @@ async fn serve<S: Service>(
             let body = Message::new([body]);
             let (client, uuid) = (&call.client[..], &call.uuid[..]);
             let (kind, status, body) = (Kind::Response, &status::OK[..], body.frames());
-            session.send(|out| Answer { kind, client, uuid, status, body }.encode(out));
-        }
-        if dismissed {
-            return session.flush().await;
+            seat.say(|out| Answer { kind, client, uuid, status, body }.encode(out));
         }
     }
-}
-
-/// A connection to the broker around us.
-async fn connect(
-    shared: &Shared,
-    acceptor: &Acceptor,
-    name: &str,
-) -> Result<Session, SessionError> {
-    let (ours, theirs) = UnixStream::pair()?;
-    theirs.set_nonblocking(true)?;
-    ours.set_nonblocking(true)?;
-    acceptor.admit_house(theirs);
-    let stream = Stream::Unix(tokio::net::UnixStream::from_std(ours)?);
-    let config = SessionConfig {
-        identity: Identity::try_from(name.as_bytes()).ok(),
-        limits: shared.config.wire_limits(),
-        ..SessionConfig::default()
-    };
-    Session::over(stream, &config).await
+    Ok(())
 }

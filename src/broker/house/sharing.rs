@@ -18,9 +18,9 @@ use crate::broker::shared::Shared;
 use crate::folder::Store;
 use crate::transport::session::SessionError;
 use crate::wire::message::Message;
-use crate::wire::nfp::{Answer, FromWorker, Kind, ToWorker, Verb, body, status};
+use crate::wire::nfp::{Answer, Kind, Verb, body, status};
 
-use super::connect;
+use super::seat::{Call, Seat};
 use job::Job;
 
 /// What NorFab's peers ask for.
@@ -99,43 +99,27 @@ pub(super) async fn serve(
     acceptor: &Acceptor,
     store: &Store,
 ) -> Result<(), SessionError> {
-    let mut session = connect(shared, acceptor, NAME).await?;
-    let service = SERVICE.as_bytes();
-    session.send(|out| FromWorker::Ready { service }.encode(out));
-    let mut beat = tokio::time::interval(shared.config.nfp.keepalive);
+    let mut seat = Seat::take(shared, acceptor, NAME, SERVICE).await?;
     let (said, mut waiting) = mpsc::channel(WAITING_MAX);
     let mut sharing = Sharing::new(store.clone(), said);
-    let mut orders = Vec::new();
-    loop {
-        let mut dismissed = false;
+    while !seat.is_over().await? {
+        let has_room = seat.has_room();
         tokio::select! {
-            turn = session.turn(|message| match ToWorker::decode(message) {
-                Ok((_, ToWorker::Order(mut order))) => {
-                    let body = order.body.take_first().unwrap_or_default().to_vec();
-                    orders.push((order.verb, order.client.to_vec(), order.uuid.to_vec(), body));
-                }
-                Ok((_, ToWorker::Disconnect { .. })) => dismissed = true,
-                Ok((_, ToWorker::Keepalive { .. })) | Err(_) => {}
-            }) => turn?,
-            said = waiting.recv(), if session.has_room() => {
+            turn = seat.turn() => turn?,
+            said = waiting.recv(), if has_room => {
                 if let Some(said) = said {
                     let said = sharing.note(said);
-                    session.send(|out| said.encode(out));
+                    seat.say(|out| said.encode(out));
                 }
             }
-            _ = beat.tick() => {
-                session.send(|out| FromWorker::Keepalive { service }.encode(out));
-            }
         }
-        for (verb, client, uuid, body) in orders.drain(..) {
-            if let Some(said) = sharing.on_order(verb, client, uuid, &body) {
-                session.send(|out| said.encode(out));
+        for call in seat.take_calls() {
+            if let Some(said) = sharing.on_call(call) {
+                seat.say(|out| said.encode(out));
             }
-        }
-        if dismissed {
-            return session.flush().await;
         }
     }
+    Ok(())
 }
 
 impl Sharing {
@@ -143,23 +127,18 @@ impl Sharing {
         Self { store, said, running: HashMap::new(), kept: Kept::default() }
     }
 
-    /// Carries out an order; returns what is said to it at once.
-    fn on_order(
-        &mut self,
-        verb: Verb,
-        client: Vec<u8>,
-        uuid: Vec<u8>,
-        octets: &[u8],
-    ) -> Option<Said> {
+    /// Carries out what a client asked; returns what is said to it at once.
+    fn on_call(&mut self, call: Call) -> Option<Said> {
+        let Call { verb, client, uuid, body } = call;
         match verb {
-            Verb::Post => Some(self.post(client, uuid, octets)),
+            Verb::Post => Some(self.post(client, uuid, &body)),
             Verb::Get => Some(self.get(client, uuid)),
             Verb::Put => {
                 #[derive(serde::Deserialize)]
                 struct Put {
                     offset: u64,
                 }
-                let put: Option<Put> = serde_json::from_slice(octets).ok();
+                let put: Option<Put> = serde_json::from_slice(&body).ok();
                 // A client asks for a bounded number of pieces at a time; more are not remembered.
                 let (running, put) = self.running.get(&uuid).zip(put)?;
                 let _ = running.asked.try_send(put.offset);

@@ -5,12 +5,10 @@ mod listing;
 
 use crate::id::PeerId;
 use crate::proto::clock::Time;
-use crate::proto::jobs::Progress;
 use crate::proto::output::Output;
 use crate::proto::router::{Gate, ServiceId};
 use crate::wire::message::Message;
 use crate::wire::mjp::{AdminEvent, AdminHeader, AdminReport, Code, FromBroker, Packed, Verb};
-use crate::wire::nfp::{Order, Verb as Command};
 
 use super::Core;
 
@@ -140,17 +138,8 @@ impl Core {
         if job.ended_at.is_some() {
             return Err((Code::NotFound, "the job has ended already"));
         }
-        let owner = job.owner.clone();
-        for child in self.router.jobs.children_of(known) {
-            self.router.give_up_part(now, child, out);
-        }
         // The workers of NFP answer the client as if it had said DELETE.
-        let body = Message::new([&b"{}"[..]]);
-        let (client, body) = (owner.as_bytes(), body.frames());
-        let order = Order { verb: Command::Delete, client, uuid, body };
-        for worker in self.router.end_job(now, known, Progress::Cancelled) {
-            self.router.tell(now, worker, out, |era, encoder| order.encode(era, encoder));
-        }
+        self.call_off(now, known, Message::new([&b"{}"[..]]).frames(), out);
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ use crate::wire::nfp::{
 };
 
 use super::Core;
+use super::scatter::is_scatter;
 
 /// Whether no worker from outside may serve that name: it is the broker's own.
 pub(super) fn is_reserved(service: &[u8]) -> bool {
@@ -190,7 +191,8 @@ impl Core {
         if report.kind == Kind::Response {
             self.note_house_answer(id);
         }
-        let job = self.router.jobs.named(report.uuid).map(|(job, known)| (job, &known.owner));
+        let job = self.router.jobs.named(report.uuid).filter(|_| !is_scatter(report.uuid));
+        let job = job.map(|(job, known)| (job, &known.owner));
         // Who asks for a job of another client is refused; whoever a worker names is no way around.
         let is_owner = job.is_none_or(|(_, owner)| owner.as_bytes() == report.client);
         let client = self.peer_named(report.client).filter(|_| is_owner);
@@ -302,10 +304,10 @@ impl Core {
 
     /// The peer of that name.
     pub(super) fn peer_named(&self, name: &[u8]) -> Option<PeerId> {
-        if let Some(holder) = self.names.holder_of(name) {
-            return Some(holder);
-        }
-        let token = name.strip_prefix(UNNAMED.as_bytes()).filter(|token| token.len() == 16)?;
+        let Some(token) = name.strip_prefix(UNNAMED.as_bytes()) else {
+            return self.names.holder_of(name);
+        };
+        let token = Some(token).filter(|token| token.len() == 16)?;
         let token = u64::from_str_radix(std::str::from_utf8(token).ok()?, 16).ok()?;
         let id = PeerId::from(slotmap::KeyData::from_ffi(token));
         self.peers.contains_key(id).then_some(id)
@@ -320,6 +322,15 @@ impl Core {
 /// What the name of a peer without one begins with.
 const UNNAMED: &str = "~";
 
+/// Names that the broker makes, for peers and for requests, are nobody else's.
 fn is_name(octets: &[u8]) -> bool {
-    std::str::from_utf8(octets).is_ok_and(|text| !text.contains(char::is_control))
+    std::str::from_utf8(octets).is_ok_and(|text| {
+        !text.contains(char::is_control)
+            && !text.starts_with(UNNAMED)
+            && WorkerVoice::nfp_request(octets).is_none()
+    })
+}
+
+fn about<'a>(job: &nfp::Job<'a>) -> nfp::body::About<'a> {
+    nfp::body::About { service: job.service, target: job.target, uuid: job.uuid }
 }

@@ -17,9 +17,17 @@ use super::Core;
 /// Most workers of one scatter.
 const TARGETS_MAX: usize = 1000;
 
+/// What the name of a scatter in the table of jobs begins with, and that of no other job.
+const SCATTER: &str = "~";
+
 /// The name of a scatter in the table of jobs.
 fn uuid_of(peer: PeerId, id: u64) -> String {
-    format!("~{:016x}-{id:x}", slotmap::Key::data(&peer).as_ffi())
+    format!("{SCATTER}{:016x}-{id:x}", slotmap::Key::data(&peer).as_ffi())
+}
+
+/// Whether only a scatter has such a name.
+pub(super) fn is_scatter(uuid: &[u8]) -> bool {
+    uuid.starts_with(SCATTER.as_bytes())
 }
 
 impl Core {

@@ -28,6 +28,11 @@ impl Jobs {
         if self.by_uuid.len() != self.jobs.len() {
             return Err("jobs and their names differ in number".into());
         }
+        let ended = self.jobs.values().filter(|job| job.ended_at.is_some());
+        let bytes: usize = ended.map(|job| job.cost).sum();
+        if bytes != self.ended_bytes {
+            return Err(format!("ended jobs take {bytes} octets, {} counted", self.ended_bytes));
+        }
         let unended = self.jobs.values().filter(|job| job.ended_at.is_none()).count();
         if unended != self.open {
             return Err(format!("{unended} jobs are open, {} counted", self.open));

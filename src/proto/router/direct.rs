@@ -107,14 +107,6 @@ impl Router {
         }
     }
 
-    /// Whether the dialect of the worker has no words for the request.
-    #[inline]
-    pub(super) fn cannot_say(&self, worker: WorkerId, id: RequestId) -> bool {
-        let voice = self.workers.get(worker).map(|worker| worker.voice);
-        let Some(voice @ WorkerVoice::Nfp(_)) = voice else { return false };
-        self.requests.get(id).is_some_and(|request| !voice.can_say(request.split().1))
-    }
-
     /// Asks an NFP worker for the result of a request that it holds.
     pub(crate) fn fetch<O: Output>(
         &mut self,

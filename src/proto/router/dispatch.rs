@@ -2,7 +2,7 @@
 
 use crate::id::RequestId;
 use crate::proto::clock::Time;
-use crate::proto::dialect::Work;
+use crate::proto::dialect::{Work, WorkerVoice};
 use crate::proto::output::{Output, Pressure};
 use crate::proto::stats::Outcome;
 
@@ -106,10 +106,14 @@ impl Router {
         id: RequestId,
         out: &mut O,
     ) {
-        if self.cannot_say(worker_id, id) {
+        let Some(worker) = self.workers.get_mut(worker_id) else { return };
+        let voice = worker.voice;
+        // A dialect may have no words for a request.
+        if let WorkerVoice::Nfp(_) = voice
+            && self.requests.get(id).is_some_and(|request| !voice.can_say(request.split().1))
+        {
             return self.end(id, Outcome::Refused, out);
         }
-        let Some(worker) = self.workers.get_mut(worker_id) else { return };
         worker.held.push_back(&mut self.requests, id);
         worker.in_flight += 1;
         worker.last_sent = now;
@@ -120,7 +124,6 @@ impl Router {
         debug_assert!(!service.is_paused(), "work is given though the service is paused");
         service.in_flight += 1;
         service.stats.queue_wait.record(now.micros_since(request.accepted_at));
-        let voice = worker.voice;
         let (header, body) = request.split();
         let mut work = Work {
             id,

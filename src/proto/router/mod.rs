@@ -197,7 +197,10 @@ impl Router {
     pub fn is_drained(&self) -> bool {
         let is_stuck = |s: &Service| s.workers.is_empty() || s.is_paused();
         let is_done = |s: &Service| s.in_flight == s.husks && (s.waiting() == 0 || is_stuck(s));
-        self.services.values().all(is_done)
+        let is_paused =
+            |worker: &Worker| self.service(worker.service).is_none_or(Service::is_paused);
+        let has_none = |worker: &Worker| worker.pinned.is_empty() || is_paused(worker);
+        self.services.values().all(is_done) && self.workers.values().all(has_none)
     }
 
     /// Accepted requests that have not ended.

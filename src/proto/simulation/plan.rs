@@ -107,6 +107,7 @@ fn jobs(rng: &mut Rng) -> JobLimits {
         jobs_max: rng.pick(&[4, 100_000]),
         open_per_client_max: rng.pick(&[2, 10_000]),
         kept: Duration::from_millis(rng.pick(&[300, 600_000])),
+        ended_bytes_max: rng.pick(&[2000, 64 << 20]),
     }
 }
 

@@ -1,12 +1,12 @@
 //! What clients of NFP ask for: direct dispatch, now or not at all.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::time::Duration;
 
 use crate::id::{Identity, PeerId, ServiceName};
 use crate::proto::clock::Time;
-use crate::proto::jobs::{Job as KnownJob, Progress};
+use crate::proto::jobs::{Job as KnownJob, JobId, Progress};
 use crate::proto::output::Output;
 use crate::proto::router::{Worker, WorkerId, is_of_the_house};
 use crate::wire::message::Frames;
@@ -14,14 +14,11 @@ use crate::wire::nfp::body::{self, About, JobBody, NotSent, Target};
 use crate::wire::nfp::{Era, Job, Kind, Order, Verb, status};
 
 use super::super::Core;
-use super::answers_twice;
+use super::super::scatter::is_scatter;
+use super::{about, answers_twice};
 
 /// The service that stands for all services.
 pub(super) const ALL: &[u8] = b"all";
-
-fn about<'a>(job: &Job<'a>) -> About<'a> {
-    About { service: job.service, target: job.target, uuid: job.uuid }
-}
 
 impl Core {
     /// POST, GET, DELETE, PUT or MMI of a client.
@@ -32,6 +29,11 @@ impl Core {
         if job.verb == Verb::Mmi {
             let why = "management calls are for mmi.service.broker and the other services of the \
                        broker; give a worker a job by POST";
+            return self.refuse_job(id, job, &why, out);
+        }
+        if is_scatter(job.uuid) {
+            let why = "names of jobs that begin with ~ are the broker's own; a NorFab client makes \
+                       them of hex digits";
             return self.refuse_job(id, job, &why, out);
         }
         let owner = self.name_of(id);
@@ -121,7 +123,14 @@ impl Core {
         if open.is_none() && !self.router.jobs.has_room(owner) {
             return Err("too many jobs are open; see limits.jobs and limits.jobs_per_client");
         }
-        let cost = KnownJob::cost_of(job.uuid, workers.len());
+        let newcomers = match open {
+            Some(known) => Cow::Owned(self.router.jobs.newcomers(known, workers)),
+            None => Cow::Borrowed(workers),
+        };
+        let cost = match open {
+            Some(_) => newcomers.len() * KnownJob::TARGET,
+            None => KnownJob::cost_of(job.uuid, newcomers.len()),
+        };
         if !out.charge(cost) {
             return Err("the broker is short of memory; ask again later");
         }
@@ -130,11 +139,11 @@ impl Core {
             return Err("a service has a name of 1 to 255 octets");
         };
         let known = open.unwrap_or_else(|| {
-            let due = says.timeout.map(|seconds| now.after(Duration::from_secs(seconds)));
+            let due = says.timeout().map(|timeout| now.after(timeout));
             let new = KnownJob::new(job.uuid, owner.clone(), service, &says.task, now);
             self.router.jobs.insert(new, due)
         });
-        for worker in workers {
+        for worker in newcomers.iter() {
             let Some(peer) = self.router.worker(*worker).map(Worker::peer) else { continue };
             let name = self.name_of(peer);
             self.router.add_to_job(known, *worker, name);
@@ -171,17 +180,29 @@ impl Core {
             let not_found = status::NOT_FOUND;
             return self.say_reply(id, Kind::Response, about(job), not_found, answer, out);
         };
-        let owner = self.name_of(id);
-        for child in self.router.jobs.children_of(known) {
-            self.router.give_up_part(now, child, out);
-        }
-        let ended = self.router.end_job(now, known, Progress::Cancelled);
-        for worker in ended {
-            let order = order(Verb::Delete, &owner, job);
-            self.router.tell(now, worker, out, |era, encoder| order.encode(era, encoder));
-        }
+        self.call_off(now, known, job.body, out);
         let answer = body::state("", job.service, job.uuid, "CANCELLED");
         self.say_reply(id, Kind::Response, about(job), status::OK, answer, out);
+    }
+
+    /// Ends a job that nobody wants any more, and tells its workers so.
+    pub(in crate::proto::core) fn call_off<O: Output>(
+        &mut self,
+        now: Time,
+        id: JobId,
+        body: Frames<'_>,
+        out: &mut O,
+    ) {
+        let Some(job) = self.router.jobs.get(id) else { return };
+        let (client, uuid) = (job.owner.clone(), job.uuid.clone());
+        for child in self.router.jobs.children_of(id) {
+            self.router.give_up_part(now, child, out);
+        }
+        let (verb, client, uuid) = (Verb::Delete, client.as_bytes(), &uuid[..]);
+        let order = Order { verb, client, uuid, body };
+        for worker in self.router.end_job(now, id, Progress::Cancelled) {
+            self.router.tell(now, worker, out, |era, encoder| order.encode(era, encoder));
+        }
     }
 
     /// The broker's own services run beside the core, as workers of this process.
@@ -254,7 +275,11 @@ impl Core {
         job: &Job<'a>,
         names: impl Iterator<Item = &'n str>,
     ) -> Result<Vec<WorkerId>, NotSent<'a>> {
-        let found: Vec<_> = names.filter_map(|name| self.worker_named(name.as_bytes())).collect();
+        let mut found: Vec<_> =
+            names.filter_map(|name| self.worker_named(name.as_bytes())).collect();
+        // A worker may have been called by two names.
+        let mut once = BTreeSet::new();
+        found.retain(|worker| once.insert(*worker));
         let may = |worker: &WorkerId| {
             let service = self.router.service_of(*worker);
             let reserved = service.is_some_and(|name| is_of_the_house(name.as_bytes()));

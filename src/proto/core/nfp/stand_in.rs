@@ -1,17 +1,16 @@
 //! Jobs of NFP clients at workers of other dialects: a request stands for the worker's part, and the
 //! broker says what a NorFab worker would.
 
-use std::time::Duration;
-
 use crate::id::PeerId;
 use crate::proto::clock::Time;
 use crate::proto::dialect::{Part, Post, Terms, Way};
 use crate::proto::output::Output;
 use crate::proto::router::WorkerId;
-use crate::wire::nfp::body::{self, About, JobBody};
+use crate::wire::nfp::body::{self, JobBody};
 use crate::wire::nfp::{Job, Kind, status};
 
 use super::super::Core;
+use super::about;
 
 impl Core {
     /// Gives the workers that do not speak NFP their parts of a job, which has been recorded.
@@ -25,7 +24,7 @@ impl Core {
         out: &mut O,
     ) {
         let Some((known, _)) = self.router.jobs.named(job.uuid) else { return };
-        let deadline = says.timeout.map(|seconds| now.after(Duration::from_secs(seconds)));
+        let deadline = says.timeout().map(|timeout| now.after(timeout));
         let era = self.era_of(id);
         for worker in workers {
             let Some(index) =
@@ -41,8 +40,7 @@ impl Core {
             let name = target.name.clone();
             let text = String::from_utf8_lossy(name.as_bytes());
             let accepted = body::state(&text, job.service, job.uuid, "ACCEPTED");
-            let about = About { service: job.service, target: job.target, uuid: job.uuid };
-            self.say_reply(id, Kind::Response, about, status::ACCEPTED, accepted, out);
+            self.say_reply(id, Kind::Response, about(job), status::ACCEPTED, accepted, out);
             let (uuid, task) = (job.uuid.into(), says.task.as_ref().into());
             let way = Way::Post(Post { uuid, task, era });
             let terms = Terms { deadline, attempts: None };
@@ -59,7 +57,6 @@ impl Core {
         workers: &[WorkerId],
         out: &mut O,
     ) {
-        let about = About { service: job.service, target: job.target, uuid: job.uuid };
         for worker in workers {
             let peer = self.router.worker(*worker).map(crate::proto::router::Worker::peer);
             let Some(peer) = peer.filter(|_| !self.router.is_nfp(*worker)) else { continue };
@@ -76,7 +73,7 @@ impl Core {
                 },
                 None => (status::NOT_FOUND, state("JOB NOT FOUND")),
             };
-            self.say_reply(id, Kind::Response, about, status, answer, out);
+            self.say_reply(id, Kind::Response, about(job), status, answer, out);
         }
     }
 }

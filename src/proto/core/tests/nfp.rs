@@ -403,3 +403,72 @@ fn a_stand_in_that_is_lost_or_deleted_ends_its_part() {
     assert_eq!(progress(&desk, b"deleted"), "cancelled");
     assert_eq!(desk.core.router().open_requests(), 0);
 }
+
+#[test]
+fn a_job_that_is_posted_again_is_charged_for_its_new_workers_only() {
+    let mut desk = desk();
+    let (first, client) = (desk.nfp_ready("w1", "svc"), desk.enter("c", false));
+    desk.job(client, Verb::Post, "svc", "all", "u");
+    let (alone, second) = (desk.said.charged, desk.nfp_ready("w2", "svc"));
+    for _ in 0..3 {
+        desk.job(client, Verb::Post, "svc", "all", "u");
+    }
+    assert_eq!((desk.orders(first).len(), desk.orders(second).len()), (4, 3));
+    let both = desk.said.charged;
+    assert_eq!(both - alone, crate::proto::jobs::Job::TARGET);
+    let (_, job) = desk.core.router().jobs.named(b"u").unwrap();
+    assert_eq!(job.targets.len(), 2);
+    desk.report(first, Kind::Response, "c", "u", "200", "{}");
+    desk.job(client, Verb::Post, "svc", "all", "u");
+    assert_eq!(desk.said.charged, both, "one that is done has its part");
+}
+
+#[test]
+fn a_time_longer_than_any_clock_is_a_year() {
+    let mut desk = desk();
+    desk.nfp_ready("w", "svc");
+    let (native, client) = (desk.native_worker(1), desk.enter("c", false));
+    let body = format!(r#"{{"task":"add","timeout":{}}}"#, u64::MAX);
+    desk.job_with(client, Verb::Post, "svc", "all", "u1", &body);
+    desk.job_with(client, Verb::Post, "echo", "all", "u2", &body);
+    assert_eq!(desk.statuses(client), ["202", "202", "201"]);
+    let year = Duration::from_secs(365 * 24 * 3600);
+    assert!(desk.core.next_timeout().unwrap() <= desk.now + year);
+    desk.leave(native);
+    assert_eq!(desk.core.router().jobs.open(), 1);
+}
+
+#[test]
+fn what_the_broker_calls_peers_and_jobs_is_nobody_elses_name() {
+    let mut desk = desk();
+    desk.nfp_ready("w", "svc");
+    let client = desk.enter("c", false);
+    for verb in [Verb::Post, Verb::Get, Verb::Delete, Verb::Put] {
+        desk.job(client, verb, "svc", "all", "~0000000100000001-1");
+    }
+    assert_eq!(desk.statuses(client), ["400"; 4]);
+    // A peer that calls itself as the broker calls another one is not found by that name.
+    let unnamed = desk.join();
+    let made = desk.core.name_of(unnamed);
+    for name in [&text(made.as_bytes())[..], "+0000000100000001"] {
+        let peer = desk.enter(name, false);
+        assert_ne!(desk.core.name_of(peer).as_bytes(), name.as_bytes());
+    }
+    assert_eq!(desk.core.peer_named(made.as_bytes()), Some(unnamed));
+}
+
+#[test]
+fn jobs_that_have_ended_take_a_bounded_memory_and_the_oldest_go_first() {
+    let (mut settings, fits) = (Settings::default(), 3);
+    let cost = crate::proto::jobs::Job::cost_of(b"u1", 1);
+    settings.nfp.jobs.ended_bytes_max = fits * cost;
+    let mut desk = Desk::with(settings);
+    let (worker, client) = (desk.nfp_ready("w", "svc"), desk.enter("c", false));
+    for number in 1..=5 {
+        let uuid = format!("u{number}");
+        desk.job(client, Verb::Post, "svc", "all", &uuid);
+        desk.report(worker, Kind::Response, "c", &uuid, "200", "{}");
+    }
+    let known = |uuid: &str| desk.core.router().jobs.named(uuid.as_bytes()).is_some();
+    assert_eq!(["u1", "u2", "u3", "u4", "u5"].map(known), [false, false, true, true, true]);
+}

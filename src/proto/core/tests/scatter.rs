@@ -204,3 +204,17 @@ fn a_part_that_is_due_when_it_comes_is_given_to_nobody() {
     assert_eq!(desk.told_of(client, 1), late);
     assert_eq!(desk.bodies(a), [""; 0]);
 }
+
+#[test]
+fn a_part_that_waits_for_credit_is_waited_for_when_the_broker_stops() {
+    let mut desk = desk();
+    let (a, client) = (desk.named_worker("a", 1, &[]), desk.join());
+    desk.scatter(client, 1, Recipients::All, None);
+    desk.scatter(client, 2, Recipients::All, None);
+    desk.mjp(a, &ToBroker::Credit { credit: 0 });
+    desk.core.drain(desk.now, Duration::from_secs(9), &mut desk.said);
+    desk.reply(a, "1", true);
+    assert!(!desk.core.is_drained(), "the second part waits for credit");
+    desk.leave(a);
+    assert!(desk.core.is_drained());
+}

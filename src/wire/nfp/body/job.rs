@@ -1,6 +1,7 @@
 //! What is in a job, and in an event about it.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::texts::{self, Value};
 
@@ -41,6 +42,15 @@ impl BadJob {
 }
 
 impl<'a> JobBody<'a> {
+    /// Longest time to wait for a job; a longer one counts as this.
+    pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+    /// Time that the client waits.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout.map(|seconds| Duration::from_secs(seconds).min(Self::TIMEOUT_MAX))
+    }
+
     /// Reads the body of a POST to its end.
     ///
     /// # Errors
@@ -107,10 +117,15 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Reads the body of an EVENT. What is no JSON object is an event without anything.
+    /// Longest body that is looked into, octets.
+    pub const LEN_MAX: usize = 64 << 10;
+
+    /// Reads the body of an EVENT. What is no JSON object is an event without anything, and so is
+    /// what is too long.
     #[must_use]
     pub fn read(octets: &'a [u8]) -> Self {
         let keys = ["event_type", "message", "status", "severity", "task"];
+        let octets = if octets.len() > Self::LEN_MAX { &[] } else { octets };
         let values = std::str::from_utf8(octets)
             .ok()
             .and_then(|text| texts::read(text, keys).ok())

@@ -171,3 +171,14 @@ fn labels_are_stable() {
     let labels = [BadJob::NotText, BadJob::NotObject, BadJob::NoTask].map(BadJob::label);
     assert_eq!(labels, ["job_not_text", "job_not_object", "job_no_task"]);
 }
+
+#[test]
+fn only_an_event_of_a_common_size_is_looked_into() {
+    let event = |len: usize| {
+        let filler = "x".repeat(len - r#"{"event_type":"result_ready","message":""}"#.len());
+        format!(r#"{{"event_type":"result_ready","message":"{filler}"}}"#)
+    };
+    let reads = |len| EventType::read(event(len).as_bytes());
+    assert_eq!(reads(Event::LEN_MAX), EventType::ResultReady);
+    assert_eq!(reads(Event::LEN_MAX + 1), EventType::Other);
+}
