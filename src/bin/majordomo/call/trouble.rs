@@ -126,7 +126,8 @@ fn refused(service: &str, code: &str, said: &str, retry: Option<Duration>) -> Cl
     match code {
         "overloaded" => error(Exit::Overloaded, &format!("`{service}` is overloaded"))
             .hint(later("send less at a time, or try again")),
-        "draining" => error(Exit::Overloaded, "the broker stops").hint(later("try again")),
+        "draining" => error(Exit::Overloaded, &format!("`{service}` takes no requests now"))
+            .hint(later("try again")),
         "unserved" => nobody(service, &text(&format!("nobody offers `{service}`"))),
         "no_target" => error(Exit::NotFound, &format!("`{service}` has no such worker"))
             .hint(format!("look who is there: `majordomo status {service}`")),
@@ -154,7 +155,12 @@ mod tests {
         let wait = Some(Duration::from_millis(250));
         for (code, retry, exit, text) in [
             ("overloaded", wait, Exit::Overloaded, "send less at a time, or try again in 250ms"),
-            ("draining", None, Exit::Overloaded, "the broker stops: said; try again later"),
+            (
+                "draining",
+                None,
+                Exit::Overloaded,
+                "`s` takes no requests now: said; try again later",
+            ),
             ("unserved", None, Exit::NotFound, "start a worker with `majordomo work s -- COMMAND`"),
             ("no_target", None, Exit::NotFound, "look who is there: `majordomo status s`"),
             ("timeout", None, Exit::TimedOut, "give it more with --timeout"),
