@@ -32,6 +32,8 @@ pub struct ServicePatch {
     /// Wait for a first worker, 10 ms to 30 d; `Some(None)`: for ever.
     #[serde(with = "maybe")]
     pub unserved_ttl: Option<Option<Duration>>,
+    /// NFP jobs for any worker wait like requests.
+    pub queue: Option<bool>,
 }
 
 impl ServicePatch {
@@ -47,6 +49,7 @@ impl ServicePatch {
             queue_messages_max: self.queue_messages_max.unwrap_or(base.queue_messages_max),
             queue_bytes_max: self.queue_bytes_max.unwrap_or(base.queue_bytes_max),
             unserved_ttl: self.unserved_ttl.unwrap_or(base.unserved_ttl),
+            queue: self.queue.unwrap_or(base.queue),
         }
     }
 }
@@ -62,6 +65,7 @@ impl From<&ServicePolicy> for ServicePatch {
             queue_messages_max: Some(policy.queue_messages_max),
             queue_bytes_max: Some(policy.queue_bytes_max),
             unserved_ttl: Some(policy.unserved_ttl),
+            queue: Some(policy.queue),
         }
     }
 }

@@ -55,8 +55,8 @@ impl Default for JobLimits {
 /// One worker's part of a job.
 #[derive(Debug)]
 pub struct Target {
-    /// The registration that was asked.
-    pub worker: WorkerId,
+    /// The registration that was asked; none: whichever takes it from the queue.
+    pub worker: Option<WorkerId>,
     /// The name of the worker.
     pub name: Identity,
     /// How far it is.
@@ -128,6 +128,12 @@ impl Job {
     /// Memory that one more target takes, octets: its name, and its place in the index.
     pub const TARGET: usize = 2 * size_of::<Target>();
 
+    /// Whether it was given to the queue of its service, and to no worker by name.
+    #[must_use]
+    pub fn is_queued(&self) -> bool {
+        self.targets.iter().any(|target| target.worker.is_none())
+    }
+
     /// Where all its targets stand together: the least advanced that has not ended, or the worst
     /// end.
     #[must_use]
@@ -141,8 +147,8 @@ impl Job {
 /// What an end means for the tables around.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// Whose part has ended.
-    pub worker: WorkerId,
+    /// Whose part has ended, if it was anybody's.
+    pub worker: Option<WorkerId>,
     /// It had the job directly.
     pub direct: bool,
     /// The request that stood for it.
@@ -226,15 +232,15 @@ impl Jobs {
     #[must_use]
     pub fn newcomers(&self, id: JobId, workers: &[WorkerId]) -> Vec<WorkerId> {
         let targets = self.jobs.get(id).into_iter().flat_map(|job| &job.targets);
-        let known: BTreeSet<_> = targets.map(|target| target.worker).collect();
+        let known: BTreeSet<_> = targets.filter_map(|target| target.worker).collect();
         workers.iter().copied().filter(|worker| !known.contains(worker)).collect()
     }
 
-    /// Gives a worker that has none a part of an open job. Returns which one that is.
+    /// Gives a worker that has none, or the queue, a part of an open job. Returns which one that is.
     pub fn add_target(
         &mut self,
         id: JobId,
-        worker: WorkerId,
+        worker: Option<WorkerId>,
         name: Identity,
         direct: bool,
     ) -> Option<usize> {
@@ -243,8 +249,15 @@ impl Jobs {
         let (progress, child, result) = (Progress::Dispatched, None, None);
         job.targets.push(Target { worker, name, progress, direct, child, result });
         job.open += 1;
-        self.by_worker.entry(worker).or_default().insert(id, index);
+        if let Some(worker) = worker {
+            self.by_worker.entry(worker).or_default().insert(id, index);
+        }
         Some(index)
+    }
+
+    /// Forgets a job that could not be begun.
+    pub fn withdraw(&mut self, id: JobId) {
+        self.forget(id);
     }
 
     /// Notes memory that was charged for a job: it is given back when the job is forgotten.
@@ -310,7 +323,9 @@ impl Jobs {
         let ended = Ended { worker, direct, child: target.child.take() };
         job.open -= 1;
         let all = job.open == 0;
-        self.take_from(ended.worker, id);
+        if let Some(worker) = worker {
+            self.take_from(worker, id);
+        }
         if all {
             self.end(now, id);
         }
@@ -479,7 +494,9 @@ impl Jobs {
         self.open_scatters -= usize::from(job.scatter.is_some());
         self.by_uuid.remove(&job.uuid);
         for target in job.targets.iter().filter(|target| !target.progress.is_end()) {
-            self.take_from(target.worker, id);
+            if let Some(worker) = target.worker {
+                self.take_from(worker, id);
+            }
         }
         if job.ended_at.is_some() {
             self.ended_bytes -= job.cost;

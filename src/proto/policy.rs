@@ -49,6 +49,9 @@ pub struct ServicePolicy {
     pub queue_bytes_max: usize,
     /// How long a request waits for a service that has no worker. `None`: for ever. Default 10 min.
     pub unserved_ttl: Option<Duration>,
+    /// NFP jobs for any worker wait like requests, and are given to another one if theirs is lost.
+    /// Default false: they go to a worker now or not at all.
+    pub queue: bool,
 }
 
 impl Default for ServicePolicy {
@@ -62,6 +65,7 @@ impl Default for ServicePolicy {
             queue_messages_max: 10_000,
             queue_bytes_max: 64 << 20,
             unserved_ttl: Some(Duration::from_secs(10 * 60)),
+            queue: false,
         }
     }
 }

@@ -26,6 +26,7 @@ START = 120.0
 # The names of our settings, here and nowhere else.
 KEEPALIVE, MULTIPLIER = "nfp.keepalive", "nfp.multiplier"
 INVENTORY, FILES = "nfp.inventory", "nfp.files"
+QUEUE = "service.queue"
 OLD_LISTENERS = "nfp.old"
 
 
@@ -124,6 +125,7 @@ class Ours(Broker):
             KEEPALIVE: f"{settings.get('keepalive', 2500)}ms",
             INVENTORY: settings.get("inventory"),
             FILES: settings.get("files"),
+            QUEUE: settings.get("queue"),
             OLD_LISTENERS: json.dumps(binds[1:]),
         }
         flags = [f"--set={name}={value}" for name, value in named.items() if value is not None]

@@ -70,6 +70,22 @@ def test_a_frozen_worker_expires_and_is_back_when_it_thaws(one):
     assert one.client().values("dummy", "add", args=[1, 2], timeout=20) == {"frozen": 3}
 
 
+@better("a job without a worker is refused, and one of a lost worker is lost")
+def test_a_queued_job_outlives_its_worker(net):
+    one = net(queue="true")
+    client, uuid = one.client(), nfp.fresh().decode()
+    options = {"workers": "any", "kwargs": {"seconds": 3}, "timeout": 90}
+    client.call("submit", uuid=uuid, service="dummy", task="sleep", **options)
+    until(lambda: client.call("job", uuid=uuid)["status"] == "STARTED")
+    first = one.worker("first")
+    time.sleep(1)
+    first.end(signal.SIGKILL)
+    one.worker("second")
+    results = client.call("result", uuid=uuid, wait=90)
+    assert {name: result["result"] for name, result in results.items()} == {"any": "slept"}
+    assert client.call("job", uuid=uuid)["status"] == "COMPLETED"
+
+
 @better("it may take the worker 15 s to find out")
 def test_a_worker_that_was_frozen_is_back_at_once(one):
     worker = one.worker("frozen")

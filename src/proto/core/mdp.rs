@@ -68,7 +68,7 @@ impl Core {
         }
         let voice = CallerVoice::Mdp(request.version, Envelope::keep(request.envelope));
         match self.router.accept(now, id, voice, request.service, request.body, out) {
-            Ok(()) => Taken::Yes,
+            Ok(_) => Taken::Yes,
             Err(Refusal::NotYet) => Taken::NotYet,
             // A client of MDP is paused where one of MJP is told.
             Err(Refusal::Overloaded | Refusal::Draining | Refusal::DuplicateId) => Taken::Yes,

@@ -172,7 +172,7 @@ impl Core {
         });
         let (code, message) = match self.router.accept(now, id, voice, says.service, kept, out) {
             // An MJP caller is told, not paused.
-            Ok(()) | Err(Refusal::NotYet) => return,
+            Ok(_) | Err(Refusal::NotYet) => return,
             Err(Refusal::Overloaded) => {
                 (Code::Overloaded, "a limit of the client, the service or the broker is reached")
             }

@@ -106,7 +106,7 @@ impl Core {
         let added: Vec<_> = named
             .into_iter()
             .filter_map(|(worker, name)| {
-                let index = self.router.jobs.add_target(job, worker, name.clone(), false)?;
+                let index = self.router.jobs.add_target(job, Some(worker), name.clone(), false)?;
                 Some((worker, Part { job, index, name, terms, way: Way::Scatter(id) }))
             })
             .collect();

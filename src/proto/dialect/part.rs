@@ -37,9 +37,16 @@ pub(crate) struct Post {
     pub(crate) uuid: Box<[u8]>,
     pub(crate) task: Box<str>,
     pub(crate) era: Era,
+    /// Any worker may have it.
+    pub(crate) queued: bool,
 }
 
 impl Part {
+    /// Whether it is for any worker, and waits for one.
+    pub(crate) fn is_queued(&self) -> bool {
+        matches!(&self.way, Way::Post(post) if post.queued)
+    }
+
     pub(super) fn answer(
         &self,
         service: &[u8],

@@ -48,11 +48,12 @@ impl Jobs {
                 return Err(format!("{id:?}: {} open, {} counted", left.len(), job.open));
             }
             for (index, target) in left {
-                if self.part_of(target.worker, id) != Some(index) {
+                let Some(worker) = target.worker else { continue };
+                if self.part_of(worker, id) != Some(index) {
                     return Err(format!("{id:?}: part {index} is not found by its worker"));
                 }
+                open += 1;
             }
-            open += job.open;
         }
         let listed: usize = self.by_worker.values().map(BTreeMap::len).sum();
         if open != listed {

@@ -54,8 +54,9 @@ impl Router {
         name: &[u8],
         body: Frames<'_>,
         out: &mut O,
-    ) -> Result<(), Refusal> {
+    ) -> Result<RequestId, Refusal> {
         let key = voice.id();
+        let is_part = matches!(voice, CallerVoice::Part(_));
         if key.is_some_and(|key| self.named(caller, key).is_some()) {
             return Err(Refusal::DuplicateId);
         }
@@ -66,7 +67,7 @@ impl Router {
                 let name = ServiceName::try_from(name).map_err(Refusal::BadName)?;
                 match self.service_for(now, name, out) {
                     Ok(id) => id,
-                    Err(pause) => return self.refuse(caller, &voice, pause),
+                    Err(pause) => return Err(self.refuse(caller, &voice, pause)),
                 }
             }
         };
@@ -74,7 +75,7 @@ impl Router {
             Ok(taker) => taker,
             Err(pause) => {
                 self.forget_if_empty(id, out);
-                return self.refuse(caller, &voice, pause);
+                return Err(self.refuse(caller, &voice, pause));
             }
         };
         let request = self.requests.insert(Request {
@@ -101,16 +102,18 @@ impl Router {
             caller.bytes += cost;
             caller.last_service = id;
         }
-        if let Some(key) = key
-            && !self.begin(now, request, key, out)
-        {
-            return Ok(());
+        let goes_on = match key {
+            Some(key) => self.begin(now, request, key, out),
+            None => !is_part || self.time(now, request, out),
+        };
+        if !goes_on {
+            return Ok(request);
         }
         match taker {
             Some(worker) => self.deliver(now, worker, request, out),
             None => self.wait(now, request),
         }
-        Ok(())
+        Ok(request)
     }
 
     /// The service of that name: most callers ask for the one that they asked for last.
@@ -156,20 +159,20 @@ impl Router {
     }
 
     /// Has a caller wait until there is room, or tells it that there is none, if it can be told.
-    fn refuse(&mut self, peer: PeerId, voice: &CallerVoice, pause: Pause) -> Result<(), Refusal> {
+    fn refuse(&mut self, peer: PeerId, voice: &CallerVoice, pause: Pause) -> Refusal {
         let draining = match pause {
             Pause::Service(id) => self.gate_of(id) == Gate::Draining,
             _ => false,
         };
         match (voice.takes_errors(), self.draining || draining) {
             (false, _) => self.pause(peer, pause),
-            (true, false) => Err(Refusal::Overloaded),
-            (true, true) => Err(Refusal::Draining),
+            (true, false) => Refusal::Overloaded,
+            (true, true) => Refusal::Draining,
         }
     }
 
     /// Notes that the caller is not read any more, and what has to happen first.
-    fn pause(&mut self, peer: PeerId, pause: Pause) -> Result<(), Refusal> {
+    fn pause(&mut self, peer: PeerId, pause: Pause) -> Refusal {
         if let Some(entry) = self.callers.entry(peer) {
             entry.or_default().paused = Some(pause);
             #[cfg(test)]
@@ -187,7 +190,7 @@ impl Router {
                 }
             }
         }
-        Err(Refusal::NotYet)
+        Refusal::NotYet
     }
 
     /// Registers a worker, and gives it work. `None`: there are too many services.

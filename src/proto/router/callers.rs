@@ -176,7 +176,13 @@ impl Router {
         {
             self.doomed.push((request.caller, CloseReason::SlowReader));
         }
-        let Some(deadline) = request.terms().deadline else { return true };
+        self.time(now, id, out)
+    }
+
+    /// The time of a request that may have a deadline runs. False if it is over already.
+    pub(super) fn time<O: Output>(&mut self, now: Time, id: RequestId, out: &mut O) -> bool {
+        let deadline = self.requests.get(id).and_then(|request| request.terms().deadline);
+        let Some(deadline) = deadline else { return true };
         self.timed += 1;
         if deadline <= now {
             self.end(id, Outcome::TimedOut, out);

@@ -69,7 +69,7 @@ impl Router {
     /// Gives a worker its part of a job.
     pub(crate) fn add_to_job(&mut self, job: JobId, id: WorkerId, name: Identity) {
         let direct = self.is_nfp(id);
-        if self.jobs.add_target(job, id, name, direct).is_some()
+        if self.jobs.add_target(job, Some(id), name, direct).is_some()
             && direct
             && let Some(worker) = self.workers.get_mut(id)
         {
@@ -89,7 +89,7 @@ impl Router {
     pub(crate) fn end_job(&mut self, now: Time, job: JobId, progress: Progress) -> Vec<WorkerId> {
         let ended = self.jobs.end_all(now, job, progress);
         ended.iter().for_each(|ended| self.end_part(*ended));
-        ended.into_iter().map(|ended| ended.worker).collect()
+        ended.into_iter().filter_map(|ended| ended.worker).collect()
     }
 
     /// Ends the jobs whose time is over, and forgets those that ended long ago.
@@ -101,9 +101,11 @@ impl Router {
     }
 
     fn end_part(&mut self, ended: Ended) {
-        if let Some(worker) = self.workers.get_mut(ended.worker).filter(|_| ended.direct) {
+        if let Some(id) = ended.worker.filter(|_| ended.direct)
+            && let Some(worker) = self.workers.get_mut(id)
+        {
             worker.direct -= 1;
-            self.relist(ended.worker);
+            self.relist(id);
         }
     }
 

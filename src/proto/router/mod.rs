@@ -301,8 +301,7 @@ impl Router {
         if self.services.len() >= self.settings.services_max {
             return Err(Pause::Name);
         }
-        let rule = self.settings.rules.iter().position(|rule| rule.matches(name.as_bytes()));
-        let policy = self.policies.get(rule.unwrap_or(self.settings.rules.len())).cloned();
+        let policy = self.policy_for(name.as_bytes()).cloned();
         let Some(policy) = policy else { return Err(Pause::Broker) };
         // However short memory is: a worker is what makes room.
         out.take(Service::cost_of(&name));
@@ -311,6 +310,17 @@ impl Router {
         let id = self.services.insert(service);
         self.by_name.insert(name, id);
         Ok(id)
+    }
+
+    /// How a service of that name is served, whether it is there or not.
+    fn policy_for(&self, name: &[u8]) -> Option<&Arc<ServicePolicy>> {
+        let rule = self.settings.rules.iter().position(|rule| rule.matches(name));
+        self.policies.get(rule.unwrap_or(self.settings.rules.len()))
+    }
+
+    /// Whether NFP jobs for any worker of the service wait in its queue.
+    pub(crate) fn queues_jobs(&self, name: &[u8]) -> bool {
+        self.policy_for(name).is_some_and(|policy| policy.queue)
     }
 
     /// Forgets the service if nobody offers it and nobody waits for it.

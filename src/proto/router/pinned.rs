@@ -50,7 +50,7 @@ impl Router {
         let service = self.services.get_mut(service_id)?;
         out.take(cost);
         service.stats.accepted += 1;
-        let (sequence, deadline) = (self.sequence, voice.terms().deadline);
+        let sequence = self.sequence;
         let request = self.requests.insert(Request {
             sequence,
             service: service_id,
@@ -74,15 +74,10 @@ impl Router {
             caller.requests += 1;
             caller.bytes += cost;
         }
-        if let Some(deadline) = deadline {
-            self.timed += 1;
-            if deadline <= now {
-                #[cfg(test)]
-                crate::proto::witness::saw("part", "comes", "due");
-                self.end(request, Outcome::TimedOut, out);
-                return Some(request);
-            }
-            self.arm_deadline(deadline, request);
+        if !self.time(now, request, out) {
+            #[cfg(test)]
+            crate::proto::witness::saw("part", "comes", "due");
+            return Some(request);
         }
         #[cfg(test)]
         crate::proto::witness::saw("part", "comes", if free { "given" } else { "waits" });

@@ -94,7 +94,7 @@ impl Request {
 
     /// Whether it is for one worker and no other.
     pub(super) fn is_pinned(&self) -> bool {
-        matches!(self.voice, CallerVoice::Part(_))
+        matches!(&self.voice, CallerVoice::Part(part) if !part.is_queued())
     }
 
     /// Whether it has ended, and only its worker does not know.

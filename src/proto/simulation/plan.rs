@@ -72,6 +72,7 @@ fn policy(rng: &mut Rng) -> ServicePolicy {
         resend_after_partial: false,
         queue_messages_max: rng.pick(&[1, 3, 8, 10_000]),
         queue_bytes_max: rng.pick(&[600, 5_000, 1 << 20]),
+        queue: rng.one_in(2),
         unserved_ttl: rng
             .pick(&[Some(Duration::from_millis(200)), Some(Duration::from_millis(700))]),
     }

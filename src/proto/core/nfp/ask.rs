@@ -45,6 +45,9 @@ impl Core {
         if job.verb == Verb::Delete {
             return self.delete(now, id, job, out);
         }
+        if self.is_for_queue(job) {
+            return self.on_queued_job(now, id, job, owner, out);
+        }
         let workers = match self.pick(job) {
             Ok(workers) => workers,
             Err(why) => return self.refuse_job(id, job, &why, out),
@@ -314,6 +317,7 @@ impl Core {
         self.peers.get(id).is_some_and(|peer| peer.house)
     }
 
+    /// Says which workers have the job.
     fn say_dispatched<O: Output>(
         &mut self,
         id: PeerId,
@@ -326,7 +330,18 @@ impl Core {
             Some(String::from_utf8_lossy(self.name_of(peer).as_bytes()).into_owned())
         };
         let names: Vec<String> = workers.iter().filter_map(named).collect();
-        let body = body::dispatched(&names, about(job));
+        self.say_dispatched_to(id, job, &names, out);
+    }
+
+    /// The same, by their names.
+    pub(super) fn say_dispatched_to<O: Output>(
+        &mut self,
+        id: PeerId,
+        job: &Job<'_>,
+        names: &[String],
+        out: &mut O,
+    ) {
+        let body = body::dispatched(names, about(job));
         self.say_reply(id, Kind::Response, about(job), status::DISPATCHED, body, out);
     }
 

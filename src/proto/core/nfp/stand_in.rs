@@ -42,7 +42,7 @@ impl Core {
             let accepted = body::state(&text, job.service, job.uuid, "ACCEPTED");
             self.say_reply(id, Kind::Response, about(job), status::ACCEPTED, accepted, out);
             let (uuid, task) = (job.uuid.into(), says.task.as_ref().into());
-            let way = Way::Post(Post { uuid, task, era });
+            let way = Way::Post(Post { uuid, task, era, queued: false });
             let terms = Terms { deadline, attempts: None };
             let part = Part { job: known, index, name, terms, way };
             self.give_part(now, id, *worker, part, job.body, out);
@@ -62,18 +62,30 @@ impl Core {
             let Some(peer) = peer.filter(|_| !self.router.is_nfp(*worker)) else { continue };
             let name = self.name_of(peer);
             let name = String::from_utf8_lossy(name.as_bytes());
-            let known = self.router.jobs.named(job.uuid).map(|(_, known)| known);
-            let target = known.and_then(|known| known.targets.iter().find(|t| t.worker == *worker));
-            let state = |text| body::state(&name, job.service, job.uuid, text);
-            let (status, answer) = match target {
-                Some(target) if !target.progress.is_end() => (status::PENDING, state("STARTED")),
-                Some(target) => match &target.result {
-                    Some(result) => (status::OK, result.to_vec()),
-                    None => (status::ERROR, state("the result was too big to be kept")),
-                },
-                None => (status::NOT_FOUND, state("JOB NOT FOUND")),
-            };
-            self.say_reply(id, Kind::Response, about(job), status, answer, out);
+            self.say_result(id, job, &name, Some(*worker), out);
         }
+    }
+
+    /// Answers GET for one part of a job whose result the broker keeps.
+    pub(super) fn say_result<O: Output>(
+        &mut self,
+        id: PeerId,
+        job: &Job<'_>,
+        name: &str,
+        worker: Option<WorkerId>,
+        out: &mut O,
+    ) {
+        let known = self.router.jobs.named(job.uuid).map(|(_, known)| known);
+        let target = known.and_then(|known| known.targets.iter().find(|t| t.worker == worker));
+        let state = |text| body::state(name, job.service, job.uuid, text);
+        let (status, answer) = match target {
+            Some(target) if !target.progress.is_end() => (status::PENDING, state("STARTED")),
+            Some(target) => match &target.result {
+                Some(result) => (status::OK, result.to_vec()),
+                None => (status::ERROR, state("the result was too big to be kept")),
+            },
+            None => (status::NOT_FOUND, state("JOB NOT FOUND")),
+        };
+        self.say_reply(id, Kind::Response, about(job), status, answer, out);
     }
 }

@@ -30,7 +30,8 @@ pub fn result_ready(
 
 /// The body of a RESPONSE with status 200: an object with all the keys that NorFab's clients look
 /// for, under the name of the worker. An answer of one frame that is JSON stands there as it is, a
-/// text as a text, and of several frames each in a list; what is neither is no result.
+/// text as a text, and of several frames each in a list; what is neither is no result. One that is
+/// such an object already is kept as it is, but for the name.
 #[must_use]
 pub fn result(
     worker: &str,
@@ -43,6 +44,11 @@ pub fn result(
         let values: Option<Vec<Value>> = frames.into_iter().map(value).collect();
         values.ok_or_else(|| "the answer is neither JSON nor UTF-8".to_owned())
     });
+    if let Ok([value]) = values.as_deref()
+        && let Some(own) = own_entry(value)
+    {
+        return written(&json!({ worker: own }));
+    }
     let (result, errors) = match values {
         Ok(mut values) if values.len() == 1 => (values.pop().unwrap_or_default(), Vec::new()),
         Ok(values) => (Value::Array(values), Vec::new()),
@@ -85,6 +91,14 @@ pub fn entry(
     })
 }
 
+/// What a NorFab worker says of a job of its own: all that a client looks for is there already.
+fn own_entry(value: &Value) -> Option<&Value> {
+    let mut entries = value.as_object()?.values();
+    let (Some(entry), None) = (entries.next(), entries.next()) else { return None };
+    let keys = entry.as_object()?;
+    Some(entry).filter(|_| keys.contains_key("result") && keys.contains_key("failed"))
+}
+
 fn value(frame: &[u8]) -> Option<Value> {
     let json = serde_json::from_slice(frame).ok();
     json.or_else(|| Some(Value::String(std::str::from_utf8(frame).ok()?.to_owned())))
@@ -109,6 +123,9 @@ mod tests {
         assert_eq!(of(Ok(vec![br#"{"a":1}"#]))["result"], json!({"a": 1}));
         assert_eq!(of(Ok(vec![b"some text"]))["result"], json!("some text"));
         assert_eq!(of(Ok(vec![b"1", b"x"]))["result"], json!([1, "x"]));
+        let own = br#"{"w1":{"result":7,"failed":false,"errors":[],"more":1}}"#;
+        assert_eq!(of(Ok(vec![own]))["more"], json!(1), "a NorFab worker's own");
+        assert_eq!(of(Ok(vec![br#"{"w1":{"result":7}}"#]))["result"]["w1"]["result"], json!(7));
         let odd = of(Ok(vec![b"\xff"]));
         assert_eq!((&odd["failed"], &odd["status"]), (&json!(true), &json!("failed")));
         let lost = of(Err("worker_lost".into()));
