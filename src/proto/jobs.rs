@@ -9,16 +9,17 @@ mod audit;
 mod news;
 mod progress;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use slotmap::SlotMap;
 
 use crate::id::{Identity, PeerId, RequestId, ServiceName, beginning};
 
 use super::clock::Time;
 use super::output::Output;
-use super::router::WorkerId;
+use super::router::{Hasher, WorkerId};
 use super::timers::Timers;
 
 pub use progress::Progress;
@@ -160,11 +161,10 @@ pub struct Ended {
 pub struct Jobs {
     limits: JobLimits,
     jobs: SlotMap<JobId, Job>,
-    /// Keyed by the standard library's keyed hash: strangers choose the names.
-    by_uuid: HashMap<Box<[u8]>, JobId>,
-    open_by_owner: HashMap<Identity, usize>,
+    by_uuid: HashMap<Box<[u8]>, JobId, Hasher>,
+    open_by_owner: HashMap<Identity, usize, Hasher>,
     /// The open parts of each worker, of which it has one of a job at most.
-    by_worker: HashMap<WorkerId, BTreeMap<JobId, usize>>,
+    by_worker: HashMap<WorkerId, BTreeMap<JobId, usize>, Hasher>,
     due: Timers<JobId>,
     /// Ended jobs in the order of their ends; some are forgotten already.
     ended: VecDeque<JobId>,
@@ -184,13 +184,13 @@ pub struct Jobs {
 impl Jobs {
     /// No jobs.
     #[must_use]
-    pub fn new(limits: JobLimits) -> Self {
+    pub(super) fn new(limits: JobLimits, hasher: &Hasher) -> Self {
         Self {
             limits,
             jobs: SlotMap::with_key(),
-            by_uuid: HashMap::new(),
-            open_by_owner: HashMap::new(),
-            by_worker: HashMap::new(),
+            by_uuid: HashMap::with_hasher(hasher.clone()),
+            open_by_owner: HashMap::with_hasher(hasher.clone()),
+            by_worker: HashMap::with_hasher(hasher.clone()),
             due: Timers::new(),
             ended: VecDeque::new(),
             ended_bytes: 0,

@@ -94,7 +94,7 @@ impl Router {
     pub fn new(settings: Arc<Settings>, seed: u64) -> Self {
         let hasher = Hasher::with_seed(seed, foldhash::SharedSeed::global_fixed());
         let rules = settings.rules.iter().map(|rule| &rule.policy);
-        let jobs = Jobs::new(settings.nfp.jobs);
+        let jobs = Jobs::new(settings.nfp.jobs, &hasher);
         let policies = rules.chain([&settings.policy]).cloned().map(Arc::new).collect();
         Self {
             settings,

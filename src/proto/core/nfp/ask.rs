@@ -37,15 +37,15 @@ impl Core {
             return self.refuse_job(id, job, &why, out);
         }
         let owner = self.name_of(id);
-        let known = self.router.jobs.named(job.uuid);
-        if known.is_some_and(|(_, known)| known.owner != owner) {
+        let known = self.router.jobs.named(job.uuid).map(|(_, known)| known);
+        if known.is_some_and(|known| known.owner != owner) {
             let why = "the job is another client's";
             return self.refuse_job(id, job, &why, out);
         }
         if job.verb == Verb::Delete {
             return self.delete(now, id, job, out);
         }
-        if self.is_for_queue(job) {
+        if self.is_for_queue(job, known) {
             return self.on_queued_job(now, id, job, owner, out);
         }
         let workers = match self.pick(job) {

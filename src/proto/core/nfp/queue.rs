@@ -19,11 +19,9 @@ const ANY: &str = "any";
 
 impl Core {
     /// Whether a command is about a job that waits in a queue, or is to.
-    pub(super) fn is_for_queue(&self, job: &Job<'_>) -> bool {
-        match self.router.jobs.named(job.uuid) {
-            Some((_, known)) if known.ended_at.is_none() || job.verb != Verb::Post => {
-                known.is_queued()
-            }
+    pub(super) fn is_for_queue(&self, job: &Job<'_>, known: Option<&KnownJob>) -> bool {
+        match known {
+            Some(known) if known.ended_at.is_none() || job.verb != Verb::Post => known.is_queued(),
             _ => {
                 job.verb == Verb::Post
                     && self.router.queues_jobs(job.service)
