@@ -147,7 +147,10 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Bye(_)
         | FromBroker::Request(_)
         | FromBroker::Cancel { .. }
-        | FromBroker::Accepted { .. } => None,
+        | FromBroker::Accepted { .. }
+        | FromBroker::News(_)
+        | FromBroker::Published { .. }
+        | FromBroker::Gap { .. } => None,
     }
 }
 

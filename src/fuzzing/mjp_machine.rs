@@ -345,6 +345,9 @@ impl Stage {
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }
+            | FromBroker::Published { .. }
+            | FromBroker::News(_)
+            | FromBroker::Gap { .. }
             | FromBroker::Admin { .. } => {}
         }
     }

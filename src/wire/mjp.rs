@@ -13,6 +13,7 @@ mod pack;
 mod plain;
 mod report;
 mod scatter;
+mod topics;
 
 pub use admin::{
     AdminEvent, AdminHeader, AdminReport, ClientReport, JobReport, RegistrationReport,
@@ -28,6 +29,10 @@ pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use plain::Plain;
 pub use report::{BrokerReport, Report, ServiceReport, WorkerReport};
 pub use scatter::{Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets};
+pub use topics::{
+    GapHeader, News, NewsHeader, Publish, PublishHeader, PublishedHeader, SUBJECT_MAX,
+    SubscribeHeader,
+};
 
 use header::{CreditHeader, DrainHeader};
 use opening::{Opening, bare, open, with_header};
@@ -55,6 +60,12 @@ pub mod kind {
     pub const CANCEL: u8 = 0x11;
     /// From a client, and back.
     pub const STATUS: u8 = 0x12;
+    /// From a client.
+    pub const SUBSCRIBE: u8 = 0x13;
+    /// From a client.
+    pub const UNSUBSCRIBE: u8 = 0x14;
+    /// From any peer.
+    pub const PUBLISH: u8 = 0x15;
     /// From a client, and back.
     pub const ADMIN: u8 = 0x16;
     /// From a client.
@@ -71,6 +82,12 @@ pub mod kind {
     pub const TARGETS: u8 = 0x27;
     /// To a client.
     pub const OUTCOME: u8 = 0x28;
+    /// To a subscriber.
+    pub const MESSAGE: u8 = 0x29;
+    /// To who has published.
+    pub const PUBLISHED: u8 = 0x2A;
+    /// To a subscriber.
+    pub const GAP: u8 = 0x2B;
     /// From a worker.
     pub const READY: u8 = 0x30;
     /// From a worker.
@@ -118,6 +135,20 @@ pub enum ToBroker<'a> {
         /// What is to be done.
         says: AdminHeader<'a>,
     },
+    /// A client wants what is published of some subjects.
+    Subscribe {
+        /// Chosen by the client, not 0, unique among its subscriptions on the connection.
+        id: u64,
+        /// Which subjects.
+        says: SubscribeHeader<'a>,
+    },
+    /// The client wants no more of a subscription.
+    Unsubscribe {
+        /// Of the subscription.
+        id: u64,
+    },
+    /// Something for all who have subscribed to it.
+    Publish(Publish<'a>),
     /// More of the answer follows.
     Partial(Answer<'a>),
     /// The request is done.
@@ -179,6 +210,22 @@ pub enum FromBroker<'a> {
     Targets(Targets<'a>),
     /// The end of one worker's part in a scatter.
     Outcome(Outcome<'a>),
+    /// Something that was published, to a subscriber.
+    News(News<'a>),
+    /// How many subscriptions it was for.
+    Published {
+        /// As asked.
+        id: u64,
+        /// How many.
+        says: PublishedHeader,
+    },
+    /// Something was dropped, and nothing has come behind it.
+    Gap {
+        /// Of the subscription.
+        id: u64,
+        /// How much.
+        says: GapHeader,
+    },
     /// A part of the answer.
     Partial(Answer<'a>),
     /// All the rest of it.
@@ -261,7 +308,9 @@ impl<'a> ToBroker<'a> {
             kind::PARTIAL => return opening.answer().map(Self::Partial),
             kind::FINAL => return opening.answer().map(Self::Final),
             kind::SCATTER => return Scatter::decode(opening).map(Self::Scatter),
+            kind::PUBLISH => return Publish::decode(opening).map(Self::Publish),
             kind::ACCEPTED | kind::TARGETS | kind::OUTCOME => return Err(Malformed::WrongWay),
+            kind::MESSAGE | kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
             _ => {}
         }
         let command = match opening.kind {
@@ -276,6 +325,8 @@ impl<'a> ToBroker<'a> {
             kind::ADMIN => {
                 Self::Admin { id: opening.own_id()?, says: AdminHeader::decode(header)? }
             }
+            kind::SUBSCRIBE => Self::Subscribe { id: opening.own_id()?, says: pack::read(header)? },
+            kind::UNSUBSCRIBE => Self::Unsubscribe { id: opening.id },
             kind::ERROR => Self::Error(opening.failure()?),
             kind::READY => Self::Ready(ReadyHeader::decode(header)?),
             kind::CREDIT => Self::Credit { credit: pack::read::<CreditHeader>(header)?.credit },
@@ -301,6 +352,9 @@ impl<'a> ToBroker<'a> {
             Self::Admin { id, says } => {
                 with_header(kind::ADMIN, *id, Packed::new(says).octets(), out);
             }
+            Self::Subscribe { id, says } => topics::encode(kind::SUBSCRIBE, *id, says, out),
+            Self::Unsubscribe { id } => bare(kind::UNSUBSCRIBE, *id, out),
+            Self::Publish(publish) => publish.encode(out),
             Self::Partial(answer) => answer.encode(kind::PARTIAL, &[], out),
             Self::Final(answer) => answer.encode(kind::FINAL, &[], out),
             Self::Error(failure) => failure.encode(out),
@@ -337,7 +391,9 @@ impl<'a> FromBroker<'a> {
             kind::FINAL => return opening.answer().map(Self::Final),
             kind::TARGETS => return Targets::decode(opening).map(Self::Targets),
             kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
+            kind::MESSAGE => return News::decode(opening).map(Self::News),
             kind::SCATTER | kind::READY | kind::CREDIT => return Err(Malformed::WrongWay),
+            kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH => return Err(Malformed::WrongWay),
             _ => {}
         }
         let command = match opening.kind {
@@ -349,6 +405,8 @@ impl<'a> FromBroker<'a> {
             kind::STATUS => Self::Status { id, header },
             kind::ADMIN => Self::Admin { id, header },
             kind::ACCEPTED => Self::Accepted { id, says: AcceptedHeader::decode(header)? },
+            kind::PUBLISHED => Self::Published { id, says: pack::read(header)? },
+            kind::GAP => Self::Gap { id, says: pack::read(header)? },
             kind::ERROR => Self::Error(opening.failure()?),
             _ => return Err(Malformed::UnknownKind),
         };
@@ -366,6 +424,9 @@ impl<'a> FromBroker<'a> {
             Self::Error(failure) => failure.encode(out),
             Self::Targets(targets) => targets.encode(out),
             Self::Outcome(outcome) => outcome.encode(&[], out),
+            Self::News(news) => news.encode(out),
+            Self::Published { id, says } => topics::encode(kind::PUBLISHED, *id, says, out),
+            Self::Gap { id, says } => topics::encode(kind::GAP, *id, says, out),
             Self::Hello(says) => with_header(kind::HELLO, 0, Packed::new(says).octets(), out),
             Self::Heartbeat => bare(kind::HEARTBEAT, 0, out),
             Self::Drain { within: None } => bare(kind::DRAIN, 0, out),

@@ -138,6 +138,8 @@ impl Core {
             ToBroker::Scatter(ref scatter) => (kind::SCATTER, scatter.id),
             ToBroker::Status { id, .. } => (kind::STATUS, id),
             ToBroker::Admin { id, .. } => (kind::ADMIN, id),
+            ToBroker::Subscribe { id, .. } => (kind::SUBSCRIBE, id),
+            ToBroker::Publish(publish) => (kind::PUBLISH, publish.id),
             ToBroker::Partial(answer) => (kind::PARTIAL, answer.id),
             ToBroker::Final(answer) => (kind::FINAL, answer.id),
             ToBroker::Error(failure) => (kind::ERROR, failure.id),
@@ -227,6 +229,7 @@ impl Core {
             (Action::Report, ToBroker::Admin { id: query, says }) => {
                 self.administer(now, id, *query, says, out);
             }
+            (Action::Topic, said) => self.on_topic(now, id, said, out),
             (Action::Beat, _) => {
                 if out.is_quiet(id) {
                     out.send(id, |encoder| WorkerVoice::Mjp.heartbeat(&[], encoder));
@@ -281,6 +284,9 @@ impl Core {
             ToBroker::Request(_) | ToBroker::Scatter(_) => Event::Request,
             ToBroker::Cancel { .. } => Event::Cancel,
             ToBroker::Status { .. } | ToBroker::Admin { .. } => Event::Status,
+            ToBroker::Subscribe { .. } | ToBroker::Unsubscribe { .. } | ToBroker::Publish(_) => {
+                Event::Topic
+            }
             ToBroker::Partial(answer) if holds(answer.id) => Event::Partial,
             ToBroker::Partial(_) => Event::StrayPart,
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
@@ -353,7 +359,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin"],
+            features: vec!["scatter", "admin", "topics"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {

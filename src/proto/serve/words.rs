@@ -325,6 +325,9 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         | FromBroker::Targets(_)
         | FromBroker::Outcome(_)
         | FromBroker::Accepted { .. }
+        | FromBroker::News(_)
+        | FromBroker::Published { .. }
+        | FromBroker::Gap { .. }
         | FromBroker::Partial(_)
         | FromBroker::Final(_)
         | FromBroker::Error(_) => Heard::Other,

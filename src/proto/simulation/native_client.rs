@@ -247,6 +247,9 @@ impl NativeClient {
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }
+            | FromBroker::Published { .. }
+            | FromBroker::News(_)
+            | FromBroker::Gap { .. }
             | FromBroker::Admin { .. } => Ok(()),
             FromBroker::Error(failure) if failure.id == 0 => Ok(()),
             FromBroker::Accepted { id, .. } => {

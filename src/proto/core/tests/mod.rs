@@ -11,6 +11,7 @@ mod nfp;
 mod roster;
 mod scatter;
 mod status;
+mod topics;
 
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,16 @@ impl Output for Said {
 
     fn offer(&mut self, peer: PeerId, _: usize, write: impl FnOnce(&mut Encoder)) -> bool {
         !self.full.contains(&peer) && self.send(peer, write) == Pressure::Low
+    }
+
+    fn spare(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        _: usize,
+        write: impl FnOnce(&mut Encoder),
+    ) -> bool {
+        !self.account_full && self.offer(peer, bytes, write)
     }
 
     fn is_quiet(&self, _: PeerId) -> bool {

@@ -191,6 +191,9 @@ impl Judge {
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }
+            | FromBroker::Published { .. }
+            | FromBroker::News(_)
+            | FromBroker::Gap { .. }
             | FromBroker::Admin { .. } => {}
         }
     }
