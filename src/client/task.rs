@@ -13,9 +13,9 @@ use super::error::CallError;
 use super::hear::Heard;
 use super::inbox::{Batch, Inbox, Phase};
 use super::line::{Connected, Event, Lines};
-use super::pending::{Ask, Pending};
+use super::pending::{Ask, Pending, Sink};
 use super::scatter::Told;
-use super::{after, mdp, mjp, too_big};
+use super::{after, mdp, mjp, too_big, topics};
 use crate::config::ClientConfig;
 use crate::proto::multiplex::{Failure, LaneId, Multiplex, Output, Settings, Terms};
 use crate::wire::codec::Encoder;
@@ -176,7 +176,12 @@ impl Task {
         let now = now();
         for job in self.batch.jobs.drain(..) {
             // Its cancellation may have come in an earlier batch.
-            if !job.pending.is_orphan() {
+            if job.pending.is_orphan() {
+                continue;
+            }
+            if let Ask::Subscribe(_) = job.pending.ask {
+                self.core.stand(job.id, job.pending);
+            } else {
                 let (deadline, attempts) = (after(now, job.pending.timeout), job.attempts);
                 self.core.call(now, job.id, Terms { deadline, attempts }, job.pending);
             }
@@ -204,6 +209,19 @@ impl Task {
                 Output::Cancel(lane, id) => {
                     if let Some(line) = self.lines.up(lane) {
                         line.session.send(|out| mjp::encode_cancel(id, out));
+                    }
+                }
+                Output::Stand(lane, id) => {
+                    let pending = self.core.standing(id);
+                    if let (Some(pending), Some(line)) = (pending, self.lines.up(lane)) {
+                        // Without an end there is no time left, and nothing that is tried too often.
+                        let (left, attempts) = (Duration::ZERO, 1);
+                        line.session.send(|out| mjp::encode(id, pending, left, attempts, out));
+                    }
+                }
+                Output::Leave(lane, id) => {
+                    if let Some(line) = self.lines.up(lane) {
+                        line.session.send(|out| topics::encode_unsubscribe(id, out));
                     }
                 }
                 Output::Fail(pending, failure) => {
@@ -296,6 +314,26 @@ impl Desk {
                     None => {}
                 }
             }
+            Some(Heard::Published { id, subscriptions }) => {
+                if let Some(pending) = core.done(lane, Some(id)) {
+                    pending.finish(Message::from(subscriptions.to_be_bytes().to_vec()));
+                }
+            }
+            Some(Heard::Accepted { id }) => {
+                if let Some(sink) = Self::topic(core, lane, id) {
+                    sink.accepted();
+                }
+            }
+            Some(Heard::News { id, missed, published }) => {
+                if let Some(sink) = Self::topic(core, lane, id) {
+                    sink.published(missed, *published);
+                }
+            }
+            Some(Heard::Gap { id, missed }) => {
+                if let Some(sink) = Self::topic(core, lane, id) {
+                    sink.missed(missed);
+                }
+            }
             Some(Heard::Draining) => {
                 tracing::info!(endpoint = %self.config.endpoint, "the broker stops");
                 self.trouble = Some("the broker stops".into());
@@ -305,6 +343,18 @@ impl Desk {
                 tracing::warn!(endpoint = %self.config.endpoint, %code, %message, "the broker complains");
             }
             None => {}
+        }
+    }
+
+    /// Where what comes for a subscription goes.
+    fn topic(
+        core: &mut Multiplex<Box<Pending>>,
+        lane: LaneId,
+        id: u64,
+    ) -> Option<&mut topics::Sink> {
+        match &mut core.heard(lane, id)?.sink {
+            Sink::Topic(sink) => Some(sink),
+            Sink::None | Sink::Whole(..) | Sink::Parts(_) | Sink::Scatter(_) => None,
         }
     }
 

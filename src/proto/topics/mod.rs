@@ -9,5 +9,5 @@ mod table;
 mod trie;
 
 pub use subject::{Pattern, Subject, SubjectError, TOKENS_MAX};
-pub use table::{Counts, Refused, Topics};
+pub use table::{Counts, Due, Refused, Topics};
 pub use trie::{Reach, TooMany, Trie};

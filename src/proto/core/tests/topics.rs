@@ -203,7 +203,7 @@ fn what_would_be_too_much_for_subscribers_or_for_the_broker_is_refused() {
     let (source, client) = (desk.join(), desk.join());
     let says = PublishHeader { subject: "a" };
     let header = Packed::new(&says);
-    let mut publish = |desk: &mut Desk, frames: usize| {
+    let publish = |desk: &mut Desk, frames: usize| {
         let body = Message::new(vec![vec![0; 4000]; frames]);
         let (header, body) = (header.octets(), body.frames());
         desk.mjp(source, &ToBroker::Publish(Publish { id: 5, header, says, body }));
