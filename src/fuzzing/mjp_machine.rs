@@ -5,6 +5,7 @@
 //! this one holds only what a peer can see of its own connection.
 
 mod script;
+mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ struct Peer {
     credit: Option<u16>,
     draining: bool,
     service: Vec<u8>,
+    topics: topics::Topics,
 }
 
 /// What the caller of a scatter has heard of it.
@@ -182,6 +184,10 @@ impl Stage {
         assert!(taken == Taken::Yes || !native, "{id:?} speaks MJP and is not read");
         self.listen();
         self.end_asking();
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.topics.end();
+            self.check_topics(id);
+        }
         if taken == Taken::NotYet
             && let Some(peer) = self.peers.get_mut(&id)
         {
@@ -198,6 +204,9 @@ impl Stage {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if nothing || !*peer.native.get_or_insert(true) || header > header_max {
             return;
+        }
+        if let Ok(said) = &decoded {
+            peer.topics.note(said);
         }
         match decoded {
             Ok(ToBroker::Request(request)) => {
@@ -284,6 +293,9 @@ impl Stage {
         let said = FromBroker::decode(message.frames()).expect("the broker speaks MJP");
         let asking = self.asking.as_mut().filter(|asking| asking.peer == id);
         let peer = self.peers.get_mut(&id).expect("looked at above");
+        if peer.topics.hear(&said) {
+            return;
+        }
         match said {
             FromBroker::Request(delivery) => {
                 let credit = peer.credit.expect("work for one who is no worker");

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::wire::Limits;
 use crate::wire::codec::{Decoder, Item};
+use crate::wire::message::Message;
 
 /// The frames of a message, for a while.
 fn with_frames<T>(frames: &[&[u8]], look: impl FnOnce(Frames<'_>) -> T) -> T {
