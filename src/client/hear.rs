@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::scatter::Told;
-use super::topics::Published;
+use super::topics::News;
 use crate::wire::message::Frames;
 
 /// What a broker says to a client. Without an id an answer is for the only call of its connection.
@@ -39,20 +39,10 @@ pub(super) enum Heard<'a> {
         id: u64,
         header: &'a [u8],
     },
-    /// The broker has taken what was to go on.
-    Accepted {
+    /// Something for a subscription.
+    Topic {
         id: u64,
-    },
-    /// Something that was published, and how many were dropped before it. Boxed as `Told` is.
-    News {
-        id: u64,
-        missed: Option<u64>,
-        published: Box<Published>,
-    },
-    /// So many were dropped for a subscription.
-    Gap {
-        id: u64,
-        missed: u64,
+        news: News,
     },
     /// How many subscriptions it was for.
     Published {

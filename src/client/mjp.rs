@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::error::ConnectError;
 use super::hear::Heard;
 use super::pending::{Ask, Pending, Request};
+use super::topics::News;
 use super::{scatter, topics};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::session::Session;
@@ -142,12 +143,10 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
             Some(Heard::Told { id: outcome.id, told })
         }
         FromBroker::Admin { id, header } => Some(Heard::Admin { id, header }),
-        FromBroker::Accepted { id, .. } => Some(Heard::Accepted { id }),
-        FromBroker::News(news) => {
-            let (missed, published) = (news.says.missed, Box::new(topics::heard(&news)));
-            Some(Heard::News { id: news.id, missed, published })
-        }
-        FromBroker::Gap { id, says } => Some(Heard::Gap { id, missed: says.missed }),
+        // Of requests nobody asks for it.
+        FromBroker::Accepted { id, .. } => Some(Heard::Topic { id, news: News::Accepted }),
+        FromBroker::News(news) => Some(Heard::Topic { id: news.id, news: News::of(&news) }),
+        FromBroker::Gap { id, says } => Some(Heard::Topic { id, news: News::Missed(says.missed) }),
         FromBroker::Published { id, says } => {
             Some(Heard::Published { id, subscriptions: says.subscriptions })
         }

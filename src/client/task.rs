@@ -319,19 +319,9 @@ impl Desk {
                     pending.finish(Message::from(subscriptions.to_be_bytes().to_vec()));
                 }
             }
-            Some(Heard::Accepted { id }) => {
-                if let Some(sink) = Self::topic(core, lane, id) {
-                    sink.accepted();
-                }
-            }
-            Some(Heard::News { id, missed, published }) => {
-                if let Some(sink) = Self::topic(core, lane, id) {
-                    sink.published(missed, *published);
-                }
-            }
-            Some(Heard::Gap { id, missed }) => {
-                if let Some(sink) = Self::topic(core, lane, id) {
-                    sink.missed(missed);
+            Some(Heard::Topic { id, news }) => {
+                if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink) {
+                    sink.hear(news);
                 }
             }
             Some(Heard::Draining) => {
@@ -343,18 +333,6 @@ impl Desk {
                 tracing::warn!(endpoint = %self.config.endpoint, %code, %message, "the broker complains");
             }
             None => {}
-        }
-    }
-
-    /// Where what comes for a subscription goes.
-    fn topic(
-        core: &mut Multiplex<Box<Pending>>,
-        lane: LaneId,
-        id: u64,
-    ) -> Option<&mut topics::Sink> {
-        match &mut core.heard(lane, id)?.sink {
-            Sink::Topic(sink) => Some(sink),
-            Sink::None | Sink::Whole(..) | Sink::Parts(_) | Sink::Scatter(_) => None,
         }
     }
 

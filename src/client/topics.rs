@@ -16,7 +16,7 @@ use super::{Client, FOREVER};
 use crate::proto::topics::{Pattern, Subject};
 use crate::wire::codec::Encoder;
 use crate::wire::message::Message;
-use crate::wire::mjp::{self, News, Packed, PublishHeader, SubscribeHeader, ToBroker};
+use crate::wire::mjp::{self, Packed, PublishHeader, SubscribeHeader, ToBroker};
 
 use queue::Queue;
 
@@ -104,6 +104,29 @@ impl Drop for Subscription {
     }
 }
 
+/// What the task hears for a subscription.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The broker has taken it, for the first time or again.
+    Accepted,
+    /// Something that was published, and how many were dropped right before it. Boxed: it is large.
+    Published { missed: Option<u64>, published: Box<Published> },
+    /// So many were dropped, and nothing has come behind them.
+    Missed(u64),
+}
+
+impl News {
+    /// What a MESSAGE says.
+    pub(super) fn of(news: &mjp::News<'_>) -> Self {
+        let published = Box::new(Published {
+            subject: news.says.subject.to_owned(),
+            body: news.body.to_message(),
+            publisher: news.says.identity.map(<[u8]>::to_vec),
+        });
+        Self::Published { missed: news.says.missed, published }
+    }
+}
+
 /// Where the task leaves what comes for a subscription.
 #[derive(Debug)]
 pub(super) struct Sink {
@@ -117,24 +140,23 @@ impl Sink {
         self.queue.is_closed()
     }
 
-    /// The broker has taken the subscription, for the first time or again.
-    pub(super) fn accepted(&mut self) {
-        match self.first.take() {
-            Some(first) => drop(first.send(Ok(()))),
-            None => self.queue.miss(Lapse::Unknown),
+    pub(super) fn hear(&mut self, news: News) {
+        match (news, self.first.take()) {
+            (News::Accepted, Some(first)) => drop(first.send(Ok(()))),
+            // It was taken before, on a connection that was lost.
+            (News::Accepted, None) => self.queue.miss(Lapse::Unknown),
+            (News::Missed(missed), first) => {
+                self.first = first;
+                self.queue.miss(Lapse::Missed(missed));
+            }
+            (News::Published { missed, published }, first) => {
+                self.first = first;
+                if let Some(missed) = missed {
+                    self.queue.miss(Lapse::Missed(missed));
+                }
+                self.queue.push(*published);
+            }
         }
-    }
-
-    /// A message, and how many were dropped right before it.
-    pub(super) fn published(&self, missed: Option<u64>, published: Published) {
-        if let Some(missed) = missed {
-            self.queue.miss(Lapse::Missed(missed));
-        }
-        self.queue.push(published);
-    }
-
-    pub(super) fn missed(&self, missed: u64) {
-        self.queue.miss(Lapse::Missed(missed));
     }
 
     pub(super) fn end(self, error: CallError) {
@@ -296,13 +318,4 @@ pub(super) fn encode_publish(id: u64, publication: &Publication, out: &mut Encod
     let header = Packed::new(&says);
     let (header, body) = (header.octets(), publication.body.frames());
     mjp::Publish { id, header, says, body }.encode(out);
-}
-
-/// What a MESSAGE says.
-pub(super) fn heard(news: &News<'_>) -> Published {
-    Published {
-        subject: news.says.subject.to_owned(),
-        body: news.body.to_message(),
-        publisher: news.says.identity.map(<[u8]>::to_vec),
-    }
 }

@@ -324,14 +324,7 @@ impl Stage {
                 let open = peer.open.contains(&answer.id);
                 assert!(open && !peer.scatters.contains_key(&answer.id), "{peer:?}");
             }
-            FromBroker::Final(answer) => {
-                if let Some(scatter) = peer.scatters.remove(&answer.id) {
-                    let whole = scatter.targets.as_ref().is_some_and(BTreeSet::is_empty);
-                    let tally = Tally::decode(answer.header);
-                    assert!(whole && tally == Ok(scatter.tally), "{scatter:?} is {tally:?}");
-                }
-                peer.close(answer.id);
-            }
+            FromBroker::Final(answer) => peer.answered(&answer),
             FromBroker::Error(failure) if failure.id == 0 => {}
             FromBroker::Error(failure) => {
                 let code = mjp::Fault::decode(failure.header).map(|fault| fault.code);
@@ -397,6 +390,15 @@ impl Peer {
         self.credit = None;
         self.draining = false;
         self.held.clear();
+    }
+
+    fn answered(&mut self, answer: &mjp::Answer<'_>) {
+        if let Some(scatter) = self.scatters.remove(&answer.id) {
+            let whole = scatter.targets.as_ref().is_some_and(BTreeSet::is_empty);
+            let tally = Tally::decode(answer.header);
+            assert!(whole && tally == Ok(scatter.tally), "{scatter:?} is {tally:?}");
+        }
+        self.close(answer.id);
     }
 
     fn targets(&mut self, targets: &Targets<'_>) {

@@ -158,8 +158,8 @@ mod tests {
     }
 
     fn read(queue: &Queue) -> Vec<String> {
-        let mut cx = Context::from_waker(Waker::noop());
-        std::iter::from_fn(|| match queue.poll(&mut cx) {
+        let cx = Context::from_waker(Waker::noop());
+        std::iter::from_fn(|| match queue.poll(&cx) {
             Poll::Ready(Ok(message)) => Some(message.subject),
             Poll::Ready(Err(lapse)) => Some(format!("{lapse:?}")),
             Poll::Pending => None,
