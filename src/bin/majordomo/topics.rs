@@ -54,7 +54,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 5 not allowe
 
 pub(crate) const SUBSCRIBE_EXAMPLES: &str = "\
 Examples:
-  majordomo subscribe weather.*.wind
+  majordomo subscribe 'weather.*.wind'
   majordomo subscribe 'orders.>' alerts --json
   majordomo subscribe 'orders.>' --count 1
 
