@@ -198,6 +198,27 @@ def test_a_slow_subscriber_is_told_what_it_missed_and_its_publisher_does_not_wai
     assert news(slow, 1) == ("a", count + 1, 0, [b"next"])
 
 
+def test_a_flood_to_many_keeps_nobody_from_the_broker(start, peers):
+    broker = start("--set", "limits.fan_out=100")
+    listeners = [peers(Peer(broker.endpoint)) for _ in range(2)]
+    source, other = (peers(Peer(broker.endpoint)) for _ in range(2))
+    for listener in listeners:
+        for id in range(1, 51):
+            listener.say("SUBSCRIBE", id, {"subject": "a"})
+        listener.hears_nothing()
+    count = 300
+    for _ in range(count):
+        source.say("PUBLISH", 0, {"subject": "a"}, b"x")
+    began = time.monotonic()
+    other.hears_nothing()
+    assert time.monotonic() - began < 5
+    for listener in listeners:
+        for seq in range(1, count + 1):
+            for id in range(1, 51):
+                assert news(listener, id)[1:3] == (seq, 0)
+    source.hears_nothing()
+
+
 def test_hello_names_the_feature_and_status_the_subscriptions(peer):
     client = peer()
     client.say("HELLO")

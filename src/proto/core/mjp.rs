@@ -17,8 +17,8 @@ use crate::wire::mjp::{
     ReadyHeader, Rejected, Request, ToBroker, kind,
 };
 
-use super::Core;
 use super::nfp::is_reserved;
+use super::{Core, Taken};
 
 /// Who we are, for people.
 pub(super) const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
@@ -73,7 +73,7 @@ impl Core {
         id: PeerId,
         message: Frames<'_>,
         out: &mut O,
-    ) {
+    ) -> Taken {
         // Header and body: what is kept of a request.
         let mut kept = message;
         kept.take_first();
@@ -81,9 +81,13 @@ impl Core {
         let header = kept.clone().next().unwrap_or_default();
         let said = ToBroker::decode(message).and_then(|said| self.check_header(said, header));
         if !self.is_mjp(id, &said) {
-            return;
+            return Taken::Yes;
         }
         match said {
+            Ok(ToBroker::Publish(_)) if self.topics.is_spent(now) => {
+                out.resume(id);
+                return Taken::NotYet;
+            }
             Ok(ToBroker::Request(request)) => {
                 self.advance_mjp(id, Event::Request);
                 self.on_ask(now, id, &request, kept, out);
@@ -100,6 +104,7 @@ impl Core {
                 self.fail_unreadable(now, id, &rejected, out);
             }
         }
+        Taken::Yes
     }
 
     /// Whether the connection speaks MJP, which its first message of a known shape decides.

@@ -49,8 +49,8 @@ pub use roster::{ClientRow, Page, WorkerRow};
 pub enum Taken {
     /// It was dealt with, or dropped and counted.
     Yes,
-    /// There is no room for it. Read no more from this peer, and offer the message again after
-    /// [`Output::resume`].
+    /// There is no room for it, or others have their turn first. Read no more from this peer, and
+    /// offer the message again after [`Output::resume`].
     NotYet,
 }
 
@@ -192,8 +192,7 @@ impl Core {
         {
             Taken::Yes
         } else if is_mjp(message) {
-            self.on_mjp(now, id, message, out);
-            Taken::Yes
+            self.on_mjp(now, id, message, out)
         } else if is_nfp(message) {
             self.on_nfp(now, id, message, out);
             Taken::Yes

@@ -107,7 +107,7 @@ impl Core {
             return Err((Code::TooBig, why.into()));
         }
         let mut found = Vec::new();
-        self.topics.find(subject, &mut found).map_err(|_| {
+        self.topics.find(now, subject, &mut found).map_err(|_| {
             let why = "it would be for more than limits.fan_out subscriptions, or take as long";
             (Code::Overloaded, why.to_owned())
         })?;

@@ -49,6 +49,8 @@ pub struct Topics {
     timers: Timers<PeerId>,
     counts: Counts,
     charged: usize,
+    /// What publications have cost at this moment, in messages.
+    spent: (Time, usize),
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl Topics {
             timers: Timers::new(),
             counts: Counts::default(),
             charged: 0,
+            spent: (Time::default(), 0),
         }
     }
 
@@ -190,10 +193,27 @@ impl Topics {
     ///
     /// # Errors
     /// There are more than one publication may be for, or it would take too long to find them.
-    pub fn find(&mut self, subject: Subject<'_>, found: &mut Vec<u64>) -> Result<(), TooMany> {
+    pub fn find(
+        &mut self,
+        now: Time,
+        subject: Subject<'_>,
+        found: &mut Vec<u64>,
+    ) -> Result<(), TooMany> {
         let found_max = self.limits.fan_out_max;
         let looked_max = found_max.saturating_mul(LOOKED_PER_FOUND);
-        self.patterns.find(subject, Reach { found_max, looked_max }, found)
+        let looked = self.patterns.find(subject, Reach { found_max, looked_max }, found);
+        let cost = looked.map_or(found_max, |looked| found.len() + looked / LOOKED_PER_FOUND);
+        let before = if self.spent.0 == now { self.spent.1 } else { 0 };
+        self.spent = (now, before.saturating_add(cost));
+        looked.map(drop)
+    }
+
+    /// Whether publications have cost so much at this moment that others are to have their turn
+    /// before the next one: all that is read at once comes at one moment, and the tables are held
+    /// meanwhile.
+    #[must_use]
+    pub fn is_spent(&self, now: Time) -> bool {
+        self.spent.0 == now && self.spent.1 >= self.limits.fan_out_max
     }
 
     /// A publication was not taken.

@@ -266,3 +266,26 @@ fn status_says_how_many_subscriptions_there_are() {
     let rows = desk.core.client_rows(desk.now, 0, 10).rows;
     assert_eq!(rows[0].subscriptions, 2);
 }
+
+#[test]
+fn one_who_publishes_to_many_has_its_next_turn_behind_others() {
+    let topics = TopicLimits { fan_out_max: 4, ..TopicLimits::default() };
+    let mut desk = Desk::with(Settings { topics, ..Settings::default() });
+    let (client, source) = (desk.join(), desk.join());
+    (1..=3).for_each(|id| desk.subscribe(client, id, "a"));
+    let publish = |desk: &mut Desk| {
+        let says = PublishHeader { subject: "a" };
+        let (header, body) = (Packed::new(&says), Message::new([&b"x"[..]]));
+        let (header, body) = (header.octets(), body.frames());
+        let publish = Publish { id: 0, header, says, body };
+        let said = message(|out| ToBroker::Publish(publish).encode(out));
+        desk.core.message(desk.now, source, said.frames(), &mut desk.said)
+    };
+    assert_eq!([publish(&mut desk), publish(&mut desk)], [Taken::Yes; 2], "three, and six");
+    assert_eq!(publish(&mut desk), Taken::NotYet);
+    assert_eq!(desk.said.resumed, [source], "and its turn comes by itself");
+    assert_eq!(desk.news(client).len(), 6);
+    desk.now += Duration::from_micros(1);
+    assert_eq!(publish(&mut desk), Taken::Yes);
+    assert_eq!(desk.news(client)[2], "3 a #3: x", "nothing was lost by that");
+}
