@@ -1,5 +1,7 @@
 //! What MJP/1 peers say, carried out.
 
+mod answer;
+
 use crate::id::{PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::dialect::mjp::{Action, Event};
@@ -13,8 +15,8 @@ use crate::proto::stats::Loss;
 use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
-    ReadyHeader, Rejected, Request, ToBroker, kind,
+    Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, PeerHello, Plain, ReadyHeader,
+    Rejected, Request, ToBroker, kind,
 };
 
 use super::nfp::is_reserved;
@@ -307,40 +309,6 @@ impl Core {
         }
     }
 
-    fn on_mjp_answer<O: Output>(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        action: Action,
-        said: &ToBroker<'_>,
-        out: &mut O,
-    ) {
-        let (token, reply) = match said {
-            ToBroker::Partial(answer) => (answer.id, Reply::Part(answer.header, answer.body)),
-            ToBroker::Final(answer) => (answer.id, Reply::Final(answer.header, answer.body)),
-            ToBroker::Error(failure) => (failure.id, Reply::Error(failure.header)),
-            _ => return,
-        };
-        let request = RequestId::from_token(token);
-        let worker = self.peers.get(id).and_then(|peer| peer.worker);
-        match (action, worker, reply) {
-            (Action::Part, _, Reply::Part(header, body)) => {
-                self.note_answer(now, id);
-                self.router.part(request, header, body, out);
-            }
-            (Action::Finish, Some(worker), reply) => {
-                self.note_answer(now, id);
-                self.router.finish(now, worker, request, &reply, out);
-            }
-            (Action::Late, _, reply) => self.router.finish_late(now, id, request, &reply, out),
-            (Action::LatePart, ..) => {
-                self.router.part_late(id, request);
-                self.dropped += 1;
-            }
-            _ => self.dropped += 1,
-        }
-    }
-
     /// Moves the peer to its next state.
     fn advance_mjp(&mut self, id: PeerId, event: Event) -> Option<Action> {
         let State::Mjp(state) = &mut self.peers.get_mut(id)?.state else { return None };
@@ -449,25 +417,6 @@ impl Core {
             _ => rejected.id,
         };
         self.object(id, request, code, &rejected.why.to_string(), out);
-    }
-
-    /// An answer that cannot be read ends its request: the worker believes that it has answered.
-    fn fail_unreadable<O: Output>(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        rejected: &Rejected,
-        out: &mut O,
-    ) {
-        let is_answer = matches!(rejected.kind, kind::PARTIAL | kind::FINAL | kind::ERROR);
-        let request = RequestId::from_token(rejected.id);
-        let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) else { return };
-        if is_answer && self.router.holds(worker, request) {
-            self.note_answer(now, id);
-            let says = fault(Code::Failed, "the worker's answer was malformed");
-            let reply = Packed::new(&says);
-            self.router.finish(now, worker, request, &Reply::Error(reply.octets()), out);
-        }
     }
 
     /// Says ERROR; with id 0 it is about the connection.
