@@ -50,7 +50,8 @@ impl Listener {
                 self.open.insert(id, heard);
                 subscribe(id, pattern, cx);
             }
-            _ => self.publish(conn, cx),
+            // Several at once find less room.
+            _ => (0..cx.rng.within(1, 4)).for_each(|_| self.publish(conn, cx)),
         }
         // What they cost is to leave room for requests in the end.
         while cx.calm && self.open.len() > 1 {
