@@ -69,6 +69,12 @@
 //! as [`worker::json`](crate::worker::json) and [`worker::msgpack`](crate::worker::msgpack) do on
 //! the other side.
 //!
+//! # Publishing and subscribing
+//!
+//! [`Client::publish`] tells all who have subscribed to a subject; [`Client::subscribe`] gives what
+//! is published as a stream, which goes on over lost connections and says where something is
+//! missing.
+//!
 //! # Majordomo
 //!
 //! With [`Protocol::Mdp01`](crate::wire::Protocol) and `Mdp02` it calls by way of any Majordomo

@@ -51,6 +51,33 @@ impl Request {
     /// are: see [`Client::publish`](crate::client::Client::publish). It has nothing to do with the
     /// answer, and the caller hears of it only if it has subscribed.
     ///
+    /// ```
+    /// # use majordomo::broker::Broker;
+    /// # use majordomo::client::Client;
+    /// # use majordomo::config::BrokerConfig;
+    /// use majordomo::worker::{Failure, Request, Worker};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # runtime.block_on(run())
+    /// # }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut config = BrokerConfig::default();
+    /// # config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
+    /// # let broker = Broker::bind(config)?;
+    /// # let endpoint = broker.local_addrs()[0].to_string();
+    /// let worker = Worker::builder(&endpoint, "print")?.start(|request: Request| async move {
+    ///     request.publish("printed.office", ["3 pages"]).await?;
+    ///     Ok::<_, Failure>("done")
+    /// })?;
+    /// # let client = Client::connect(&endpoint).await?;
+    /// # let mut printed = client.subscribe("printed.*").await?;
+    /// # assert_eq!(client.call("print", ["it"]).await?.first(), b"done");
+    /// # assert_eq!(printed.next().await.expect("it goes on")?.body.first(), b"3 pages");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`PublishError`].
     ///

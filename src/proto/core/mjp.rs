@@ -86,7 +86,7 @@ impl Core {
             return Taken::Yes;
         }
         match said {
-            Ok(ToBroker::Publish(_)) if self.topics.is_spent(now) => {
+            Ok(ToBroker::Publish(_)) if self.topics.take_spent(now) => {
                 out.resume(id);
                 return Taken::NotYet;
             }

@@ -210,10 +210,14 @@ impl Topics {
 
     /// Whether publications have cost so much at this moment that others are to have their turn
     /// before the next one: all that is read at once comes at one moment, and the tables are held
-    /// meanwhile.
+    /// meanwhile. It is said once; what comes then is another turn.
     #[must_use]
-    pub fn is_spent(&self, now: Time) -> bool {
-        self.spent.0 == now && self.spent.1 >= self.limits.fan_out_max
+    pub fn take_spent(&mut self, now: Time) -> bool {
+        let is_spent = self.spent.0 == now && self.spent.1 >= self.limits.fan_out_max;
+        if is_spent {
+            self.spent.1 = 0;
+        }
+        is_spent
     }
 
     /// A publication was not taken.
