@@ -2,6 +2,8 @@
 
 #[path = "client/scatter.rs"]
 mod scatter;
+#[path = "client/topics.rs"]
+mod topics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -59,3 +59,8 @@ fn nfp_command() {
 fn router_ops() {
     replay("router_ops", fuzzing::router_ops);
 }
+
+#[test]
+fn topics() {
+    replay("topics", fuzzing::topics);
+}

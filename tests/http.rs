@@ -73,6 +73,32 @@ fn eventually<T>(mut look: impl FnMut() -> T, done: impl Fn(&T) -> bool) -> T {
 }
 
 #[test]
+fn a_scrape_tells_who_subscribes_and_what_was_published() {
+    let broker = broker();
+    let (mut one, mut other) = (Peer::dealer(zmtp(&broker)), Peer::dealer(zmtp(&broker)));
+    let second = |kind: u8, id: u64| [&[kind][..], &id.to_be_bytes()].concat();
+    let subject = b"\x81\xa7subject\xa1a";
+    one.send(&[b"MJP1", &second(0x13, 1), b"\x82\xa7subject\xa1*\xa3ack\xc3"]);
+    one.receive();
+    for id in 1..=3 {
+        other.send(&[b"MJP1", &second(0x15, id), subject, b"hi"]);
+        assert_eq!(other.receive()[1], second(0x2A, id));
+    }
+    other.send(&[b"MJP1", &second(0x15, 4), b"\x81\xa7subject\xa2$a", b"hi"]);
+    other.receive();
+    let scrape = scrape(&broker);
+    for (name, labels, value) in [
+        ("subscriptions", &[][..], 1.0),
+        ("publications_total", &[("outcome", "published")], 3.0),
+        ("publications_total", &[("outcome", "refused")], 1.0),
+        ("publication_messages_total", &[("outcome", "delivered")], 3.0),
+        ("publication_messages_total", &[("outcome", "dropped")], 0.0),
+    ] {
+        assert_eq!(scrape.sum(&format!("majordomo_{name}"), labels), value, "{name} {labels:?}");
+    }
+}
+
+#[test]
 fn a_scrape_tells_what_happened() {
     let broker = broker();
     let mut worker = Peer::worker(zmtp(&broker), b"echo");

@@ -259,7 +259,11 @@ impl Connection {
                     self.shared.with_core(|core, out| core.relieved(now(), id, out));
                     Ok(())
                 }
-                Ok(Some(Call::Resume)) => self.resume(),
+                Ok(Some(Call::Resume)) => {
+                    // Others may have waited for what it did.
+                    tokio::task::yield_now().await;
+                    self.resume()
+                }
                 Ok(Some(Call::Close(why))) => Err(End::Closed(why)),
                 Ok(Some(Call::HungUp)) => Err(End::HungUp),
                 Err(end) => Err(end),

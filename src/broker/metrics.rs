@@ -48,7 +48,8 @@ impl Collector for Scrape {
         self.write_requests(&mut page)?;
         self.write_queues(&mut page)?;
         self.write_workers(&mut page)?;
-        self.write_jobs(&mut page)
+        self.write_jobs(&mut page)?;
+        self.write_topics(&mut page)
     }
 }
 
@@ -213,6 +214,19 @@ impl Scrape {
         page.counter("jobs", "Jobs of NFP clients ended, each once, by their worst end.", ended)?;
         let refused = [(NO_LABEL, jobs.refused)];
         page.counter("jobs_refused", "Commands of NFP clients that went to nobody.", refused)
+    }
+
+    fn write_topics(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let subscriptions = [(NO_LABEL, self.survey.subscriptions as f64)];
+        page.gauge("subscriptions", None, "Subscriptions of all peers.", subscriptions)?;
+        let topics = &self.survey.topics;
+        let outcomes = [("published", topics.published), ("refused", topics.refused)];
+        let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count));
+        page.counter("publications", "Publications that came.", outcomes)?;
+        let outcomes = [("delivered", topics.delivered), ("dropped", topics.dropped)];
+        let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count));
+        let help = "Publications by subscription; dropped: there was no room at the subscriber.";
+        page.counter("publication_messages", help, outcomes)
     }
 
     fn rows(&self) -> impl Iterator<Item = &Row> {

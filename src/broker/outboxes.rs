@@ -110,6 +110,25 @@ impl Output for Outboxes<'_> {
         }
     }
 
+    fn spare(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        share: usize,
+        write: impl FnOnce(&mut Encoder),
+    ) -> bool {
+        let Some(link) = self.links.get(peer) else { return true };
+        if self.used().saturating_add(bytes) > self.account.high_mark() {
+            return false;
+        }
+        let appended = link.offer_within(share, bytes, write);
+        if let Some(appended) = appended {
+            self.said += u64::from(!link.is_inner());
+            self.touch(link, appended);
+        }
+        appended.is_some()
+    }
+
     fn is_quiet(&self, peer: PeerId) -> bool {
         self.links.get(peer).is_none_or(|link| link.is_quiet())
     }

@@ -15,6 +15,7 @@ use crate::proto::core::Population;
 use crate::proto::jobs::Progress;
 use crate::proto::router::{ServiceId, ServiceView};
 use crate::proto::stats::ServiceStats;
+use crate::proto::topics::Counts;
 
 use super::shared::{Shared, now};
 
@@ -42,6 +43,9 @@ pub(super) struct Survey {
     /// Workers by the name of their dialect.
     pub(super) dialects: BTreeMap<&'static str, u64>,
     pub(super) jobs: Jobs,
+    /// Subscriptions, and what became of what was published.
+    pub(super) subscriptions: usize,
+    pub(super) topics: Counts,
 }
 
 /// What became of the jobs of NFP clients.
@@ -225,6 +229,8 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
             .look(|core| {
                 (survey.stalls, survey.dropped) = (core.stalls(), core.dropped());
                 survey.invalid.clone_from(core.invalid());
+                survey.subscriptions = core.topics().len();
+                survey.topics = core.topics().counts();
                 let jobs = &core.router().jobs;
                 let (open, ended) = (jobs.open(), jobs.ended().collect());
                 survey.jobs = Jobs { open, ended, refused: core.refused_jobs() };

@@ -52,7 +52,7 @@ impl Call {
     fn request(&mut self) -> Option<&mut Request> {
         match self.pending.as_mut().map(|pending| &mut pending.ask) {
             Ok(Ask::Request(request)) => Some(request),
-            Ok(Ask::Status(_) | Ask::Scatter(_) | Ask::Admin(_) | Ask::Follow(_)) | Err(_) => None,
+            Ok(_) | Err(_) => None,
         }
     }
 

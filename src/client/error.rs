@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::ConfigError;
 use crate::id::NameError;
+use crate::proto::topics::SubjectError;
 use crate::transport::endpoint::EndpointError;
 use crate::transport::session::SessionError;
 
@@ -126,6 +127,9 @@ pub enum CallError {
     /// No service can have that name. Nothing was sent.
     #[error("the service: {0}")]
     Service(#[from] NameError),
+    /// That is no subject, or no pattern of subjects. Nothing was sent.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
     /// The client was closed.
     #[error("the client is closed; connect a new one")]
     Closed,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::scatter::Told;
+use super::topics::News;
 use crate::wire::message::Frames;
 
 /// What a broker says to a client. Without an id an answer is for the only call of its connection.
@@ -37,6 +38,16 @@ pub(super) enum Heard<'a> {
     Admin {
         id: u64,
         header: &'a [u8],
+    },
+    /// Something for a subscription.
+    Topic {
+        id: u64,
+        news: News,
+    },
+    /// How many subscriptions it was for.
+    Published {
+        id: u64,
+        subscriptions: u64,
     },
     /// The broker takes no more calls.
     Draining,

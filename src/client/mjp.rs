@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use super::error::ConnectError;
 use super::hear::Heard;
 use super::pending::{Ask, Pending, Request};
-use super::scatter;
+use super::topics::News;
+use super::{scatter, topics};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::session::Session;
 use crate::wire::codec::Encoder;
@@ -70,6 +71,8 @@ pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, 
             ToBroker::Status { id, says }.encode(out);
         }
         Ask::Scatter(ask) => scatter::encode(id, ask, left, out),
+        Ask::Publish(publication) => topics::encode_publish(id, publication, out),
+        Ask::Subscribe(pattern) => topics::encode_subscribe(id, pattern, out),
         Ask::Admin(header) | Ask::Follow(header) => {
             // It was written from this.
             let says = AdminHeader::decode(header.first()).unwrap_or_default();
@@ -140,14 +143,20 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
             Some(Heard::Told { id: outcome.id, told })
         }
         FromBroker::Admin { id, header } => Some(Heard::Admin { id, header }),
+        // Of requests nobody asks for it.
+        FromBroker::Accepted { id, .. } => Some(Heard::Topic { id, news: News::Accepted }),
+        FromBroker::News(news) => Some(Heard::Topic { id: news.id, news: News::of(&news) }),
+        FromBroker::Gap { id, says } => Some(Heard::Topic { id, news: News::Missed(says.missed) }),
+        FromBroker::Published { id, says } => {
+            Some(Heard::Published { id, subscriptions: says.subscriptions })
+        }
         FromBroker::Drain { .. } => Some(Heard::Draining),
         // Not for one who only calls, or of no concern here.
         FromBroker::Hello(_)
         | FromBroker::Heartbeat
         | FromBroker::Bye(_)
         | FromBroker::Request(_)
-        | FromBroker::Cancel { .. }
-        | FromBroker::Accepted { .. } => None,
+        | FromBroker::Cancel { .. } => None,
     }
 }
 
@@ -163,6 +172,7 @@ fn malformed<'a>(rejected: &mjp::Rejected) -> Heard<'a> {
             | mjp::kind::TARGETS
             | mjp::kind::OUTCOME
             | mjp::kind::ADMIN
+            | mjp::kind::PUBLISHED
     );
     if ends && rejected.id != 0 {
         Heard::Refused { id: rejected.id, code, message, retry: None }

@@ -69,6 +69,12 @@
 //! as [`worker::json`](crate::worker::json) and [`worker::msgpack`](crate::worker::msgpack) do on
 //! the other side.
 //!
+//! # Publishing and subscribing
+//!
+//! [`Client::publish`] tells all who have subscribed to a subject; [`Client::subscribe`] gives what
+//! is published as a stream, which goes on over lost connections and says where something is
+//! missing.
+//!
 //! # Majordomo
 //!
 //! With [`Protocol::Mdp01`](crate::wire::Protocol) and `Mdp02` it calls by way of any Majordomo
@@ -89,6 +95,7 @@ mod pending;
 mod scatter;
 mod status;
 mod task;
+mod topics;
 mod typed;
 
 use std::sync::Arc;
@@ -106,6 +113,7 @@ pub use error::{CallError, ClientError, ConnectError};
 pub use pending::Reply;
 pub use scatter::{Miss, Outcome, Scatter, ScatterCall, TargetError, To};
 pub use status::Status;
+pub use topics::{Lapse, Published, Subscription};
 
 use crate::config::ClientConfig;
 use crate::transport::endpoint::Endpoint;
@@ -232,6 +240,9 @@ impl Client {
             (Ask::Admin(_) | Ask::Follow(_), Protocol::Mdp01 | Protocol::Mdp02) => {
                 return Err(CallError::Unsupported { what: "ADMIN" });
             }
+            (Ask::Subscribe(_) | Ask::Publish(_), Protocol::Mdp01 | Protocol::Mdp02) => {
+                return Err(CallError::Unsupported { what: "PUBLISH and SUBSCRIBE" });
+            }
             (Ask::Request(_), _) | (_, Protocol::Mjp) => {}
         }
         too_big(&pending.ask, &self.config().wire_limits())
@@ -288,7 +299,8 @@ fn too_big(ask: &Ask, limits: &Limits) -> Result<(), CallError> {
             (texts.sum(), &request.body)
         }
         Ask::Scatter(scatter) => (scatter.texts(), &scatter.body),
-        Ask::Status(_) | Ask::Admin(_) | Ask::Follow(_) => return Ok(()),
+        Ask::Publish(publication) => (publication.subject.len(), &publication.body),
+        Ask::Status(_) | Ask::Admin(_) | Ask::Follow(_) | Ask::Subscribe(_) => return Ok(()),
     };
     checked("header", texts, crate::wire::mjp::HEADER_MAX - HEADER_REST)?;
     let body = body.frames();

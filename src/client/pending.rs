@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::CallError;
 use super::scatter::{self, Told};
+use super::topics::{self, Publication};
 use crate::id::ServiceName;
 use crate::wire::Limits;
 use crate::wire::message::Message;
@@ -44,6 +45,10 @@ pub(super) enum Ask {
     Admin(Message),
     /// ADMIN that is answered until its caller has gone.
     Follow(Message),
+    /// Something for all who have subscribed to it. Boxed: it is large.
+    Publish(Box<Publication>),
+    /// A pattern of subjects; it goes on until its caller has gone.
+    Subscribe(Box<str>),
 }
 
 /// Names of services that take no allocation, octets.
@@ -81,6 +86,8 @@ pub(super) enum Sink {
     Parts(mpsc::Sender<Result<Reply, CallError>>),
     /// Of a scatter, as it comes.
     Scatter(scatter::Sink),
+    /// Of a subscription, as long as it goes on.
+    Topic(topics::Sink),
 }
 
 /// A call that has not ended.
@@ -99,6 +106,7 @@ impl Pending {
             Sink::Whole(to, _) => to.is_closed(),
             Sink::Parts(to) => to.is_closed(),
             Sink::Scatter(to) => to.is_closed(),
+            Sink::Topic(to) => to.is_closed(),
         }
     }
 
@@ -125,7 +133,7 @@ impl Pending {
             }
             Sink::Parts(to) => return Err(CallError::Overrun { max: to.max_capacity() - 1 }),
             // A broker joins them.
-            Sink::Scatter(_) => {}
+            Sink::Scatter(_) | Sink::Topic(_) => {}
         }
         Ok(())
     }
@@ -134,7 +142,7 @@ impl Pending {
     pub(super) fn told(&self, told: Told) -> Result<(), CallError> {
         match &self.sink {
             Sink::Scatter(to) => to.tell(told),
-            Sink::None | Sink::Whole(..) | Sink::Parts(_) => Ok(()),
+            Sink::None | Sink::Whole(..) | Sink::Parts(_) | Sink::Topic(_) => Ok(()),
         }
     }
 
@@ -150,6 +158,8 @@ impl Pending {
             }
             Sink::Parts(to) => drop(to.try_send(Ok(Reply::Final(body)))),
             Sink::Scatter(to) => to.end(Ok(Told::End)),
+            // It has no end but an error.
+            Sink::Topic(_) => {}
         }
     }
 
@@ -160,6 +170,7 @@ impl Pending {
             Sink::Whole(to, _) => drop(to.send(Err(error))),
             Sink::Parts(to) => drop(to.try_send(Err(error))),
             Sink::Scatter(to) => to.end(Err(error)),
+            Sink::Topic(to) => to.end(error),
         }
     }
 

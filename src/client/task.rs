@@ -13,9 +13,9 @@ use super::error::CallError;
 use super::hear::Heard;
 use super::inbox::{Batch, Inbox, Phase};
 use super::line::{Connected, Event, Lines};
-use super::pending::{Ask, Pending};
+use super::pending::{Ask, Pending, Sink};
 use super::scatter::Told;
-use super::{after, mdp, mjp, too_big};
+use super::{after, mdp, mjp, too_big, topics};
 use crate::config::ClientConfig;
 use crate::proto::multiplex::{Failure, LaneId, Multiplex, Output, Settings, Terms};
 use crate::wire::codec::Encoder;
@@ -176,7 +176,12 @@ impl Task {
         let now = now();
         for job in self.batch.jobs.drain(..) {
             // Its cancellation may have come in an earlier batch.
-            if !job.pending.is_orphan() {
+            if job.pending.is_orphan() {
+                continue;
+            }
+            if let Ask::Subscribe(_) = job.pending.ask {
+                self.core.stand(job.id, job.pending);
+            } else {
                 let (deadline, attempts) = (after(now, job.pending.timeout), job.attempts);
                 self.core.call(now, job.id, Terms { deadline, attempts }, job.pending);
             }
@@ -204,6 +209,19 @@ impl Task {
                 Output::Cancel(lane, id) => {
                     if let Some(line) = self.lines.up(lane) {
                         line.session.send(|out| mjp::encode_cancel(id, out));
+                    }
+                }
+                Output::Stand(lane, id) => {
+                    let pending = self.core.standing(id);
+                    if let (Some(pending), Some(line)) = (pending, self.lines.up(lane)) {
+                        // Without an end there is no time left, and nothing that is tried too often.
+                        let (left, attempts) = (Duration::ZERO, 1);
+                        line.session.send(|out| mjp::encode(id, pending, left, attempts, out));
+                    }
+                }
+                Output::Leave(lane, id) => {
+                    if let Some(line) = self.lines.up(lane) {
+                        line.session.send(|out| topics::encode_unsubscribe(id, out));
                     }
                 }
                 Output::Fail(pending, failure) => {
@@ -294,6 +312,16 @@ impl Desk {
                         }
                     }
                     None => {}
+                }
+            }
+            Some(Heard::Published { id, subscriptions }) => {
+                if let Some(pending) = core.done(lane, Some(id)) {
+                    pending.finish(Message::from(subscriptions.to_be_bytes().to_vec()));
+                }
+            }
+            Some(Heard::Topic { id, news }) => {
+                if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink) {
+                    sink.hear(news);
                 }
             }
             Some(Heard::Draining) => {

@@ -102,6 +102,10 @@ impl BrokerConfig {
         check.count(key("jobs"), limits.jobs, 1..=10_000_000);
         check.count(key("jobs_per_client"), limits.jobs_per_client, 1..=10_000_000);
         check.text(key("jobs_ended"), limits.jobs_ended, 64 * KIB..=TIB);
+        check.count(key("subscriptions"), limits.subscriptions, 1..=10_000_000);
+        check.count(key("subscriptions_per_peer"), limits.subscriptions_per_peer, 1..=10_000_000);
+        check.text(key("subscriber_outbox"), limits.subscriber_outbox, 4 * KIB..=GIB);
+        check.count(key("fan_out"), limits.fan_out, 1..=1_000_000);
         if let Memory::Bytes(octets) = limits.memory {
             check.text(key("memory"), octets, 16 * MIB..=TIB);
             // New work is taken up to 85 %: the largest message must fit in beside others.
@@ -330,7 +334,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 33, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 37, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -73,6 +73,10 @@ pub struct ClientConfig {
     /// Parts of one answer that may wait for a stream to be read, 1 to 1,000,000; a call with more
     /// of them fails. Default 1,024.
     pub parts_max: usize,
+    /// Octets of published messages that may wait in one subscription to be read, 4 KiB to 1 GiB;
+    /// more are dropped and counted. An empty one takes any one message. Default 32 MiB.
+    #[serde(with = "units::text")]
+    pub unread: usize,
     /// Requests that may wait to be written, 64 KiB to 1 GiB; with more of them calls wait for
     /// their turn. Default 1 MiB.
     #[serde(with = "units::text")]
@@ -99,6 +103,7 @@ impl Default for ClientConfig {
             message: wire.message_bytes_max,
             frames: wire.message_frames_max,
             parts_max: 1024,
+            unread: 32 << 20,
             outbox: 1 << 20,
         }
     }
@@ -130,6 +135,7 @@ impl ClientConfig {
         check.text(key("message"), self.message, self.frame..=2048 * mib);
         check.count(key("frames"), self.frames, 8..=65_536);
         check.count(key("parts_max"), self.parts_max, 1..=1_000_000);
+        check.text(key("unread"), self.unread, 4 * kib..=1024 * mib);
         check.text(key("outbox"), self.outbox, 64 * kib..=1024 * mib);
         check.into_result()
     }
@@ -170,7 +176,7 @@ mod tests {
         };
         assert_eq!(refused(&|_| {}), "taken");
         type Change = &'static dyn Fn(&mut ClientConfig);
-        let cases: [(&str, Change); 15] = [
+        let cases: [(&str, Change); 16] = [
             ("identity", &|it| it.identity = Some(String::new())),
             ("connections", &|it| it.connections = 0),
             ("in_flight_max", &|it| it.in_flight_max = 0),
@@ -185,6 +191,7 @@ mod tests {
             ("message", &|it| it.message = it.frame - 1),
             ("frames", &|it| it.frames = 7),
             ("parts_max", &|it| it.parts_max = 0),
+            ("unread", &|it| it.unread = 4095),
             ("outbox", &|it| it.outbox = 1),
         ];
         for (key, change) in cases {

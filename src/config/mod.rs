@@ -42,7 +42,9 @@ pub use units::Text;
 pub use worker::WorkerConfig;
 
 use crate::proto::jobs::JobLimits;
-use crate::proto::policy::{ClientLimits, Keepalive, MjpLimits, ServicePolicy, Settings};
+use crate::proto::policy::{
+    ClientLimits, Keepalive, MjpLimits, ServicePolicy, Settings, TopicLimits,
+};
 use crate::transport::endpoint::Endpoint;
 use crate::wire::Limits;
 
@@ -166,6 +168,16 @@ pub struct LimitsSection {
     /// 64 MiB.
     #[serde(with = "units::text")]
     pub jobs_ended: usize,
+    /// Subscriptions of all peers, 1 to 10,000,000. Default 100,000.
+    pub subscriptions: usize,
+    /// Subscriptions of one peer, 1 to 10,000,000. Default 10,000.
+    pub subscriptions_per_peer: usize,
+    /// What waits to be written to a subscriber when the next message for it is dropped, 4 KiB to
+    /// 1 GiB, and never more than `outbox`; an empty outbox always takes one. Default 8 MiB.
+    #[serde(with = "units::text")]
+    pub subscriber_outbox: usize,
+    /// Subscriptions that one publication may be for, 1 to 1,000,000. Default 10,000.
+    pub fan_out: usize,
     /// Memory of all that is accepted or waits to be written, 16 MiB to 1 TiB. Default auto.
     #[serde(with = "units::text")]
     pub memory: Memory,
@@ -174,6 +186,7 @@ pub struct LimitsSection {
 impl Default for LimitsSection {
     fn default() -> Self {
         let (wire, mjp) = (Limits::default(), MjpLimits::default());
+        let topics = TopicLimits::default();
         Self {
             frame: wire.frame_bytes_max,
             message: wire.message_bytes_max,
@@ -187,6 +200,10 @@ impl Default for LimitsSection {
             jobs: JobLimits::default().jobs_max,
             jobs_per_client: JobLimits::default().open_per_client_max,
             jobs_ended: JobLimits::default().ended_bytes_max,
+            subscriptions: topics.subscriptions_max,
+            subscriptions_per_peer: topics.per_peer_max,
+            subscriber_outbox: topics.outbox_bytes_max,
+            fan_out: topics.fan_out_max,
             memory: Memory::Auto,
         }
     }
@@ -290,6 +307,12 @@ impl BrokerConfig {
                 credit_max: self.limits.credit,
             },
             nfp: self.nfp.settings(&self.limits),
+            topics: TopicLimits {
+                subscriptions_max: self.limits.subscriptions,
+                per_peer_max: self.limits.subscriptions_per_peer,
+                outbox_bytes_max: self.limits.subscriber_outbox.min(self.limits.outbox),
+                fan_out_max: self.limits.fan_out,
+            },
             wire: self.wire_limits(),
             services_max: self.limits.services,
             answer_frames_max: self.limits.frames,

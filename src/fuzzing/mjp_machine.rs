@@ -5,6 +5,7 @@
 //! this one holds only what a peer can see of its own connection.
 
 mod script;
+mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ struct Peer {
     credit: Option<u16>,
     draining: bool,
     service: Vec<u8>,
+    topics: topics::Topics,
 }
 
 /// What the caller of a scatter has heard of it.
@@ -182,6 +184,10 @@ impl Stage {
         assert!(taken == Taken::Yes || !native, "{id:?} speaks MJP and is not read");
         self.listen();
         self.end_asking();
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.topics.end();
+            self.check_topics(id);
+        }
         if taken == Taken::NotYet
             && let Some(peer) = self.peers.get_mut(&id)
         {
@@ -198,6 +204,9 @@ impl Stage {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if nothing || !*peer.native.get_or_insert(true) || header > header_max {
             return;
+        }
+        if let Ok(said) = &decoded {
+            peer.topics.note(said);
         }
         match decoded {
             Ok(ToBroker::Request(request)) => {
@@ -284,6 +293,9 @@ impl Stage {
         let said = FromBroker::decode(message.frames()).expect("the broker speaks MJP");
         let asking = self.asking.as_mut().filter(|asking| asking.peer == id);
         let peer = self.peers.get_mut(&id).expect("looked at above");
+        if peer.topics.hear(&said) {
+            return;
+        }
         match said {
             FromBroker::Request(delivery) => {
                 let credit = peer.credit.expect("work for one who is no worker");
@@ -312,14 +324,7 @@ impl Stage {
                 let open = peer.open.contains(&answer.id);
                 assert!(open && !peer.scatters.contains_key(&answer.id), "{peer:?}");
             }
-            FromBroker::Final(answer) => {
-                if let Some(scatter) = peer.scatters.remove(&answer.id) {
-                    let whole = scatter.targets.as_ref().is_some_and(BTreeSet::is_empty);
-                    let tally = Tally::decode(answer.header);
-                    assert!(whole && tally == Ok(scatter.tally), "{scatter:?} is {tally:?}");
-                }
-                peer.close(answer.id);
-            }
+            FromBroker::Final(answer) => peer.answered(&answer),
             FromBroker::Error(failure) if failure.id == 0 => {}
             FromBroker::Error(failure) => {
                 let code = mjp::Fault::decode(failure.header).map(|fault| fault.code);
@@ -345,6 +350,9 @@ impl Stage {
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }
+            | FromBroker::Published { .. }
+            | FromBroker::News(_)
+            | FromBroker::Gap { .. }
             | FromBroker::Admin { .. } => {}
         }
     }
@@ -382,6 +390,15 @@ impl Peer {
         self.credit = None;
         self.draining = false;
         self.held.clear();
+    }
+
+    fn answered(&mut self, answer: &mjp::Answer<'_>) {
+        if let Some(scatter) = self.scatters.remove(&answer.id) {
+            let whole = scatter.targets.as_ref().is_some_and(BTreeSet::is_empty);
+            let tally = Tally::decode(answer.header);
+            assert!(whole && tally == Ok(scatter.tally), "{scatter:?} is {tally:?}");
+        }
+        self.close(answer.id);
     }
 
     fn targets(&mut self, targets: &Targets<'_>) {

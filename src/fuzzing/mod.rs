@@ -12,6 +12,7 @@ mod mjp_machine;
 mod nfp_command;
 mod pieces;
 mod router_ops;
+mod topics;
 
 pub use file_url::file_url;
 pub use frame_codec::frame_codec;
@@ -21,3 +22,4 @@ pub use mjp_header::mjp_header;
 pub use mjp_machine::mjp_machine;
 pub use nfp_command::nfp_command;
 pub use router_ops::router_ops;
+pub use topics::topics;

@@ -18,5 +18,6 @@ pub mod serve;
 mod simulation;
 pub mod stats;
 pub mod timers;
+pub mod topics;
 #[cfg(test)]
 pub(crate) mod witness;

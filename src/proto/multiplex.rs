@@ -10,6 +10,7 @@
 mod call;
 mod due;
 mod lane;
+mod standing;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use hashbrown::hash_map::Entry;
 use self::call::{Call, Event, State, Step};
 use self::due::{Deadlines, Due, Queue};
 use self::lane::{Lane, Up, least_loaded};
+use self::standing::{Place, Standing};
 use super::backoff::Backoff;
 
 pub use call::{Failure, Terms};
@@ -56,6 +58,10 @@ pub enum Output<P> {
     Send(LaneId, u64),
     /// Say that nobody waits for that call any more.
     Cancel(LaneId, u64),
+    /// Say what goes on until it is stopped.
+    Stand(LaneId, u64),
+    /// Say that it is to stop.
+    Leave(LaneId, u64),
     /// The call has no answer: tell the caller why.
     Fail(P, Failure),
 }
@@ -85,6 +91,8 @@ pub struct Multiplex<P> {
     queue: Queue,
     /// Calls that wait for a place; `queue` may hold more than those.
     waiting: usize,
+    /// What goes on until it is stopped.
+    standing: Standing<P>,
     deadlines: Deadlines,
     backoff: Backoff,
     closed: bool,
@@ -119,6 +127,7 @@ impl<P> Multiplex<P> {
             lanes: (1..).take(lanes).map(|number| Lane::new(backoff(number))).collect(),
             queue: Queue::default(),
             waiting: 0,
+            standing: Standing::default(),
             deadlines: Deadlines::default(),
             backoff: backoff(0),
             closed: false,
@@ -145,7 +154,13 @@ impl<P> Multiplex<P> {
 
     /// The caller of `id` has gone. Gives back what was kept of the call.
     pub fn cancel(&mut self, id: u64) -> Option<P> {
-        let call = self.calls.remove(&id)?;
+        let Some(call) = self.calls.remove(&id) else {
+            let (payload, place) = self.standing.remove(id)?;
+            if let Place::On(lane) = place {
+                self.out.push_back(Output::Leave(lane, id));
+            }
+            return Some(payload);
+        };
         self.give_up(id, call.state, true);
         Some(call.payload)
     }
@@ -188,7 +203,9 @@ impl<P> Multiplex<P> {
         id: u64,
         retry: Option<Duration>,
     ) -> Option<P> {
-        let Entry::Occupied(mut call) = self.calls.entry(id) else { return None };
+        let Entry::Occupied(mut call) = self.calls.entry(id) else {
+            return self.refused_standing(now, lane, id, retry);
+        };
         let before = call.get().sent.saturating_sub(1);
         let again = retry.map(|hint| now + hint + self.backoff.wait_after(before));
         let step = call.get_mut().on(Event::Refused(lane, again));
@@ -210,6 +227,9 @@ impl<P> Multiplex<P> {
         if let Some(lane) = self.lanes.get_mut(lane.0) {
             let (in_flight, last, blocked, draining) = (0, 0, false, false);
             lane.state = lane::State::Up(Up { in_flight, in_flight_max, last, blocked, draining });
+        }
+        for id in self.standing.at(Place::Waiting) {
+            self.say_standing(id);
         }
     }
 
@@ -249,6 +269,7 @@ impl<P> Multiplex<P> {
         entry.state = lane::State::Down { until };
         self.arm(until, Due::Lane(lane.0));
         self.drop_sent(lane);
+        self.displace(lane);
     }
 
     /// What is due, is done.
@@ -260,6 +281,10 @@ impl<P> Multiplex<P> {
                     let call = self.calls.get_mut(&id);
                     if call.is_some_and(|call| call.on(Event::Rested(at)) == Step::WaitLast) {
                         self.wait_last(id);
+                    }
+                    if self.standing.place(id) == Some(Place::Resting { until: at }) {
+                        self.standing.set_place(id, Place::Waiting);
+                        self.say_standing(id);
                     }
                 }
                 Due::Lane(number) => {
@@ -294,9 +319,11 @@ impl<P> Multiplex<P> {
         for id in ids {
             self.fail(id, Failure::Closed, true);
         }
+        let standing = self.standing.take_all();
+        self.out.extend(standing.map(|payload| Output::Fail(payload, Failure::Closed)));
     }
 
-    /// Calls that have not ended.
+    /// Calls that have not ended. What goes on until it is stopped is not among them.
     #[must_use]
     pub fn open(&self) -> usize {
         self.calls.len()
@@ -347,15 +374,16 @@ impl<P> Multiplex<P> {
     }
 
     fn arm(&mut self, at: Instant, due: Due) {
-        let calls = &self.calls;
+        let (calls, standing) = (&self.calls, &self.standing);
         let holds = |at, due| match due {
             Due::Call(id) => calls.contains_key(&id),
             Due::Rest(id) => {
                 calls.get(&id).is_some_and(|call| call.state == State::Resting { until: at })
+                    || standing.place(id) == Some(Place::Resting { until: at })
             }
             Due::Lane(_) => true,
         };
-        self.deadlines.arm(at, due, calls.len(), holds);
+        self.deadlines.arm(at, due, calls.len() + standing.len(), holds);
     }
 
     fn expire(&mut self, id: u64) {
@@ -390,6 +418,7 @@ impl<P> Multiplex<P> {
                 }
                 self.out.push_back(Output::Disconnect(lane));
                 self.out.push_back(Output::Connect(lane));
+                self.displace(lane);
             }
         }
     }

@@ -17,6 +17,16 @@ pub trait Output {
     /// it does not fit. An empty outbox takes any one message.
     fn offer(&mut self, peer: PeerId, bytes: usize, write: impl FnOnce(&mut Encoder)) -> bool;
 
+    /// As [`Self::offer`], for what may be lost: only as long as no more than `share` octets wait,
+    /// so that there is room for answers, and only if the memory account takes it.
+    fn spare(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        share: usize,
+        write: impl FnOnce(&mut Encoder),
+    ) -> bool;
+
     /// Whether everything said to `peer` has left its outbox.
     fn is_quiet(&self, peer: PeerId) -> bool;
 

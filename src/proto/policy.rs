@@ -142,6 +142,31 @@ impl Default for NfpSettings {
     }
 }
 
+/// What subscribers may make grow, and publishers may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicLimits {
+    /// Subscriptions of all peers. Default 100,000.
+    pub subscriptions_max: usize,
+    /// Subscriptions of one peer. Default 10,000.
+    pub per_peer_max: usize,
+    /// What waits to be written to a subscriber when the next message for it is dropped, octets; an
+    /// empty outbox takes any one. Default 8 MiB.
+    pub outbox_bytes_max: usize,
+    /// Subscriptions that one publication may be for. Default 10,000.
+    pub fan_out_max: usize,
+}
+
+impl Default for TopicLimits {
+    fn default() -> Self {
+        Self {
+            subscriptions_max: 100_000,
+            per_peer_max: 10_000,
+            outbox_bytes_max: 8 << 20,
+            fan_out_max: 10_000,
+        }
+    }
+}
+
 /// Everything the core has to know before it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -151,6 +176,8 @@ pub struct Settings {
     pub mjp: MjpLimits,
     /// NFP.
     pub nfp: NfpSettings,
+    /// Limits of publishing and subscribing.
+    pub topics: TopicLimits,
     /// Limits of all messages, which the shell holds and peers are told.
     pub wire: Limits,
     /// Rules by service name; the first that matches holds.
@@ -173,6 +200,7 @@ impl Default for Settings {
             mdp: Keepalive::default(),
             mjp: MjpLimits::default(),
             nfp: NfpSettings::default(),
+            topics: TopicLimits::default(),
             wire: Limits::default(),
             rules: Vec::new(),
             policy: ServicePolicy::default(),

@@ -103,6 +103,22 @@ pub enum Heard<J> {
         /// What was said about it, for people.
         why: String,
     },
+    /// What was published went to so many subscriptions.
+    Published {
+        /// As it was published.
+        id: u64,
+        /// How many.
+        subscriptions: u64,
+    },
+    /// What was published was not taken.
+    Refused {
+        /// As it was published.
+        id: u64,
+        /// What is wrong, by name.
+        code: String,
+        /// The same for people.
+        message: String,
+    },
     /// Something that asks for nothing.
     Other,
 }
@@ -310,7 +326,7 @@ impl<J, A> Serve<J, A> {
             Heard::Hello { keepalive, .. } => self.keepalive = keepalive.unwrap_or(self.keepalive),
             Heard::Drained => self.step(now, Event::Echo),
             Heard::Dismissed { .. } => self.step(now, Event::Dismissed),
-            Heard::Stopping | Heard::Other => {}
+            Heard::Stopping | Heard::Published { .. } | Heard::Refused { .. } | Heard::Other => {}
         }
     }
 

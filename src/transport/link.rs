@@ -130,9 +130,20 @@ impl Link {
     /// Appends one message of about `bytes`, if it fits.
     #[inline]
     pub fn offer(&self, bytes: usize, write: impl FnOnce(&mut Encoder)) -> Option<Appended> {
+        self.offer_within(self.limits.bytes_max, bytes, write)
+    }
+
+    /// Appends one message of about `bytes`, if no more than `bytes_max` wait then.
+    #[inline]
+    pub fn offer_within(
+        &self,
+        bytes_max: usize,
+        bytes: usize,
+        write: impl FnOnce(&mut Encoder),
+    ) -> Option<Appended> {
         let mut outbox = self.lock();
         let waiting = outbox.encoder.len();
-        if waiting > 0 && waiting.saturating_add(bytes) > self.limits.bytes_max {
+        if waiting > 0 && waiting.saturating_add(bytes) > bytes_max {
             return None;
         }
         outbox.append(write);

@@ -54,6 +54,12 @@ impl<'a> Frames<'a> {
         self.head.len() + self.large.iter().map(Bytes::len).sum::<usize>()
     }
 
+    /// Of those, octets that are copied wherever the frames go; the rest is shared.
+    #[must_use]
+    pub fn bytes_copied(&self) -> usize {
+        self.head.len()
+    }
+
     /// What follows `prefix`, the encoding of the first `count` frames, if `self` begins with it.
     #[inline]
     pub(super) fn strip_prefix(&self, prefix: &[u8], count: usize) -> Option<Self> {

@@ -12,7 +12,9 @@ mod opening;
 mod pack;
 mod plain;
 mod report;
+mod request;
 mod scatter;
+mod topics;
 
 pub use admin::{
     AdminEvent, AdminHeader, AdminReport, ClientReport, JobReport, RegistrationReport,
@@ -27,14 +29,19 @@ pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use plain::Plain;
 pub use report::{BrokerReport, Report, ServiceReport, WorkerReport};
+pub use request::{Answer, Delivery, Failure, Request};
 pub use scatter::{Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets};
+pub use topics::{
+    GapHeader, News, NewsHeader, Publish, PublishHeader, PublishedHeader, SUBJECT_MAX,
+    SubscribeHeader,
+};
 
 use header::{CreditHeader, DrainHeader};
 use opening::{Opening, bare, open, with_header};
 
 use super::codec::Encoder;
 use super::frame::MORE;
-use super::message::{Frames, Message};
+use super::message::Frames;
 
 /// The first frame of every message.
 pub const SIGNATURE: &[u8; 4] = b"MJP1";
@@ -55,6 +62,12 @@ pub mod kind {
     pub const CANCEL: u8 = 0x11;
     /// From a client, and back.
     pub const STATUS: u8 = 0x12;
+    /// From a client.
+    pub const SUBSCRIBE: u8 = 0x13;
+    /// From a client.
+    pub const UNSUBSCRIBE: u8 = 0x14;
+    /// From any peer.
+    pub const PUBLISH: u8 = 0x15;
     /// From a client, and back.
     pub const ADMIN: u8 = 0x16;
     /// From a client.
@@ -71,6 +84,12 @@ pub mod kind {
     pub const TARGETS: u8 = 0x27;
     /// To a client.
     pub const OUTCOME: u8 = 0x28;
+    /// To a subscriber.
+    pub const MESSAGE: u8 = 0x29;
+    /// To who has published.
+    pub const PUBLISHED: u8 = 0x2A;
+    /// To a subscriber.
+    pub const GAP: u8 = 0x2B;
     /// From a worker.
     pub const READY: u8 = 0x30;
     /// From a worker.
@@ -118,6 +137,20 @@ pub enum ToBroker<'a> {
         /// What is to be done.
         says: AdminHeader<'a>,
     },
+    /// A client wants what is published of some subjects.
+    Subscribe {
+        /// Chosen by the client, not 0, unique among its subscriptions on the connection.
+        id: u64,
+        /// Which subjects.
+        says: SubscribeHeader<'a>,
+    },
+    /// The client wants no more of a subscription.
+    Unsubscribe {
+        /// Of the subscription.
+        id: u64,
+    },
+    /// Something for all who have subscribed to it.
+    Publish(Publish<'a>),
     /// More of the answer follows.
     Partial(Answer<'a>),
     /// The request is done.
@@ -179,58 +212,28 @@ pub enum FromBroker<'a> {
     Targets(Targets<'a>),
     /// The end of one worker's part in a scatter.
     Outcome(Outcome<'a>),
+    /// Something that was published, to a subscriber.
+    News(News<'a>),
+    /// How many subscriptions it was for.
+    Published {
+        /// As asked.
+        id: u64,
+        /// How many.
+        says: PublishedHeader,
+    },
+    /// Something was dropped, and nothing has come behind it.
+    Gap {
+        /// Of the subscription.
+        id: u64,
+        /// How much.
+        says: GapHeader,
+    },
     /// A part of the answer.
     Partial(Answer<'a>),
     /// All the rest of it.
     Final(Answer<'a>),
     /// The request has failed; with id 0, what the peer said was no good.
     Error(Failure<'a>),
-}
-
-/// A client's request.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// Chosen by the client, not 0, unique among its open requests on the connection.
-    pub id: u64,
-    /// The header as it stands on the wire; this is what is forwarded.
-    pub header: &'a [u8],
-    /// What the header says.
-    pub says: RequestHeader<'a>,
-    /// One frame or more, opaque.
-    pub body: Frames<'a>,
-}
-
-/// A request on its way to a worker.
-#[derive(Debug, Clone, Copy)]
-pub struct Delivery<'a> {
-    /// Chosen by the broker; answers carry it.
-    pub id: u64,
-    /// The client's header as it stood on the wire, see [`RequestHeader::decode`].
-    pub header: &'a [u8],
-    /// What the broker adds.
-    pub says: DeliveryHeader<'a>,
-    /// One frame or more, opaque.
-    pub body: Frames<'a>,
-}
-
-/// An answer to a request, or a part of it.
-#[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
-    /// Of the request, or of the delivery.
-    pub id: u64,
-    /// The header as it stands on the wire; the worker's own affair.
-    pub header: &'a [u8],
-    /// One frame or more, opaque.
-    pub body: Frames<'a>,
-}
-
-/// An error instead of an answer.
-#[derive(Debug, Clone, Copy)]
-pub struct Failure<'a> {
-    /// Of the request, or of the delivery.
-    pub id: u64,
-    /// The header as it stands on the wire, see [`Fault::decode`].
-    pub header: &'a [u8],
 }
 
 impl<'a> ToBroker<'a> {
@@ -261,7 +264,9 @@ impl<'a> ToBroker<'a> {
             kind::PARTIAL => return opening.answer().map(Self::Partial),
             kind::FINAL => return opening.answer().map(Self::Final),
             kind::SCATTER => return Scatter::decode(opening).map(Self::Scatter),
+            kind::PUBLISH => return Publish::decode(opening).map(Self::Publish),
             kind::ACCEPTED | kind::TARGETS | kind::OUTCOME => return Err(Malformed::WrongWay),
+            kind::MESSAGE | kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
             _ => {}
         }
         let command = match opening.kind {
@@ -276,6 +281,8 @@ impl<'a> ToBroker<'a> {
             kind::ADMIN => {
                 Self::Admin { id: opening.own_id()?, says: AdminHeader::decode(header)? }
             }
+            kind::SUBSCRIBE => Self::Subscribe { id: opening.own_id()?, says: pack::read(header)? },
+            kind::UNSUBSCRIBE => Self::Unsubscribe { id: opening.id },
             kind::ERROR => Self::Error(opening.failure()?),
             kind::READY => Self::Ready(ReadyHeader::decode(header)?),
             kind::CREDIT => Self::Credit { credit: pack::read::<CreditHeader>(header)?.credit },
@@ -301,6 +308,9 @@ impl<'a> ToBroker<'a> {
             Self::Admin { id, says } => {
                 with_header(kind::ADMIN, *id, Packed::new(says).octets(), out);
             }
+            Self::Subscribe { id, says } => topics::encode(kind::SUBSCRIBE, *id, says, out),
+            Self::Unsubscribe { id } => bare(kind::UNSUBSCRIBE, *id, out),
+            Self::Publish(publish) => publish.encode(out),
             Self::Partial(answer) => answer.encode(kind::PARTIAL, &[], out),
             Self::Final(answer) => answer.encode(kind::FINAL, &[], out),
             Self::Error(failure) => failure.encode(out),
@@ -337,7 +347,9 @@ impl<'a> FromBroker<'a> {
             kind::FINAL => return opening.answer().map(Self::Final),
             kind::TARGETS => return Targets::decode(opening).map(Self::Targets),
             kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
+            kind::MESSAGE => return News::decode(opening).map(Self::News),
             kind::SCATTER | kind::READY | kind::CREDIT => return Err(Malformed::WrongWay),
+            kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH => return Err(Malformed::WrongWay),
             _ => {}
         }
         let command = match opening.kind {
@@ -349,6 +361,8 @@ impl<'a> FromBroker<'a> {
             kind::STATUS => Self::Status { id, header },
             kind::ADMIN => Self::Admin { id, header },
             kind::ACCEPTED => Self::Accepted { id, says: AcceptedHeader::decode(header)? },
+            kind::PUBLISHED => Self::Published { id, says: pack::read(header)? },
+            kind::GAP => Self::Gap { id, says: pack::read(header)? },
             kind::ERROR => Self::Error(opening.failure()?),
             _ => return Err(Malformed::UnknownKind),
         };
@@ -366,6 +380,9 @@ impl<'a> FromBroker<'a> {
             Self::Error(failure) => failure.encode(out),
             Self::Targets(targets) => targets.encode(out),
             Self::Outcome(outcome) => outcome.encode(&[], out),
+            Self::News(news) => news.encode(out),
+            Self::Published { id, says } => topics::encode(kind::PUBLISHED, *id, says, out),
+            Self::Gap { id, says } => topics::encode(kind::GAP, *id, says, out),
             Self::Hello(says) => with_header(kind::HELLO, 0, Packed::new(says).octets(), out),
             Self::Heartbeat => bare(kind::HEARTBEAT, 0, out),
             Self::Drain { within: None } => bare(kind::DRAIN, 0, out),
@@ -381,72 +398,6 @@ impl<'a> FromBroker<'a> {
                 with_header(kind::ACCEPTED, *id, Packed::new(says).octets(), out);
             }
         }
-    }
-}
-
-impl Request<'_> {
-    /// Writes the request as a client does: `header` goes as it is, `says` is not looked at.
-    #[inline]
-    pub fn encode(&self, out: &mut Encoder) {
-        open(kind::REQUEST, self.id, MORE, out);
-        out.frame(self.header);
-        out.frames(&self.body);
-    }
-}
-
-impl<'a> Delivery<'a> {
-    #[inline]
-    fn decode(opening: &Opening<'a>) -> Result<Self, Malformed> {
-        let mut body = opening.rest;
-        let says = DeliveryHeader::decode(body.take_first().unwrap_or_default())?;
-        if body.is_empty() {
-            return Err(Malformed::NoBody);
-        }
-        Ok(Self { id: opening.id, header: opening.header, says, body })
-    }
-
-    /// Writes the request as a broker does.
-    #[inline]
-    pub fn encode(&self, out: &mut Encoder) {
-        open(kind::REQUEST, self.id, MORE, out);
-        out.frame(self.header);
-        if self.says == DeliveryHeader::FIRST {
-            out.frame(DeliveryHeader::FIRST_OCTETS);
-        } else {
-            out.frame(Packed::delivery(&self.says).octets());
-        }
-        out.frames(&self.body);
-    }
-}
-
-impl Answer<'_> {
-    /// Writes FINAL behind `earlier` parts of the body, for a caller that wants all in one.
-    pub fn encode_whole(&self, earlier: &[Message], out: &mut Encoder) {
-        self.encode(kind::FINAL, earlier, out);
-    }
-
-    #[inline]
-    fn encode(&self, kind: u8, earlier: &[Message], out: &mut Encoder) {
-        open(kind, self.id, MORE, out);
-        out.frame(self.header);
-        for part in earlier {
-            out.frames_and_more(&part.frames());
-        }
-        out.frames(&self.body);
-    }
-}
-
-impl Failure<'_> {
-    #[inline]
-    fn encode(&self, out: &mut Encoder) {
-        with_header(kind::ERROR, self.id, self.header, out);
-    }
-}
-
-impl Fault<'_> {
-    /// Writes ERROR for the request `id`; 0 is the connection.
-    pub fn encode(&self, id: u64, out: &mut Encoder) {
-        with_header(kind::ERROR, id, Packed::new(self).octets(), out);
     }
 }
 

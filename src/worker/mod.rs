@@ -40,6 +40,7 @@
 //! [`serve`](crate::proto::serve#the-stop).
 
 mod limits;
+mod publish;
 mod request;
 mod task;
 mod typed;
@@ -52,6 +53,7 @@ use tokio::task::JoinHandle;
 pub use crate::proto::serve::Report;
 pub use crate::proto::serve::words::Failure;
 pub use limits::TooBig;
+pub use publish::PublishError;
 pub use request::{PartError, Request};
 pub use typed::{json, msgpack};
 

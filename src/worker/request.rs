@@ -12,6 +12,7 @@ use crate::proto::serve::words::{Delivery, Reply};
 use crate::wire::message::Message;
 
 use super::limits::{AnswerLimits, TooBig};
+use super::publish::Publication;
 
 /// A request, as a handler sees it.
 ///
@@ -28,15 +29,18 @@ pub struct Request {
     pub(super) state: Option<Box<str>>,
     pub(super) cancelled: CancellationToken,
     pub(super) parts: Option<mpsc::Sender<Said>>,
+    /// It came by MJP.
+    pub(super) native: bool,
     pub(super) limits: Arc<AnswerLimits>,
 }
 
 /// What a handler gives.
 #[derive(Debug)]
-pub(super) struct Said {
-    pub(super) job: Job,
-    pub(super) reply: Reply,
-    pub(super) last: bool,
+pub(super) enum Said {
+    /// An answer, or a part of one.
+    Answer { job: Job, reply: Reply, last: bool },
+    /// Something for all who have subscribed to it.
+    Publish(Publication),
 }
 
 /// Why a part of an answer was not sent.
@@ -61,11 +65,24 @@ impl Request {
         delivery: Delivery,
         cancelled: CancellationToken,
         parts: Option<mpsc::Sender<Said>>,
+        native: bool,
         limits: Arc<AnswerLimits>,
     ) -> Self {
         let Delivery { body, attempt, timeout, identity, trace, state } = delivery;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Self { body, job, attempt, deadline, identity, trace, state, cancelled, parts, limits }
+        Self {
+            body,
+            job,
+            attempt,
+            deadline,
+            identity,
+            trace,
+            state,
+            cancelled,
+            parts,
+            native,
+            limits,
+        }
     }
 
     /// The first frame of the body; the only one of most requests.
@@ -128,7 +145,7 @@ impl Request {
         }
         let body = body.into();
         self.limits.check(&body)?;
-        let said = Said { job: self.job, reply: Reply::body(body), last: false };
+        let said = Said::Answer { job: self.job, reply: Reply::body(body), last: false };
         parts.send(said).await.map_err(|_| PartError::Cancelled)
     }
 }

@@ -28,6 +28,7 @@ use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::Code;
 
 use super::limits::AnswerLimits;
+use super::publish::{PublishError, Publishing};
 use super::request::{Request, Said};
 
 /// Answers taken in one turn, and answers that may wait for a turn.
@@ -61,6 +62,7 @@ pub(super) struct Task<H> {
     limits: Arc<AnswerLimits>,
     said: mpsc::Sender<Said>,
     answers: mpsc::Receiver<Said>,
+    publishing: Publishing,
     registered: watch::Sender<bool>,
     /// Until when a stop may take, and who waits for it.
     stop: Option<(Option<Instant>, oneshot::Sender<Report>)>,
@@ -128,6 +130,7 @@ where
             limits: Arc::new(AnswerLimits::new(limits)),
             said,
             answers,
+            publishing: Publishing::default(),
             registered,
             stop: None,
             failures: 0,
@@ -198,6 +201,11 @@ where
                 warn!(why, "the broker has dismissed this worker; it will register anew");
             }
             Heard::Hello { takes, .. } => self.limits.set(*takes),
+            Heard::Published { id, subscriptions } => self.publishing.done(*id, Ok(*subscriptions)),
+            Heard::Refused { id, code, message } => {
+                let (code, message) = (code.clone(), message.clone());
+                self.publishing.done(*id, Err(PublishError::Refused { code, message }));
+            }
             _ => {}
         }
         self.serve.handle(now, Input::Heard(heard));
@@ -206,6 +214,7 @@ where
     fn lose(&mut self, now: Time, error: &SessionError) {
         warn!(%error, "the broker is lost; connecting again");
         self.session = None;
+        self.publishing.lost();
         self.registered.send_replace(false);
         self.serve.handle(now, Input::Lost);
     }
@@ -231,12 +240,18 @@ where
         }
     }
 
-    fn answer(&mut self, now: Time, Said { job, reply, last }: Said) {
-        if last {
-            self.tokens.remove(&job);
-            self.serve.handle(now, Input::Last(job, reply));
-        } else {
-            self.serve.handle(now, Input::Part(job, reply));
+    fn answer(&mut self, now: Time, said: Said) {
+        match said {
+            Said::Answer { job, reply, last: true } => {
+                self.tokens.remove(&job);
+                self.serve.handle(now, Input::Last(job, reply));
+            }
+            Said::Answer { job, reply, last: false } => {
+                self.serve.handle(now, Input::Part(job, reply));
+            }
+            Said::Publish(publication) => {
+                self.publishing.say(publication, self.session.as_deref_mut());
+            }
         }
     }
 
@@ -274,6 +289,7 @@ where
                 }
                 Output::Close => {
                     (self.session, self.dial) = (None, None);
+                    self.publishing.lost();
                     self.registered.send_replace(false);
                 }
                 Output::Say(say) => self.say(&say),
@@ -308,7 +324,8 @@ where
         let (handler, said) = (self.handler.clone(), self.said.clone());
         let parts = (self.offer.protocol != Protocol::Mdp01).then(|| said.clone());
         let limits = self.limits.clone();
-        let request = Request::new(job, delivery, token, parts, limits.clone());
+        let native = self.offer.protocol == Protocol::Mjp;
+        let request = Request::new(job, delivery, token, parts, native, limits.clone());
         self.handlers.spawn(async move {
             let answer = async {
                 match handler(request).await {
@@ -325,7 +342,7 @@ where
                 Reply::Failure(Failure::known(Code::Failed, "the handler panicked"))
             });
             // Nobody is there to take it when the worker has ended.
-            let _ = said.send(Said { job, reply, last: true }).await;
+            let _ = said.send(Said::Answer { job, reply, last: true }).await;
         });
     }
 

@@ -14,6 +14,8 @@ fn every_command_explains_itself_with_examples() {
         "broker",
         "work",
         "call",
+        "publish",
+        "subscribe",
         "status",
         "ping",
         "bench",

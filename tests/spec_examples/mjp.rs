@@ -7,16 +7,17 @@ use majordomo::wire::codec::Encoder;
 use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
     AcceptedHeader, AdminEvent, AdminHeader, AdminReport, BrokerHello, BrokerReport, ClientReport,
-    DeliveryHeader, Fault, FromBroker, HelloLimits, JobReport, OutcomeHeader, Packed, PeerHello,
-    ReadyHeader, RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader,
-    ServiceReport, StatusHeader, Tally, TargetReport, Targets, ToBroker, WorkerReport, kind,
+    DeliveryHeader, Fault, FromBroker, GapHeader, HelloLimits, JobReport, NewsHeader,
+    OutcomeHeader, Packed, PeerHello, PublishHeader, PublishedHeader, ReadyHeader,
+    RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader, ServiceReport,
+    StatusHeader, SubscribeHeader, Tally, TargetReport, Targets, ToBroker, WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{SPEC, bodies, examples, written};
 
-const KINDS: [(u8, &str); 17] = [
+const KINDS: [(u8, &str); 23] = [
     (kind::HELLO, "HELLO"),
     (kind::HEARTBEAT, "HEARTBEAT"),
     (kind::DRAIN, "DRAIN"),
@@ -24,6 +25,9 @@ const KINDS: [(u8, &str); 17] = [
     (kind::REQUEST, "REQUEST"),
     (kind::CANCEL, "CANCEL"),
     (kind::STATUS, "STATUS"),
+    (kind::SUBSCRIBE, "SUBSCRIBE"),
+    (kind::UNSUBSCRIBE, "UNSUBSCRIBE"),
+    (kind::PUBLISH, "PUBLISH"),
     (kind::ADMIN, "ADMIN"),
     (kind::SCATTER, "SCATTER"),
     (kind::ACCEPTED, "ACCEPTED"),
@@ -32,6 +36,9 @@ const KINDS: [(u8, &str); 17] = [
     (kind::ERROR, "ERROR"),
     (kind::TARGETS, "TARGETS"),
     (kind::OUTCOME, "OUTCOME"),
+    (kind::MESSAGE, "MESSAGE"),
+    (kind::PUBLISHED, "PUBLISHED"),
+    (kind::GAP, "GAP"),
     (kind::READY, "READY"),
     (kind::CREDIT, "CREDIT"),
 ];
@@ -108,7 +115,7 @@ fn text(way: &str, mut frames: Frames<'_>) -> String {
     if id != 0 {
         write!(text, " {id}").unwrap();
     }
-    let two = way == "mjp-broker" && matches!(kind, kind::REQUEST | kind::OUTCOME);
+    let two = way == "mjp-broker" && matches!(kind, kind::REQUEST | kind::OUTCOME | kind::MESSAGE);
     let headers = if two { 2 } else { 1 };
     for header in frames.by_ref().take(headers) {
         let header = if header.is_empty() { &[0x80] } else { header };
@@ -265,6 +272,11 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<ScatterHeader<'_>>(),
         fields::<OutcomeHeader<'_>>(),
         fields::<Tally>(),
+        fields::<SubscribeHeader<'_>>(),
+        fields::<PublishHeader<'_>>(),
+        fields::<PublishedHeader>(),
+        fields::<NewsHeader<'_>>(),
+        fields::<GapHeader>(),
     ];
     let section = SPEC.split("### 9.3 ").nth(1).and_then(|text| text.split("### ").next());
     let section = section.expect("the commands");

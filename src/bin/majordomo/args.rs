@@ -23,6 +23,7 @@ use crate::manage::service::{self, ServiceAction};
 use crate::manage::worker::{self, WorkerAction};
 use crate::ping::{self, PingArgs};
 use crate::status::{self, StatusArgs};
+use crate::topics::{self, PublishArgs, SubscribeArgs};
 use crate::work::{self, WorkArgs};
 
 /// A service broker: clients name a service, workers offer it, any ZeroMQ peer connects
@@ -64,6 +65,12 @@ pub(crate) enum Command {
     /// Call a service and print its reply
     #[command(after_help = call::EXAMPLES)]
     Call(CallArgs),
+    /// Publish to all who have subscribed to a subject
+    #[command(after_help = topics::PUBLISH_EXAMPLES)]
+    Publish(PublishArgs),
+    /// Print what is published of some subjects, as it comes
+    #[command(after_help = topics::SUBSCRIBE_EXAMPLES)]
+    Subscribe(SubscribeArgs),
     /// Show a broker's services, queues and workers
     #[command(after_help = status::EXAMPLES)]
     Status(StatusArgs),

@@ -1,6 +1,6 @@
 //! `majordomo call`: a request from the shell, or many of them.
 
-mod body;
+pub(crate) mod body;
 mod scatter;
 mod trouble;
 

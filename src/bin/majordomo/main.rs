@@ -17,6 +17,7 @@ mod output;
 mod ping;
 mod signals;
 mod status;
+mod topics;
 mod work;
 
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         }
         Command::Demo(_)
         | Command::Call(_)
+        | Command::Publish(_)
+        | Command::Subscribe(_)
         | Command::Status(_)
         | Command::Ping(_)
         | Command::Bench(_)
@@ -80,6 +83,8 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         }
         Command::Work(args) => work::run(args),
         Command::Call(args) => call::run(&args),
+        Command::Publish(args) => topics::publish(&args),
+        Command::Subscribe(args) => topics::subscribe(&args),
         Command::Status(args) => status::run(&args),
         Command::Ping(args) => ping::run(&args),
         Command::Bench(args) => bench::run(&args),
@@ -102,6 +107,8 @@ fn wants_json(command: &Command) -> bool {
         Command::Demo(args) => args.json,
         Command::Work(args) => args.json,
         Command::Call(args) => args.json,
+        Command::Publish(args) => args.json(),
+        Command::Subscribe(args) => args.json(),
         Command::Status(args) => args.json,
         Command::Ping(args) => args.json,
         Command::Bench(args) => args.json,

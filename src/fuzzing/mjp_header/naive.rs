@@ -107,6 +107,7 @@ enum Type {
     Name,
     Octets,
     Text,
+    Subject,
     Bool,
     Int(u64, u64),
     Versions,
@@ -139,6 +140,8 @@ const OUTCOME: Keys = &[
 ];
 const DELIVERY: Keys =
     &[("attempt", Type::Int(1, u32::MAX as u64)), ("timeout", ANY), ("identity", Type::Octets)];
+const NEWS: Keys =
+    &[("subject", Type::Subject), ("seq", ANY), ("missed", ANY), ("identity", Type::Octets)];
 const LIMITS: Keys = &[
     ("frame", ANY),
     ("message", ANY),
@@ -204,10 +207,17 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::SCATTER, true) => (SCATTER, true),
         (kind::OUTCOME, false) => (OUTCOME, true),
         (kind::TARGETS, false) => (&[], false),
+        (kind::SUBSCRIBE, true) => (&[("subject", Type::Subject), ("ack", Type::Bool)], true),
+        (kind::PUBLISH, true) => (&[("subject", Type::Subject)], true),
+        (kind::MESSAGE, false) => (NEWS, true),
+        (kind::PUBLISHED, false) => (&[("subscriptions", ANY)], true),
+        (kind::GAP, false) => (&[("missed", ANY)], true),
         (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME, true)
+        | (kind::MESSAGE | kind::PUBLISHED | kind::GAP, true)
+        | (kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH, false)
         | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,
         (kind::HELLO..=kind::BYE, _)
-        | (kind::REQUEST..=kind::STATUS | kind::ADMIN, _)
+        | (kind::REQUEST..=kind::STATUS | kind::UNSUBSCRIBE | kind::ADMIN, _)
         | (kind::PARTIAL..=kind::ERROR, _) => (&[], false),
         _ => return None,
     })
@@ -229,7 +239,12 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     let mut says = String::new();
     if !listed.is_empty() {
         let read = read(header, listed, required)?;
-        if kind == kind::OUTCOME && !read.contains_key("outcome") {
+        let also = match kind {
+            kind::OUTCOME => Some("outcome"),
+            kind::MESSAGE => Some("seq"),
+            _ => None,
+        };
+        if also.is_some_and(|key| !read.contains_key(key)) {
             return None;
         }
         says = format!("{read:?}");
@@ -237,7 +252,8 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     let opaque = matches!(kind, kind::PARTIAL..=kind::ERROR)
         || matches!(
             (kind, to_broker),
-            (kind::REQUEST | kind::SCATTER, _) | (kind::STATUS | kind::ADMIN, false)
+            (kind::REQUEST | kind::SCATTER | kind::PUBLISH, _)
+                | (kind::STATUS | kind::ADMIN, false)
         );
     if opaque {
         says = format!("{header:02x?} {says}");
@@ -246,6 +262,12 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         let about = body.first()?;
         body = body.get(1..)?;
         says = format!("{says} {:?}", read(about, DELIVERY, true)?);
+    }
+    if kind == kind::MESSAGE {
+        // The publisher's header.
+        let own = body.first()?;
+        body = body.get(1..)?;
+        says = format!("{says} {own:02x?}");
     }
     if kind == kind::OUTCOME {
         // The worker's header, and a body if there is one.
@@ -257,12 +279,16 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         return None;
     }
     let has_body =
-        matches!(kind, kind::REQUEST | kind::PARTIAL | kind::FINAL | kind::SCATTER | kind::TARGETS);
-    let id = matches!(kind, kind::REQUEST..=kind::ERROR | kind::TARGETS)
+        matches!(kind, kind::REQUEST | kind::PARTIAL | kind::FINAL | kind::SCATTER | kind::TARGETS)
+            || matches!(kind, kind::PUBLISH | kind::MESSAGE);
+    let id = matches!(kind, kind::REQUEST..=kind::ERROR | kind::TARGETS..=kind::GAP)
         .then(|| second.get(1..))
         .flatten();
-    let asks =
-        to_broker && matches!(kind, kind::REQUEST | kind::SCATTER | kind::STATUS | kind::ADMIN);
+    let asks = to_broker
+        && matches!(
+            kind,
+            kind::REQUEST | kind::SCATTER | kind::STATUS | kind::ADMIN | kind::SUBSCRIBE
+        );
     if body.is_empty() == has_body || asks && id == Some(&[0; 8]) {
         return None;
     }
@@ -315,6 +341,10 @@ fn typed(value: &Value, kind: Type) -> Option<String> {
             (1..=255).contains(&octets.len()).then(|| format!("{octets:02x?}"))
         }
         (Type::Octets, Value::Octets(octets)) => Some(format!("{octets:02x?}")),
+        (Type::Subject, value) => {
+            let text = value.text()?;
+            (1..=255).contains(&text.len()).then(|| format!("{text:?}"))
+        }
         (Type::Text, value) => value.text().map(|text| format!("{text:?}")),
         (Type::Bool, Value::Bool(value)) => Some(value.to_string()),
         (Type::Int(from, to), Value::Int(value)) => {

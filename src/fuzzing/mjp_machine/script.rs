@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use super::Stage;
+use super::{Stage, topics};
 use crate::fuzzing::pieces::{Choices, frames_written};
 use crate::id::{PeerId, RequestId};
 use crate::wire::mdp::{self, FromWorker, Version};
@@ -54,7 +54,8 @@ impl Stage {
                     max: NonZeroU16::new(u16::from(how % 4)),
                 },
             },
-            196..=203 => ToBroker::Heartbeat,
+            196..=199 => ToBroker::Heartbeat,
+            200..=203 => return Some(topics::script(how, choices.octet())),
             204..=215 => return Some(anything(how, choices)),
             _ => return Some(self.stock(what, id, how, service)),
         };

@@ -48,6 +48,16 @@ impl Output for World {
         true
     }
 
+    fn spare(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        _: usize,
+        write: impl FnOnce(&mut Encoder),
+    ) -> bool {
+        !self.account_full && self.offer(peer, bytes, write)
+    }
+
     fn is_quiet(&self, peer: PeerId) -> bool {
         !self.unread.contains(&peer)
     }

@@ -41,14 +41,15 @@ impl Core {
         demand!(stranger.is_none(), "a caller is no peer: {stranger:?}");
         let gone = self.followers.keys().find(|id| !self.peers.contains_key(**id));
         demand!(gone.is_none(), "{gone:?} follows and is no peer");
+        self.topics.audit(|id| self.peers.contains_key(id))?;
         self.names.audit(|id| self.peers.get(id).and_then(|peer| peer.identity.clone()))
     }
 
-    /// Memory charged for services, open requests and the parts of answers, octets: what an output
+    /// Memory charged for services, open requests, the parts of answers and subscriptions, octets: what an output
     /// has been asked to charge, less what it has been given back.
     #[must_use]
     pub fn charged(&self) -> usize {
-        self.router.charged()
+        self.router.charged() + self.topics.charged()
     }
 
     fn audit_name(&self, id: crate::id::PeerId, peer: &Peer) -> Result<(), String> {

@@ -1,5 +1,7 @@
 //! What MJP/1 peers say, carried out.
 
+mod answer;
+
 use crate::id::{PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::dialect::mjp::{Action, Event};
@@ -13,12 +15,12 @@ use crate::proto::stats::Loss;
 use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
-    ReadyHeader, Rejected, Request, ToBroker, kind,
+    Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, PeerHello, Plain, ReadyHeader,
+    Rejected, Request, ToBroker, kind,
 };
 
-use super::Core;
 use super::nfp::is_reserved;
+use super::{Core, Taken};
 
 /// Who we are, for people.
 pub(super) const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
@@ -73,7 +75,7 @@ impl Core {
         id: PeerId,
         message: Frames<'_>,
         out: &mut O,
-    ) {
+    ) -> Taken {
         // Header and body: what is kept of a request.
         let mut kept = message;
         kept.take_first();
@@ -81,9 +83,13 @@ impl Core {
         let header = kept.clone().next().unwrap_or_default();
         let said = ToBroker::decode(message).and_then(|said| self.check_header(said, header));
         if !self.is_mjp(id, &said) {
-            return;
+            return Taken::Yes;
         }
         match said {
+            Ok(ToBroker::Publish(_)) if self.topics.take_spent(now) => {
+                out.resume(id);
+                return Taken::NotYet;
+            }
             Ok(ToBroker::Request(request)) => {
                 self.advance_mjp(id, Event::Request);
                 self.on_ask(now, id, &request, kept, out);
@@ -100,6 +106,7 @@ impl Core {
                 self.fail_unreadable(now, id, &rejected, out);
             }
         }
+        Taken::Yes
     }
 
     /// Whether the connection speaks MJP, which its first message of a known shape decides.
@@ -138,6 +145,8 @@ impl Core {
             ToBroker::Scatter(ref scatter) => (kind::SCATTER, scatter.id),
             ToBroker::Status { id, .. } => (kind::STATUS, id),
             ToBroker::Admin { id, .. } => (kind::ADMIN, id),
+            ToBroker::Subscribe { id, .. } => (kind::SUBSCRIBE, id),
+            ToBroker::Publish(publish) => (kind::PUBLISH, publish.id),
             ToBroker::Partial(answer) => (kind::PARTIAL, answer.id),
             ToBroker::Final(answer) => (kind::FINAL, answer.id),
             ToBroker::Error(failure) => (kind::ERROR, failure.id),
@@ -227,6 +236,7 @@ impl Core {
             (Action::Report, ToBroker::Admin { id: query, says }) => {
                 self.administer(now, id, *query, says, out);
             }
+            (Action::Topic, said) => self.on_topic(now, id, said, out),
             (Action::Beat, _) => {
                 if out.is_quiet(id) {
                     out.send(id, |encoder| WorkerVoice::Mjp.heartbeat(&[], encoder));
@@ -281,6 +291,9 @@ impl Core {
             ToBroker::Request(_) | ToBroker::Scatter(_) => Event::Request,
             ToBroker::Cancel { .. } => Event::Cancel,
             ToBroker::Status { .. } | ToBroker::Admin { .. } => Event::Status,
+            ToBroker::Subscribe { .. } | ToBroker::Unsubscribe { .. } | ToBroker::Publish(_) => {
+                Event::Topic
+            }
             ToBroker::Partial(answer) if holds(answer.id) => Event::Partial,
             ToBroker::Partial(_) => Event::StrayPart,
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
@@ -293,40 +306,6 @@ impl Core {
                 let own = is_reserved(says.service);
                 if serves && !own { Event::Ready } else { Event::BadReady }
             }
-        }
-    }
-
-    fn on_mjp_answer<O: Output>(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        action: Action,
-        said: &ToBroker<'_>,
-        out: &mut O,
-    ) {
-        let (token, reply) = match said {
-            ToBroker::Partial(answer) => (answer.id, Reply::Part(answer.header, answer.body)),
-            ToBroker::Final(answer) => (answer.id, Reply::Final(answer.header, answer.body)),
-            ToBroker::Error(failure) => (failure.id, Reply::Error(failure.header)),
-            _ => return,
-        };
-        let request = RequestId::from_token(token);
-        let worker = self.peers.get(id).and_then(|peer| peer.worker);
-        match (action, worker, reply) {
-            (Action::Part, _, Reply::Part(header, body)) => {
-                self.note_answer(now, id);
-                self.router.part(request, header, body, out);
-            }
-            (Action::Finish, Some(worker), reply) => {
-                self.note_answer(now, id);
-                self.router.finish(now, worker, request, &reply, out);
-            }
-            (Action::Late, _, reply) => self.router.finish_late(now, id, request, &reply, out),
-            (Action::LatePart, ..) => {
-                self.router.part_late(id, request);
-                self.dropped += 1;
-            }
-            _ => self.dropped += 1,
         }
     }
 
@@ -353,7 +332,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin"],
+            features: vec!["scatter", "admin", "topics"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {
@@ -438,25 +417,6 @@ impl Core {
             _ => rejected.id,
         };
         self.object(id, request, code, &rejected.why.to_string(), out);
-    }
-
-    /// An answer that cannot be read ends its request: the worker believes that it has answered.
-    fn fail_unreadable<O: Output>(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        rejected: &Rejected,
-        out: &mut O,
-    ) {
-        let is_answer = matches!(rejected.kind, kind::PARTIAL | kind::FINAL | kind::ERROR);
-        let request = RequestId::from_token(rejected.id);
-        let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) else { return };
-        if is_answer && self.router.holds(worker, request) {
-            self.note_answer(now, id);
-            let says = fault(Code::Failed, "the worker's answer was malformed");
-            let reply = Packed::new(&says);
-            self.router.finish(now, worker, request, &Reply::Error(reply.octets()), out);
-        }
     }
 
     /// Says ERROR; with id 0 it is about the connection.

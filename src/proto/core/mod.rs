@@ -16,6 +16,7 @@ mod roster;
 mod scatter;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use super::policy::Settings;
 use super::router::{Refusal, Router};
 use super::stats::Loss;
 use super::timers::Timers;
+use super::topics::Topics;
 
 use names::{Claim, Names};
 pub use peer::Hello;
@@ -47,8 +49,8 @@ pub use roster::{ClientRow, Page, WorkerRow};
 pub enum Taken {
     /// It was dealt with, or dropped and counted.
     Yes,
-    /// There is no room for it. Read no more from this peer, and offer the message again after
-    /// [`Output::resume`].
+    /// There is no room for it, or others have their turn first. Read no more from this peer, and
+    /// offer the message again after [`Output::resume`].
     NotYet,
 }
 
@@ -93,6 +95,7 @@ pub struct Core {
     household: usize,
     house_asked: usize,
     followers: admin::Followers,
+    topics: Topics,
 }
 
 impl Core {
@@ -101,6 +104,7 @@ impl Core {
     pub fn new(settings: Settings, seed: u64, now: Instant) -> Self {
         let settings = Arc::new(settings);
         Self {
+            topics: Topics::new(settings.topics),
             router: Router::new(settings.clone(), seed),
             settings,
             clock: Clock::new(now),
@@ -188,8 +192,7 @@ impl Core {
         {
             Taken::Yes
         } else if is_mjp(message) {
-            self.on_mjp(now, id, message, out);
-            Taken::Yes
+            self.on_mjp(now, id, message, out)
         } else if is_nfp(message) {
             self.on_nfp(now, id, message, out);
             Taken::Yes
@@ -251,13 +254,15 @@ impl Core {
         }
         self.router.expire(now, out);
         self.router.resume_paused(out);
+        self.tell_gaps(now, out);
         self.end_doomed(now, out);
     }
 
     /// When the next deadline is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let next = self.timers.next().into_iter().chain(self.router.next_expiry()).min()?;
+        let next = [self.timers.next(), self.router.next_expiry(), self.topics.next_gap()];
+        let next = next.into_iter().flatten().min()?;
         Some(self.clock.instant_of(next))
     }
 
@@ -298,6 +303,12 @@ impl Core {
     #[must_use]
     pub fn router(&self) -> &Router {
         &self.router
+    }
+
+    /// The subscriptions, to look at.
+    #[must_use]
+    pub fn topics(&self) -> &Topics {
+        &self.topics
     }
 
     /// Broker time at `now`.
@@ -447,6 +458,7 @@ impl Core {
     /// Forgets a peer: what it held goes back, what it asked for ends.
     fn remove<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         self.forget_follower(id);
+        out.release(self.topics.forget(id));
         if let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) {
             self.announce_worker("worker.lost", id, worker, out);
         }

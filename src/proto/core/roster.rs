@@ -57,6 +57,8 @@ pub struct ClientRow {
     pub requests: usize,
     /// Jobs posted and not ended.
     pub jobs: usize,
+    /// Subscriptions.
+    pub subscriptions: usize,
     /// It may change how the broker runs.
     pub admin: bool,
 }
@@ -121,6 +123,7 @@ impl Core {
             silent: now.since(peer.spoke),
             requests: self.router.requests_of(id),
             jobs: self.router.jobs.open_of(&name),
+            subscriptions: self.topics.len_of(id),
             admin: peer.admin,
             name,
         })

@@ -36,6 +36,8 @@ pub enum Event {
     Cancel,
     /// STATUS.
     Status,
+    /// SUBSCRIBE, UNSUBSCRIBE or PUBLISH.
+    Topic,
     /// HEARTBEAT.
     Heartbeat,
     /// READY for a service that can be served: the same as before, if it is a worker.
@@ -75,6 +77,8 @@ pub enum Action {
     Cancel,
     /// Answer from the tables.
     Report,
+    /// Change the subscriptions of the peer, or tell those of all.
+    Topic,
     /// Say HEARTBEAT.
     Beat,
     /// Note that the worker lives.
@@ -126,6 +130,7 @@ impl State {
             (_, E::Request) => (self, Action::Accept),
             (_, E::Cancel) => (self, Action::Cancel),
             (_, E::Status) => (self, Action::Report),
+            (_, E::Topic) => (self, Action::Topic),
             (_, E::BadReady | E::Invalid) => (self, Action::Object),
             (_, E::Stray) => (self, Action::Late),
             (_, E::StrayPart) => (self, Action::LatePart),
@@ -178,6 +183,7 @@ impl Event {
             Self::Request => "request",
             Self::Cancel => "cancel",
             Self::Status => "status",
+            Self::Topic => "topic",
             Self::Heartbeat => "heartbeat",
             Self::Ready => "ready",
             Self::BadReady => "bad ready",

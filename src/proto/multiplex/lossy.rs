@@ -35,6 +35,9 @@ struct World {
     /// Answers that a replaced or lost lane still had: nobody may get them.
     stale: Vec<(LaneId, u64)>,
     open: BTreeSet<u64>,
+    /// What is to go on, and where it was said.
+    standing: BTreeSet<u64>,
+    said: BTreeMap<u64, LaneId>,
     faults: bool,
 }
 
@@ -54,7 +57,8 @@ impl World {
         let calls = Multiplex::new(settings, seed);
         let (terms, sent) = (BTreeMap::new(), BTreeMap::new());
         let (stale, open) = (Vec::new(), BTreeSet::new());
-        Self { rng, ids, calls, now, terms, sent, lanes, stale, open, faults: true }
+        let (standing, said) = (BTreeSet::new(), BTreeMap::new());
+        Self { rng, ids, calls, now, terms, sent, lanes, stale, open, standing, said, faults: true }
     }
 
     fn step(&mut self) {
@@ -66,6 +70,7 @@ impl World {
                 self.calls.timeout(self.now);
             }
             8 => self.cancel(),
+            9 if self.rng.one_in(2) => self.stand(),
             9 => self.refuse(),
             10 if self.rng.one_in(4) => self.break_lane(),
             _ => self.late_answer(),
@@ -112,6 +117,30 @@ impl World {
         }
     }
 
+    /// Something is to go on from now on, or not any more, or is refused for a while.
+    fn stand(&mut self) {
+        let some = self.standing.iter().next_back().copied();
+        match (self.rng.next(3), some) {
+            (0, Some(id)) => {
+                assert_eq!(self.calls.cancel(id), Some(id));
+                self.standing.remove(&id);
+            }
+            (1, Some(id)) => {
+                if let Some(lane) = self.said.remove(&id) {
+                    assert_eq!(self.calls.heard(lane, id), Some(&mut id.clone()));
+                    let retry = Some(Duration::from_millis(100));
+                    assert_eq!(self.calls.refused(self.now, lane, id, retry), None);
+                }
+            }
+            _ => {
+                let id = 1_000_000 + self.rng.next(1_000_000_000);
+                if self.standing.insert(id) {
+                    self.calls.stand(id, id);
+                }
+            }
+        }
+    }
+
     fn refuse(&mut self) {
         let Some((lane, id)) = self.some_call().filter(|_| self.ids) else { return };
         self.lanes[lane.0].as_mut().unwrap().retain(|held| *held != id);
@@ -140,6 +169,7 @@ impl World {
         let count = u64::try_from(self.lanes.len()).unwrap();
         let lane = LaneId(usize::try_from(self.rng.next(count)).unwrap());
         if let Some(held) = self.lanes[lane.0].take() {
+            self.said.retain(|_, on| *on != lane);
             self.stale.extend(held.into_iter().map(|id| (lane, id)));
             self.calls.lost(self.now, lane);
         }
@@ -160,6 +190,7 @@ impl World {
                 }
                 Output::Disconnect(lane) => {
                     let held = self.lanes[lane.0].take().expect("it stands");
+                    self.said.retain(|_, on| *on != lane);
                     self.stale.extend(held.into_iter().map(|id| (lane, id)));
                 }
                 Output::Send(lane, id) => {
@@ -174,6 +205,13 @@ impl World {
                 Output::Cancel(lane, id) => {
                     let held = self.lanes[lane.0].as_mut().expect("said on a lane that stands");
                     held.retain(|other| *other != id);
+                }
+                Output::Stand(lane, id) => {
+                    assert!(self.lanes[lane.0].is_some(), "said on a lane that stands");
+                    assert!(self.said.insert(id, lane).is_none(), "{id} goes on already");
+                }
+                Output::Leave(lane, id) => {
+                    assert_eq!(self.said.remove(&id), Some(lane), "{id} was not said there");
                 }
                 Output::Fail(id, failure) => {
                     self.check_failure(id, failure);
@@ -222,6 +260,8 @@ fn every_call_ends_once_and_in_time_whatever_breaks() {
                 world.settle();
             }
             assert_eq!((world.calls.open(), world.open.len()), (0, 0));
+            let said: BTreeSet<_> = world.said.keys().copied().collect();
+            assert_eq!(said, world.standing, "what goes on was said on a lane that stands");
             world.ask();
             world.settle();
             let asked = world.open.first().expect("it has not ended");

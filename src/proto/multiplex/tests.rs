@@ -256,3 +256,50 @@ fn calls_that_have_ended_leave_nothing_behind() {
         assert!(desk.calls.deadlines.len() < 100 && desk.calls.queue.len() < 100);
     }
 }
+
+#[test]
+fn what_goes_on_is_said_on_each_connection_and_takes_no_place_of_a_call() {
+    let mut desk = Desk::new(Settings { in_flight_max: 1, ..Settings::default() });
+    desk.calls.stand(100, 100);
+    desk.calls.stand(101, 101);
+    let said = |ids: [u64; 2]| ids.map(|id| Output::Stand(LANE, id)).to_vec();
+    assert_eq!(desk.outputs(), said([100, 101]));
+    let id = desk.call(1000, 1);
+    assert_eq!((desk.outputs(), desk.calls.open()), (sent([id]), 1));
+    assert_eq!(desk.calls.heard(LANE, 100), Some(&mut 100));
+    assert_eq!(desk.calls.heard(LaneId(1), 100), None, "no such lane");
+    assert_eq!(desk.calls.done(LANE, Some(id)), Some(id));
+    desk.lose();
+    assert_eq!(desk.calls.heard(LANE, 100), None, "from a connection that was lost");
+    assert_eq!(desk.return_to_service(), said([100, 101]));
+    assert_eq!(desk.calls.cancel(100), Some(100));
+    assert_eq!(desk.outputs(), [Output::Leave(LANE, 100)]);
+    desk.lose();
+    assert_eq!(desk.calls.cancel(101), Some(101));
+    assert_eq!(desk.outputs(), [], "nobody has to be told");
+    desk.calls.stand(102, 102);
+    assert_eq!(desk.return_to_service(), [Output::Stand(LANE, 102)]);
+    desk.calls.abandon();
+    assert_eq!(desk.outputs(), [Output::Fail(102, Failure::Closed)]);
+    desk.calls.stand(103, 103);
+    assert_eq!(desk.outputs(), [Output::Fail(103, Failure::Closed)]);
+}
+
+#[test]
+fn what_goes_on_is_tried_again_while_that_may_help() {
+    let mut desk = Desk::new(Settings::default());
+    desk.calls.stand(1, 1);
+    assert_eq!(desk.outputs(), [Output::Stand(LANE, 1)]);
+    assert_eq!(desk.calls.refused(desk.now, LANE, 1, Some(ms(100))), None);
+    assert_eq!((desk.outputs(), desk.pass(99)), (vec![], vec![]));
+    assert_eq!(desk.pass(5_000), [Output::Stand(LANE, 1)]);
+    // A broker that stops is not asked again; the next one is.
+    desk.calls.draining(LANE);
+    assert_eq!(desk.calls.refused(desk.now, LANE, 1, Some(ms(100))), None);
+    assert_eq!(desk.pass(10_000), []);
+    desk.lose();
+    assert_eq!(desk.return_to_service(), [Output::Stand(LANE, 1)]);
+    assert_eq!(desk.calls.refused(desk.now, LANE, 1, None), Some(1));
+    desk.lose();
+    assert_eq!(desk.return_to_service(), []);
+}

@@ -320,14 +320,23 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
             let why = Fault::decode(failure.header).map_err(|why| why.to_string())?;
             Heard::Dismissed { why: sentence(why) }
         }
+        FromBroker::Error(failure) => {
+            let fault = Fault::decode(failure.header).map_err(|why| why.to_string())?;
+            let message = fault.message.unwrap_or_default().to_owned();
+            Heard::Refused { id: failure.id, code: fault.code.to_owned(), message }
+        }
+        FromBroker::Published { id, says } => {
+            Heard::Published { id, subscriptions: says.subscriptions }
+        }
         FromBroker::Status { .. }
         | FromBroker::Admin { .. }
         | FromBroker::Targets(_)
         | FromBroker::Outcome(_)
         | FromBroker::Accepted { .. }
+        | FromBroker::News(_)
+        | FromBroker::Gap { .. }
         | FromBroker::Partial(_)
-        | FromBroker::Final(_)
-        | FromBroker::Error(_) => Heard::Other,
+        | FromBroker::Final(_) => Heard::Other,
     })
 }
 

@@ -23,11 +23,12 @@ const STRAY: [&str; 8] =
     ["request", "ready", "bad ready", "stray", "stray part", "heartbeat", "disconnect", "invalid"];
 /// The table of MJP peers, `dialect/mjp.rs`. Rows that cannot be taken: who is no worker holds
 /// nothing, and is not watched.
-const ANYBODY: [&str; 13] = [
+const ANYBODY: [&str; 14] = [
     "hello",
     "request",
     "cancel",
     "status",
+    "topic",
     "heartbeat",
     "ready",
     "bad ready",
@@ -80,6 +81,8 @@ const SERVE: [(&str, &[&str]); 5] = [
     ("draining", &["lost", "silent", "dismissed", "echo", "time up"]),
     ("leaving", &["lost", "silent", "dismissed", "idle", "time up"]),
 ];
+/// What becomes of a publication at a subscription.
+const PUBLISHED: [&str; 4] = ["told", "told with a gap", "told of a gap", "missed"];
 const PAUSES: [&str; 4] = ["own", "service", "broker", "name"];
 const CLAIMS: [&str; 3] = ["holder", "contender", "refused"];
 const ADMISSIONS: [&str; 3] = ["open", "wait", "refused"];
@@ -117,6 +120,7 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     want("servant", "crashed", &["by poison"]);
     want("request", "redelivered", &Loss::ALL.map(Loss::label));
     want("worker", "lost", &Loss::ALL.map(Loss::label));
+    want("topic", "published", &PUBLISHED);
     want("caller", "paused", &PAUSES);
     want("name", "claim", &CLAIMS);
     want("peer", "joined", &ADMISSIONS);

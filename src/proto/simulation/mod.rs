@@ -12,6 +12,7 @@ mod client;
 mod coverage;
 mod faults;
 mod judge;
+mod listener;
 mod native_client;
 mod native_worker;
 mod net;

@@ -10,6 +10,7 @@ use crate::wire::mjp::{
 };
 
 use super::actor::{Act, Context, encoded};
+use super::listener::{self, Listener};
 use super::plan::{GHOST, MS, SERVED};
 use super::rng::Rng;
 use super::scattered::{self, Scattered};
@@ -79,6 +80,7 @@ pub(super) struct NativeClient {
     next_at: u64,
     connect_at: Option<u64>,
     probes: Vec<&'static str>,
+    listener: Listener,
 }
 
 impl NativeClient {
@@ -93,6 +95,7 @@ impl NativeClient {
             next_at: 0,
             connect_at: Some(0),
             probes: Vec::new(),
+            listener: Listener::default(),
         }
     }
 
@@ -122,6 +125,7 @@ impl NativeClient {
     pub(super) fn lost(&mut self, cx: &mut Context<'_>) {
         self.conn = None;
         self.open.clear();
+        self.listener.lost();
         self.connect_at = Some(cx.now + cx.rng.within(MS, 150 * MS));
     }
 
@@ -184,6 +188,9 @@ impl NativeClient {
             scattered::scatter(id, service, timeout, tag, cx);
         } else {
             self.request(id, service, timeout, tag, cx);
+        }
+        if cx.rng.one_in(2) {
+            self.listener.act(conn, cx);
         }
         self.misbehave(id, cx);
     }
@@ -249,6 +256,14 @@ impl NativeClient {
             | FromBroker::Status { .. }
             | FromBroker::Admin { .. } => Ok(()),
             FromBroker::Error(failure) if failure.id == 0 => Ok(()),
+            FromBroker::News(news) => self.listener.news(&news),
+            FromBroker::Gap { id, says } => self.listener.gap(id, says.missed),
+            FromBroker::Published { id, .. } => self.listener.is_known(id),
+            FromBroker::Accepted { id, .. } if id >= listener::IDS => self.listener.is_known(id),
+            FromBroker::Error(failure) if failure.id >= listener::IDS => {
+                let fault = crate::wire::mjp::Fault::decode(failure.header);
+                self.listener.refused(failure.id, fault.map(|it| it.code).unwrap_or_default())
+            }
             FromBroker::Accepted { id, .. } => {
                 let waits = self.open.get_mut(&id).into_iter().flatten();
                 let open = waits.into_iter().find(|open| !open.accepted);

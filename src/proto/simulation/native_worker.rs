@@ -7,6 +7,7 @@ use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{Answer, Failure, Fault, FromBroker, Packed, ReadyHeader, ToBroker};
 
 use super::actor::{Act, Context, encoded};
+use super::listener::{self, Listener};
 use super::plan::MS;
 use super::rng::Rng;
 use super::tag::{Kind as PieceKind, Piece, Tag};
@@ -74,6 +75,8 @@ pub(super) struct NativeWorker {
     ready_at: Option<u64>,
     /// The application hangs until then.
     hung_until: u64,
+    /// It publishes, and does not listen.
+    listener: Listener,
 }
 
 impl NativeWorker {
@@ -92,6 +95,7 @@ impl NativeWorker {
             connect_at: Some(0),
             ready_at: None,
             hung_until: 0,
+            listener: Listener::default(),
         }
     }
 
@@ -217,8 +221,17 @@ impl NativeWorker {
             }
             self.done = Some((token, tag));
         }
+        if cx.rng.one_in(4) {
+            self.publish(cx);
+        }
         if cx.rng.one_in(self.kind.wrongs) {
             self.go_wrong(cx);
+        }
+    }
+
+    fn publish(&mut self, cx: &mut Context<'_>) {
+        if let Some(conn) = self.conn {
+            self.listener.publish(conn, cx);
         }
     }
 
@@ -235,6 +248,7 @@ impl NativeWorker {
             4 => say_ready(b"mmi.service", cx),
             5 => {
                 say(&ToBroker::Drain, cx);
+                self.publish(cx);
                 self.ready_at = Some(cx.now + cx.rng.within(1, 2 * self.interval));
                 if cx.rng.one_in(3) {
                     say(&ToBroker::Drain, cx);
@@ -270,6 +284,7 @@ impl NativeWorker {
     /// Gives back what it holds, which it may answer late; it comes again.
     fn leave(&mut self, cx: &mut Context<'_>) {
         say(&ToBroker::Bye, cx);
+        self.publish(cx);
         self.registered = false;
         if cx.rng.one_in(2) {
             self.jobs.clear();
@@ -295,6 +310,8 @@ impl NativeWorker {
                 }
                 Ok(())
             }
+            FromBroker::Published { .. } => Ok(()),
+            FromBroker::Error(failure) if failure.id >= listener::IDS => Ok(()),
             FromBroker::Error(failure) if matches!(failure.id, 0 | 1) => {
                 // It may have become a worker of something else.
                 if cx.calm && failure.id == 0 {

@@ -223,6 +223,25 @@ impl Output for Sockets {
         true
     }
 
+    fn spare(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        share: usize,
+        write: impl FnOnce(&mut crate::wire::codec::Encoder),
+    ) -> bool {
+        let Some(conn) = self.conns.get(peer).copied() else { return true };
+        let waiting = self.boxes[conn].octets.len();
+        let fits = waiting == 0 || waiting + bytes <= share;
+        let fits = fits && self.used() + bytes <= self.memory / 100 * 85;
+        if fits {
+            let octets = encoded(write);
+            self.judge.said(conn, &octets);
+            self.append(conn, &octets);
+        }
+        fits
+    }
+
     fn is_quiet(&self, peer: PeerId) -> bool {
         self.conns.get(peer).is_none_or(|conn| self.boxes[*conn].octets.is_empty())
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::proto::jobs::JobLimits;
 use crate::proto::policy::{
     ClientLimits, Keepalive, MjpLimits, NfpSettings, ServicePolicy, ServiceRule, Settings,
+    TopicLimits,
 };
 
 use super::actor::Actor;
@@ -98,6 +99,12 @@ fn settings(rng: &mut Rng) -> Settings {
         answer_frames_max: rng.pick(&[3, 1024]),
         answer_bytes_max: rng.pick(&[150, 1 << 20]),
         mjp: MjpLimits { credit_max: rng.pick(&[2, 65_535]), ..MjpLimits::default() },
+        topics: TopicLimits {
+            subscriptions_max: rng.pick(&[3, 100_000]),
+            per_peer_max: rng.pick(&[2, 10_000]),
+            outbox_bytes_max: rng.pick(&[200, 2_000, 1 << 20]),
+            ..TopicLimits::default()
+        },
         nfp: NfpSettings { jobs: jobs(rng), ..NfpSettings::default() },
         ..Settings::default()
     }

@@ -405,6 +405,7 @@ fn tell_natively(
         _ => sockets.judge.end_turn(),
     }
     let taken = core.message(now, id, frames, sockets);
+    sockets.judge.topics_taken();
     if let Some(tag) = scattered {
         sockets.judge.scatter_taken(tag);
     } else if sockets.judge.taken_natively(asked)

@@ -251,6 +251,9 @@ pub struct ClientReport<'a> {
     pub requests: u64,
     /// Jobs posted and not ended.
     pub jobs: u64,
+    /// Subscriptions.
+    #[serde(default)]
+    pub subscriptions: u64,
     /// It may change how the broker runs.
     pub admin: bool,
 }

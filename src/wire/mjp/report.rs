@@ -66,6 +66,9 @@ pub struct BrokerReport<'a> {
     pub workers: u64,
     /// Requests accepted that have not ended.
     pub open: u64,
+    /// Subscriptions of all peers.
+    #[serde(default)]
+    pub subscriptions: u64,
 }
 
 /// A service.

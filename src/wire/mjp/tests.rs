@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::wire::Limits;
 use crate::wire::codec::{Decoder, Item};
+use crate::wire::message::Message;
 
 /// The frames of a message, for a while.
 fn with_frames<T>(frames: &[&[u8]], look: impl FnOnce(Frames<'_>) -> T) -> T {
@@ -71,6 +72,8 @@ fn every_kind_goes_its_way_and_comes_back() {
     let failed = b"\x82\xa4code\xa6failed\xa7message\xa2no";
     let about = b"\x83\xa7attempt\x02\xa7timeout\x05\xa8identity\xc4\x01a";
     let hello = b"\x82\xa5agent\xa2py\xa8versions\x91\x01";
+    let subject = b"\x81\xa7subject\xa3a.b";
+    let news = b"\x84\xa7subject\xa3a.b\xa3seq\x09\xa6missed\x02\xa8identity\xc4\x01a";
     type Case<'a> = (u8, u64, &'a [&'a [u8]], &'a str, &'a str);
     let cases: &[Case<'_>] = &[
         (kind::HELLO, 0, &[hello], "Hello", "missing_key"),
@@ -88,6 +91,13 @@ fn every_kind_goes_its_way_and_comes_back() {
         (kind::PARTIAL, 7, &[b"", b"a", b"b"], "Partial", "Partial"),
         (kind::FINAL, 7, &[b"\x80", b""], "Final", "Final"),
         (kind::ERROR, 7, &[failed], "Error", "Error"),
+        (kind::SUBSCRIBE, 7, &[subject], "Subscribe", "wrong_way"),
+        (kind::SUBSCRIBE, 7, &[b"\x82\xa7subject\xa1>\xa3ack\xc3"], "Subscribe", "wrong_way"),
+        (kind::UNSUBSCRIBE, 7, &[], "Unsubscribe", "wrong_way"),
+        (kind::PUBLISH, 0, &[subject, b"hi", b""], "Publish", "wrong_way"),
+        (kind::MESSAGE, 7, &[news, subject, b"hi"], "wrong_way", "News"),
+        (kind::PUBLISHED, 7, &[b"\x81\xadsubscriptions\x02"], "wrong_way", "Published"),
+        (kind::GAP, 7, &[b"\x81\xa6missed\x05"], "wrong_way", "Gap"),
         (kind::READY, 0, &[ready], "Ready", "wrong_way"),
         (kind::READY, 0, &[labels], "Ready", "wrong_way"),
         (kind::CREDIT, 0, &[credit], "Credit", "wrong_way"),
@@ -172,7 +182,16 @@ fn each_invalid_message_is_refused_for_what_is_wrong_with_it() {
         (kind::CREDIT, 0, &[], MissingKey { key: "credit" }),
         (kind::CREDIT, 0, &[b"\x81\xa6credit\xff"], value("credit")),
         (0x00, 1, &[], Malformed::UnknownKind),
-        (0x13, 1, &[b"\xc1", b"", b""], Malformed::UnknownKind),
+        (0x1F, 1, &[b"\xc1", b"", b""], Malformed::UnknownKind),
+        (kind::SUBSCRIBE, 0, &[b"\x81\xa7subject\xa1a"], ZeroId),
+        (kind::SUBSCRIBE, 1, &[], MissingKey { key: "subject" }),
+        (kind::SUBSCRIBE, 1, &[b"\x81\xa7subject\xa0"], value("subject")),
+        (kind::SUBSCRIBE, 1, &[b"\x81\xa7subject\xc4\x01\xff"], value("subject")),
+        (kind::SUBSCRIBE, 1, &[b"\x82\xa7subject\xa1a\xa3ack\x01"], value("ack")),
+        (kind::SUBSCRIBE, 1, &[b"\x81\xa7subject\xa1a", b""], FrameCount),
+        (kind::PUBLISH, 0, &[b"\x81\xa7subject\xa1a"], NoBody),
+        (kind::PUBLISH, 1, &[b"", b""], MissingKey { key: "subject" }),
+        (kind::GAP, 1, &[b"\x81\xa6missed\x01"], Malformed::WrongWay),
         (kind::FINAL, 1, &[&[0; HEADER_MAX + 1], b""], Malformed::HeaderTooBig),
     ];
     for (kind, id, rest, why) in cases {

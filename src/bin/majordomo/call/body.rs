@@ -12,7 +12,7 @@ use majordomo::wire::message::{Frames, Message};
 use crate::failure::{CliError, Exit};
 
 /// A frame for each argument; one that is empty if there is none.
-pub(super) fn read(arguments: &[OsString], literal: bool) -> Result<Message, CliError> {
+pub(crate) fn read(arguments: &[OsString], literal: bool) -> Result<Message, CliError> {
     let mut frames = Vec::with_capacity(arguments.len().max(1));
     let mut stdin = Some(io::stdin());
     for argument in arguments {
@@ -66,7 +66,7 @@ fn unreadable(name: &str, error: &io::Error) -> CliError {
 
 /// The frames for standard output. `raw`: octet by octet; otherwise each ends its line, and what a
 /// worker says does not move the terminal.
-pub(super) fn show(frames: Frames<'_>, raw: bool) -> Vec<u8> {
+pub(crate) fn show(frames: Frames<'_>, raw: bool) -> Vec<u8> {
     let mut shown = Vec::with_capacity(frames.bytes());
     let terminal = !raw && io::stdout().is_terminal();
     for frame in frames {

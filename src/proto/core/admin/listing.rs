@@ -220,6 +220,7 @@ fn client_report(row: &ClientRow) -> ClientReport<'_> {
         silent: millis(row.silent),
         requests: count(row.requests),
         jobs: count(row.jobs),
+        subscriptions: count(row.subscriptions),
         admin: row.admin,
     }
 }

@@ -11,12 +11,13 @@ mod nfp;
 mod roster;
 mod scatter;
 mod status;
+mod topics;
 
 use std::time::{Duration, Instant};
 
 use slotmap::SecondaryMap;
 
-use super::{Core, Hello};
+use super::{Core, Hello, Taken};
 use crate::id::PeerId;
 use crate::proto::output::{CloseReason, Output, Pressure};
 use crate::proto::policy::{ServicePolicy, Settings};
@@ -24,6 +25,7 @@ use crate::wire::Limits;
 use crate::wire::codec::{Decoder, Encoder, Item};
 use crate::wire::mdp::{Answer, FromWorker, Request, ToClient, ToWorker, Version};
 use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::is_mjp;
 
 use Version::V02;
 
@@ -35,6 +37,7 @@ struct Said {
     /// Their outboxes take no answer.
     full: Vec<PeerId>,
     closed: Vec<(PeerId, CloseReason)>,
+    resumed: Vec<PeerId>,
     /// The memory account takes no new work.
     account_full: bool,
 }
@@ -50,13 +53,25 @@ impl Output for Said {
         !self.full.contains(&peer) && self.send(peer, write) == Pressure::Low
     }
 
+    fn spare(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        _: usize,
+        write: impl FnOnce(&mut Encoder),
+    ) -> bool {
+        !self.account_full && self.offer(peer, bytes, write)
+    }
+
     fn is_quiet(&self, _: PeerId) -> bool {
         true
     }
 
     fn ping(&mut self, _: PeerId) {}
 
-    fn resume(&mut self, _: PeerId) {}
+    fn resume(&mut self, peer: PeerId) {
+        self.resumed.push(peer);
+    }
 
     fn close(&mut self, peer: PeerId, why: CloseReason) {
         self.closed.push((peer, why));
@@ -114,7 +129,12 @@ impl Desk {
 
     fn say(&mut self, peer: PeerId, write: impl FnOnce(&mut Encoder)) {
         let said = message(write);
-        self.core.message(self.now, peer, said.frames(), &mut self.said);
+        let mut taken = self.core.message(self.now, peer, said.frames(), &mut self.said);
+        // Who speaks MJP only waits for its turn.
+        while taken == Taken::NotYet && is_mjp(said.frames()) {
+            assert_eq!(self.said.resumed.pop(), Some(peer), "its turn comes by itself");
+            taken = self.core.message(self.now, peer, said.frames(), &mut self.said);
+        }
         self.check();
     }
 

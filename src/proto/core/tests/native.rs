@@ -108,6 +108,9 @@ impl Desk {
                 FromBroker::Accepted { id, says } => format!("ACCEPTED {id} {}", says.level),
                 FromBroker::Targets(targets) => format!("TARGETS {}", targets.id),
                 FromBroker::Outcome(outcome) => format!("OUTCOME {}", outcome.id),
+                FromBroker::News(news) => format!("MESSAGE {}", news.id),
+                FromBroker::Published { id, .. } => format!("PUBLISHED {id}"),
+                FromBroker::Gap { id, .. } => format!("GAP {id}"),
                 FromBroker::Partial(answer) => {
                     format!("PARTIAL {} {}", answer.id, text(answer.body))
                 }

@@ -15,9 +15,11 @@ use super::tag::{Piece, Tag};
 
 mod native;
 mod scatter;
+mod topics;
 
 use native::Terms;
 use scatter::Scatters;
+use topics::Topics;
 
 /// A request, from outside.
 #[derive(Debug)]
@@ -101,6 +103,7 @@ pub(super) struct Judge {
     offers: BTreeMap<usize, Vec<u8>>,
     draining: BTreeSet<usize>,
     scatters: Scatters,
+    topics: Topics,
     pub(super) accepted: u32,
     pub(super) violation: Option<String>,
 }
@@ -126,6 +129,7 @@ impl Judge {
             offers: BTreeMap::new(),
             draining: BTreeSet::new(),
             scatters: Scatters::default(),
+            topics: Topics::default(),
             accepted: 0,
             violation: None,
         }
@@ -234,6 +238,7 @@ impl Judge {
     /// The peer is none any more for the broker: it has gone, or is being closed.
     pub(super) fn lost(&mut self, conn: usize) {
         self.lose(conn);
+        self.topics.lost(conn);
         self.sides.entry(conn).or_default().gone = true;
         self.somebody_left = true;
     }

@@ -81,6 +81,11 @@ impl Judge {
         if side.gone {
             return;
         }
+        if let ToBroker::Subscribe { .. } | ToBroker::Unsubscribe { .. } | ToBroker::Publish(_) =
+            said
+        {
+            return self.said_of_topics(conn, said);
+        }
         match said {
             ToBroker::Ready(says) if !says.service.starts_with(b"mmi.") => {
                 let service = self.offers.entry(conn).or_insert_with(|| says.service.to_vec());
@@ -179,8 +184,17 @@ impl Judge {
             FromBroker::Outcome(outcome) => self.told_outcome(conn, &outcome),
             FromBroker::Error(failure) => {
                 let code = Fault::decode(failure.header).map(|fault| fault.code);
-                self.told_error(conn, failure.id, code.unwrap_or_default());
+                let code = code.unwrap_or_default();
+                if !self.told_of_topics(conn, failure.id, code) {
+                    self.told_error(conn, failure.id, code);
+                }
             }
+            FromBroker::News(news) => self.told_news(conn, &news),
+            FromBroker::Gap { id, says } => self.told_gap(conn, id, says.missed),
+            FromBroker::Published { id, says } => {
+                self.told_published(conn, id, says.subscriptions);
+            }
+            FromBroker::Accepted { id, .. } if self.told_subscribed(conn, id) => {}
             FromBroker::Accepted { id, .. } => {
                 let asking = self.asking;
                 self.demand(asking == Some((conn, id, false)), || {
