@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::id::Identity;
+use crate::wire::mjp::{Packed, Recipients, Scatter, ScatterHeader, ToBroker};
 use crate::wire::nfp::{
     self, Era, FromClient, FromWorker, Job, Kind, Order, Reply, ToClient, ToWorker, Verb,
 };
@@ -402,6 +403,47 @@ fn a_stand_in_that_is_lost_or_deleted_ends_its_part() {
     assert_eq!(progress(&desk, b"lost"), "lost");
     assert_eq!(progress(&desk, b"deleted"), "cancelled");
     assert_eq!(desk.core.router().open_requests(), 0);
+}
+
+#[test]
+fn a_worker_that_has_no_words_for_a_suspect_goes_on() {
+    let mut desk = desk();
+    let stock = [desk.worker(), desk.worker()];
+    let client = desk.join();
+    desk.ask(client, b"no job");
+    stock.into_iter().for_each(|worker| desk.leave(worker));
+    let worker = desk.nfp_ready("w", "echo");
+    let refused = desk.core.router().services().next().unwrap();
+    assert_eq!(refused.stats.ended_with(crate::proto::stats::Outcome::Refused), 1);
+    for _ in 0..2 {
+        desk.ask(client, ADD.as_bytes());
+        let given = desk.orders(worker);
+        let [(Verb::Post, name, uuid, _)] = &given[..] else { panic!("{given:?}") };
+        desk.report(worker, Kind::Response, name, uuid, "200", "{}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_worker_alone_comes_behind_a_suspect_that_it_cannot_take() {
+    let mut desk = desk();
+    let worker = desk.nfp_ready("w", "echo");
+    let client = desk.join();
+    desk.ask(client, ADD.as_bytes());
+    let given = desk.orders(worker);
+    let [(_, name, uuid, _)] = &given[..] else { panic!("{given:?}") };
+    // Two others lose what cannot be said to this one, which is emptied for it.
+    let stock = [desk.worker(), desk.worker()];
+    desk.ask(client, b"no job");
+    stock.into_iter().for_each(|worker| desk.leave(worker));
+    let native = desk.join();
+    let says = ScatterHeader { service: b"echo", to: Recipients::All, timeout: None };
+    let (header, body) = (Packed::new(&says), Message::new([ADD.as_bytes()]));
+    let (header, body) = (header.octets(), body.frames());
+    desk.mjp(native, &ToBroker::Scatter(Scatter { id: 1, header, says: says.clone(), body }));
+    assert_eq!(desk.orders(worker), [], "it has something to do");
+    desk.report(worker, Kind::Response, name, uuid, "200", "{}");
+    let verbs: Vec<_> = desk.orders(worker).into_iter().map(|(verb, ..)| verb).collect();
+    assert_eq!(verbs, [Verb::Post]);
 }
 
 #[test]
