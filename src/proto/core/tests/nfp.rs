@@ -447,6 +447,21 @@ fn what_waits_for_a_worker_alone_comes_behind_a_suspect_that_it_cannot_take() {
 }
 
 #[test]
+fn a_result_that_is_too_big_is_not_charged_beside_what_is_said_of_it() {
+    let settings = Settings { answer_bytes_max: 64, ..Settings::default() };
+    let mut desk = Desk::with(settings);
+    let (native, client) = (desk.native_worker(1), desk.enter("c", false));
+    desk.job(client, Verb::Post, "echo", "any", "u");
+    for last in [false, true] {
+        desk.reply(native, ADD, last);
+    }
+    let (_, job) = desk.core.router().jobs.named(b"u").unwrap();
+    assert_eq!(job.progress(), crate::proto::jobs::Progress::Failed);
+    // The audit compares what is charged with what is kept.
+    desk.check();
+}
+
+#[test]
 fn a_job_that_is_posted_again_is_charged_for_its_new_workers_only() {
     let mut desk = desk();
     let (first, client) = (desk.nfp_ready("w1", "svc"), desk.enter("c", false));
