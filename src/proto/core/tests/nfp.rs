@@ -462,6 +462,21 @@ fn a_result_that_is_too_big_is_not_charged_beside_what_is_said_of_it() {
 }
 
 #[test]
+fn a_part_that_is_lost_in_the_moment_when_it_is_due_is_lost() {
+    let mut desk = desk();
+    let (native, client) = (desk.native_worker(1), desk.enter("c", false));
+    desk.job_with(client, Verb::Post, "echo", "any", "u", r#"{"task":"add","timeout":8}"#);
+    desk.pass(Duration::from_millis(7400));
+    assert!(desk.core.router().workers_len() == 1, "{native:?} lives");
+    desk.now += Duration::from_millis(700);
+    desk.core.tick(desk.now, &mut desk.said);
+    desk.check();
+    assert_eq!(desk.core.router().workers_len(), 0);
+    let (_, job) = desk.core.router().jobs.named(b"u").unwrap();
+    assert_eq!(job.progress(), crate::proto::jobs::Progress::Lost);
+}
+
+#[test]
 fn a_job_that_is_posted_again_is_charged_for_its_new_workers_only() {
     let mut desk = desk();
     let (first, client) = (desk.nfp_ready("w1", "svc"), desk.enter("c", false));
