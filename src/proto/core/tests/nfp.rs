@@ -477,6 +477,24 @@ fn a_part_that_is_lost_in_the_moment_when_it_is_due_is_lost() {
 }
 
 #[test]
+fn a_job_that_is_due_ends_what_was_added_to_it_with_more_time() {
+    let mut desk = desk();
+    let (first, client) = (desk.native_worker(1), desk.enter("c", false));
+    let body = |timeout: u64| format!(r#"{{"task":"add","timeout":{timeout}}}"#);
+    desk.job_with(client, Verb::Post, "echo", "all", "u", &body(1));
+    let second = desk.native_worker(1);
+    desk.job_with(client, Verb::Post, "echo", "all", "u", &body(60));
+    assert_eq!(desk.statuses(client), ["202", "201", "202", "201"]);
+    desk.pass(Duration::from_millis(1100));
+    let events = desk.told(client);
+    let failed = |(kind, .., body): &Heard| *kind == Kind::Event && body.contains("failed");
+    assert!(events.len() == 2 && events.iter().all(failed), "{events:?}");
+    for worker in [first, second] {
+        assert_eq!(desk.heard(worker).iter().filter(|said| said.starts_with("CANCEL")).count(), 1);
+    }
+}
+
+#[test]
 fn a_job_that_is_posted_again_is_charged_for_its_new_workers_only() {
     let mut desk = desk();
     let (first, client) = (desk.nfp_ready("w1", "svc"), desk.enter("c", false));
