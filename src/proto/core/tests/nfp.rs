@@ -3,6 +3,7 @@
 use super::*;
 use crate::id::Identity;
 use crate::wire::mjp::{Packed, Recipients, Scatter, ScatterHeader, ToBroker};
+use crate::wire::nfp::body;
 use crate::wire::nfp::{
     self, Era, FromClient, FromWorker, Job, Kind, Order, Reply, ToClient, ToWorker, Verb,
 };
@@ -492,6 +493,19 @@ fn a_job_that_is_due_ends_what_was_added_to_it_with_more_time() {
     for worker in [first, second] {
         assert_eq!(desk.heard(worker).iter().filter(|said| said.starts_with("CANCEL")).count(), 1);
     }
+}
+
+#[test]
+fn a_client_that_has_no_room_for_202_hears_nothing_behind_it() {
+    let mut desk = desk();
+    let (native, client) = (desk.native_worker(1), desk.enter("c", false));
+    let about = body::About { service: b"echo", target: b"all", uuid: b"u" };
+    let dispatched = body::dispatched(&[desk.core.name_of(native).to_string()], about);
+    // 201 is shorter.
+    desk.said.room = Some(dispatched.len() - 1);
+    desk.job(client, Verb::Post, "echo", "all", "u");
+    assert_eq!(desk.told(client), []);
+    assert_eq!(desk.said.closed, [(client, CloseReason::SlowReader)]);
 }
 
 #[test]
