@@ -10,7 +10,7 @@ use crate::wire::mjp::{
 };
 
 use super::actor::{Act, Context, encoded};
-use super::plan::{GHOST, MS, SERVED};
+use super::plan::{GHOST, MIXED, MS, SERVED};
 use super::rng::Rng;
 use super::scattered::{self, Scattered};
 use super::tag::{Kind as PieceKind, Piece, Tag};
@@ -36,10 +36,12 @@ pub(super) struct Kind {
     poison: u64,
     /// One in so many is for several workers.
     scatters: u64,
+    /// There are workers of NFP.
+    mixes: bool,
 }
 
 impl Kind {
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    pub(super) fn draw(rng: &mut Rng, mixes: bool) -> Self {
         Self {
             window: rng.pick(&[1, 4, 24]),
             pause: rng.pick(&[5 * MS, 60 * MS]),
@@ -52,6 +54,7 @@ impl Kind {
             ack: rng.one_in(3),
             poison: rng.pick(&[12, 60]),
             scatters: rng.pick(&[2, 5, 20]),
+            mixes,
         }
     }
 }
@@ -160,7 +163,11 @@ impl NativeClient {
             service
         } else if self.quota > 0 {
             self.quota -= 1;
-            if cx.rng.one_in(8) { GHOST } else { cx.rng.pick(&SERVED) }
+            match cx.rng.within(0, 7) {
+                0 => GHOST,
+                1 if self.kind.mixes => MIXED,
+                _ => cx.rng.pick(&SERVED),
+            }
         } else {
             return;
         };
@@ -207,8 +214,9 @@ impl NativeClient {
             state: None,
         };
         let header = Packed::new(&says);
-        let mut frames = vec![tag.encode()];
+        let mut frames = vec![if service == MIXED { tag.to_job(None) } else { tag.encode() }];
         match cx.rng.within(0, 9) {
+            _ if service == MIXED && cx.rng.one_in(2) => {}
             0 => frames.push(vec![7; 5_000]),
             1..=3 => frames.push(vec![9; 200]),
             _ => {}
