@@ -44,7 +44,7 @@ struct Mine {
     conn: u32,
     /// 202 has come there.
     dispatched: bool,
-    /// Its result can be fetched.
+    /// Its result can be fetched, or one of them.
     ready: bool,
 }
 
@@ -151,8 +151,9 @@ impl NfpClient {
             self.post(conn, service, &target, timeout, cx);
             return;
         }
+        let done = self.mine.iter().rev().find(|(_, mine)| mine.ready).filter(|_| cx.rng.one_in(3));
         let at = known - 1 - cx.rng.index(known.min(4));
-        let Some((uuid, mine)) = self.mine.iter().nth(at) else { return };
+        let Some((uuid, mine)) = done.or_else(|| self.mine.iter().nth(at)) else { return };
         let (uuid, service) = (uuid.clone(), mine.service);
         match cx.rng.within(0, 9) {
             0 | 1 => {
@@ -201,7 +202,8 @@ impl NfpClient {
     fn say_odd(&mut self, conn: u32, cx: &mut Context<'_>) {
         let nothing = b"{}".to_vec();
         let unknown = format!("job{}-none", self.me).into_bytes();
-        let others = cx.gossip_of_jobs.clone().map_or(unknown.clone(), |(uuid, _)| uuid);
+        let others = cx.gossip_of_jobs.clone().map(|(uuid, _)| uuid);
+        let others = others.unwrap_or_else(|| unknown.clone());
         match cx.rng.within(0, 11) {
             0 => say(Verb::Delete, JOBS, "all", &others, nothing, cx),
             1 => say(Verb::Get, JOBS, "all", &others, nothing, cx),

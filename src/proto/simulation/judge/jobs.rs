@@ -43,7 +43,7 @@ pub(super) struct Asking {
     named: BTreeSet<usize>,
     /// Who was given it so far.
     given: BTreeSet<usize>,
-    /// Who is to be told DELETE, or said something in the name of whom.
+    /// Who is to be told DELETE, or in whose name the broker is to say something.
     due: BTreeSet<usize>,
 }
 
@@ -66,7 +66,7 @@ struct Meant {
     sure: BTreeSet<usize>,
     /// Workers of MDP, of which it is not known what they offer.
     maybe: BTreeSet<usize>,
-    /// So many of them, if not all.
+    /// One of them, or of each service.
     any: bool,
     /// Whether it may be refused nevertheless: some limit may be reached.
     may_refuse: bool,

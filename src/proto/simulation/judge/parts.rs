@@ -460,7 +460,7 @@ fn ended_as(outcome: Outcome) -> Progress {
 
 /// Whether a frame of the result is a piece of the answer to this.
 fn has_answer(result: &serde_json::Value, tag: Tag) -> bool {
-    let frames = result.as_array().map_or(std::slice::from_ref(result), Vec::as_slice);
+    let frames = result.as_array().map_or_else(|| std::slice::from_ref(result), Vec::as_slice);
     let mut pieces = frames.iter().filter_map(|it| Piece::decode(it.as_str()?.as_bytes()));
     pieces.any(|piece| piece.tag == tag)
 }
