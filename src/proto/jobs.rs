@@ -279,14 +279,21 @@ impl Jobs {
         self.jobs.get_mut(id)?.targets.get_mut(index)
     }
 
-    /// Keeps a worker's result for the client, if there is memory for it.
+    /// Keeps a worker's result for the client, if there is memory for it. One that is there already
+    /// was too big together, and is replaced by what is said of that.
     pub fn keep_result<O: Output>(&mut self, id: JobId, part: usize, result: Vec<u8>, out: &mut O) {
         let Some(target) = self.target_mut(id, part) else { return };
-        if out.charge(result.len()) {
-            let cost = result.len();
+        let (before, after) = (target.result.take().map_or(0, |it| it.len()), result.len());
+        let fits = out.charge(after);
+        if fits {
             target.result = Some(result.into());
-            self.charge(id, cost);
         }
+        self.charge(id, if fits { after } else { 0 });
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.cost -= before;
+            self.ended_bytes -= if job.ended_at.is_some() { before } else { 0 };
+        }
+        out.release(before);
     }
 
     /// The job of that name.

@@ -433,6 +433,7 @@ impl Core {
     }
 
     /// Says something that the peer asked for: however much it asks, what it does not read ends it.
+    /// Nothing is said behind what it will not hear.
     pub(super) fn say<O: Output>(
         &mut self,
         id: PeerId,
@@ -440,7 +441,8 @@ impl Core {
         out: &mut O,
         write: impl FnOnce(&mut Encoder),
     ) {
-        if self.peers.contains_key(id) && !out.offer(id, bytes, write) {
+        let hears = self.peers.contains_key(id) && !self.router.is_doomed(id);
+        if hears && !out.offer(id, bytes, write) {
             self.router.doom(id, CloseReason::SlowReader);
         }
     }

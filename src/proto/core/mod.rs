@@ -252,6 +252,8 @@ impl Core {
                 self.look_at(now, id, out);
             }
         }
+        // A part that has ended so far is not due any more.
+        self.end_doomed(now, out);
         self.router.expire(now, out);
         self.router.resume_paused(out);
         self.tell_gaps(now, out);

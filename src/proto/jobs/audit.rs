@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::proto::router::WorkerId;
 
-use super::{JobId, Jobs};
+use super::{Job, JobId, Jobs};
 
 impl Jobs {
     /// Memory of all jobs, octets.
@@ -41,6 +41,12 @@ impl Jobs {
         for (id, job) in &self.jobs {
             if self.by_uuid.get(&job.uuid) != Some(&id) {
                 return Err(format!("{id:?} is not found by its name"));
+            }
+            let results = job.targets.iter().filter_map(|target| target.result.as_ref());
+            let kept: usize = results.map(|result| result.len()).sum();
+            let cost = Job::cost_of(&job.uuid, job.targets.len()) + kept;
+            if cost != job.cost {
+                return Err(format!("{id:?} takes {cost} octets, {} are charged", job.cost));
             }
             let parts = job.targets.iter().enumerate();
             let left: Vec<_> = parts.filter(|(_, target)| !target.progress.is_end()).collect();

@@ -7,10 +7,12 @@ use crate::proto::clock::Time;
 use crate::proto::dialect::WorkerVoice;
 use crate::proto::jobs::{Ended, JobId, Progress};
 use crate::proto::output::{Output, Pressure};
+use crate::proto::stats::Outcome;
 use crate::wire::codec::Encoder;
 use crate::wire::nfp::{Era, Verb};
 
 use super::Router;
+use super::request::Request;
 use super::service::ServiceId;
 use super::worker::{Worker, WorkerId};
 
@@ -95,7 +97,14 @@ impl Router {
     /// Ends the jobs whose time is over, and forgets those that ended long ago.
     pub(super) fn expire_jobs<O: Output>(&mut self, now: Time, out: &mut O) {
         while let Some(ended) = self.jobs.pop_due(now) {
-            ended.into_iter().for_each(|ended| self.end_part(ended));
+            for ended in ended {
+                // A job that was posted again may have parts with more time than it has itself.
+                let open = |id: &RequestId| self.requests.get(*id).is_some_and(Request::is_pinned);
+                if let Some(child) = ended.child.filter(open) {
+                    self.give_up(now, child, Outcome::TimedOut, out);
+                }
+                self.end_part(ended);
+            }
         }
         out.release(self.jobs.take_freed());
     }

@@ -72,6 +72,10 @@ impl Router {
                 worker.solo = true;
             }
             self.deliver(now, worker, request, out);
+            if self.workers.get(worker).is_some_and(|worker| !worker.solo) {
+                // It had no words for it, and goes on with what waits for it alone.
+                self.serve_pinned(now, worker, out);
+            }
         }
     }
 
@@ -112,7 +116,10 @@ impl Router {
         if let WorkerVoice::Nfp(_) = voice
             && self.requests.get(id).is_some_and(|request| !voice.can_say(request.split().1))
         {
-            return self.end(id, Outcome::Refused, out);
+            // A suspect would have been alone with it.
+            worker.solo &= worker.in_flight > 0;
+            self.end(id, Outcome::Refused, out);
+            return self.relist(worker_id);
         }
         worker.held.push_back(&mut self.requests, id);
         worker.in_flight += 1;

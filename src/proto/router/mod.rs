@@ -176,6 +176,11 @@ impl Router {
         self.doomed.push((peer, why));
     }
 
+    /// Whether a peer cannot be served any more, and is still there.
+    pub(crate) fn is_doomed(&self, peer: PeerId) -> bool {
+        self.doomed.iter().any(|(doomed, _)| *doomed == peer)
+    }
+
     /// Takes a peer that cannot be served any more, and why.
     pub fn pop_doomed(&mut self) -> Option<(PeerId, CloseReason)> {
         self.doomed.pop()

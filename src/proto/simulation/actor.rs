@@ -5,6 +5,8 @@ use crate::wire::codec::Encoder;
 use super::client::Client;
 use super::native_client::NativeClient;
 use super::native_worker::NativeWorker;
+use super::nfp_client::NfpClient;
+use super::nfp_worker::NfpWorker;
 use super::rng::Rng;
 use super::servant::Servant;
 use super::stranger::Stranger;
@@ -18,6 +20,8 @@ pub(super) enum Actor {
     Worker(Worker),
     NativeClient(NativeClient),
     NativeWorker(NativeWorker),
+    NfpClient(NfpClient),
+    NfpWorker(NfpWorker),
     Servant(Box<Servant>),
     Stranger(Stranger),
 }
@@ -26,6 +30,11 @@ impl Actor {
     /// Whether all that it asks counts. What a stranger asks may be dropped.
     pub(super) fn is_client(&self) -> bool {
         matches!(self, Self::Client(_) | Self::NativeClient(_))
+    }
+
+    /// Whether it has a name of its own. Peers of NFP always have one.
+    pub(super) fn is_named(&self) -> bool {
+        matches!(self, Self::NfpClient(_) | Self::NfpWorker(_))
     }
 }
 
@@ -50,6 +59,8 @@ pub(super) struct Context<'a> {
     pub(super) calm: bool,
     /// What somebody holds, for those who answer as others.
     pub(super) gossip: Option<(Vec<u8>, Tag)>,
+    /// A job of NFP, and whose it is.
+    pub(super) gossip_of_jobs: Option<(Vec<u8>, String)>,
     pub(super) acts: Vec<Act>,
     /// The actor was told to go, or heard nothing for too long.
     pub(super) dismissed: bool,

@@ -6,7 +6,7 @@ use crate::wire::mdp::{Request, ToClient, Version};
 use crate::wire::message::{Frames, Message};
 
 use super::actor::{Act, Context, encoded};
-use super::plan::{GHOST, MS, SERVED};
+use super::plan::{GHOST, MIXED, MS, SERVED};
 use super::tag::{Kind as PieceKind, Piece, Tag};
 
 /// What sort of client.
@@ -27,10 +27,12 @@ pub(super) struct Kind {
     ghosts: u64,
     /// Whoever takes the request crashes, once in so many.
     poison: u64,
+    /// There are workers of NFP.
+    mixes: bool,
 }
 
 impl Kind {
-    pub(super) fn draw(rng: &mut super::rng::Rng) -> Self {
+    pub(super) fn draw(rng: &mut super::rng::Rng, mixes: bool) -> Self {
         let version = rng.pick(&[Version::V01, Version::V01, Version::V02]);
         Self {
             version,
@@ -41,6 +43,7 @@ impl Kind {
             patience: rng.pick(&[600 * MS, 2_000 * MS]),
             ghosts: rng.pick(&[6, 15]),
             poison: rng.pick(&[12, 60]),
+            mixes,
         }
     }
 }
@@ -147,7 +150,11 @@ impl Client {
             service
         } else if self.quota > 0 {
             self.quota -= 1;
-            if cx.rng.one_in(self.kind.ghosts) { GHOST } else { cx.rng.pick(&SERVED) }
+            match cx.rng.within(0, 7) {
+                0 if self.kind.mixes => MIXED,
+                _ if cx.rng.one_in(self.kind.ghosts) => GHOST,
+                _ => cx.rng.pick(&SERVED),
+            }
         } else {
             return;
         };
@@ -157,8 +164,9 @@ impl Client {
         let until = cx.now + self.kind.patience;
         self.open.insert(self.number, Open { service, tag, until, parts: 0 });
         self.next_at = cx.now + cx.rng.within(MS / 2, self.kind.pause);
-        let mut frames = vec![tag.encode()];
+        let mut frames = vec![if service == MIXED { tag.to_job(None) } else { tag.encode() }];
         match cx.rng.within(0, 9) {
+            _ if service == MIXED && cx.rng.one_in(2) => {}
             0 => frames.push(vec![7; 5_000]),
             1..=3 => frames.push(vec![9; 200]),
             _ => {}

@@ -40,6 +40,20 @@ const ANYBODY: [&str; 14] = [
     "invalid",
 ];
 const HOLDER: [&str; 4] = ["final", "partial", "failed", "expired"];
+/// The table of NFP peers, `dialect/nfp.rs`. Only workers are watched.
+const NFP: [&str; 4] = ["new", "client", "worker", "dismissed"];
+const NFP_ANYBODY: [&str; 10] = [
+    "ask",
+    "refused",
+    "open",
+    "leave",
+    "ready",
+    "bad ready",
+    "keepalive",
+    "disconnect",
+    "report",
+    "invalid",
+];
 /// A worker that holds nothing is not asked by PING, and its silence ends as `expired`: whoever
 /// has nothing to do has to speak.
 const KEEPALIVE: [(&str, &[&str]); 3] = [
@@ -54,11 +68,11 @@ const LATE: [(&str, &[&str]); 3] = [
     ("in flight", &["last holder", "other"]),
 ];
 /// The parts of scatters: what becomes of them when they come, while they wait for their workers,
-/// and there. They are delivered once, so nobody answers them late, and no worker refuses them, as
-/// nobody speaks NFP here.
+/// and there. They are delivered once, so nobody answers them late. Workers of NFP are given what
+/// they are to refuse as soon as it could be delivered.
 const PARTS: [(&str, &[&str]); 3] = [
     ("comes", &["given", "waits", "due"]),
-    ("waiting", &["given", "timed_out", "cancelled", "caller_gone", "worker_lost"]),
+    ("waiting", &["given", "timed_out", "cancelled", "caller_gone", "worker_lost", "refused"]),
     (
         "in flight",
         &[
@@ -103,8 +117,11 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     for (place, whose) in LATE {
         want("late answer", place, whose);
     }
-    let ends = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Refused);
-    want("request", "ended", &ends.map(Outcome::label).collect::<Vec<_>>());
+    want("request", "ended", &Outcome::ALL.map(Outcome::label));
+    for state in NFP {
+        want("nfp", state, &NFP_ANYBODY);
+    }
+    want("nfp", "worker", &["expired"]);
     for (place, events) in PARTS {
         want("part", place, events);
     }

@@ -19,6 +19,7 @@ impl World {
             // Without a time it would be the echo of a worker's own DRAIN.
             self.core.drain(now, Duration::from_secs(10), &mut self.sockets);
             self.draining = true;
+            self.sockets.judge.is_draining = true;
             return Ok(());
         }
         self.faults += 1;
@@ -50,8 +51,12 @@ impl World {
                     match &mut self.actors[actor] {
                         Actor::Worker(worker) => worker.hang(until),
                         Actor::NativeWorker(worker) => worker.hang(until),
+                        Actor::NfpWorker(worker) => worker.hang(until),
                         Actor::Servant(servant) => servant.hang(until),
-                        Actor::Client(_) | Actor::NativeClient(_) | Actor::Stranger(_) => {}
+                        Actor::Client(_)
+                        | Actor::NativeClient(_)
+                        | Actor::NfpClient(_)
+                        | Actor::Stranger(_) => {}
                     }
                 }
             }

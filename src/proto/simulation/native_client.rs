@@ -11,7 +11,7 @@ use crate::wire::mjp::{
 
 use super::actor::{Act, Context, encoded};
 use super::listener::{self, Listener};
-use super::plan::{GHOST, MS, SERVED};
+use super::plan::{GHOST, MIXED, MS, SERVED};
 use super::rng::Rng;
 use super::scattered::{self, Scattered};
 use super::tag::{Kind as PieceKind, Piece, Tag};
@@ -37,10 +37,12 @@ pub(super) struct Kind {
     poison: u64,
     /// One in so many is for several workers.
     scatters: u64,
+    /// There are workers of NFP.
+    mixes: bool,
 }
 
 impl Kind {
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    pub(super) fn draw(rng: &mut Rng, mixes: bool) -> Self {
         Self {
             window: rng.pick(&[1, 4, 24]),
             pause: rng.pick(&[5 * MS, 60 * MS]),
@@ -53,6 +55,7 @@ impl Kind {
             ack: rng.one_in(3),
             poison: rng.pick(&[12, 60]),
             scatters: rng.pick(&[2, 5, 20]),
+            mixes,
         }
     }
 }
@@ -164,7 +167,11 @@ impl NativeClient {
             service
         } else if self.quota > 0 {
             self.quota -= 1;
-            if cx.rng.one_in(8) { GHOST } else { cx.rng.pick(&SERVED) }
+            match cx.rng.within(0, 7) {
+                0 => GHOST,
+                1 if self.kind.mixes => MIXED,
+                _ => cx.rng.pick(&SERVED),
+            }
         } else {
             return;
         };
@@ -214,8 +221,9 @@ impl NativeClient {
             state: None,
         };
         let header = Packed::new(&says);
-        let mut frames = vec![tag.encode()];
+        let mut frames = vec![if service == MIXED { tag.to_job(None) } else { tag.encode() }];
         match cx.rng.within(0, 9) {
+            _ if service == MIXED && cx.rng.one_in(2) => {}
             0 => frames.push(vec![7; 5_000]),
             1..=3 => frames.push(vec![9; 200]),
             _ => {}

@@ -202,6 +202,9 @@ impl Output for Sockets {
         let outbox = &mut self.boxes[conn];
         let pressed = outbox.octets.len() > self.outbox_max / 4;
         outbox.pressed |= pressed;
+        if pressed {
+            self.judge.pressed(conn, true);
+        }
         if pressed { Pressure::High } else { Pressure::Low }
     }
 
@@ -215,6 +218,7 @@ impl Output for Sockets {
         let Some(conn) = self.conns.get(peer).copied() else { return true };
         let waiting = self.boxes[conn].octets.len();
         if waiting > 0 && waiting + bytes > self.outbox_max {
+            self.judge.unheard(conn, &encoded(write));
             return false;
         }
         let octets = encoded(write);
@@ -285,6 +289,9 @@ impl Output for Sockets {
     fn charge(&mut self, bytes: usize) -> bool {
         let fits = self.used() + bytes <= self.memory / 100 * 85;
         self.charged += if fits { bytes } else { 0 };
+        if !fits {
+            self.judge.refused_memory();
+        }
         fits
     }
 

@@ -12,6 +12,8 @@ use super::actor::Actor;
 use super::client::{self, Client};
 use super::native_client::{self, NativeClient};
 use super::native_worker::{self, NativeWorker};
+use super::nfp_client::{self, NfpClient};
+use super::nfp_worker::{self, NfpWorker};
 use super::rng::Rng;
 use super::servant::Servant;
 use super::stranger::Stranger;
@@ -19,8 +21,14 @@ use super::worker::{self, Worker};
 
 /// Services that have workers in the end.
 pub(super) const SERVED: [&str; 3] = ["echo", "once", "parts"];
+/// A service with workers of NFP, and one with workers of every dialect, which a request has to be
+/// a job for. Not every run has them.
+pub(super) const JOBS: &str = "jobs";
+pub(super) const MIXED: &str = "mixed";
 /// A service without workers.
 pub(super) const GHOST: &str = "ghost";
+/// One in so many runs has peers of NFP.
+const NFP_SHARE: u64 = 1;
 /// Microseconds.
 pub(super) const MS: u64 = 1000;
 
@@ -73,7 +81,7 @@ fn policy(rng: &mut Rng) -> ServicePolicy {
         resend_after_partial: false,
         queue_messages_max: rng.pick(&[1, 3, 8, 10_000]),
         queue_bytes_max: rng.pick(&[600, 5_000, 1 << 20]),
-        queue: rng.one_in(2),
+        queue: false,
         unserved_ttl: rng
             .pick(&[Some(Duration::from_millis(200)), Some(Duration::from_millis(700))]),
     }
@@ -95,7 +103,7 @@ fn settings(rng: &mut Rng) -> Settings {
             requests_max: rng.pick(&[1, 3, 12, 1024]),
             bytes_max: rng.pick(&[600, 4_000, 1 << 20]),
         },
-        services_max: rng.pick(&[4, 6, 65_536]),
+        services_max: rng.pick(&[6, 8, 65_536]),
         answer_frames_max: rng.pick(&[3, 1024]),
         answer_bytes_max: rng.pick(&[150, 1 << 20]),
         mjp: MjpLimits { credit_max: rng.pick(&[2, 65_535]), ..MjpLimits::default() },
@@ -105,7 +113,14 @@ fn settings(rng: &mut Rng) -> Settings {
             outbox_bytes_max: rng.pick(&[200, 2_000, 1 << 20]),
             ..TopicLimits::default()
         },
-        nfp: NfpSettings { jobs: jobs(rng), ..NfpSettings::default() },
+        nfp: NfpSettings {
+            keepalive: Keepalive {
+                interval: Duration::from_millis(rng.pick(&[150, 250])),
+                liveness: rng.pick(&[2, 3]),
+            },
+            jobs: jobs(rng),
+            cross_service: false,
+        },
         ..Settings::default()
     }
 }
@@ -121,14 +136,15 @@ fn jobs(rng: &mut Rng) -> JobLimits {
 
 fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
     let mut actors = Vec::new();
+    let nfp = rng.one_in(NFP_SHARE);
     let clients = rng.within(3, 5);
     let quota = u32::try_from(64 / clients + 1).unwrap();
     for _ in 0..clients {
         let me = u32::try_from(actors.len()).unwrap();
         actors.push(if rng.one_in(2) {
-            Actor::Client(Client::new(me, client::Kind::draw(rng), quota))
+            Actor::Client(Client::new(me, client::Kind::draw(rng, nfp), quota))
         } else {
-            Actor::NativeClient(NativeClient::new(me, native_client::Kind::draw(rng), quota))
+            Actor::NativeClient(NativeClient::new(me, native_client::Kind::draw(rng, nfp), quota))
         });
     }
     // At least one worker a service, which is there in the end.
@@ -143,6 +159,9 @@ fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
             Actor::NativeWorker(NativeWorker::new(service, interval, kind))
         });
     }
+    if nfp {
+        actors.extend(nfp_peers(rng, settings, actors.len()));
+    }
     for _ in 0..rng.within(0, 2) {
         let service = rng.pick(&SERVED);
         let servant = Servant::new(service, settings.mdp.interval, rng);
@@ -150,7 +169,30 @@ fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
     }
     for _ in 0..rng.within(1, 2) {
         let me = u32::try_from(actors.len()).unwrap();
-        actors.push(Actor::Stranger(Stranger::new(me)));
+        actors.push(Actor::Stranger(Stranger::new(me, nfp)));
     }
+    actors
+}
+
+/// Peers of NFP, and of other dialects for what is asked across them.
+fn nfp_peers(rng: &mut Rng, settings: &Settings, first: usize) -> Vec<Actor> {
+    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap();
+    let (beat, nfp_beat) = (micros(settings.mdp.interval), micros(settings.nfp.keepalive.interval));
+    let mut actors = Vec::new();
+    for _ in 0..rng.within(1, 2) {
+        let me = u32::try_from(first + actors.len()).unwrap();
+        let client = NfpClient::new(me, nfp_client::Kind::draw(rng), 24);
+        actors.push(Actor::NfpClient(client));
+    }
+    let extra = rng.pick(&[JOBS, MIXED]);
+    for service in [JOBS, MIXED, extra] {
+        let kind = nfp_worker::Kind::draw(rng);
+        actors.push(Actor::NfpWorker(NfpWorker::new(service, nfp_beat, kind)));
+    }
+    actors.push(if rng.one_in(2) {
+        Actor::Worker(Worker::new(MIXED, beat, worker::Kind::draw(rng)))
+    } else {
+        Actor::NativeWorker(NativeWorker::new(MIXED, beat, native_worker::Kind::draw(rng)))
+    });
     actors
 }

@@ -9,6 +9,7 @@ use crate::wire::mjp::{
 
 use super::actor::{Act, Context, encoded};
 use super::native_worker::ZONE;
+use super::plan::MIXED;
 use super::tag::Tag;
 
 /// What was heard of a scatter so far.
@@ -45,6 +46,7 @@ impl Scattered {
         *match says.outcome {
             "replied" => &mut self.tally.replied,
             "failed" => &mut self.tally.failed,
+            "refused" => &mut self.tally.refused,
             "lost" => &mut self.tally.lost,
             "timed_out" => &mut self.tally.timed_out,
             "cancelled" => &mut self.tally.cancelled,
@@ -81,7 +83,7 @@ pub(super) fn scatter(
         _ => Recipients::All,
     };
     let says = ScatterHeader { service: service.as_bytes(), to, timeout };
-    let mut frames = vec![tag.encode()];
+    let mut frames = vec![if service == MIXED { tag.to_job(None) } else { tag.encode() }];
     if cx.rng.one_in(4) {
         frames.push(vec![5; cx.rng.pick(&[0, 200, 5_000])]);
     }

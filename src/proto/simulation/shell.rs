@@ -10,8 +10,10 @@ use crate::wire::command::Command;
 use crate::wire::mdp::{ToBroker, Version};
 use crate::wire::message::Frames;
 use crate::wire::mjp::{self, is_mjp};
+use crate::wire::nfp::{self, is_nfp};
 
 use super::actor::{Act, Actor};
+use super::judge::Dialect;
 use super::net::{Call, Sockets};
 use super::plan::MS;
 use super::tag::Tag;
@@ -46,12 +48,14 @@ impl World {
             Event::Resume(conn) => self.resume(conn)?,
             Event::Relieved(conn) => {
                 if let Some(id) = self.conns[conn].id.filter(|_| self.conns[conn].broker_has) {
+                    self.sockets.judge.pressed(conn, false);
                     self.core.relieved(self.instant(), id, &mut self.sockets);
                 }
             }
             _ => {
                 self.core.tick(self.instant(), &mut self.sockets);
                 self.sockets.judge.check_deadlines();
+                self.sockets.judge.check_forgotten(&self.core.router().jobs);
                 let next = self.core.next_timeout();
                 let wait = next.map_or(Clock::TICK_MAX, |at| {
                     let until = at.saturating_duration_since(self.instant());
@@ -77,6 +81,10 @@ impl World {
         }
         let router = self.core.router();
         self.sockets.judge.step(|name| router.is_served(name));
+        if let Some(violation) = self.sockets.judge.violation.take() {
+            return Err(violation);
+        }
+        self.sockets.judge.check_jobs(&self.core.router().jobs);
         if let Some(violation) = self.sockets.judge.violation.take() {
             return Err(violation);
         }
@@ -125,6 +133,8 @@ impl World {
                 Actor::Worker(worker) => worker.connected(number, cx),
                 Actor::NativeClient(client) => client.connected(number, cx),
                 Actor::NativeWorker(worker) => worker.connected(number, cx),
+                Actor::NfpClient(client) => client.connected(number),
+                Actor::NfpWorker(worker) => worker.connected(number, cx),
                 Actor::Servant(servant) => return servant.connected(cx),
                 Actor::Stranger(stranger) => stranger.connected(number, cx),
             }
@@ -159,6 +169,7 @@ impl World {
                 Item::Message(frames) => {
                     if !std::mem::replace(&mut spoke, true) {
                         core.hear(now, id, true);
+                        sockets.judge.spoke(conn);
                     }
                     let taken = tell(core, sockets, now, (conn, id), frames, tracked);
                     if taken == Taken::NotYet {
@@ -181,6 +192,7 @@ impl World {
         }
         if link.reading && link.reader.in_message() {
             core.hear(now, id, true);
+            sockets.judge.spoke(conn);
         }
         if !pongs.is_empty() {
             sockets.append(conn, &pongs);
@@ -285,6 +297,8 @@ impl World {
                     Actor::Worker(worker) => worker.calm_down(now),
                     Actor::NativeClient(client) => client.calm_down(),
                     Actor::NativeWorker(worker) => worker.calm_down(now),
+                    Actor::NfpClient(client) => client.calm_down(),
+                    Actor::NfpWorker(worker) => worker.calm_down(cx),
                     Actor::Servant(servant) => servant.calm_down(),
                     Actor::Stranger(stranger) => {
                         if stranger.calm_down().is_some() {
@@ -309,6 +323,7 @@ impl World {
             return Err(format!("a run of {accepted} requests and {faults} faults is too small"));
         }
         if self.draining {
+            self.sockets.judge.is_over = true;
             self.core.dismiss_all(self.instant(), &mut self.sockets);
             self.after_input()?;
             if self.core.population().workers > 0 {
@@ -319,7 +334,10 @@ impl World {
             self.leave(conn);
             self.after_input()?;
         }
-        let open = self.core.router().open_requests();
+        let (router, open) = (self.core.router(), self.core.router().open_requests());
+        if router.jobs.open() > 0 {
+            return Err(format!("{} jobs are open, and everybody has gone", router.jobs.open()));
+        }
         let services = self.core.router().services().count();
         // Jobs are remembered for some time.
         let charged = self.sockets.charged - self.core.router().jobs.charged();
@@ -347,9 +365,12 @@ fn tell(
     if is_mjp(frames) {
         return tell_natively(core, sockets, now, (conn, id), frames, tracked);
     }
+    if is_nfp(frames) {
+        return tell_in_nfp(core, sockets, now, (conn, id), frames);
+    }
     let decoded = ToBroker::decode(frames);
     let mut asked = None;
-    let speaks = decoded.is_ok() && sockets.judge.speaks(conn, false);
+    let speaks = decoded.is_ok() && sockets.judge.speaks(conn, Dialect::Mdp);
     match &decoded {
         _ if !speaks => {}
         Ok(ToBroker::Request(request)) => {
@@ -387,7 +408,7 @@ fn tell_natively(
 ) -> Taken {
     let decoded = mjp::ToBroker::decode(frames);
     let decides = !matches!(&decoded, Err(rejected) if rejected.why == mjp::Malformed::NoKind);
-    let speaks = decides && sockets.judge.speaks(conn, true);
+    let speaks = decides && sockets.judge.speaks(conn, Dialect::Mjp);
     let (mut asked, mut scattered) = (None, None);
     match &decoded {
         Ok(mjp::ToBroker::Scatter(scatter)) if speaks && !sockets.judge.is_gone(conn) => {
@@ -416,5 +437,25 @@ fn tell_natively(
     if taken == Taken::NotYet {
         sockets.judge.fail(|| format!("{conn} speaks MJP and is not read"));
     }
+    taken
+}
+
+/// As [`tell`], of a message of NFP.
+fn tell_in_nfp(
+    core: &mut Core,
+    sockets: &mut Sockets,
+    now: std::time::Instant,
+    (conn, id): (usize, crate::id::PeerId),
+    frames: Frames<'_>,
+) -> Taken {
+    sockets.judge.end_turn();
+    if let Ok(said) = nfp::ToBroker::decode(frames)
+        && sockets.judge.speaks(conn, Dialect::Nfp)
+        && !sockets.judge.is_gone(conn)
+    {
+        sockets.judge.told_in_nfp(conn, &said, &core.router().jobs);
+    }
+    let taken = core.message(now, id, frames, sockets);
+    sockets.judge.end_turn();
     taken
 }

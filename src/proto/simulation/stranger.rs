@@ -6,6 +6,7 @@ use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{self, Packed, PeerHello, ReadyHeader, RequestHeader, StatusHeader, What};
 
 use super::actor::{Act, Context, encoded};
+use super::nfp_stranger;
 use super::plan::{GHOST, MS, SERVED};
 use super::tag::{Kind, Piece, Tag};
 
@@ -18,15 +19,18 @@ pub(super) struct Stranger {
     next_at: u64,
     /// What it says most of, this time.
     version: Version,
-    /// It speaks MJP this time.
+    /// It speaks MJP this time, or NFP.
     native: bool,
+    nfp: bool,
+    /// There are peers of NFP.
+    mixes: bool,
     /// What it was given to do.
     held: Vec<(Vec<u8>, Tag)>,
     gone: bool,
 }
 
 impl Stranger {
-    pub(super) fn new(me: u32) -> Self {
+    pub(super) fn new(me: u32, mixes: bool) -> Self {
         Self {
             me,
             number: 0,
@@ -35,6 +39,8 @@ impl Stranger {
             next_at: 0,
             version: Version::V01,
             native: false,
+            nfp: false,
+            mixes,
             held: Vec::new(),
             gone: false,
         }
@@ -59,8 +65,9 @@ impl Stranger {
         self.connect_at = None;
         self.held.clear();
         self.version = cx.rng.pick(&[Version::V01, Version::V02]);
+        self.nfp = self.mixes && cx.rng.one_in(3);
         self.native = cx.rng.one_in(3);
-        if self.native {
+        if self.native || self.nfp {
             return;
         }
         if cx.rng.one_in(2) {
@@ -100,6 +107,16 @@ impl Stranger {
             self.lost(cx);
             cx.act(Act::Close);
             return;
+        }
+        if self.nfp != (self.mixes && cx.rng.one_in(20)) {
+            self.number += 1;
+            let (client, number) = (self.me, self.number);
+            let tag = Tag { client, number, conn, poison: false };
+            if cx.rng.one_in(16) {
+                // Silence, longer than a worker may keep it.
+                self.next_at = cx.now + 900 * MS;
+            }
+            return nfp_stranger::say_anything(tag, cx);
         }
         let native = self.native != cx.rng.one_in(20);
         let said = if native { self.anything_native(conn, cx) } else { self.anything(conn, cx) };

@@ -22,9 +22,28 @@ impl Tag {
     }
 
     pub(super) fn decode(frame: &[u8]) -> Option<Self> {
+        if frame.first() == Some(&b'{') {
+            return Self::decode_json(frame);
+        }
         let number = |at: usize| Some(u32::from_be_bytes(*frame.get(at..)?.first_chunk()?));
         let poison = *frame.get(Self::LEN - 1)? == 1;
         Some(Self { client: number(0)?, number: number(4)?, conn: number(8)?, poison })
+    }
+
+    /// As a job, which every dialect can say to every other one.
+    pub(super) fn to_job(self, timeout: Option<u64>) -> Vec<u8> {
+        let tag: String = self.encode().iter().map(|octet| format!("{octet:02x}")).collect();
+        let timeout = timeout.map(|seconds| format!(r#","timeout":{seconds}"#));
+        format!(r#"{{"task":"tell","tag":"{tag}"{}}}"#, timeout.unwrap_or_default()).into_bytes()
+    }
+
+    fn decode_json(frame: &[u8]) -> Option<Self> {
+        const KEY: &[u8] = br#""tag":""#;
+        let at = frame.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
+        let digits = std::str::from_utf8(frame.get(at..at + 2 * Self::LEN)?).ok()?;
+        let octet = |at| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok();
+        let octets: Option<Vec<u8>> = (0..Self::LEN).map(octet).collect();
+        Self::decode(&octets?)
     }
 }
 

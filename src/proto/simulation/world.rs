@@ -204,6 +204,7 @@ impl World {
                     match &mut self.actors[actor] {
                         Actor::Client(client) => client.probe(0),
                         Actor::NativeClient(client) => client.probe(0),
+                        Actor::NfpClient(client) => client.probe(),
                         _ => {}
                     }
                     self.rearm(actor);
@@ -219,6 +220,7 @@ impl World {
         let done = |actor: &Actor| match actor {
             Actor::Client(client) => client.is_done(),
             Actor::NativeClient(client) => client.is_done(),
+            Actor::NfpClient(client) => client.is_done(),
             _ => true,
         };
         if self.draining {
@@ -255,6 +257,8 @@ impl World {
             Actor::Worker(worker) => worker.next_wake(),
             Actor::NativeClient(client) => client.next_wake(),
             Actor::NativeWorker(worker) => worker.next_wake(),
+            Actor::NfpClient(client) => client.next_wake(),
+            Actor::NfpWorker(worker) => worker.next_wake(),
             Actor::Servant(servant) => servant.next_wake(),
             Actor::Stranger(stranger) => stranger.next_wake(),
         };
@@ -281,6 +285,8 @@ impl World {
                 Actor::Worker(worker) => worker.woken(cx),
                 Actor::NativeClient(client) => client.woken(cx),
                 Actor::NativeWorker(worker) => worker.woken(cx),
+                Actor::NfpClient(client) => client.woken(cx),
+                Actor::NfpWorker(worker) => worker.woken(cx),
                 Actor::Servant(servant) => return servant.woken(cx),
                 Actor::Stranger(stranger) => stranger.woken(cx),
             }
@@ -297,11 +303,15 @@ impl World {
         let asks = matches!(self.actors[actor], Actor::Client(_) | Actor::NativeClient(_));
         let gossips = !asks && !self.calm;
         let gossip = if gossips { self.sockets.judge.gossip(&mut self.rng) } else { None };
+        let knows = gossips && self.sockets.judge.has_jobs();
+        let gossip_of_jobs =
+            if knows { self.sockets.judge.gossip_of_jobs(&mut self.rng) } else { None };
         let mut cx = Context {
             now: self.now,
             rng: &mut self.rng,
             calm: self.calm,
             gossip,
+            gossip_of_jobs,
             acts: Vec::new(),
             dismissed: false,
             deaf: false,
@@ -369,6 +379,7 @@ impl World {
         let latency = self.rng.pick(&[MS / 10, MS, 20 * MS]);
         let stranger = matches!(self.actors[actor], Actor::Stranger(_));
         let name = match actor % 3 {
+            _ if self.actors[actor].is_named() => Some(actor),
             _ if stranger && self.rng.one_in(3) => Some(self.rng.index(self.actors.len())),
             0 => Some(actor),
             _ => None,
@@ -423,6 +434,8 @@ impl World {
                     Actor::Worker(worker) => worker.heard(message, cx),
                     Actor::NativeClient(client) => client.heard(message),
                     Actor::NativeWorker(worker) => worker.heard(message, cx),
+                    Actor::NfpClient(client) => client.heard(message, cx),
+                    Actor::NfpWorker(worker) => worker.heard(message, cx),
                     Actor::Servant(servant) => servant.heard(message, cx),
                     Actor::Stranger(stranger) => {
                         stranger.heard(message);
@@ -476,6 +489,8 @@ impl World {
                 Actor::Worker(worker) => worker.lost(cx),
                 Actor::NativeClient(client) => client.lost(cx),
                 Actor::NativeWorker(worker) => worker.lost(cx),
+                Actor::NfpClient(client) => client.lost(cx),
+                Actor::NfpWorker(worker) => worker.lost(cx),
                 Actor::Servant(servant) => return servant.lost(cx),
                 Actor::Stranger(stranger) => stranger.lost(cx),
             }

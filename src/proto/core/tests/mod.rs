@@ -36,6 +36,8 @@ struct Said {
     charged: usize,
     /// Their outboxes take no answer.
     full: Vec<PeerId>,
+    /// Nobody takes an answer of more octets, if that is said.
+    room: Option<usize>,
     closed: Vec<(PeerId, CloseReason)>,
     resumed: Vec<PeerId>,
     /// The memory account takes no new work.
@@ -49,8 +51,9 @@ impl Output for Said {
         Pressure::Low
     }
 
-    fn offer(&mut self, peer: PeerId, _: usize, write: impl FnOnce(&mut Encoder)) -> bool {
-        !self.full.contains(&peer) && self.send(peer, write) == Pressure::Low
+    fn offer(&mut self, peer: PeerId, bytes: usize, write: impl FnOnce(&mut Encoder)) -> bool {
+        let fits = self.room.is_none_or(|room| bytes <= room) && !self.full.contains(&peer);
+        fits && self.send(peer, write) == Pressure::Low
     }
 
     fn spare(

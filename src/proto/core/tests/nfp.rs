@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::id::Identity;
+use crate::wire::mjp::{Packed, Recipients, Scatter, ScatterHeader, ToBroker};
+use crate::wire::nfp::body;
 use crate::wire::nfp::{
     self, Era, FromClient, FromWorker, Job, Kind, Order, Reply, ToClient, ToWorker, Verb,
 };
@@ -402,6 +404,108 @@ fn a_stand_in_that_is_lost_or_deleted_ends_its_part() {
     assert_eq!(progress(&desk, b"lost"), "lost");
     assert_eq!(progress(&desk, b"deleted"), "cancelled");
     assert_eq!(desk.core.router().open_requests(), 0);
+}
+
+#[test]
+fn a_worker_that_has_no_words_for_a_suspect_goes_on() {
+    let mut desk = desk();
+    let stock = [desk.worker(), desk.worker()];
+    let client = desk.join();
+    desk.ask(client, b"no job");
+    stock.into_iter().for_each(|worker| desk.leave(worker));
+    let worker = desk.nfp_ready("w", "echo");
+    let refused = desk.core.router().services().next().unwrap();
+    assert_eq!(refused.stats.ended_with(crate::proto::stats::Outcome::Refused), 1);
+    for _ in 0..2 {
+        desk.ask(client, ADD.as_bytes());
+        let given = desk.orders(worker);
+        let [(Verb::Post, name, uuid, _)] = &given[..] else { panic!("{given:?}") };
+        desk.report(worker, Kind::Response, name, uuid, "200", "{}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_worker_alone_comes_behind_a_suspect_that_it_cannot_take() {
+    let mut desk = desk();
+    let worker = desk.nfp_ready("w", "echo");
+    let client = desk.join();
+    desk.ask(client, ADD.as_bytes());
+    let given = desk.orders(worker);
+    let [(_, name, uuid, _)] = &given[..] else { panic!("{given:?}") };
+    // Two others lose what cannot be said to this one, which is emptied for it.
+    let stock = [desk.worker(), desk.worker()];
+    desk.ask(client, b"no job");
+    stock.into_iter().for_each(|worker| desk.leave(worker));
+    let native = desk.join();
+    let says = ScatterHeader { service: b"echo", to: Recipients::All, timeout: None };
+    let (header, body) = (Packed::new(&says), Message::new([ADD.as_bytes()]));
+    let (header, body) = (header.octets(), body.frames());
+    desk.mjp(native, &ToBroker::Scatter(Scatter { id: 1, header, says: says.clone(), body }));
+    assert_eq!(desk.orders(worker), [], "it has something to do");
+    desk.report(worker, Kind::Response, name, uuid, "200", "{}");
+    let verbs: Vec<_> = desk.orders(worker).into_iter().map(|(verb, ..)| verb).collect();
+    assert_eq!(verbs, [Verb::Post]);
+}
+
+#[test]
+fn a_result_that_is_too_big_is_not_charged_beside_what_is_said_of_it() {
+    let settings = Settings { answer_bytes_max: 64, ..Settings::default() };
+    let mut desk = Desk::with(settings);
+    let (native, client) = (desk.native_worker(1), desk.enter("c", false));
+    desk.job(client, Verb::Post, "echo", "any", "u");
+    for last in [false, true] {
+        desk.reply(native, ADD, last);
+    }
+    let (_, job) = desk.core.router().jobs.named(b"u").unwrap();
+    assert_eq!(job.progress(), crate::proto::jobs::Progress::Failed);
+    // The audit compares what is charged with what is kept.
+    desk.check();
+}
+
+#[test]
+fn a_part_that_is_lost_in_the_moment_when_it_is_due_is_lost() {
+    let mut desk = desk();
+    let (native, client) = (desk.native_worker(1), desk.enter("c", false));
+    desk.job_with(client, Verb::Post, "echo", "any", "u", r#"{"task":"add","timeout":8}"#);
+    desk.pass(Duration::from_millis(7400));
+    assert!(desk.core.router().workers_len() == 1, "{native:?} lives");
+    desk.now += Duration::from_millis(700);
+    desk.core.tick(desk.now, &mut desk.said);
+    desk.check();
+    assert_eq!(desk.core.router().workers_len(), 0);
+    let (_, job) = desk.core.router().jobs.named(b"u").unwrap();
+    assert_eq!(job.progress(), crate::proto::jobs::Progress::Lost);
+}
+
+#[test]
+fn a_job_that_is_due_ends_what_was_added_to_it_with_more_time() {
+    let mut desk = desk();
+    let (first, client) = (desk.native_worker(1), desk.enter("c", false));
+    let body = |timeout: u64| format!(r#"{{"task":"add","timeout":{timeout}}}"#);
+    desk.job_with(client, Verb::Post, "echo", "all", "u", &body(1));
+    let second = desk.native_worker(1);
+    desk.job_with(client, Verb::Post, "echo", "all", "u", &body(60));
+    assert_eq!(desk.statuses(client), ["202", "201", "202", "201"]);
+    desk.pass(Duration::from_millis(1100));
+    let events = desk.told(client);
+    let failed = |(kind, .., body): &Heard| *kind == Kind::Event && body.contains("failed");
+    assert!(events.len() == 2 && events.iter().all(failed), "{events:?}");
+    for worker in [first, second] {
+        assert_eq!(desk.heard(worker).iter().filter(|said| said.starts_with("CANCEL")).count(), 1);
+    }
+}
+
+#[test]
+fn a_client_that_has_no_room_for_202_hears_nothing_behind_it() {
+    let mut desk = desk();
+    let (native, client) = (desk.native_worker(1), desk.enter("c", false));
+    let about = body::About { service: b"echo", target: b"all", uuid: b"u" };
+    let dispatched = body::dispatched(&[desk.core.name_of(native).to_string()], about);
+    // 201 is shorter.
+    desk.said.room = Some(dispatched.len() - 1);
+    desk.job(client, Verb::Post, "echo", "all", "u");
+    assert_eq!(desk.told(client), []);
+    assert_eq!(desk.said.closed, [(client, CloseReason::SlowReader)]);
 }
 
 #[test]

@@ -10,13 +10,18 @@ use crate::wire::codec::{Decoder, Item};
 use crate::wire::mdp::{FromWorker, ToWorker, Version};
 use crate::wire::message::Frames;
 use crate::wire::mjp::is_mjp;
+use crate::wire::nfp::is_nfp;
 
 use super::tag::{Piece, Tag};
 
+mod jobs;
 mod native;
+mod nfp;
+mod parts;
 mod scatter;
 mod topics;
 
+use jobs::Jobs;
 use native::Terms;
 use scatter::Scatters;
 use topics::Topics;
@@ -57,12 +62,22 @@ struct Side {
     left: bool,
     disconnects: u32,
     gone: bool,
-    /// Whether it speaks MJP, once it has said something valid.
-    native: Option<bool>,
-    /// What it may be given as a worker of MJP; none if it is none.
+    /// What it speaks, once it has said something valid.
+    dialect: Option<Dialect>,
+    /// How often it was lost as a worker.
+    epoch: u32,
+    /// What it may be given as a worker of MJP or NFP; none if it is none.
     credit: Option<usize>,
     /// Requests it has open as a caller of MJP, by its ids.
     open: BTreeMap<u64, Tag>,
+}
+
+/// What a connection speaks; the first valid message decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Mdp,
+    Mjp,
+    Nfp,
 }
 
 /// What an answer just read may bring about.
@@ -99,11 +114,16 @@ pub(super) struct Judge {
     ended_now: Vec<Tag>,
     /// Requests that were to be cancelled in this step.
     cancelled: Vec<Tag>,
-    /// Workers of MJP: what they offer, and those that want no more.
+    /// Workers of MJP and NFP: what they offer, and those that want no more.
     offers: BTreeMap<usize, Vec<u8>>,
     draining: BTreeSet<usize>,
     scatters: Scatters,
     topics: Topics,
+    nfp: nfp::Peers,
+    jobs: Jobs,
+    pub(super) is_draining: bool,
+    /// Everybody is told to go.
+    pub(super) is_over: bool,
     pub(super) accepted: u32,
     pub(super) violation: Option<String>,
 }
@@ -130,6 +150,10 @@ impl Judge {
             draining: BTreeSet::new(),
             scatters: Scatters::default(),
             topics: Topics::default(),
+            nfp: nfp::Peers::default(),
+            jobs: Jobs::default(),
+            is_draining: false,
+            is_over: false,
             accepted: 0,
             violation: None,
         }
@@ -169,9 +193,14 @@ impl Judge {
         });
     }
 
-    /// Whether a connection speaks MJP, or MDP; the first one decides.
-    pub(super) fn speaks(&mut self, conn: usize, native: bool) -> bool {
-        *self.sides.entry(conn).or_default().native.get_or_insert(native) == native
+    /// Whether a connection speaks that; the first message decides.
+    pub(super) fn speaks(&mut self, conn: usize, dialect: Dialect) -> bool {
+        *self.sides.entry(conn).or_default().dialect.get_or_insert(dialect) == dialect
+    }
+
+    /// Memory was asked for, and there is none.
+    pub(super) fn refused_memory(&mut self) {
+        self.jobs.short = true;
     }
 
     /// Whether the broker does not know the connection any more.
@@ -240,12 +269,14 @@ impl Judge {
         self.lose(conn);
         self.topics.lost(conn);
         self.sides.entry(conn).or_default().gone = true;
+        self.nfp.forget(conn);
         self.somebody_left = true;
     }
 
     /// What a worker held waits again.
     fn lose(&mut self, conn: usize) {
         self.scatters.lose(conn);
+        self.lose_parts(conn);
         let side = self.sides.entry(conn).or_default();
         side.dismissed = true;
         for tag in std::mem::take(&mut side.held).into_values() {
@@ -271,11 +302,26 @@ impl Judge {
             self.said_natively(conn, message);
             return self.demand(rest.is_empty(), || "the broker said more than one message".into());
         }
+        if is_nfp(message) {
+            self.said_in_nfp(conn, message);
+            return self.demand(rest.is_empty(), || "the broker said more than one message".into());
+        }
         match ToWorker::decode(message) {
             Ok((version, command)) => self.said_to_worker(conn, version, command),
             Err(_) => self.said_to_client(conn, message),
         }
         self.demand(rest.is_empty(), || "the broker said more than one message".into());
+    }
+
+    /// The broker would say a message to a peer that does not read, and is closed for it.
+    pub(super) fn unheard(&mut self, conn: usize, octets: &[u8]) {
+        let mut decoder = Decoder::new(crate::wire::Limits::default());
+        if let Ok(Some(Item::Message(message))) = decoder.next(&mut &octets[..])
+            && is_nfp(message)
+        {
+            self.end_requests();
+            self.said_in_nfp(conn, message);
+        }
     }
 
     fn said_to_worker(&mut self, conn: usize, version: Version, command: ToWorker<'_>) {
@@ -303,6 +349,9 @@ impl Judge {
     fn delivered(&mut self, conn: usize, address: Vec<u8>, tag: Tag) {
         if self.scatters.has(tag) {
             return self.part_given(conn, address, tag);
+        }
+        if self.jobs.has(tag) {
+            return self.stand_in_given(conn, address, tag);
         }
         let Some(record) = self.records.get_mut(&tag) else {
             return self.fail(|| format!("{tag:?} was delivered and never asked"));
@@ -446,8 +495,8 @@ impl Judge {
             Outcome::Failed => {
                 self.turn.is_some_and(|turn| turn.tag == tag && turn.last && turn.error)
             }
-            // Nobody speaks NFP here.
-            Outcome::Refused => false,
+            // Only workers of NFP refuse.
+            Outcome::Refused => record.service == super::plan::MIXED.as_bytes(),
             Outcome::Dead => record.losses == 2 + policy.attempts,
             Outcome::Expired => {
                 policy.unserved_ttl.is_some_and(|ttl| u128::from(waited) >= ttl.as_micros())
@@ -488,6 +537,9 @@ impl Judge {
         }
         self.end_native_turn();
         self.end_scatter_turn();
+        self.end_nfp_turn();
+        self.end_parts_turn();
+        self.end_asking();
     }
 
     /// After an input has been dealt with.
@@ -515,8 +567,14 @@ impl Judge {
     /// A request has no end.
     pub(super) fn close(&self) -> Result<(), String> {
         self.close_scatters()?;
+        self.close_jobs()?;
         let open = self.records.iter().find(|(_, r)| r.tracked && r.ended.is_none());
         open.map_or(Ok(()), |(tag, _)| Err(format!("{tag:?} was accepted and has no end")))
+    }
+
+    /// Whether there is any job of NFP.
+    pub(super) fn has_jobs(&self) -> bool {
+        !self.jobs.known.is_empty()
     }
 
     /// The address of something that somebody holds.

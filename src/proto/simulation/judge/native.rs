@@ -132,7 +132,7 @@ impl Judge {
     }
 
     /// A worker answers what it holds, or what it does not.
-    fn answered(&mut self, conn: usize, token: u64, last: bool, error: bool) {
+    pub(super) fn answered(&mut self, conn: usize, token: u64, last: bool, error: bool) {
         let address = RequestId::from_token(token).to_address().to_vec();
         let side = self.sides.entry(conn).or_default();
         if let Some(tag) = side.held.get(&address).copied() {
@@ -158,7 +158,7 @@ impl Judge {
         open.then_some(Turn { tag, last, binding: last, error })
     }
 
-    fn unregister(&mut self, conn: usize) {
+    pub(super) fn unregister(&mut self, conn: usize) {
         self.sides.entry(conn).or_default().credit = None;
         self.offers.remove(&conn);
         self.draining.remove(&conn);
@@ -242,7 +242,7 @@ impl Judge {
     }
 
     /// A worker is asked to stop.
-    fn stopped(&mut self, conn: usize, token: u64) {
+    pub(super) fn stopped(&mut self, conn: usize, token: u64) {
         let address = RequestId::from_token(token).to_address().to_vec();
         let side = self.sides.entry(conn).or_default();
         let Some(tag) = side.held.get(&address).copied() else {
@@ -317,6 +317,7 @@ impl Judge {
             Some(Outcome::AnswerTooBig) => Some("too_big"),
             Some(Outcome::TimedOut) => Some("timeout"),
             Some(Outcome::Cancelled) => Some("cancelled"),
+            Some(Outcome::Refused) => Some("bad_request"),
             Some(_) => None,
         };
         let ended = record.ended;
@@ -378,6 +379,8 @@ impl Judge {
     pub(in super::super) fn check_deadlines(&mut self) {
         self.end_requests();
         self.check_scatter_deadlines();
+        self.check_job_deadlines();
+        self.check_silence();
         let late = self.records.iter().find(|(_, record)| {
             let due = record.terms.is_some_and(|terms| terms.is_due(self.time));
             record.tracked && record.ended.is_none() && due

@@ -7,8 +7,9 @@ use crate::proto::stats::Outcome;
 use crate::proto::witness;
 use crate::wire::mjp::{self, Answer, Delivery, Recipients, Tally, Targets};
 
+use super::super::plan::MIXED;
 use super::super::tag::{Kind as PieceKind, Piece, Tag};
-use super::Judge;
+use super::{Dialect, Judge};
 
 /// What is known of scatters.
 #[derive(Debug, Default)]
@@ -84,7 +85,7 @@ impl Scatters {
         self.open.contains_key(&tag)
     }
 
-    fn name_of(&self, conn: usize) -> String {
+    pub(super) fn name_of(&self, conn: usize) -> String {
         self.names.get(&conn).cloned().unwrap_or_default()
     }
 
@@ -103,6 +104,7 @@ impl Scatters {
 impl Judge {
     /// What a peer is called from now on.
     pub(in super::super) fn joined(&mut self, conn: usize, name: String) {
+        self.nfp.named(name.clone(), conn);
         self.scatters.names.insert(conn, name);
     }
 
@@ -208,7 +210,7 @@ impl Judge {
         let native = |name: &String| {
             let conns = self.scatters.names.iter().filter(|(_, it)| *it == name);
             let sides = conns.filter_map(|(conn, _)| self.sides.get(conn));
-            sides.filter(|side| !side.gone).any(|side| side.native == Some(true))
+            sides.filter(|side| !side.gone).any(|side| side.dialect == Some(Dialect::Mjp))
         };
         let wrong = known.iter().find(|name| native(name) && !takers.contains(*name)).cloned();
         let wanted = match &scatter.to {
@@ -234,27 +236,38 @@ impl Judge {
 
     /// A worker is given its part.
     pub(super) fn part_given(&mut self, conn: usize, address: Vec<u8>, tag: Tag) {
-        let name = self.scatters.name_of(conn);
-        let time = self.time;
+        let (name, time) = (self.scatters.name_of(conn), self.time);
+        let service = self.scatters.open.get(&tag).map(|scatter| scatter.service.clone());
+        self.hold_part(conn, address, tag, service);
+        let Some(scatter) = self.scatters.open.get_mut(&tag) else { return };
+        let due = scatter.is_due(time) || scatter.cancelled;
+        let meant = scatter.targets.as_ref().is_none_or(|targets| targets.contains(&name));
+        let part = scatter.parts.entry(name.clone()).or_default();
+        let fresh = part.holder.replace(conn).is_none() && part.ended.is_none() && !part.lost;
+        self.demand(fresh && meant && !due, || {
+            format!("{name} is given {tag:?}: fresh {fresh}, meant {meant}, over {due}")
+        });
+    }
+
+    /// A worker has one more part of a job, as a request: it takes its credit.
+    pub(super) fn hold_part(
+        &mut self,
+        conn: usize,
+        address: Vec<u8>,
+        tag: Tag,
+        service: Option<Vec<u8>>,
+    ) {
         let side = self.sides.entry(conn).or_default();
         side.held.insert(address.clone(), tag);
         let (held, side_credit) = (side.held.len(), side.credit);
         let suspect = |tag: &Tag| self.records.get(tag).is_some_and(|record| record.losses >= 2);
         let alone = !side.held.values().any(suspect);
         self.addresses.insert(address, tag);
-        let Some(scatter) = self.scatters.open.get_mut(&tag) else { return };
-        let due = scatter.is_due(time) || scatter.cancelled;
-        let meant = scatter.targets.as_ref().is_none_or(|targets| targets.contains(&name));
-        let service = scatter.service.clone();
-        let part = scatter.parts.entry(name.clone()).or_default();
-        let fresh = part.holder.replace(conn).is_none() && part.ended.is_none() && !part.lost;
-        self.demand(fresh && meant && !due, || {
-            format!("{name} is given {tag:?}: fresh {fresh}, meant {meant}, over {due}")
-        });
-        let credit =
-            side_credit.unwrap_or_else(|| self.settings.policy_of(&service).prefetch as usize);
+        // What a worker of MDP offers is not known here.
+        let prefetch = service.map(|name| self.settings.policy_of(&name).prefetch as usize);
+        let credit = side_credit.or(prefetch).unwrap_or(usize::MAX);
         self.demand(held <= credit && alone, || {
-            format!("{name} holds {held}, its credit is {credit}; no suspect there: {alone}")
+            format!("{conn} holds {held}, its credit is {credit}; no suspect there: {alone}")
         });
     }
 
@@ -269,6 +282,9 @@ impl Judge {
 
     /// A worker answers its part, or has answered it before.
     pub(super) fn part_answered(&mut self, conn: usize, tag: Tag, last: bool, error: bool) {
+        if self.jobs.has(tag) {
+            return self.stand_in_answered(conn, tag, last, error);
+        }
         let name = self.scatters.name_of(conn);
         let Some(scatter) = self.scatters.open.get(&tag) else { return };
         let part = scatter.parts.get(&name);
@@ -280,6 +296,10 @@ impl Judge {
     pub(super) fn end_parts(&mut self) {
         for (body, name, outcome) in witness::take_part_ends() {
             let Some(tag) = Tag::decode(&body) else { continue };
+            if self.jobs.has(tag) {
+                self.stand_in_ended(tag, &name, outcome);
+                continue;
+            }
             let Some(scatter) = self.scatters.open.get_mut(&tag) else {
                 return self.fail(|| format!("{tag:?} ends at {name} as {outcome:?}, unknown"));
             };
@@ -300,7 +320,8 @@ impl Judge {
                 Outcome::TimedOut => due,
                 Outcome::Cancelled => cancelled,
                 Outcome::CallerGone => gone,
-                Outcome::Dead | Outcome::Expired | Outcome::Refused => false,
+                Outcome::Refused => scatter.service == MIXED.as_bytes() && part.holder.is_none(),
+                Outcome::Dead | Outcome::Expired => false,
             };
             let given_up = matches!(outcome, Outcome::TimedOut | Outcome::Cancelled);
             if let Some(holder) = part.holder.filter(|_| given_up)
@@ -334,6 +355,7 @@ impl Judge {
             Some(Outcome::TimedOut) => ("timed_out", Some("timeout")),
             Some(Outcome::Cancelled) => ("cancelled", Some("cancelled")),
             Some(Outcome::AnswerTooBig) => ("failed", Some("too_big")),
+            Some(Outcome::Refused) => ("refused", Some("bad_request")),
             _ => ("nothing", None),
         };
         self.demand(meant && twice.is_none() && (says.outcome, says.code) == expected, || {
@@ -360,6 +382,7 @@ impl Judge {
             match told {
                 Some("replied") => tally.replied += 1,
                 Some("failed") => tally.failed += 1,
+                Some("refused") => tally.refused += 1,
                 Some("lost") => tally.lost += 1,
                 Some("timed_out") => tally.timed_out += 1,
                 Some("cancelled") => tally.cancelled += 1,

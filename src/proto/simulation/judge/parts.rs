@@ -1,0 +1,466 @@
+//! What becomes of each worker's part in a job of an NFP client, as seen from outside: one end, one
+//! event where a request stands for it, and the same in the broker's own table.
+
+use std::collections::BTreeSet;
+
+use crate::proto::jobs::Progress;
+use crate::proto::stats::Outcome;
+use crate::wire::nfp::body::{EventType, JobBody};
+use crate::wire::nfp::{Kind, Reply, Report};
+
+use super::super::rng::Rng;
+use super::super::tag::{Piece, Tag};
+use super::Judge;
+
+pub(super) use crate::proto::jobs::Jobs as Table;
+
+/// A job.
+#[derive(Debug)]
+pub(super) struct Job {
+    owner: String,
+    parts: Vec<Part>,
+    /// In broker time, microseconds.
+    due: Option<u64>,
+    ended_at: Option<u64>,
+    deleted: bool,
+}
+
+/// One worker's part.
+#[derive(Debug)]
+struct Part {
+    /// The worker's connection, and its how manieth registration there.
+    conn: usize,
+    epoch: u32,
+    name: String,
+    progress: Progress,
+    stand_in: Option<StandIn>,
+}
+
+/// A request that stands for it.
+#[derive(Debug)]
+struct StandIn {
+    tag: Tag,
+    deadline: Option<u64>,
+    /// The worker has it.
+    given: bool,
+    lost: bool,
+    ended: Option<Outcome>,
+    /// Its client was told that there is a result; there may have been no memory for it.
+    ready: bool,
+    kept: bool,
+}
+
+/// A worker answers a request that stands for its part.
+#[derive(Debug, Clone)]
+pub(super) struct Turn {
+    tag: Tag,
+    name: String,
+    last: bool,
+    error: bool,
+}
+
+impl Job {
+    fn is_due(&self, time: u64) -> bool {
+        self.due.is_some_and(|due| due <= time)
+    }
+
+    fn settle(&mut self, time: u64) {
+        if self.ended_at.is_none() && self.parts.iter().all(|part| part.progress.is_end()) {
+            self.ended_at = Some(time);
+        }
+    }
+}
+
+impl super::jobs::Jobs {
+    pub(super) fn owner_of(&self, uuid: &[u8]) -> Option<&str> {
+        self.known.get(uuid).map(|job| &job.owner[..])
+    }
+
+    pub(super) fn has(&self, tag: Tag) -> bool {
+        self.tags.contains_key(&tag)
+    }
+
+    /// A part for which a request of this body stands, at the worker of that name.
+    fn part_mut(&mut self, tag: Tag, name: &str) -> Option<(&mut Part, Vec<u8>)> {
+        let uuid = self.tags.get(&tag)?;
+        let mut parts = self.known.get_mut(uuid)?.parts.iter_mut();
+        let is_it = |it: &Part| it.stand_in.as_ref().is_some_and(|it| it.tag == tag);
+        let part = parts.find(|part| part.name == name && is_it(part))?;
+        Some((part, uuid.clone()))
+    }
+}
+
+impl Judge {
+    /// The broker is about to look for a job: it knows those that are open, and whose they are.
+    pub(super) fn look_up(&mut self, uuid: &[u8], table: &Table) {
+        let (time, limits) = (self.time, self.settings.nfp.jobs);
+        let there = table.named(uuid).map(|(_, job)| job);
+        let Some(job) = self.jobs.known.get(uuid) else {
+            let strange = there.is_some_and(|job| job.scatter.is_none());
+            // A scatter that has ended is remembered, too.
+            let strange = strange && !uuid.starts_with(b"~");
+            return self.demand(!strange, || format!("nobody posted {uuid:?}: {there:?}"));
+        };
+        let Some(there) = there else {
+            let kept = u64::try_from(limits.kept.as_micros()).unwrap_or(u64::MAX);
+            let over = job.ended_at.is_some_and(|at| at.saturating_add(kept) <= time);
+            let few = limits.jobs_max < 1000 || limits.ended_bytes_max < 1 << 20;
+            let may = job.ended_at.is_some() && (few || over);
+            let known = format!("{job:?}");
+            self.demand(may, || format!("the broker has forgotten {known}"));
+            self.jobs.known.remove(uuid);
+            return;
+        };
+        let mut parts: Vec<(&[u8], Progress)> =
+            there.targets.iter().map(|it| (it.name.as_bytes(), it.progress)).collect();
+        let mut known: Vec<(&[u8], Progress)> =
+            job.parts.iter().map(|it| (it.name.as_bytes(), it.progress)).collect();
+        parts.sort_unstable();
+        known.sort_unstable();
+        let same = parts == known;
+        let owner = there.owner.as_bytes() == job.owner.as_bytes();
+        let ended = there.ended_at.is_some() == job.ended_at.is_some();
+        let fits = same && owner && ended;
+        let known = if fits { String::new() } else { format!("{job:?}") };
+        self.demand(fits, || {
+            format!("the table has {:?}, {there:?}, and this happened: {known}", there.progress())
+        });
+    }
+
+    /// After an input: the table has what happened.
+    pub(in super::super) fn check_jobs(&mut self, table: &Table) {
+        for uuid in std::mem::take(&mut self.jobs.touched) {
+            self.look_up(&uuid, table);
+        }
+    }
+
+    /// A job was said to be given to these.
+    pub(super) fn job_dispatched(
+        &mut self,
+        client: usize,
+        uuid: &[u8],
+        body: &[u8],
+        named: &BTreeSet<usize>,
+        tag: Option<Tag>,
+    ) {
+        let time = self.time;
+        let timeout = JobBody::read(body).ok().and_then(|body| body.timeout());
+        let due = timeout.map(|it| time + u64::try_from(it.as_micros()).unwrap_or(u64::MAX / 2));
+        let owner = self.scatters.name_of(client);
+        let open = self.jobs.known.remove(uuid).filter(|job| job.ended_at.is_none());
+        let (parts, ended_at, deleted) = (Vec::new(), None, false);
+        let mut job = open.unwrap_or(Job { owner, parts, due, ended_at, deleted });
+        for conn in named.iter().copied() {
+            let epoch = self.epoch_of(conn);
+            if job.parts.iter().any(|part| (part.conn, part.epoch) == (conn, epoch)) {
+                continue;
+            }
+            let stand_in = tag.filter(|_| !self.nfp.is_worker(conn)).map(|tag| StandIn {
+                tag,
+                deadline: due,
+                given: false,
+                lost: false,
+                ended: None,
+                ready: false,
+                kept: true,
+            });
+            let (name, progress) = (self.scatters.name_of(conn), Progress::Dispatched);
+            job.parts.push(Part { conn, epoch, name, progress, stand_in });
+        }
+        if let Some(tag) = tag {
+            self.jobs.tags.insert(tag, uuid.to_vec());
+        }
+        self.jobs.known.insert(uuid.to_vec(), job);
+        self.jobs.touched.insert(uuid.to_vec());
+    }
+
+    fn epoch_of(&self, conn: usize) -> u32 {
+        self.sides.get(&conn).map_or(0, |side| side.epoch)
+    }
+
+    /// The workers that have a part for which a request of this body stands.
+    pub(super) fn stand_ins_of(&self, uuid: &[u8], tag: Option<Tag>) -> BTreeSet<usize> {
+        let parts = self.jobs.known.get(uuid).into_iter().flat_map(|job| &job.parts);
+        let mine = |part: &&Part| part.stand_in.as_ref().is_some_and(|it| Some(it.tag) == tag);
+        parts.filter(mine).map(|part| part.conn).collect()
+    }
+
+    /// The workers of NFP that have an open part.
+    pub(super) fn workers_of(&self, uuid: &[u8]) -> BTreeSet<usize> {
+        let parts = self.jobs.known.get(uuid).into_iter().flat_map(|job| &job.parts);
+        let open = |part: &&Part| part.stand_in.is_none() && !part.progress.is_end();
+        parts.filter(open).map(|part| part.conn).collect()
+    }
+
+    /// So much a worker of NFP has to do.
+    pub(super) fn open_parts_of(&self, conn: usize) -> usize {
+        let open =
+            |part: &&Part| part.conn == conn && part.stand_in.is_none() && !part.progress.is_end();
+        self.jobs.known.values().flat_map(|job| &job.parts).filter(open).count()
+    }
+
+    /// A client wants its job no more.
+    pub(super) fn note_deleted(&mut self, uuid: &[u8]) {
+        if let Some(job) = self.jobs.known.get_mut(uuid) {
+            job.deleted = true;
+        }
+        self.end_direct(uuid, Progress::Cancelled, |_| true);
+    }
+
+    /// Ends the parts that workers of NFP have.
+    fn end_direct(&mut self, uuid: &[u8], progress: Progress, which: impl Fn(&Part) -> bool) {
+        let time = self.time;
+        let Some(job) = self.jobs.known.get_mut(uuid) else { return };
+        let open = |part: &&mut Part| part.stand_in.is_none() && !part.progress.is_end();
+        for part in job.parts.iter_mut().filter(open).filter(|part| which(part)) {
+            part.progress = progress;
+        }
+        job.settle(time);
+        self.jobs.touched.insert(uuid.to_vec());
+    }
+
+    /// A worker of NFP says something about a job.
+    pub(super) fn part_reported(&mut self, conn: usize, report: &Report<'_>) {
+        let progress = match (report.kind, report.status) {
+            (Kind::Response, b"200") => Progress::Replied,
+            (Kind::Response, b"201" | b"202") => Progress::Accepted,
+            (Kind::Response, b"300") => Progress::Started,
+            (Kind::Response, b"102") => Progress::Waiting,
+            (Kind::Response, _) => Progress::Failed,
+            (Kind::Event, _) => match EventType::read(report.body().next().unwrap_or_default()) {
+                EventType::ResultReady => Progress::Replied,
+                EventType::InputRequest => Progress::Waiting,
+                EventType::Progress | EventType::InputResponse => Progress::Started,
+                EventType::Other => return,
+            },
+            (Kind::Stream | Kind::Mmi, _) => Progress::Started,
+        };
+        let epoch = self.epoch_of(conn);
+        self.end_direct(report.uuid, progress, |part| (part.conn, part.epoch) == (conn, epoch));
+    }
+
+    /// A worker is lost with the parts that it has.
+    pub(super) fn lose_parts(&mut self, conn: usize) {
+        let side = self.sides.entry(conn).or_default();
+        let epoch = side.epoch;
+        side.epoch += 1;
+        let mut lost = Vec::new();
+        for (uuid, job) in &mut self.jobs.known {
+            let mine = |part: &&mut Part| (part.conn, part.epoch) == (conn, epoch);
+            for part in job.parts.iter_mut().filter(mine).filter(|part| !part.progress.is_end()) {
+                match &mut part.stand_in {
+                    Some(stand_in) => stand_in.lost = true,
+                    None => lost.push(uuid.clone()),
+                }
+            }
+        }
+        for uuid in lost {
+            self.end_direct(&uuid, Progress::Lost, |it| (it.conn, it.epoch) == (conn, epoch));
+        }
+    }
+
+    /// A worker of another dialect is given its part as a request.
+    pub(super) fn stand_in_given(&mut self, conn: usize, address: Vec<u8>, tag: Tag) {
+        let (name, time) = (self.scatters.name_of(conn), self.time);
+        self.hold_part(conn, address, tag, None);
+        let Some((part, uuid)) = self.jobs.part_mut(tag, &name) else {
+            return self.fail(|| format!("{name} is given a part of a job, and was not named"));
+        };
+        let own = part.conn == conn && !part.progress.is_end();
+        let Some(stand_in) = &mut part.stand_in else { return };
+        let twice = std::mem::replace(&mut stand_in.given, true);
+        let over = stand_in.lost || stand_in.deadline.is_some_and(|due| due <= time);
+        let deleted = self.jobs.known.get(&uuid).is_some_and(|job| job.deleted);
+        self.demand(own && !twice && !over && !deleted, || {
+            format!("{name} is given {tag:?}: twice {twice}, over {over}, deleted {deleted}")
+        });
+    }
+
+    /// It answers.
+    pub(super) fn stand_in_answered(&mut self, conn: usize, tag: Tag, last: bool, error: bool) {
+        let name = self.scatters.name_of(conn);
+        let part = self.jobs.part_mut(tag, &name).map(|(part, _)| part);
+        let stand_in = part.filter(|it| it.conn == conn).and_then(|it| it.stand_in.as_ref());
+        let open = stand_in.is_some_and(|it| it.given && !it.lost && it.ended.is_none());
+        self.jobs.turn = open.then_some(Turn { tag, name, last, error });
+    }
+
+    /// The request that stands for a part has ended.
+    pub(super) fn stand_in_ended(&mut self, tag: Tag, name: &str, outcome: Outcome) {
+        let time = self.time;
+        let gone = self.is_gone(tag.conn as usize);
+        let answer = self.jobs.turn.clone().filter(|it| it.tag == tag && it.name == name);
+        let answer = answer.filter(|it| it.last);
+        let uuid = self.jobs.tags.get(&tag).cloned().unwrap_or_default();
+        let job = self.jobs.known.get(&uuid);
+        let deleted = job.is_some_and(|job| job.deleted);
+        let job_due = job.is_some_and(|job| job.is_due(time));
+        let Some((part, uuid)) = self.jobs.part_mut(tag, name) else {
+            return self.fail(|| format!("{tag:?} ends at {name} as {outcome:?}, unknown"));
+        };
+        let (conn, over) = (part.conn, part.progress.is_end());
+        let Some(stand_in) = &mut part.stand_in else { return };
+        let due = job_due || stand_in.deadline.is_some_and(|due| due <= time);
+        let fits = match outcome {
+            Outcome::Replied | Outcome::AnswerTooBig => answer.is_some_and(|it| !it.error),
+            Outcome::Failed => answer.is_some_and(|it| it.error),
+            Outcome::Unclaimed => answer.is_some() && gone,
+            Outcome::WorkerLost => stand_in.lost,
+            Outcome::TimedOut => due,
+            Outcome::Cancelled => deleted,
+            Outcome::CallerGone => gone,
+            Outcome::Dead | Outcome::Expired | Outcome::Refused => false,
+        };
+        stand_in.ended = Some(outcome);
+        stand_in.kept = outcome != Outcome::CallerGone;
+        let given = stand_in.given && !stand_in.lost;
+        part.progress = ended_as(outcome);
+        if let Some(job) = self.jobs.known.get_mut(&uuid) {
+            job.settle(time);
+        }
+        self.jobs.touched.insert(uuid);
+        let given_up = matches!(outcome, Outcome::TimedOut | Outcome::Cancelled);
+        let told = self.sides.get(&conn).is_some_and(|side| side.credit.is_some());
+        if given_up && given && told {
+            self.stops_due.push((conn, tag));
+        }
+        self.jobs.ended_now.push((tag, name.to_owned()));
+        self.demand(fits && !over, || {
+            format!("{tag:?} ends at {name} as {outcome:?}, which had ended: {over}")
+        });
+    }
+
+    /// A client is told that it can fetch what became of a part.
+    pub(super) fn told_ready(&mut self, conn: usize, reply: &Reply<'_>) {
+        let body = reply.body.clone().next().unwrap_or_default();
+        let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let name = body["worker"].as_str().unwrap_or_default().to_owned();
+        let turn = self.jobs.turn.clone().filter(|turn| turn.last && turn.name == name);
+        let parts = self.jobs.known.get_mut(reply.uuid).map(|job| &mut job.parts);
+        let found = parts.into_iter().flatten().filter(|part| part.name == name).find_map(|part| {
+            let stand_in = part.stand_in.as_mut()?;
+            let now = turn.as_ref().filter(|turn| turn.tag == stand_in.tag);
+            (!stand_in.ready && (stand_in.ended.is_some() || now.is_some())).then_some(stand_in)
+        });
+        let Some(stand_in) = found else {
+            return self.fail(|| format!("{conn} is told {body}, and nothing has ended"));
+        };
+        stand_in.ready = true;
+        let done = match stand_in.ended {
+            None => turn.is_some_and(|turn| !turn.error),
+            Some(_) => false,
+        };
+        let mine = stand_in.tag.conn as usize == conn;
+        let says = (body["event_type"].as_str(), body["status"].as_str());
+        let status = if done { "completed" } else { "failed" };
+        self.demand(mine && says == (Some("result_ready"), Some(status)), || {
+            format!("{conn} is told {body}, its own: {mine}, not {status}")
+        });
+    }
+
+    /// What GET says of a part of a worker that does not speak NFP.
+    pub(super) fn check_result(
+        &mut self,
+        uuid: &[u8],
+        conn: Option<usize>,
+        status: &[u8],
+        entry: &serde_json::Value,
+    ) {
+        let epoch = conn.map(|conn| self.epoch_of(conn));
+        let parts = self.jobs.known.get(uuid).into_iter().flat_map(|job| &job.parts);
+        let is_it = |part: &&Part| (Some(part.conn), Some(part.epoch)) == (conn, epoch);
+        let stand_in = parts.rev().find(is_it).and_then(|part| part.stand_in.as_ref());
+        let fits = match stand_in {
+            None => status == b"404",
+            Some(StandIn { ended: None, .. }) => status == b"300",
+            Some(StandIn { kept: false, .. }) => matches!(status, b"200" | b"500"),
+            Some(StandIn { ended: Some(Outcome::Replied | Outcome::Unclaimed), tag, .. }) => {
+                status == b"200" && (entry["failed"] == true || has_answer(&entry["result"], *tag))
+            }
+            Some(_) => status == b"200" && entry["failed"] == true,
+        };
+        let known = if fits { String::new() } else { format!("{stand_in:?}") };
+        self.demand(fits, || {
+            let status = String::from_utf8_lossy(status);
+            format!("the result of {uuid:?} is {status} {entry}, and it is {known}")
+        });
+    }
+
+    /// After a message: who waits for what has ended knows of it.
+    pub(super) fn end_parts_turn(&mut self) {
+        if let Some(turn) = self.jobs.turn.take().filter(|turn| turn.last) {
+            let part = self.jobs.part_mut(turn.tag, &turn.name).map(|(part, _)| part);
+            let ended = part.is_none_or(|part| part.progress.is_end());
+            self.demand(ended, || format!("{turn:?}, and it goes on"));
+        }
+        for (tag, name) in std::mem::take(&mut self.jobs.ended_now) {
+            let gone = self.is_gone(tag.conn as usize);
+            let short = self.jobs.short;
+            let part = self.jobs.part_mut(tag, &name).map(|(part, _)| part);
+            let stand_in = part.and_then(|part| part.stand_in.as_mut());
+            let ready = stand_in.is_none_or(|it| {
+                it.kept &= !short;
+                it.ready
+            });
+            self.demand(ready || gone, || format!("{tag:?} has ended at {name}, nobody said so"));
+        }
+    }
+
+    /// The broker has looked at the time: what was due has ended, and is forgotten after a while.
+    pub(super) fn check_job_deadlines(&mut self) {
+        let time = self.time;
+        let due = self.jobs.known.iter().filter(|(_, job)| job.ended_at.is_none());
+        let due: Vec<_> =
+            due.filter(|(_, job)| job.is_due(time)).map(|(it, _)| it.clone()).collect();
+        for uuid in due {
+            self.end_direct(&uuid, Progress::TimedOut, |_| true);
+            let open = self.jobs.known.get(&uuid).filter(|job| job.ended_at.is_none());
+            let open = open.map(|job| format!("{job:?}"));
+            self.demand(open.is_none(), || format!("at {time} this was due: {open:?}"));
+        }
+        let kept = u64::try_from(self.settings.nfp.jobs.kept.as_micros()).unwrap_or(u64::MAX);
+        let over = |job: &Job| job.ended_at.is_some_and(|at| at.saturating_add(kept) <= time);
+        let Self { jobs, .. } = self;
+        jobs.over.extend(jobs.known.iter().filter(|(_, it)| over(it)).map(|(it, _)| it.clone()));
+    }
+
+    /// After the broker has looked at the time: what ended long ago is forgotten.
+    pub(in super::super) fn check_forgotten(&mut self, table: &Table) {
+        for uuid in std::mem::take(&mut self.jobs.over) {
+            let there = table.named(&uuid).is_some();
+            self.demand(!there, || format!("{uuid:?} ended long ago and is remembered"));
+            self.jobs.known.remove(&uuid);
+        }
+    }
+
+    /// The end of a run, when everybody has gone.
+    pub(super) fn close_jobs(&self) -> Result<(), String> {
+        let open = self.jobs.known.iter().find(|(_, job)| job.ended_at.is_none());
+        open.map_or(Ok(()), |(uuid, job)| Err(format!("{uuid:?} has no end: {job:?}")))
+    }
+
+    /// Some job that the broker may know, and whose it is.
+    pub(in super::super) fn gossip_of_jobs(&self, rng: &mut Rng) -> Option<(Vec<u8>, String)> {
+        let count = self.jobs.known.len();
+        let (uuid, job) = self.jobs.known.iter().nth(rng.index(count.max(1)))?;
+        Some((uuid.clone(), job.owner.clone()))
+    }
+}
+
+fn ended_as(outcome: Outcome) -> Progress {
+    match outcome {
+        Outcome::Replied | Outcome::Unclaimed => Progress::Replied,
+        Outcome::Failed | Outcome::AnswerTooBig => Progress::Failed,
+        Outcome::Refused => Progress::Refused,
+        Outcome::WorkerLost | Outcome::Dead | Outcome::Expired => Progress::Lost,
+        Outcome::TimedOut => Progress::TimedOut,
+        Outcome::CallerGone | Outcome::Cancelled => Progress::Cancelled,
+    }
+}
+
+/// Whether a frame of the result is a piece of the answer to this.
+fn has_answer(result: &serde_json::Value, tag: Tag) -> bool {
+    let frames = result.as_array().map_or_else(|| std::slice::from_ref(result), Vec::as_slice);
+    let mut pieces = frames.iter().filter_map(|it| Piece::decode(it.as_str()?.as_bytes()));
+    pieces.any(|piece| piece.tag == tag)
+}
