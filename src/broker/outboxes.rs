@@ -110,6 +110,18 @@ impl Output for Outboxes<'_> {
         }
     }
 
+    fn mention(&mut self, peer: PeerId, bytes: usize, write: impl FnOnce(&mut Encoder)) -> bool {
+        let Some(link) = self.links.get(peer) else { return true };
+        match link.mention(bytes, write) {
+            Some(appended) => {
+                self.said += u64::from(!link.is_inner());
+                self.touch(link, appended);
+                true
+            }
+            None => false,
+        }
+    }
+
     fn is_quiet(&self, peer: PeerId) -> bool {
         self.links.get(peer).is_none_or(|link| link.is_quiet())
     }

@@ -95,6 +95,8 @@ fn encode_request(
         parts: (!parts).then_some(false),
         trace: request.trace.as_deref(),
         state: request.state.as_deref(),
+        events: None,
+        asks: None,
     };
     let header = Packed::request(&says);
     let (header, body) = (header.octets(), request.body.frames());
@@ -147,7 +149,10 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Bye(_)
         | FromBroker::Request(_)
         | FromBroker::Cancel { .. }
-        | FromBroker::Accepted { .. } => None,
+        | FromBroker::Accepted { .. }
+        | FromBroker::Event(_)
+        | FromBroker::Ask(_)
+        | FromBroker::Tell(_) => None,
     }
 }
 

@@ -87,7 +87,7 @@ impl Stage {
         let epoch = tokio::time::Instant::now().into_std();
         let mut settings = settings(choice);
         if choice & 32 != 0 {
-            settings.mjp = MjpLimits { credit_max: 2, header_bytes_max: 64 };
+            settings.mjp = MjpLimits { credit_max: 2, header_bytes_max: 64, asks_max: 2 };
         }
         Self {
             core: Core::new(settings, 1, epoch),

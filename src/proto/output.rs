@@ -17,6 +17,11 @@ pub trait Output {
     /// it does not fit. An empty outbox takes any one message.
     fn offer(&mut self, peer: PeerId, bytes: usize, write: impl FnOnce(&mut Encoder)) -> bool;
 
+    /// Appends something of about `bytes` that may be missed; false, and nothing appended, if that
+    /// would make more wait for `peer` than a quarter of what may. An empty outbox takes any one
+    /// message.
+    fn mention(&mut self, peer: PeerId, bytes: usize, write: impl FnOnce(&mut Encoder)) -> bool;
+
     /// Whether everything said to `peer` has left its outbox.
     fn is_quiet(&self, peer: PeerId) -> bool;
 

@@ -130,9 +130,24 @@ impl Link {
     /// Appends one message of about `bytes`, if it fits.
     #[inline]
     pub fn offer(&self, bytes: usize, write: impl FnOnce(&mut Encoder)) -> Option<Appended> {
+        self.append_within(self.limits.bytes_max, bytes, write)
+    }
+
+    /// Appends one message of about `bytes` that may be missed, if it fits into a quarter.
+    pub fn mention(&self, bytes: usize, write: impl FnOnce(&mut Encoder)) -> Option<Appended> {
+        self.append_within(self.limits.high_mark(), bytes, write)
+    }
+
+    #[inline]
+    fn append_within(
+        &self,
+        max: usize,
+        bytes: usize,
+        write: impl FnOnce(&mut Encoder),
+    ) -> Option<Appended> {
         let mut outbox = self.lock();
         let waiting = outbox.encoder.len();
-        if waiting > 0 && waiting.saturating_add(bytes) > self.limits.bytes_max {
+        if waiting > 0 && waiting.saturating_add(bytes) > max {
             return None;
         }
         outbox.append(write);

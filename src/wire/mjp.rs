@@ -13,6 +13,7 @@ mod pack;
 mod plain;
 mod report;
 mod scatter;
+mod talk;
 
 pub use admin::{
     AdminEvent, AdminHeader, AdminReport, ClientReport, JobReport, RegistrationReport,
@@ -28,6 +29,7 @@ pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use plain::Plain;
 pub use report::{BrokerReport, Report, ServiceReport, WorkerReport};
 pub use scatter::{Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets};
+pub use talk::{Ask, AskHeader, Event, EventHeader, Tell, TellHeader};
 
 use header::{CreditHeader, DrainHeader};
 use opening::{Opening, bare, open, with_header};
@@ -67,6 +69,12 @@ pub mod kind {
     pub const FINAL: u8 = 0x22;
     /// From a worker, and to a client or, for what it said itself, to any peer.
     pub const ERROR: u8 = 0x23;
+    /// From a worker, and to a client.
+    pub const EVENT: u8 = 0x24;
+    /// From a worker, and to a client.
+    pub const ASK: u8 = 0x25;
+    /// From a client, and to a worker.
+    pub const TELL: u8 = 0x26;
     /// To a client.
     pub const TARGETS: u8 = 0x27;
     /// To a client.
@@ -124,6 +132,12 @@ pub enum ToBroker<'a> {
     Final(Answer<'a>),
     /// The request has failed.
     Error(Failure<'a>),
+    /// Something happens while the request is worked on.
+    Event(Event<'a>),
+    /// The worker asks its caller.
+    Ask(Ask<'a>),
+    /// A caller answers its worker.
+    Tell(Tell<'a>),
     /// The worker offers a service.
     Ready(ReadyHeader<'a>),
     /// Requests that the worker takes at a time from now on.
@@ -185,6 +199,12 @@ pub enum FromBroker<'a> {
     Final(Answer<'a>),
     /// The request has failed; with id 0, what the peer said was no good.
     Error(Failure<'a>),
+    /// Something happens while the request is worked on.
+    Event(Event<'a>),
+    /// The worker of a request asks.
+    Ask(Ask<'a>),
+    /// The caller of a request answers, or cannot.
+    Tell(Tell<'a>),
 }
 
 /// A client's request.
@@ -261,6 +281,9 @@ impl<'a> ToBroker<'a> {
             kind::PARTIAL => return opening.answer().map(Self::Partial),
             kind::FINAL => return opening.answer().map(Self::Final),
             kind::SCATTER => return Scatter::decode(opening).map(Self::Scatter),
+            kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
+            kind::ASK => return Ask::decode(opening).map(Self::Ask),
+            kind::TELL => return Tell::decode(opening).map(Self::Tell),
             kind::ACCEPTED | kind::TARGETS | kind::OUTCOME => return Err(Malformed::WrongWay),
             _ => {}
         }
@@ -304,6 +327,9 @@ impl<'a> ToBroker<'a> {
             Self::Partial(answer) => answer.encode(kind::PARTIAL, &[], out),
             Self::Final(answer) => answer.encode(kind::FINAL, &[], out),
             Self::Error(failure) => failure.encode(out),
+            Self::Event(event) => event.encode(out),
+            Self::Ask(ask) => ask.encode(out),
+            Self::Tell(tell) => tell.encode(out),
             Self::Ready(says) => with_header(kind::READY, 0, Packed::new(says).octets(), out),
             Self::Credit { credit } => {
                 let says = Packed::new(&CreditHeader { credit: *credit });
@@ -337,6 +363,9 @@ impl<'a> FromBroker<'a> {
             kind::FINAL => return opening.answer().map(Self::Final),
             kind::TARGETS => return Targets::decode(opening).map(Self::Targets),
             kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
+            kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
+            kind::ASK => return Ask::decode(opening).map(Self::Ask),
+            kind::TELL => return Tell::decode(opening).map(Self::Tell),
             kind::SCATTER | kind::READY | kind::CREDIT => return Err(Malformed::WrongWay),
             _ => {}
         }
@@ -364,6 +393,9 @@ impl<'a> FromBroker<'a> {
             Self::Partial(answer) => answer.encode(kind::PARTIAL, &[], out),
             Self::Final(answer) => answer.encode(kind::FINAL, &[], out),
             Self::Error(failure) => failure.encode(out),
+            Self::Event(event) => event.encode(out),
+            Self::Ask(ask) => ask.encode(out),
+            Self::Tell(tell) => tell.encode(out),
             Self::Targets(targets) => targets.encode(out),
             Self::Outcome(outcome) => outcome.encode(&[], out),
             Self::Hello(says) => with_header(kind::HELLO, 0, Packed::new(says).octets(), out),

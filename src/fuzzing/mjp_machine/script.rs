@@ -86,7 +86,7 @@ impl Stage {
     fn stock(&self, what: u8, id: PeerId, how: u8, service: &[u8]) -> Message {
         let version = if how >= 128 { Version::V01 } else { Version::V02 };
         let body = Message::new([vec![how], vec![]]);
-        let address = RequestId::from_token(self.token(id, how)).to_address();
+        let address = self.token(id, how).to_be_bytes();
         let answer = mdp::Answer { address: &address, body: body.frames() };
         let command = match what {
             216..=231 => {
@@ -119,6 +119,8 @@ fn request(service: &[u8], choices: &mut Choices<'_>) -> Message {
             .is_multiple_of(7)
             .then_some("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"),
         state: None,
+        events: Some(!ack.is_multiple_of(5)),
+        asks: Some(!ack.is_multiple_of(4)),
     };
     let (header, body) = (Packed::new(&says), Message::new([vec![id], vec![3; 40]]));
     let id = u64::from(id % 8);

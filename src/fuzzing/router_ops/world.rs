@@ -48,6 +48,10 @@ impl Output for World {
         true
     }
 
+    fn mention(&mut self, peer: PeerId, bytes: usize, write: impl FnOnce(&mut Encoder)) -> bool {
+        !self.pressed.contains(&peer) && self.offer(peer, bytes, write)
+    }
+
     fn is_quiet(&self, peer: PeerId) -> bool {
         !self.unread.contains(&peer)
     }

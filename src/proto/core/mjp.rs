@@ -14,7 +14,7 @@ use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
     Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
-    ReadyHeader, Rejected, Request, ToBroker, kind,
+    ReadyHeader, Rejected, Request, Tell, ToBroker, kind,
 };
 
 use super::Core;
@@ -46,7 +46,7 @@ impl Core {
                 self.on_ask(now, id, request, *kept, out);
             }
             Plain::Final(answer) => {
-                let request = RequestId::from_token(answer.id);
+                let Some(request) = RequestId::from_token(answer.id) else { return false };
                 let holder = peer.worker.filter(|worker| self.router.holds(*worker, request));
                 let Some(worker) = holder else { return false };
                 if self.advance_mjp(id, Event::Final) != Some(Action::Finish) {
@@ -141,6 +141,9 @@ impl Core {
             ToBroker::Partial(answer) => (kind::PARTIAL, answer.id),
             ToBroker::Final(answer) => (kind::FINAL, answer.id),
             ToBroker::Error(failure) => (kind::ERROR, failure.id),
+            ToBroker::Event(event) => (kind::EVENT, event.id),
+            ToBroker::Ask(ask) => (kind::ASK, ask.id),
+            ToBroker::Tell(tell) => (kind::TELL, tell.id),
             _ => (0, 0),
         };
         Err(Rejected { kind, id, why: Malformed::HeaderTooBig })
@@ -168,6 +171,8 @@ impl Core {
             id: request.id,
             parts: says.parts(),
             ack: says.ack(),
+            events: says.events(),
+            asks: says.asks(),
             terms: Terms { deadline, attempts: says.attempts },
         });
         let (code, message) = match self.router.accept(now, id, voice, says.service, kept, out) {
@@ -263,6 +268,9 @@ impl Core {
             (Action::Finish | Action::Part | Action::Late | Action::LatePart, said) => {
                 self.on_mjp_answer(now, id, action, said, out);
             }
+            (Action::Event | Action::Ask | Action::Tell, said) => {
+                self.on_talk(now, id, said, out);
+            }
             _ => self.dropped += 1,
         }
     }
@@ -271,8 +279,10 @@ impl Core {
     fn mjp_event_of(&self, id: PeerId, said: &ToBroker<'_>) -> Event {
         let worker = self.peers.get(id).and_then(|peer| peer.worker);
         let holds = |token| {
-            worker.is_some_and(|worker| self.router.holds(worker, RequestId::from_token(token)))
+            let held = worker.zip(RequestId::from_token(token));
+            held.is_some_and(|(worker, request)| self.router.holds(worker, request))
         };
+        let asked = |tell: &Tell<'_>| self.router.is_asked(id, tell.id, tell.says.ask);
         match said {
             ToBroker::Hello(_) => Event::Hello,
             ToBroker::Heartbeat => Event::Heartbeat,
@@ -286,6 +296,10 @@ impl Core {
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
             ToBroker::Error(failure) if holds(failure.id) => Event::Failed,
             ToBroker::Final(_) | ToBroker::Error(_) => Event::Stray,
+            ToBroker::Event(event) if holds(event.id) => Event::Event,
+            ToBroker::Ask(ask) if holds(ask.id) => Event::Ask,
+            ToBroker::Tell(tell) if asked(tell) => Event::Tell,
+            ToBroker::Event(_) | ToBroker::Ask(_) | ToBroker::Tell(_) => Event::StrayTalk,
             ToBroker::Credit { .. } => Event::Credit,
             ToBroker::Ready(says) => {
                 let other = worker.and_then(|worker| self.router.service_of(worker));
@@ -310,7 +324,8 @@ impl Core {
             ToBroker::Error(failure) => (failure.id, Reply::Error(failure.header)),
             _ => return,
         };
-        let request = RequestId::from_token(token);
+        // A number that is nobody's is as good as that of a request that has ended.
+        let request = RequestId::from_token(token).unwrap_or_default();
         let worker = self.peers.get(id).and_then(|peer| peer.worker);
         match (action, worker, reply) {
             (Action::Part, _, Reply::Part(header, body)) => {
@@ -353,7 +368,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin"],
+            features: vec!["scatter", "admin", "events"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {
@@ -434,7 +449,9 @@ impl Core {
         };
         // The id of an answer is the broker's: to a peer that asks too it would be another's.
         let request = match rejected.kind {
-            kind::PARTIAL | kind::FINAL | kind::ERROR => 0,
+            kind::PARTIAL | kind::FINAL | kind::ERROR | kind::EVENT | kind::ASK
+            // By its own id the peer would take it for the end of its request.
+            | kind::TELL => 0,
             _ => rejected.id,
         };
         self.object(id, request, code, &rejected.why.to_string(), out);
@@ -449,7 +466,7 @@ impl Core {
         out: &mut O,
     ) {
         let is_answer = matches!(rejected.kind, kind::PARTIAL | kind::FINAL | kind::ERROR);
-        let request = RequestId::from_token(rejected.id);
+        let Some(request) = RequestId::from_token(rejected.id) else { return };
         let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) else { return };
         if is_answer && self.router.holds(worker, request) {
             self.note_answer(now, id);

@@ -14,6 +14,7 @@ mod peer;
 mod report;
 mod roster;
 mod scatter;
+mod talk;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,7 @@ mod ask;
 mod request;
 mod stand_in;
 
-use crate::id::{Identity, PeerId, ServiceName};
+use crate::id::{Identity, PeerId, ServiceName, handle_of, number_in};
 use crate::proto::clock::Time;
 use crate::proto::dialect::nfp::{Action, Event, State as NfpState};
 use crate::proto::dialect::{State, WorkerVoice};
@@ -305,9 +305,7 @@ impl Core {
         if let Some(holder) = self.names.holder_of(name) {
             return Some(holder);
         }
-        let token = name.strip_prefix(UNNAMED.as_bytes()).filter(|token| token.len() == 16)?;
-        let token = u64::from_str_radix(std::str::from_utf8(token).ok()?, 16).ok()?;
-        let id = PeerId::from(slotmap::KeyData::from_ffi(token));
+        let id = handle_of(number_in(name.strip_prefix(UNNAMED.as_bytes())?)?)?;
         self.peers.contains_key(id).then_some(id)
     }
 

@@ -327,6 +327,9 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         | FromBroker::Accepted { .. }
         | FromBroker::Partial(_)
         | FromBroker::Final(_)
+        | FromBroker::Event(_)
+        | FromBroker::Ask(_)
+        | FromBroker::Tell(_)
         | FromBroker::Error(_) => Heard::Other,
     })
 }

@@ -205,6 +205,8 @@ impl NativeClient {
             parts: (!self.kind.parts).then_some(false),
             trace: None,
             state: None,
+            events: None,
+            asks: None,
         };
         let header = Packed::new(&says);
         let mut frames = vec![tag.encode()];
@@ -278,9 +280,12 @@ impl NativeClient {
                 let scatter = self.scatter(outcome.id);
                 scatter.ok_or("an outcome, and nobody asked")?.outcome(&outcome)
             }
-            FromBroker::Bye(_) | FromBroker::Request(_) | FromBroker::Cancel { .. } => {
-                Err(format!("a client is no worker, and heard {said:?}"))
-            }
+            FromBroker::Bye(_)
+            | FromBroker::Request(_)
+            | FromBroker::Cancel { .. }
+            | FromBroker::Event(_)
+            | FromBroker::Ask(_)
+            | FromBroker::Tell(_) => Err(format!("a client is no worker, and heard {said:?}")),
         }
     }
 

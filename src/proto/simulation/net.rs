@@ -181,6 +181,25 @@ impl Sockets {
         self.calls.push(Call::Flush(conn));
     }
 
+    fn append_within(
+        &mut self,
+        max: usize,
+        peer: PeerId,
+        bytes: usize,
+        write: impl FnOnce(&mut crate::wire::codec::Encoder),
+    ) -> bool {
+        // As over sockets: a peer that is just leaving is no slow reader.
+        let Some(conn) = self.conns.get(peer).copied() else { return true };
+        let waiting = self.boxes[conn].octets.len();
+        if waiting > 0 && waiting + bytes > max {
+            return false;
+        }
+        let octets = encoded(write);
+        self.judge.said(conn, &octets);
+        self.append(conn, &octets);
+        true
+    }
+
     fn used(&self) -> usize {
         self.charged + self.waiting
     }
@@ -211,16 +230,16 @@ impl Output for Sockets {
         bytes: usize,
         write: impl FnOnce(&mut crate::wire::codec::Encoder),
     ) -> bool {
-        // As over sockets: a peer that is just leaving is no slow reader.
-        let Some(conn) = self.conns.get(peer).copied() else { return true };
-        let waiting = self.boxes[conn].octets.len();
-        if waiting > 0 && waiting + bytes > self.outbox_max {
-            return false;
-        }
-        let octets = encoded(write);
-        self.judge.said(conn, &octets);
-        self.append(conn, &octets);
-        true
+        self.append_within(self.outbox_max, peer, bytes, write)
+    }
+
+    fn mention(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        write: impl FnOnce(&mut crate::wire::codec::Encoder),
+    ) -> bool {
+        self.append_within(self.outbox_max / 4, peer, bytes, write)
     }
 
     fn is_quiet(&self, peer: PeerId) -> bool {

@@ -11,6 +11,7 @@ mod nfp;
 mod roster;
 mod scatter;
 mod status;
+mod talk;
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ struct Said {
     charged: usize,
     /// Their outboxes take no answer.
     full: Vec<PeerId>,
+    /// Much waits in their outboxes.
+    pressed: Vec<PeerId>,
     closed: Vec<(PeerId, CloseReason)>,
     /// The memory account takes no new work.
     account_full: bool,
@@ -48,6 +51,10 @@ impl Output for Said {
 
     fn offer(&mut self, peer: PeerId, _: usize, write: impl FnOnce(&mut Encoder)) -> bool {
         !self.full.contains(&peer) && self.send(peer, write) == Pressure::Low
+    }
+
+    fn mention(&mut self, peer: PeerId, bytes: usize, write: impl FnOnce(&mut Encoder)) -> bool {
+        !self.pressed.contains(&peer) && self.offer(peer, bytes, write)
     }
 
     fn is_quiet(&self, _: PeerId) -> bool {

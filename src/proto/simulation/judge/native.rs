@@ -1,6 +1,5 @@
 //! What must hold for peers of MJP, as seen from outside.
 
-use crate::id::RequestId;
 use crate::proto::stats::Outcome;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{Delivery, Fault, FromBroker, Rejected, Request, ToBroker, kind};
@@ -128,7 +127,7 @@ impl Judge {
 
     /// A worker answers what it holds, or what it does not.
     fn answered(&mut self, conn: usize, token: u64, last: bool, error: bool) {
-        let address = RequestId::from_token(token).to_address().to_vec();
+        let address = token.to_be_bytes().to_vec();
         let side = self.sides.entry(conn).or_default();
         if let Some(tag) = side.held.get(&address).copied() {
             if last {
@@ -187,6 +186,7 @@ impl Judge {
                     format!("{conn} is told that {id} was accepted: {asking:?}")
                 });
             }
+            FromBroker::Event(_) | FromBroker::Ask(_) | FromBroker::Tell(_) => {}
             FromBroker::Hello(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
@@ -202,7 +202,7 @@ impl Judge {
         let Some(tag) = delivery.body.clone().next().and_then(Tag::decode) else {
             return self.fail(|| "a request without a tag was delivered".into());
         };
-        let address = RequestId::from_token(delivery.id).to_address().to_vec();
+        let address = delivery.id.to_be_bytes().to_vec();
         self.part_given_natively(tag, delivery);
         self.delivered(conn, address, tag);
         let Some(record) = self.records.get(&tag) else { return };
@@ -229,7 +229,7 @@ impl Judge {
 
     /// A worker is asked to stop.
     fn stopped(&mut self, conn: usize, token: u64) {
-        let address = RequestId::from_token(token).to_address().to_vec();
+        let address = token.to_be_bytes().to_vec();
         let side = self.sides.entry(conn).or_default();
         let Some(tag) = side.held.get(&address).copied() else {
             return self.fail(|| format!("{conn} is to stop {token}, which it does not have"));
