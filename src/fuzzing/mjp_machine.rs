@@ -28,6 +28,8 @@ struct Peer {
     open: Vec<u64>,
     /// Those that are for several workers, as far as they are known.
     scatters: BTreeMap<u64, Scattered>,
+    /// What it wants of its requests: to know what happens, to be asked.
+    wants: BTreeMap<u64, (bool, bool)>,
     /// What it was given and has not answered, and what it said that it takes.
     held: Vec<u64>,
     credit: Option<u16>,
@@ -204,6 +206,8 @@ impl Stage {
                 let was_open = peer.open.contains(&request.id);
                 if !was_open {
                     peer.open.push(request.id);
+                    let wants = (request.says.events(), request.says.asks());
+                    peer.wants.insert(request.id, wants);
                 }
                 self.asking = Some(Asking { peer: id, id: request.id, was_open, refused: false });
             }
@@ -248,6 +252,7 @@ impl Stage {
         if asking.refused && !asking.was_open {
             peer.open.retain(|id| *id != asking.id);
             peer.scatters.remove(&asking.id);
+            peer.wants.remove(&asking.id);
         }
         assert!(asking.refused || !asking.was_open, "{} was taken twice", asking.id);
     }
@@ -308,6 +313,17 @@ impl Stage {
                 peer.targets(&targets);
             }
             FromBroker::Outcome(outcome) => peer.outcome(&outcome),
+            FromBroker::Event(event) => {
+                let wants = peer.wants.get(&event.id).is_some_and(|wants| wants.0);
+                assert!(wants && peer.open.contains(&event.id), "{event:?}: {peer:?}");
+            }
+            FromBroker::Ask(ask) => {
+                let wants = peer.wants.get(&ask.id).is_some_and(|wants| wants.1);
+                assert!(wants && peer.open.contains(&ask.id), "{ask:?}: {peer:?}");
+            }
+            FromBroker::Tell(tell) => {
+                assert!(peer.held.contains(&tell.id), "{tell:?}: {peer:?}");
+            }
             FromBroker::Partial(answer) => {
                 let open = peer.open.contains(&answer.id);
                 assert!(open && !peer.scatters.contains_key(&answer.id), "{peer:?}");
@@ -416,5 +432,6 @@ impl Peer {
         let at = self.open.iter().position(|open| *open == id);
         let at = at.unwrap_or_else(|| panic!("{id} ends, and is not open: {self:?}"));
         self.open.swap_remove(at);
+        self.wants.remove(&id);
     }
 }

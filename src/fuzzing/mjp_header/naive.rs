@@ -129,7 +129,11 @@ const REQUEST: Keys = &[
     ("parts", Type::Bool),
     ("trace", Type::Text),
     ("state", Type::Text),
+    ("events", Type::Bool),
+    ("asks", Type::Bool),
 ];
+const ASK: Keys = &[("ask", ANY), ("message", Type::Text)];
+const TELL: Keys = &[("ask", ANY), ("code", Type::Text), ("message", Type::Text)];
 const SCATTER: Keys = &[("service", Type::Name), ("to", Type::To), ("timeout", ANY)];
 const OUTCOME: Keys = &[
     ("target", Type::Text),
@@ -204,11 +208,13 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::SCATTER, true) => (SCATTER, true),
         (kind::OUTCOME, false) => (OUTCOME, true),
         (kind::TARGETS, false) => (&[], false),
+        (kind::ASK, _) => (ASK, true),
+        (kind::TELL, _) => (TELL, true),
         (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME, true)
         | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,
         (kind::HELLO..=kind::BYE, _)
         | (kind::REQUEST..=kind::STATUS | kind::ADMIN, _)
-        | (kind::PARTIAL..=kind::ERROR, _) => (&[], false),
+        | (kind::PARTIAL..=kind::EVENT, _) => (&[], false),
         _ => return None,
     })
 }
@@ -234,7 +240,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         }
         says = format!("{read:?}");
     }
-    let opaque = matches!(kind, kind::PARTIAL..=kind::ERROR)
+    let opaque = matches!(kind, kind::PARTIAL..=kind::TELL)
         || matches!(
             (kind, to_broker),
             (kind::REQUEST | kind::SCATTER, _) | (kind::STATUS | kind::ADMIN, false)
@@ -258,12 +264,15 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     }
     let has_body =
         matches!(kind, kind::REQUEST | kind::PARTIAL | kind::FINAL | kind::SCATTER | kind::TARGETS);
-    let id = matches!(kind, kind::REQUEST..=kind::ERROR | kind::TARGETS)
+    let id = matches!(kind, kind::REQUEST..=kind::TARGETS)
         .then(|| second.get(1..))
         .flatten();
     let asks =
         to_broker && matches!(kind, kind::REQUEST | kind::SCATTER | kind::STATUS | kind::ADMIN);
-    if body.is_empty() == has_body || asks && id == Some(&[0; 8]) {
+    // There may be one, and there need not.
+    let may_have = matches!(kind, kind::EVENT..=kind::TELL);
+    let nameless = (asks || kind == kind::TELL) && id == Some(&[0; 8]);
+    if !may_have && body.is_empty() == has_body || nameless {
         return None;
     }
     Some(format!("{kind:#x} {id:?} {says}: {body:02x?}"))

@@ -8,8 +8,8 @@ use crate::id::{PeerId, RequestId};
 use crate::wire::mdp::{self, FromWorker, Version};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    Answer, Failure, Fault, Packed, PeerHello, ReadyHeader, Recipients, Request, RequestHeader,
-    Scatter, ScatterHeader, StatusHeader, ToBroker, What,
+    Answer, Ask, AskHeader, Event, Failure, Fault, Packed, PeerHello, ReadyHeader, Recipients,
+    Request, RequestHeader, Scatter, ScatterHeader, StatusHeader, Tell, TellHeader, ToBroker, What,
 };
 
 const SERVICES: [&[u8]; 6] = [b"plain", b"once", b"again", b"wide", b"three", b"mmi.service"];
@@ -54,7 +54,8 @@ impl Stage {
                     max: NonZeroU16::new(u16::from(how % 4)),
                 },
             },
-            196..=203 => ToBroker::Heartbeat,
+            196..=199 => ToBroker::Heartbeat,
+            200..=203 => return Some(self.talk(id, how, choices.octet())),
             204..=215 => return Some(anything(how, choices)),
             _ => return Some(self.stock(what, id, how, service)),
         };
@@ -78,6 +79,29 @@ impl Stage {
             0 | 1 => ToBroker::Final(answer),
             2 | 3 => ToBroker::Partial(answer),
             _ => ToBroker::Error(Failure { id, header: fault.octets() }),
+        };
+        Message::new(frames_written(|out| said.encode(out)))
+    }
+
+    /// Something in the middle of a request, or of none.
+    fn talk(&self, peer: PeerId, how: u8, which: u8) -> Message {
+        let ask = u64::from(how / 4 % 4);
+        let (id, body) = (self.token(peer, which), Message::new([vec![how]]));
+        let body = if how % 8 == 7 { Frames::default() } else { body.frames() };
+        let asks = Packed::new(&AskHeader { ask, message: None });
+        let tells = Packed::new(&TellHeader { ask, ..TellHeader::default() });
+        let says = TellHeader::default();
+        let said = match how % 4 {
+            0 => ToBroker::Event(Event { id, header: b"\xc1", body }),
+            1 => {
+                let says = AskHeader::default();
+                ToBroker::Ask(Ask { id, header: asks.octets(), says, body })
+            }
+            2 => ToBroker::Tell(Tell { id, header: tells.octets(), says, body }),
+            _ => {
+                let id = u64::from(which % 8);
+                ToBroker::Tell(Tell { id, header: tells.octets(), says, body })
+            }
         };
         Message::new(frames_written(|out| said.encode(out)))
     }

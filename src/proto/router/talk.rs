@@ -98,6 +98,8 @@ impl Router {
         let Some(request) = self.requests.get(id) else { return };
         if !request.voice.takes_events() || !self.callers.contains_key(request.caller) {
             self.talk.events_unwanted += 1;
+            #[cfg(test)]
+            crate::proto::witness::saw("talk", "event", "unwanted");
             return;
         }
         let service = self.services.get(request.service).map(|service| &service.name);
@@ -105,6 +107,8 @@ impl Router {
         let told = out.mention(request.caller, talk.bytes(), |encoder| {
             request.voice.event(service, talk, encoder);
         });
+        #[cfg(test)]
+        crate::proto::witness::saw("talk", "event", if told { "told" } else { "missed" });
         *(if told { &mut self.talk.events } else { &mut self.talk.events_missed }) += 1;
     }
 
@@ -120,6 +124,11 @@ impl Router {
         out: &mut O,
     ) -> Result<(), (Code, &'static str)> {
         let asked = self.try_to_ask(id, new, talk, out);
+        #[cfg(test)]
+        {
+            let became = asked.as_ref().map_or_else(|(code, _)| code.as_str(), |()| "asked");
+            crate::proto::witness::saw("talk", "ask", became);
+        }
         *(if asked.is_ok() { &mut self.talk.asks } else { &mut self.talk.asks_refused }) += 1;
         asked
     }
@@ -201,6 +210,8 @@ impl Router {
         let ask = asks.asks.swap_remove(at);
         out.release(ask.cost());
         self.talk.tells += 1;
+        #[cfg(test)]
+        crate::proto::witness::saw("talk", "tell", "told");
         let Some(worker) = self.workers.get_mut(worker_id) else { return };
         worker.last_sent = now;
         let voice = worker.voice;

@@ -23,7 +23,7 @@ const STRAY: [&str; 8] =
     ["request", "ready", "bad ready", "stray", "stray part", "heartbeat", "disconnect", "invalid"];
 /// The table of MJP peers, `dialect/mjp.rs`. Rows that cannot be taken: who is no worker holds
 /// nothing, and is not watched.
-const ANYBODY: [&str; 13] = [
+const ANYBODY: [&str; 15] = [
     "hello",
     "request",
     "cancel",
@@ -36,9 +36,17 @@ const ANYBODY: [&str; 13] = [
     "bye",
     "stray",
     "stray part",
+    "tell",
+    "stray talk",
     "invalid",
 ];
-const HOLDER: [&str; 4] = ["final", "partial", "failed", "expired"];
+const HOLDER: [&str; 6] = ["final", "partial", "failed", "event", "ask", "expired"];
+/// What becomes of what is said in the middle of requests.
+const TALK: [(&str, &[&str]); 3] = [
+    ("event", &["told", "unwanted", "missed"]),
+    ("ask", &["asked", "no_caller", "duplicate_id", "overloaded"]),
+    ("tell", &["told"]),
+];
 /// A worker that holds nothing is not asked by PING, and its silence ends as `expired`: whoever
 /// has nothing to do has to speak.
 const KEEPALIVE: [(&str, &[&str]); 3] = [
@@ -109,6 +117,9 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     for state in ["worker", "draining"] {
         want("mjp", state, &ANYBODY);
         want("mjp", state, &HOLDER);
+    }
+    for (what, becomes) in TALK {
+        want("talk", what, becomes);
     }
     for (state, events) in SERVE {
         want("serve", state, events);

@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    FromBroker, Packed, PeerHello, Request, RequestHeader, StatusHeader, ToBroker, What,
+    FromBroker, Packed, PeerHello, Request, RequestHeader, StatusHeader, Tell, TellHeader,
+    ToBroker, What,
 };
 
 use super::actor::{Act, Context, encoded};
@@ -33,6 +34,9 @@ pub(super) struct Kind {
     attempts: Option<u32>,
     parts: bool,
     ack: bool,
+    /// It wants to know what happens, and can be asked.
+    events: bool,
+    asks: bool,
     poison: u64,
     /// One in so many is for several workers.
     scatters: u64,
@@ -50,6 +54,8 @@ impl Kind {
             attempts: rng.pick(&[None, Some(1), Some(3)]),
             parts: rng.one_in(2),
             ack: rng.one_in(3),
+            events: rng.one_in(2),
+            asks: rng.one_in(2),
             poison: rng.pick(&[12, 60]),
             scatters: rng.pick(&[2, 5, 20]),
         }
@@ -79,6 +85,8 @@ pub(super) struct NativeClient {
     next_at: u64,
     connect_at: Option<u64>,
     probes: Vec<&'static str>,
+    /// What it was asked: by which id, and the number.
+    asked: Vec<(u64, u64)>,
 }
 
 impl NativeClient {
@@ -93,6 +101,7 @@ impl NativeClient {
             next_at: 0,
             connect_at: Some(0),
             probes: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -106,7 +115,8 @@ impl NativeClient {
         let ask = (self.conn.is_some() && wants && self.open.len() < self.kind.window)
             .then_some(self.next_at);
         let cancel = self.open.values().flatten().filter_map(|open| open.cancel_at).min();
-        [self.connect_at, ask, cancel].into_iter().flatten().min()
+        let tell = (self.conn.is_some() && !self.asked.is_empty()).then_some(0);
+        [self.connect_at, ask, cancel, tell].into_iter().flatten().min()
     }
 
     pub(super) fn connected(&mut self, conn: u32, cx: &mut Context<'_>) {
@@ -122,6 +132,7 @@ impl NativeClient {
     pub(super) fn lost(&mut self, cx: &mut Context<'_>) {
         self.conn = None;
         self.open.clear();
+        self.asked.clear();
         self.connect_at = Some(cx.now + cx.rng.within(MS, 150 * MS));
     }
 
@@ -148,6 +159,12 @@ impl NativeClient {
             for open in open.iter_mut().filter(|open| open.cancel_at.is_some_and(|at| at <= now)) {
                 open.cancel_at = None;
                 say(&ToBroker::Cancel { id: *id }, cx);
+            }
+        }
+        for (id, ask) in std::mem::take(&mut self.asked) {
+            // Now and then twice, or never.
+            for _ in 0..cx.rng.pick(&[0, 1, 1, 1, 2]) {
+                tell(id, ask, cx);
             }
         }
         if self.open.len() < self.kind.window && self.next_at <= cx.now {
@@ -205,8 +222,8 @@ impl NativeClient {
             parts: (!self.kind.parts).then_some(false),
             trace: None,
             state: None,
-            events: None,
-            asks: None,
+            events: self.kind.events.then_some(true),
+            asks: self.kind.asks.then_some(true),
         };
         let header = Packed::new(&says);
         let mut frames = vec![tag.encode()];
@@ -226,6 +243,10 @@ impl NativeClient {
             0 => say(&ToBroker::Heartbeat, cx),
             1 => say(&ToBroker::Drain, cx),
             2 => say(&ToBroker::Cancel { id: id + 1_000_000 }, cx),
+            4 | 5 => {
+                let ask = cx.rng.within(1, 6);
+                tell(id, ask, cx);
+            }
             3 => {
                 let what = cx.rng.pick(&[What::Broker, What::Services, What::Workers]);
                 let says = StatusHeader { what, service: None, after: None, max: None };
@@ -280,6 +301,11 @@ impl NativeClient {
                 let scatter = self.scatter(outcome.id);
                 scatter.ok_or("an outcome, and nobody asked")?.outcome(&outcome)
             }
+            FromBroker::Event(event) if self.kind.events => self.heard_of(event.id, event.body),
+            FromBroker::Ask(ask) if self.kind.asks => {
+                self.asked.push((ask.id, ask.says.ask));
+                self.heard_of(ask.id, ask.body)
+            }
             FromBroker::Bye(_)
             | FromBroker::Request(_)
             | FromBroker::Cancel { .. }
@@ -316,6 +342,14 @@ impl NativeClient {
         Ok(())
     }
 
+    /// Something is said in the middle of a request: of one that is open, and no other.
+    fn heard_of(&self, id: u64, mut body: Frames<'_>) -> Result<(), String> {
+        let tag = body.take_first().and_then(Tag::decode).ok_or("an event without a tag")?;
+        let mut open = self.open.get(&id).into_iter().flatten();
+        let known = open.any(|open| open.tag == tag);
+        if known { Ok(()) } else { Err(format!("an event at {tag:?} under {id}, not open")) }
+    }
+
     fn answered(&mut self, id: u64, body: Frames<'_>, last: bool) -> Result<(), String> {
         let pieces: Vec<Piece> = body.filter_map(Piece::decode).collect();
         let tag = pieces.first().map(|piece| piece.tag).ok_or("an answer without a tag")?;
@@ -346,6 +380,12 @@ impl NativeClient {
         }
         Ok(())
     }
+}
+
+fn tell(id: u64, ask: u64, cx: &mut Context<'_>) {
+    let says = TellHeader { ask, ..TellHeader::default() };
+    let (packed, body) = (Packed::new(&says), Message::new([ask.to_be_bytes().to_vec()]));
+    say(&ToBroker::Tell(Tell { id, header: packed.octets(), says, body: body.frames() }), cx);
 }
 
 fn say(said: &ToBroker<'_>, cx: &mut Context<'_>) {

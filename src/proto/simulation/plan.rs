@@ -96,7 +96,11 @@ fn settings(rng: &mut Rng) -> Settings {
         services_max: rng.pick(&[4, 6, 65_536]),
         answer_frames_max: rng.pick(&[3, 1024]),
         answer_bytes_max: rng.pick(&[150, 1 << 20]),
-        mjp: MjpLimits { credit_max: rng.pick(&[2, 65_535]), ..MjpLimits::default() },
+        mjp: MjpLimits {
+            credit_max: rng.pick(&[2, 65_535]),
+            asks_max: rng.pick(&[1, 3, 16]),
+            ..MjpLimits::default()
+        },
         nfp: NfpSettings { jobs: jobs(rng), ..NfpSettings::default() },
         ..Settings::default()
     }

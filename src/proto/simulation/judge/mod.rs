@@ -15,9 +15,11 @@ use super::tag::{Piece, Tag};
 
 mod native;
 mod scatter;
+mod talk;
 
 use native::Terms;
 use scatter::Scatters;
+use talk::{Asks, Talk};
 
 /// A request, from outside.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub(super) struct Record {
     terms: Option<Terms>,
     /// Its caller has said CANCEL.
     cancelled: bool,
+    asks: Asks,
     pub(super) ended: Option<Outcome>,
 }
 
@@ -85,6 +88,7 @@ pub(super) struct Judge {
     /// Requests of each client that wait, and how often others came first.
     overtaken: BTreeMap<(u32, Vec<u8>), BTreeMap<u32, u32>>,
     turn: Option<Turn>,
+    talk: Option<Talk>,
     expired: Vec<Tag>,
     somebody_left: bool,
     /// Broker time, microseconds.
@@ -116,6 +120,7 @@ impl Judge {
             addresses: BTreeMap::new(),
             overtaken: BTreeMap::new(),
             turn: None,
+            talk: None,
             expired: Vec::new(),
             somebody_left: false,
             time: 0,
@@ -161,6 +166,7 @@ impl Judge {
             errors: 0,
             terms: None,
             cancelled: false,
+            asks: Asks::default(),
             ended: None,
         });
     }
@@ -249,6 +255,7 @@ impl Judge {
                 record.holder = None;
                 record.lost_by = Some(conn);
                 record.losses += 1;
+                record.asks.lose();
             }
         }
     }
@@ -481,6 +488,7 @@ impl Judge {
             let ended = self.records.get(&turn.tag).is_some_and(|record| record.ended.is_some());
             self.demand(ended, || format!("{:?} was answered and goes on", turn.tag));
         }
+        self.end_talk();
         self.end_native_turn();
         self.end_scatter_turn();
     }

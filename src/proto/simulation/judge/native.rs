@@ -15,6 +15,8 @@ pub(super) struct Terms {
     /// In broker time, microseconds.
     deadline: Option<u64>,
     attempts: Option<u32>,
+    pub(super) events: bool,
+    pub(super) asks: bool,
 }
 
 impl Terms {
@@ -48,7 +50,8 @@ impl Judge {
             .timeout()
             .map(|timeout| self.time + u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX / 2));
         let attempts = request.says.attempts.map(std::num::NonZeroU32::get);
-        let terms = Terms { conn, id: request.id, deadline, attempts };
+        let (events, asks) = (request.says.events(), request.says.asks());
+        let terms = Terms { conn, id: request.id, deadline, attempts, events, asks };
         if let Some(record) = self.records.get_mut(&tag) {
             record.terms = Some(terms);
         }
@@ -108,6 +111,9 @@ impl Judge {
                     self.cancelled.push(tag);
                 }
             }
+            ToBroker::Event(event) => self.happened(conn, event),
+            ToBroker::Ask(ask) => self.questioned(conn, ask),
+            ToBroker::Tell(tell) => self.answered_question(conn, tell),
             ToBroker::Partial(answer) => self.answered(conn, answer.id, false, false),
             ToBroker::Final(answer) => self.answered(conn, answer.id, true, false),
             ToBroker::Error(failure) => self.answered(conn, failure.id, true, true),
@@ -186,7 +192,9 @@ impl Judge {
                     format!("{conn} is told that {id} was accepted: {asking:?}")
                 });
             }
-            FromBroker::Event(_) | FromBroker::Ask(_) | FromBroker::Tell(_) => {}
+            FromBroker::Event(event) => self.told_event(conn, &event),
+            FromBroker::Ask(ask) => self.told_question(conn, &ask),
+            FromBroker::Tell(tell) => self.told_answer(conn, &tell),
             FromBroker::Hello(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
