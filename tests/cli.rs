@@ -25,6 +25,8 @@ mod process;
 mod scatter;
 #[path = "cli/shell.rs"]
 mod shell;
+#[path = "cli/talk.rs"]
+mod talk;
 
 use std::path::Path;
 

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::proto::clock::Time;
 use crate::proto::core::Population;
 use crate::proto::jobs::Progress;
-use crate::proto::router::{ServiceId, ServiceView};
+use crate::proto::router::{ServiceId, ServiceView, TalkStats};
 use crate::proto::stats::ServiceStats;
 
 use super::shared::{Shared, now};
@@ -42,6 +42,7 @@ pub(super) struct Survey {
     /// Workers by the name of their dialect.
     pub(super) dialects: BTreeMap<&'static str, u64>,
     pub(super) jobs: Jobs,
+    pub(super) talk: TalkStats,
 }
 
 /// What became of the jobs of NFP clients.
@@ -227,6 +228,7 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                 survey.invalid.clone_from(core.invalid());
                 let jobs = &core.router().jobs;
                 let (open, ended) = (jobs.open(), jobs.ended().collect());
+                survey.talk = *core.router().talk();
                 survey.jobs = Jobs { open, ended, refused: core.refused_jobs() };
                 core.populate(from, HANDLES, &mut survey.population)
             })

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::CallError;
 use super::scatter::{self, Told};
+use super::updates::{self, Update};
 use crate::id::ServiceName;
 use crate::wire::Limits;
 use crate::wire::message::Message;
@@ -79,6 +80,8 @@ pub(super) enum Sink {
     Whole(oneshot::Sender<Result<Message, CallError>>, Vec<Message>),
     /// As it comes; a place is kept free for the end of it.
     Parts(mpsc::Sender<Result<Reply, CallError>>),
+    /// As it comes, with all that is said meanwhile.
+    Updates(Box<updates::Sink>),
     /// Of a scatter, as it comes.
     Scatter(scatter::Sink),
 }
@@ -98,13 +101,22 @@ impl Pending {
             Sink::None => true,
             Sink::Whole(to, _) => to.is_closed(),
             Sink::Parts(to) => to.is_closed(),
+            Sink::Updates(sink) => sink.to.is_closed(),
             Sink::Scatter(to) => to.is_closed(),
         }
     }
 
     /// Whether parts of the answer are wanted as they come.
     pub(super) fn wants_parts(&self) -> bool {
-        matches!(self.sink, Sink::Parts(_))
+        matches!(self.sink, Sink::Parts(_) | Sink::Updates(_))
+    }
+
+    /// Whether what is said meanwhile is wanted, if there is anybody to hear it.
+    pub(super) fn updates(&mut self) -> Option<&mut updates::Sink> {
+        match &mut self.sink {
+            Sink::Updates(sink) => Some(sink),
+            Sink::None | Sink::Whole(..) | Sink::Parts(_) | Sink::Scatter(_) => None,
+        }
     }
 
     /// A part of the answer.
@@ -124,6 +136,12 @@ impl Pending {
                 let _ = to.try_send(Ok(Reply::Partial(part)));
             }
             Sink::Parts(to) => return Err(CallError::Overrun { max: to.max_capacity() - 1 }),
+            Sink::Updates(sink) if sink.to.capacity() > 1 => {
+                let _ = sink.to.try_send(Ok(Update::Partial(part)));
+            }
+            Sink::Updates(sink) => {
+                return Err(CallError::Overrun { max: sink.to.max_capacity() - 1 });
+            }
             // A broker joins them.
             Sink::Scatter(_) => {}
         }
@@ -134,7 +152,7 @@ impl Pending {
     pub(super) fn told(&self, told: Told) -> Result<(), CallError> {
         match &self.sink {
             Sink::Scatter(to) => to.tell(told),
-            Sink::None | Sink::Whole(..) | Sink::Parts(_) => Ok(()),
+            Sink::None | Sink::Whole(..) | Sink::Parts(_) | Sink::Updates(_) => Ok(()),
         }
     }
 
@@ -149,6 +167,7 @@ impl Pending {
                 drop(to.send(Ok(Message::joined(&parts))));
             }
             Sink::Parts(to) => drop(to.try_send(Ok(Reply::Final(body)))),
+            Sink::Updates(sink) => drop(sink.to.try_send(Ok(Update::Final(body)))),
             Sink::Scatter(to) => to.end(Ok(Told::End)),
         }
     }
@@ -159,6 +178,7 @@ impl Pending {
             Sink::None => {}
             Sink::Whole(to, _) => drop(to.send(Err(error))),
             Sink::Parts(to) => drop(to.try_send(Err(error))),
+            Sink::Updates(sink) => drop(sink.to.try_send(Err(error))),
             Sink::Scatter(to) => to.end(Err(error)),
         }
     }

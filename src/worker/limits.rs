@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::proto::serve::words::{Failure, Taken};
 use crate::wire::Limits;
 use crate::wire::message::Message;
-use crate::wire::mjp::Code;
+use crate::wire::mjp::{Code, HEADER_MAX};
 
 /// What the broker takes: as it says (MJP), or else as much as the worker takes itself.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub(super) struct AnswerLimits {
     frame: AtomicUsize,
     message: AtomicUsize,
     frames: AtomicUsize,
+    header: AtomicUsize,
 }
 
 impl AnswerLimits {
@@ -26,6 +27,7 @@ impl AnswerLimits {
             frame: limits.frame_bytes_max.into(),
             message: limits.message_bytes_max.into(),
             frames: limits.message_frames_max.into(),
+            header: HEADER_MAX.into(),
         }
     }
 
@@ -34,11 +36,19 @@ impl AnswerLimits {
             (&self.frame, taken.frame),
             (&self.message, taken.message),
             (&self.frames, taken.frames),
+            (&self.header, taken.header),
         ] {
             if let Some(taken) = taken {
                 limit.store(usize::try_from(taken).unwrap_or(usize::MAX), Ordering::Relaxed);
             }
         }
+    }
+
+    /// Whether the broker takes a header of so many octets.
+    pub(super) fn check_header(&self, size: usize) -> Result<(), TooBig> {
+        let max = self.header.load(Ordering::Relaxed);
+        let what = "a header of octets";
+        if size > max { Err(TooBig { what, size, max }) } else { Ok(()) }
     }
 
     /// Whether the broker takes an answer, or what is too much about it.
@@ -88,7 +98,12 @@ mod tests {
     #[test]
     fn an_answer_is_too_big_by_its_largest_frame_its_sum_or_its_frames() {
         let limits = AnswerLimits::new(Limits::default());
-        let says = Taken { frame: Some(100), message: Some(1024 + 250), frames: Some(8 + 4) };
+        let says = Taken {
+            frame: Some(100),
+            message: Some(1024 + 250),
+            frames: Some(8 + 4),
+            header: Some(50),
+        };
         let check = |sizes: &[usize]| {
             let frames = sizes.iter().map(|size| vec![0; *size]);
             limits.check(&Message::new(frames)).map_err(|too_big| (too_big.what, too_big.size))
@@ -100,6 +115,7 @@ mod tests {
         assert_eq!(check(&[1, 101]), Err(("a frame of octets", 101)));
         assert_eq!(check(&[100, 100, 51]), Err(("octets", 251)));
         assert_eq!(check(&[1; 5]), Err(("frames", 5)));
+        assert!(limits.check_header(50).is_ok() && limits.check_header(51).is_err());
         limits.set(Taken::default());
         assert_eq!(check(&[1; 5]), Err(("frames", 5)));
     }

@@ -41,6 +41,7 @@
 
 mod limits;
 mod request;
+mod talk;
 mod task;
 mod typed;
 
@@ -53,6 +54,7 @@ pub use crate::proto::serve::Report;
 pub use crate::proto::serve::words::Failure;
 pub use limits::TooBig;
 pub use request::{PartError, Request};
+pub use talk::{AskError, Event, Question};
 pub use typed::{json, msgpack};
 
 use crate::config::{ConfigError, WorkerConfig};

@@ -1,14 +1,16 @@
 //! A request, as a handler sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::proto::serve::Job;
-use crate::proto::serve::words::{Delivery, Reply};
+use crate::proto::serve::words::{Delivery, Reply, Talk, Told};
+use crate::wire::Protocol;
 use crate::wire::message::Message;
 
 use super::limits::{AnswerLimits, TooBig};
@@ -27,16 +29,21 @@ pub struct Request {
     pub(super) trace: Option<Box<str>>,
     pub(super) state: Option<Box<str>>,
     pub(super) cancelled: CancellationToken,
-    pub(super) parts: Option<mpsc::Sender<Said>>,
+    pub(super) said: mpsc::Sender<Said>,
+    pub(super) protocol: Protocol,
     pub(super) limits: Arc<AnswerLimits>,
+    /// Questions asked so far.
+    pub(super) asked: AtomicU32,
 }
 
 /// What a handler gives.
 #[derive(Debug)]
-pub(super) struct Said {
-    pub(super) job: Job,
-    pub(super) reply: Reply,
-    pub(super) last: bool,
+pub(super) enum Said {
+    Part(Job, Reply),
+    Last(Job, Reply),
+    Event(Job, Box<Talk>),
+    /// With the number, and where the answer goes.
+    Ask(Job, u64, Box<Talk>, oneshot::Sender<Box<Told>>),
 }
 
 /// Why a part of an answer was not sent.
@@ -60,12 +67,26 @@ impl Request {
         job: Job,
         delivery: Delivery,
         cancelled: CancellationToken,
-        parts: Option<mpsc::Sender<Said>>,
+        said: mpsc::Sender<Said>,
+        protocol: Protocol,
         limits: Arc<AnswerLimits>,
     ) -> Self {
         let Delivery { body, attempt, timeout, identity, trace, state } = delivery;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Self { body, job, attempt, deadline, identity, trace, state, cancelled, parts, limits }
+        Self {
+            body,
+            job,
+            attempt,
+            deadline,
+            identity,
+            trace,
+            state,
+            cancelled,
+            said,
+            protocol,
+            limits,
+            asked: AtomicU32::new(0),
+        }
     }
 
     /// The first frame of the body; the only one of most requests.
@@ -122,13 +143,15 @@ impl Request {
     /// # Cancel safety
     /// The part is sent whole or not at all.
     pub async fn part(&self, body: impl Into<Message>) -> Result<(), PartError> {
-        let parts = self.parts.as_ref().ok_or(PartError::Unsupported)?;
+        if self.protocol == Protocol::Mdp01 {
+            return Err(PartError::Unsupported);
+        }
         if self.cancelled.is_cancelled() {
             return Err(PartError::Cancelled);
         }
         let body = body.into();
         self.limits.check(&body)?;
-        let said = Said { job: self.job, reply: Reply::body(body), last: false };
-        parts.send(said).await.map_err(|_| PartError::Cancelled)
+        let said = Said::Part(self.job, Reply::body(body));
+        self.said.send(said).await.map_err(|_| PartError::Cancelled)
     }
 }

@@ -264,9 +264,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     }
     let has_body =
         matches!(kind, kind::REQUEST | kind::PARTIAL | kind::FINAL | kind::SCATTER | kind::TARGETS);
-    let id = matches!(kind, kind::REQUEST..=kind::TARGETS)
-        .then(|| second.get(1..))
-        .flatten();
+    let id = matches!(kind, kind::REQUEST..=kind::TARGETS).then(|| second.get(1..)).flatten();
     let asks =
         to_broker && matches!(kind, kind::REQUEST | kind::SCATTER | kind::STATUS | kind::ADMIN);
     // There may be one, and there need not.

@@ -14,7 +14,7 @@ use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
     Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
-    ReadyHeader, Rejected, Request, Tell, ToBroker, kind,
+    ReadyHeader, Rejected, Request, ToBroker, kind,
 };
 
 use super::Core;
@@ -141,10 +141,7 @@ impl Core {
             ToBroker::Partial(answer) => (kind::PARTIAL, answer.id),
             ToBroker::Final(answer) => (kind::FINAL, answer.id),
             ToBroker::Error(failure) => (kind::ERROR, failure.id),
-            ToBroker::Event(event) => (kind::EVENT, event.id),
-            ToBroker::Ask(ask) => (kind::ASK, ask.id),
-            ToBroker::Tell(tell) => (kind::TELL, tell.id),
-            _ => (0, 0),
+            ref said => super::talk::named(said),
         };
         Err(Rejected { kind, id, why: Malformed::HeaderTooBig })
     }
@@ -282,7 +279,6 @@ impl Core {
             let held = worker.zip(RequestId::from_token(token));
             held.is_some_and(|(worker, request)| self.router.holds(worker, request))
         };
-        let asked = |tell: &Tell<'_>| self.router.is_asked(id, tell.id, tell.says.ask);
         match said {
             ToBroker::Hello(_) => Event::Hello,
             ToBroker::Heartbeat => Event::Heartbeat,
@@ -296,10 +292,9 @@ impl Core {
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
             ToBroker::Error(failure) if holds(failure.id) => Event::Failed,
             ToBroker::Final(_) | ToBroker::Error(_) => Event::Stray,
-            ToBroker::Event(event) if holds(event.id) => Event::Event,
-            ToBroker::Ask(ask) if holds(ask.id) => Event::Ask,
-            ToBroker::Tell(tell) if asked(tell) => Event::Tell,
-            ToBroker::Event(_) | ToBroker::Ask(_) | ToBroker::Tell(_) => Event::StrayTalk,
+            ToBroker::Event(_) | ToBroker::Ask(_) | ToBroker::Tell(_) => {
+                self.talk_event_of(id, said, holds)
+            }
             ToBroker::Credit { .. } => Event::Credit,
             ToBroker::Ready(says) => {
                 let other = worker.and_then(|worker| self.router.service_of(worker));

@@ -182,7 +182,7 @@ impl Core {
     /// RESPONSE, EVENT or STREAM of a registered worker.
     fn on_report<O: Output>(&mut self, now: Time, id: PeerId, report: &Report<'_>, out: &mut O) {
         self.note_answer(now, id);
-        self.nfp_events += u64::from(report.kind == Kind::Event);
+        self.worker_events += u64::from(report.kind == Kind::Event);
         let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) else { return };
         if self.on_request_report(now, id, worker, report, out) {
             return;

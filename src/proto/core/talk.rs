@@ -3,14 +3,40 @@
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
 use crate::proto::dialect::Talk;
+use crate::proto::dialect::mjp::Event;
 use crate::proto::output::Output;
 use crate::proto::router::NewAsk;
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Ask, Code, FromBroker, Packed, Tell, TellHeader, ToBroker};
+use crate::wire::mjp::{Ask, Code, FromBroker, Packed, Tell, TellHeader, ToBroker, kind};
 
 use super::Core;
 
+/// Kind and id of what is said in the middle of a request; of anything else it says none.
+pub(super) fn named(said: &ToBroker<'_>) -> (u8, u64) {
+    match said {
+        ToBroker::Event(event) => (kind::EVENT, event.id),
+        ToBroker::Ask(ask) => (kind::ASK, ask.id),
+        ToBroker::Tell(tell) => (kind::TELL, tell.id),
+        _ => (0, 0),
+    }
+}
+
 impl Core {
+    /// What is said in the middle of a request, given what the peer `holds` and was asked.
+    pub(super) fn talk_event_of(
+        &self,
+        id: PeerId,
+        said: &ToBroker<'_>,
+        holds: impl Fn(u64) -> bool,
+    ) -> Event {
+        match said {
+            ToBroker::Event(event) if holds(event.id) => Event::Event,
+            ToBroker::Ask(ask) if holds(ask.id) => Event::Ask,
+            ToBroker::Tell(tell) if self.router.is_asked(id, tell.id, tell.says.ask) => Event::Tell,
+            _ => Event::StrayTalk,
+        }
+    }
+
     /// A worker speaks of a request that it holds, or the caller of one tells what was asked.
     pub(super) fn on_talk<O: Output>(
         &mut self,
@@ -23,6 +49,7 @@ impl Core {
             ToBroker::Event(event) => {
                 let Some(request) = RequestId::from_token(event.id) else { return };
                 self.note_answer(now, id);
+                self.worker_events += 1;
                 let talk = Talk { header: event.header, body: event.body };
                 self.router.event(request, &talk, out);
             }
