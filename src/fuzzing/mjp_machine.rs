@@ -15,7 +15,7 @@ use crate::id::PeerId;
 use crate::proto::core::{Admission, Core, Hello, Taken};
 use crate::proto::policy::MjpLimits;
 use crate::wire::message::Message;
-use crate::wire::mjp::{self, FromBroker, Outcome, Tally, Targets, ToBroker, is_mjp};
+use crate::wire::mjp::{self, Answer, FromBroker, Outcome, Tally, Targets, ToBroker, is_mjp};
 
 /// What a peer knows of its connection.
 #[derive(Debug, Default)]
@@ -313,29 +313,14 @@ impl Stage {
                 peer.targets(&targets);
             }
             FromBroker::Outcome(outcome) => peer.outcome(&outcome),
-            FromBroker::Event(event) => {
-                let wants = peer.wants.get(&event.id).is_some_and(|wants| wants.0);
-                assert!(wants && peer.open.contains(&event.id), "{event:?}: {peer:?}");
-            }
-            FromBroker::Ask(ask) => {
-                let wants = peer.wants.get(&ask.id).is_some_and(|wants| wants.1);
-                assert!(wants && peer.open.contains(&ask.id), "{ask:?}: {peer:?}");
-            }
-            FromBroker::Tell(tell) => {
-                assert!(peer.held.contains(&tell.id), "{tell:?}: {peer:?}");
-            }
+            FromBroker::Event(event) => assert!(peer.wants(event.id).0, "{event:?}: {peer:?}"),
+            FromBroker::Ask(ask) => assert!(peer.wants(ask.id).1, "{ask:?}: {peer:?}"),
+            FromBroker::Tell(tell) => assert!(peer.held.contains(&tell.id), "{tell:?}: {peer:?}"),
             FromBroker::Partial(answer) => {
                 let open = peer.open.contains(&answer.id);
                 assert!(open && !peer.scatters.contains_key(&answer.id), "{peer:?}");
             }
-            FromBroker::Final(answer) => {
-                if let Some(scatter) = peer.scatters.remove(&answer.id) {
-                    let whole = scatter.targets.as_ref().is_some_and(BTreeSet::is_empty);
-                    let tally = Tally::decode(answer.header);
-                    assert!(whole && tally == Ok(scatter.tally), "{scatter:?} is {tally:?}");
-                }
-                peer.close(answer.id);
-            }
+            FromBroker::Final(answer) => peer.answered(&answer),
             FromBroker::Error(failure) if failure.id == 0 => {}
             FromBroker::Error(failure) => {
                 let code = mjp::Fault::decode(failure.header).map(|fault| fault.code);
@@ -425,6 +410,22 @@ impl Peer {
             "cancelled" => &mut scatter.tally.cancelled,
             other => panic!("an outcome is {other}"),
         } += 1;
+    }
+
+    /// What it wants of an open request: to know what happens, to be asked.
+    fn wants(&self, id: u64) -> (bool, bool) {
+        let wants = self.wants.get(&id).filter(|_| self.open.contains(&id));
+        wants.copied().unwrap_or_default()
+    }
+
+    /// The answer to a request, or the tally of a scatter.
+    fn answered(&mut self, answer: &Answer<'_>) {
+        if let Some(scatter) = self.scatters.remove(&answer.id) {
+            let whole = scatter.targets.as_ref().is_some_and(BTreeSet::is_empty);
+            let tally = Tally::decode(answer.header);
+            assert!(whole && tally == Ok(scatter.tally), "{scatter:?} is {tally:?}");
+        }
+        self.close(answer.id);
     }
 
     /// An answer, or an error: the only one.

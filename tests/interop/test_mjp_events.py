@@ -30,7 +30,7 @@ def test_events_with_the_octets_of_the_specification(peer):
     worker.send(with_id(example("mjp", "EVENT 4294967297"), id))
     worker.send([*with_id(example("mjp", "EVENT 4294967297"), id)[:2], b"\xc1 no map", b"a", b""])
     worker.send(with_id(example("mjp", "EVENT 4294967297"), id)[:2])
-    worker.say("FINAL", id, {}, b"yo")
+    worker.send(with_id(example("mjp", "FINAL 4294967297"), id))
     assert client.recv() == example("mjp-broker", "EVENT 1")
     assert client.recv()[2:] == [b"\xc1 no map", b"a", b""], "the worker's own affair"
     assert client.recv()[2:] == [b""]
@@ -48,7 +48,7 @@ def test_a_question_with_the_octets_of_the_specification(peer):
     client.send(example("mjp", "TELL 1"))
     shown = example("mjp-broker", 'TELL 4294967297 {"ask": 7}: "yes"')
     assert worker.recv() == with_id(shown, id)
-    worker.say("FINAL", id, {}, b"yo")
+    worker.send(with_id(example("mjp", "FINAL 4294967297"), id))
     assert client.recv() == example("mjp-broker", "FINAL 1")
 
 
@@ -87,12 +87,13 @@ def test_who_cannot_be_asked_is_not_and_the_worker_is_told(peer, broker, peers):
     worker = peer(b"w").ready(credit=4)
     client, stock = peer(), peers(mdp.Client(broker.endpoint))
     client.call(1, b"hi", events=True)
-    stock_asks = [worker.request()[0]]
+    deliveries = [worker.request()[0]]
     stock.send(b"echo", b"hi")
-    stock_asks.append(worker.request()[0])
+    deliveries.append(worker.request()[0])
     client.say("SCATTER", 2, {"service": b"echo", **OPEN}, b"hi")
-    stock_asks.append(worker.request()[0])
-    for number, id in enumerate(stock_asks):
+    deliveries.append(worker.request()[0])
+    client.expect("TARGETS", 2)
+    for number, id in enumerate(deliveries):
         worker.say("ASK", id, {"ask": number})
         told = worker.expect("TELL", id)
         says = header(told)

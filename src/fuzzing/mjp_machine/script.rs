@@ -4,7 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use super::Stage;
 use crate::fuzzing::pieces::{Choices, frames_written};
-use crate::id::{PeerId, RequestId};
+use crate::id::PeerId;
 use crate::wire::mdp::{self, FromWorker, Version};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{

@@ -79,7 +79,9 @@ impl Core {
         kept.take_first();
         kept.take_first();
         let header = kept.clone().next().unwrap_or_default();
-        let said = ToBroker::decode(message).and_then(|said| self.check_header(said, header));
+        let said = ToBroker::decode(message).and_then(|said| {
+            if self.is_too_long(header) { Err(Rejected::too_long(message)) } else { Ok(said) }
+        });
         if !self.is_mjp(id, &said) {
             return;
         }
@@ -123,27 +125,6 @@ impl Core {
                 false
             }
         }
-    }
-
-    fn check_header<'a>(
-        &self,
-        said: ToBroker<'a>,
-        header: &[u8],
-    ) -> Result<ToBroker<'a>, Rejected> {
-        if !self.is_too_long(header) {
-            return Ok(said);
-        }
-        let (kind, id) = match said {
-            ToBroker::Request(request) => (kind::REQUEST, request.id),
-            ToBroker::Scatter(ref scatter) => (kind::SCATTER, scatter.id),
-            ToBroker::Status { id, .. } => (kind::STATUS, id),
-            ToBroker::Admin { id, .. } => (kind::ADMIN, id),
-            ToBroker::Partial(answer) => (kind::PARTIAL, answer.id),
-            ToBroker::Final(answer) => (kind::FINAL, answer.id),
-            ToBroker::Error(failure) => (kind::ERROR, failure.id),
-            ref said => super::talk::named(said),
-        };
-        Err(Rejected { kind, id, why: Malformed::HeaderTooBig })
     }
 
     /// A request comes.

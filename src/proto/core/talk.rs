@@ -7,19 +7,9 @@ use crate::proto::dialect::mjp::Event;
 use crate::proto::output::Output;
 use crate::proto::router::NewAsk;
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Ask, Code, FromBroker, Packed, Tell, TellHeader, ToBroker, kind};
+use crate::wire::mjp::{Ask, Code, FromBroker, Packed, Tell, TellHeader, ToBroker};
 
 use super::Core;
-
-/// Kind and id of what is said in the middle of a request; of anything else it says none.
-pub(super) fn named(said: &ToBroker<'_>) -> (u8, u64) {
-    match said {
-        ToBroker::Event(event) => (kind::EVENT, event.id),
-        ToBroker::Ask(ask) => (kind::ASK, ask.id),
-        ToBroker::Tell(tell) => (kind::TELL, tell.id),
-        _ => (0, 0),
-    }
-}
 
 impl Core {
     /// What is said in the middle of a request, given what the peer `holds` and was asked.

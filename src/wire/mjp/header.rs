@@ -224,18 +224,6 @@ impl RequestHeader<'_> {
     pub fn parts(&self) -> bool {
         self.parts.unwrap_or(true)
     }
-
-    /// Whether EVENTs are wanted.
-    #[must_use]
-    pub fn events(&self) -> bool {
-        self.events.unwrap_or(false)
-    }
-
-    /// Whether the worker may ASK.
-    #[must_use]
-    pub fn asks(&self) -> bool {
-        self.asks.unwrap_or(false)
-    }
 }
 
 /// What the broker says of a request that it delivers.

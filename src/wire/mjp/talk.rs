@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::header::RequestHeader;
 use super::malformed::Malformed;
 use super::opening::{Opening, open};
 use super::{kind, pack};
@@ -110,6 +111,20 @@ macro_rules! decodes {
     )*};
 }
 decodes!(EventHeader, AskHeader, TellHeader);
+
+impl RequestHeader<'_> {
+    /// Whether EVENTs are wanted.
+    #[must_use]
+    pub fn events(&self) -> bool {
+        self.events.unwrap_or(false)
+    }
+
+    /// Whether the worker may ASK.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.asks.unwrap_or(false)
+    }
+}
 
 impl<'a> Event<'a> {
     pub(super) fn decode(opening: &Opening<'a>) -> Self {

@@ -116,9 +116,8 @@ fn an_event_is_no_answer_and_does_not_keep_the_request_from_another_worker() {
 
 #[test]
 fn who_says_that_something_happens_or_asks_is_not_silent() {
-    let mut policy = ServicePolicy::default();
-    policy.busy_timeout = Some(Duration::from_secs(10));
-    let mut desk = Desk::new(policy);
+    let busy_timeout = Some(Duration::from_secs(10));
+    let mut desk = Desk::new(ServicePolicy { busy_timeout, ..ServicePolicy::default() });
     let (client, worker) = (desk.join(), desk.native_worker(1));
     desk.call(client, 1, OPEN);
     for ask in 1..=4 {
