@@ -1,7 +1,7 @@
 //! How much an answer may be. A broker ends the connection of who says more than it takes, and
 //! gives the request to the next worker, which would do the same.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::proto::serve::words::{Failure, Taken};
 use crate::wire::Limits;
@@ -15,6 +15,7 @@ pub(super) struct AnswerLimits {
     message: AtomicUsize,
     frames: AtomicUsize,
     header: AtomicUsize,
+    talk: AtomicBool,
 }
 
 impl AnswerLimits {
@@ -28,10 +29,12 @@ impl AnswerLimits {
             message: limits.message_bytes_max.into(),
             frames: limits.message_frames_max.into(),
             header: HEADER_MAX.into(),
+            talk: true.into(),
         }
     }
 
     pub(super) fn set(&self, taken: Taken) {
+        self.talk.store(taken.talk.unwrap_or(true), Ordering::Relaxed);
         for (limit, taken) in [
             (&self.frame, taken.frame),
             (&self.message, taken.message),
@@ -42,6 +45,11 @@ impl AnswerLimits {
                 limit.store(usize::try_from(taken).unwrap_or(usize::MAX), Ordering::Relaxed);
             }
         }
+    }
+
+    /// Whether the broker has events and questions.
+    pub(super) fn takes_talk(&self) -> bool {
+        self.talk.load(Ordering::Relaxed)
     }
 
     /// Whether the broker takes a header of so many octets.
@@ -103,6 +111,7 @@ mod tests {
             message: Some(1024 + 250),
             frames: Some(8 + 4),
             header: Some(50),
+            talk: Some(false),
         };
         let check = |sizes: &[usize]| {
             let frames = sizes.iter().map(|size| vec![0; *size]);
@@ -116,6 +125,7 @@ mod tests {
         assert_eq!(check(&[100, 100, 51]), Err(("octets", 251)));
         assert_eq!(check(&[1; 5]), Err(("frames", 5)));
         assert!(limits.check_header(50).is_ok() && limits.check_header(51).is_err());
+        assert!(!limits.takes_talk());
         limits.set(Taken::default());
         assert_eq!(check(&[1; 5]), Err(("frames", 5)));
     }

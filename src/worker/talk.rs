@@ -81,8 +81,8 @@ pub enum AskError {
     /// The broker would not take it.
     #[error(transparent)]
     TooBig(#[from] TooBig),
-    /// MDP has no questions.
-    #[error("MDP has no questions to a caller; speak MJP, or ask in another request")]
+    /// MDP has no questions, and nor has a broker that is older.
+    #[error("neither MDP nor an older broker has questions to a caller; ask in another request")]
     Unsupported,
 }
 
@@ -117,7 +117,7 @@ impl Request {
         if self.cancelled.is_cancelled() {
             return Err(PartError::Cancelled);
         }
-        if self.protocol != Protocol::Mjp {
+        if !self.can_talk() {
             return Ok(());
         }
         let Event { message, severity, status, progress, resource, task, body } = event.into();
@@ -183,7 +183,7 @@ impl Request {
     /// # Cancel safety
     /// Dropped, the answer goes nowhere; the question stays open until it comes.
     pub async fn ask(&self, question: impl Into<Question>) -> Result<Message, AskError> {
-        if self.protocol != Protocol::Mjp {
+        if !self.can_talk() {
             return Err(AskError::Unsupported);
         }
         let Question { message, body } = question.into();
@@ -204,6 +204,11 @@ impl Request {
             answer = asking => answer,
             () = self.cancelled.cancelled() => Err(AskError::Cancelled),
         }
+    }
+
+    /// MDP has no words for it, and nor has a broker that is older.
+    fn can_talk(&self) -> bool {
+        self.protocol == Protocol::Mjp && self.limits.takes_talk()
     }
 
     fn talk(&self, header: &Packed, body: Message) -> Result<Box<Talk>, TooBig> {

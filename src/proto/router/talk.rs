@@ -30,6 +30,8 @@ pub struct TalkStats {
 #[derive(Debug, Default)]
 pub(super) struct Asks {
     asks: Vec<Ask>,
+    /// The largest number so far.
+    last: u64,
 }
 
 /// A question.
@@ -61,9 +63,14 @@ impl Asks {
         self.asks.iter().filter(|ask| !ask.void)
     }
 
+    /// A number that no question had.
+    fn next(&self) -> u64 {
+        self.last.wrapping_add(1)
+    }
+
     /// Memory charged for them, octets.
     pub(super) fn cost(&self) -> usize {
-        self.asks.iter().map(Ask::cost).sum()
+        size_of::<Self>() + self.asks.iter().map(Ask::cost).sum::<usize>()
     }
 
     /// Checks what always holds. Requests that wait have no worker that asks.
@@ -150,33 +157,32 @@ impl Router {
         if !self.callers.contains_key(caller) {
             return Err((Code::NoCaller, "the caller has gone"));
         }
-        let asks = request.asks.get_or_insert_default();
-        let next =
-            || asks.asks.iter().map(|ask| ask.number).max().map_or(1, |last| last.wrapping_add(1));
-        let number = new.number.unwrap_or_else(next);
-        if asks.asks.iter().any(|ask| ask.number == number) {
+        let known = request.asks.as_deref();
+        let number = new.number.unwrap_or_else(|| known.map_or(1, Asks::next));
+        if known.is_some_and(|asks| asks.asks.iter().any(|ask| ask.number == number)) {
             let why = "another question of the request has this number, and no answer";
             return Err((Code::DuplicateId, why));
         }
-        if asks.open().count() >= self.settings.mjp.asks_max {
+        if known.map_or(0, |asks| asks.open().count()) >= self.settings.mjp.asks_max {
             return Err((Code::Overloaded, "limits.asks of this request are open"));
         }
         let ask = Ask { number, input: new.input.map(Into::into), void: false };
-        let cost = ask.cost();
+        let cost = ask.cost() + if known.is_none() { size_of::<Asks>() } else { 0 };
         if !out.charge(cost) {
             return Err((Code::Overloaded, "the broker is short of memory"));
         }
-        asks.asks.push(ask);
         let mut fits = false;
         let voice = &request.voice;
         talk(number, &mut |talk| {
             fits = out.offer(caller, talk.bytes(), |encoder| voice.ask(talk, encoder));
         });
         if !fits {
-            asks.asks.pop();
             out.release(cost);
             return Err((Code::Overloaded, "the caller does not read what waits for it"));
         }
+        let asks = request.asks.get_or_insert_default();
+        asks.last = asks.last.max(number);
+        asks.asks.push(ask);
         Ok(())
     }
 

@@ -62,6 +62,8 @@ pub struct Taken {
     pub frames: Option<u64>,
     /// One header, octets.
     pub header: Option<u64>,
+    /// Events and questions; `None`: whatever.
+    pub talk: Option<bool>,
 }
 
 /// Something said in the middle of a request: an event, or a question with its number.
@@ -357,9 +359,10 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
                 interval: Duration::from_millis(interval.max(1)),
                 liveness: liveness.max(1),
             });
+            let talk = Some(hello.features.contains(&"events"));
             let limits = hello.limits.unwrap_or_default();
             let HelloLimits { frame, message, frames, header, .. } = limits;
-            Heard::Hello { keepalive, takes: Taken { frame, message, frames, header } }
+            Heard::Hello { keepalive, takes: Taken { frame, message, frames, header, talk } }
         }
         FromBroker::Drain { within: None } => Heard::Drained,
         FromBroker::Drain { within: Some(_) } => Heard::Stopping,

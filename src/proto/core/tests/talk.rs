@@ -347,6 +347,9 @@ fn a_native_caller_hears_what_happens_at_an_nfp_worker_and_is_asked() {
         {"input_id": "i1", "value": "yes", "cancel": false, "metadata": {}}
     );
     assert_eq!(said, wanted);
+    // A number that was answered could be answered again.
+    desk.report(worker, Kind::Event, &who, &uuid, "200", asked);
+    assert_eq!(desk.heard(client), [format!("ASK 1 2 {asked}")]);
     // Who cannot be asked sees that something was; the worker need not wait.
     desk.report(worker, Kind::Response, &who, &uuid, "200", "{}");
     desk.heard(client);

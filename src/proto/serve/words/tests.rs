@@ -161,7 +161,7 @@ fn an_mjp_worker_hears_all_that_a_broker_says_to_one() {
     let says = b"\x84\xa7version\x01\xa9heartbeat\x64\xa8liveness\x05\xa6limits\x81\xa5frame\x07";
     let hello = hear(0x01, 0, &[says]);
     let keepalive = Keepalive { interval: Duration::from_millis(100), liveness: 5 };
-    let takes = Taken { frame: Some(7), ..Taken::default() };
+    let takes = Taken { frame: Some(7), talk: Some(false), ..Taken::default() };
     assert_eq!(hello, Ok(Heard::Hello { keepalive: Some(keepalive), takes }));
     for kind in [0x04, 0x23] {
         let bye = hear(kind, 0, &[b"\x82\xa4code\xa8draining\xa7message\xa3why"]);
