@@ -194,8 +194,11 @@ impl Router {
     fn asked(&self, caller: PeerId, name: u64, number: u64) -> Option<(RequestId, usize)> {
         let id = self.named(caller, name)?;
         let asks = &self.requests.get(id)?.asks.as_ref()?.asks;
-        let at = asks.iter().position(|ask| ask.number == number && !ask.void)?;
-        Some((id, at))
+        let at = asks.iter().position(|ask| ask.number == number)?;
+        let void = asks.get(at)?.void;
+        #[cfg(test)]
+        crate::proto::witness::saw("talk", "tell", if void { "void" } else { "open" });
+        Some((id, at)).filter(|_| !void)
     }
 
     /// The caller answers what the worker of its request has asked.
@@ -216,8 +219,6 @@ impl Router {
         let ask = asks.asks.swap_remove(at);
         out.release(ask.cost());
         self.talk.tells += 1;
-        #[cfg(test)]
-        crate::proto::witness::saw("talk", "tell", "told");
         let Some(worker) = self.workers.get_mut(worker_id) else { return };
         worker.last_sent = now;
         let voice = worker.voice;

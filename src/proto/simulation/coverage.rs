@@ -44,7 +44,7 @@ const HOLDER: [&str; 6] = ["final", "partial", "failed", "event", "ask", "expire
 const TALK: [(&str, &[&str]); 3] = [
     ("event", &["told", "unwanted", "missed"]),
     ("ask", &["asked", "no_caller", "duplicate_id", "overloaded"]),
-    ("tell", &["told"]),
+    ("tell", &["open", "void"]),
 ];
 /// A worker that holds nothing is not asked by PING, and its silence ends as `expired`: whoever
 /// has nothing to do has to speak.

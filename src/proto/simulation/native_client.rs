@@ -55,7 +55,7 @@ impl Kind {
             parts: rng.one_in(2),
             ack: rng.one_in(3),
             events: rng.one_in(2),
-            asks: rng.one_in(2),
+            asks: !rng.one_in(4),
             poison: rng.pick(&[12, 60]),
             scatters: rng.pick(&[2, 5, 20]),
         }
@@ -85,8 +85,8 @@ pub(super) struct NativeClient {
     next_at: u64,
     connect_at: Option<u64>,
     probes: Vec<&'static str>,
-    /// What it was asked: by which id, and the number.
-    asked: Vec<(u64, u64)>,
+    /// What it was asked: when it answers, by which id, and the number.
+    asked: Vec<(u64, u64, u64)>,
 }
 
 impl NativeClient {
@@ -115,7 +115,7 @@ impl NativeClient {
         let ask = (self.conn.is_some() && wants && self.open.len() < self.kind.window)
             .then_some(self.next_at);
         let cancel = self.open.values().flatten().filter_map(|open| open.cancel_at).min();
-        let tell = (self.conn.is_some() && !self.asked.is_empty()).then_some(0);
+        let tell = self.asked.iter().map(|(at, ..)| *at).min().filter(|_| self.conn.is_some());
         [self.connect_at, ask, cancel, tell].into_iter().flatten().min()
     }
 
@@ -161,12 +161,7 @@ impl NativeClient {
                 say(&ToBroker::Cancel { id: *id }, cx);
             }
         }
-        for (id, ask) in std::mem::take(&mut self.asked) {
-            // Now and then twice, or never.
-            for _ in 0..cx.rng.pick(&[0, 1, 1, 1, 2]) {
-                tell(id, ask, cx);
-            }
-        }
+        self.tell_due(cx);
         if self.open.len() < self.kind.window && self.next_at <= cx.now {
             self.ask(conn, cx);
         }
@@ -303,7 +298,7 @@ impl NativeClient {
             }
             FromBroker::Event(event) if self.kind.events => self.heard_of(event.id, event.body),
             FromBroker::Ask(ask) if self.kind.asks => {
-                self.asked.push((ask.id, ask.says.ask));
+                self.asked.push((0, ask.id, ask.says.ask));
                 self.heard_of(ask.id, ask.body)
             }
             FromBroker::Bye(_)
@@ -340,6 +335,24 @@ impl NativeClient {
         open.remove(at);
         self.open.retain(|_, open| !open.is_empty());
         Ok(())
+    }
+
+    /// Answers what it was asked, some time after it was; now and then again later, or never.
+    fn tell_due(&mut self, cx: &mut Context<'_>) {
+        let due = self.asked.extract_if(.., |(at, ..)| *at <= cx.now);
+        for (at, id, ask) in due.collect::<Vec<_>>() {
+            let fresh = at == 0;
+            if !fresh {
+                tell(id, ask, cx);
+            }
+            if fresh || cx.rng.one_in(4) {
+                let later = cx.now + 1 + cx.rng.pick(&[0, MS, 150 * MS]);
+                self.asked.push((later, id, ask));
+            }
+            if cx.rng.one_in(5) {
+                self.asked.pop();
+            }
+        }
     }
 
     /// Something is said in the middle of a request: of one that is open, and no other.

@@ -44,7 +44,7 @@ impl Kind {
             wrongs: rng.pick(&[5, 12, 40]),
             parts: rng.pick(&[0, 2, 5]),
             fails: rng.pick(&[4, 20]),
-            talks: rng.pick(&[1, 4, 20]),
+            talks: rng.pick(&[1, 1, 6]),
             obeys: rng.one_in(2),
             here: rng.one_in(2),
         }
@@ -269,6 +269,9 @@ impl NativeWorker {
             }
             9 => {
                 if let Some((token, tag)) = self.done {
+                    if cx.rng.one_in(2) {
+                        return talk(token, tag, cx);
+                    }
                     answer(token, babble(tag), true, cx);
                 }
             }
@@ -349,6 +352,11 @@ impl NativeWorker {
                 };
                 let next_at = cx.now + cx.rng.within(MS / 4, self.kind.pace);
                 self.jobs.push(Job { token: delivery.id, tag, parts, said: 0, next_at });
+                for _ in 0..cx.rng.within(0, 3) {
+                    if cx.rng.one_in(self.kind.talks) {
+                        talk(delivery.id, tag, cx);
+                    }
+                }
                 Ok(())
             }
             other => Err(format!("a worker heard {other:?}")),
