@@ -28,10 +28,12 @@ impl RequestId {
         slotmap::Key::data(&self).as_ffi()
     }
 
-    /// The request that an echoed number names; see [`Self::from_address`].
+    /// The request that an echoed number names, if it is one that can have been given out; see
+    /// [`Self::from_address`].
+    #[inline]
     #[must_use]
-    pub fn from_token(token: u64) -> Self {
-        slotmap::KeyData::from_ffi(token).into()
+    pub fn from_token(token: u64) -> Option<Self> {
+        handle_of(token)
     }
 
     /// The request an echoed address names, if the address has the right length. Whether such a
@@ -39,8 +41,24 @@ impl RequestId {
     #[must_use]
     pub fn from_address(address: &[u8]) -> Option<Self> {
         let octets: [u8; Self::ADDRESS_LEN] = address.try_into().ok()?;
-        Some(Self::from_token(u64::from_be_bytes(octets)))
+        Self::from_token(u64::from_be_bytes(octets))
     }
+}
+
+/// The handle of that number. What no table can have given out is none: the number would be taken
+/// for that of another entry otherwise, as a handle keeps only a part of what it is made from.
+#[inline]
+pub(crate) fn handle_of<K: slotmap::Key>(token: u64) -> Option<K> {
+    let handle = K::from(slotmap::KeyData::from_ffi(token));
+    (handle.data().as_ffi() == token).then_some(handle)
+}
+
+/// A number as it stands in a name that the broker made: 16 digits, none of them in another way.
+pub(crate) fn number_in(digits: &[u8]) -> Option<u64> {
+    let is_ours = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    let digits = std::str::from_utf8(digits).ok()?;
+    let whole = digits.len() == 16 && digits.as_bytes().iter().all(is_ours);
+    u64::from_str_radix(digits, 16).ok().filter(|_| whole)
 }
 
 /// The slot of a handle: where in its table the entry stands. Tables are walked in this order.
@@ -189,6 +207,26 @@ mod tests {
         let id = requests.insert(());
         assert_eq!(RequestId::from_address(&id.to_address()), Some(id));
         assert_eq!(RequestId::from_address(b"short"), None);
+    }
+
+    #[test]
+    fn a_number_that_was_never_given_out_is_no_request() {
+        let mut requests = slotmap::SlotMap::<RequestId, ()>::with_key();
+        let id = requests.insert(());
+        assert_eq!(id.token(), 0x1_0000_0001);
+        assert_eq!(RequestId::from_token(id.token()), Some(id));
+        for never in [0, 1, 0x0_ffff_ffff, 0x2_0000_0001] {
+            assert_eq!(RequestId::from_token(never), None, "{never:#x}");
+        }
+        assert_eq!(RequestId::from_address(&1_u64.to_be_bytes()), None);
+    }
+
+    #[test]
+    fn a_number_in_a_name_is_written_in_one_way() {
+        assert_eq!(number_in(b"000000010000000a"), Some(0x1_0000_000a));
+        for wrong in [&b"000000010000000A"[..], b"+00000010000000a", b"1", b"00000001\xff000000a"] {
+            assert_eq!(number_in(wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ mod process;
 mod scatter;
 #[path = "cli/shell.rs"]
 mod shell;
+#[path = "cli/talk.rs"]
+mod talk;
 #[path = "cli/topics.rs"]
 mod topics;
 

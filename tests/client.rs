@@ -1,5 +1,7 @@
 //! The client against an embedded broker, with real workers, over sockets.
 
+#[path = "client/events.rs"]
+mod events;
 #[path = "client/scatter.rs"]
 mod scatter;
 #[path = "client/topics.rs"]

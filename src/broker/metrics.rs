@@ -142,6 +142,19 @@ impl Scrape {
         )?;
         let help = "Valid messages dropped because the peer might not say them.";
         page.counter("messages_dropped", help, [(NO_LABEL, self.survey.dropped)])?;
+        let talk = &self.survey.talk;
+        let events = [
+            ([("outcome", "told")], talk.events),
+            ([("outcome", "unwanted")], talk.events_unwanted),
+            ([("outcome", "missed")], talk.events_missed),
+        ];
+        let help = "Events of workers in the middle of requests; missed: their caller had no room.";
+        page.counter("events", help, events)?;
+        let asks =
+            [([("outcome", "asked")], talk.asks), ([("outcome", "refused")], talk.asks_refused)];
+        page.counter("questions", "Questions of workers to callers of their requests.", asks)?;
+        let help = "Answers to questions that were passed on to their workers.";
+        page.counter("question_answers", help, [(NO_LABEL, talk.tells)])?;
         let services = [(NO_LABEL, self.survey.services_count as f64)];
         page.gauge("services", None, "Services offered or asked for.", services)?;
         let count = |count: fn(&ServiceStats) -> u64| {

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::proto::clock::Time;
 use crate::proto::core::Population;
 use crate::proto::jobs::Progress;
-use crate::proto::router::{ServiceId, ServiceView};
+use crate::proto::router::{ServiceId, ServiceView, TalkStats};
 use crate::proto::stats::ServiceStats;
 use crate::proto::topics::Counts;
 
@@ -46,6 +46,7 @@ pub(super) struct Survey {
     /// Subscriptions, and what became of what was published.
     pub(super) subscriptions: usize,
     pub(super) topics: Counts,
+    pub(super) talk: TalkStats,
 }
 
 /// What became of the jobs of NFP clients.
@@ -233,6 +234,7 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                 survey.topics = core.topics().counts();
                 let jobs = &core.router().jobs;
                 let (open, ended) = (jobs.open(), jobs.ended().collect());
+                survey.talk = *core.router().talk();
                 survey.jobs = Jobs { open, ended, refused: core.refused_jobs() };
                 core.populate(from, HANDLES, &mut survey.population)
             })

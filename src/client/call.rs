@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Client;
 use super::error::CallError;
 use super::pending::{Ask, Pending, Reply, Request, Sink};
+use super::updates::Updates;
 use crate::id::ServiceName;
 use crate::wire::message::Message;
 
@@ -103,6 +104,49 @@ impl Call {
         let refused = to.clone();
         let guard = self.make(Sink::Parts(to)).map_err(|error| drop(refused.try_send(Err(error))));
         Replies { replies, guard: guard.ok() }
+    }
+
+    /// Makes the call, and gives its answer as it comes, what happens meanwhile, and what the worker
+    /// asks: [`Update`](super::Update). Over MDP it is as [`stream`](Self::stream).
+    ///
+    /// ```
+    /// # use majordomo::broker::Broker;
+    /// # use majordomo::client::{Client, Update};
+    /// # use majordomo::config::BrokerConfig;
+    /// # use majordomo::worker::{Failure, Request, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # runtime.block_on(run())
+    /// # }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut config = BrokerConfig::default();
+    /// # config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
+    /// # let broker = Broker::bind(config)?;
+    /// # let endpoint = broker.local_addrs()[0].to_string();
+    /// # let handler = |request: Request| async move {
+    /// #     request.event("looking").await?;
+    /// #     let answer = request.ask("sure?").await?;
+    /// #     Ok::<_, Failure>(answer)
+    /// # };
+    /// # let worker = Worker::builder(&endpoint, "copy")?.start(handler)?;
+    /// # let client = Client::connect(&endpoint).await?;
+    /// let mut updates = client.call("copy", ["a", "b"]).updates();
+    /// while let Some(update) = updates.next().await {
+    ///     match update? {
+    ///         Update::Event(event) => println!("{}", event.message.unwrap_or_default()),
+    ///         // Dropped, it would be declined.
+    ///         Update::Question(question) => question.answer("yes")?,
+    ///         Update::Partial(part) => println!("{} octets", part.bytes()),
+    ///         Update::Final(reply) => assert_eq!(reply.first(), b"yes"),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn updates(self) -> Updates {
+        let places = self.client.config().parts_max.saturating_add(1);
+        Updates::of(places, |sink| self.make(sink))
     }
 
     /// The answer, read as JSON in its first frame.

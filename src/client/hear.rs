@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::scatter::Told;
 use super::topics::News;
 use crate::wire::message::Frames;
+use crate::wire::mjp::AskHeader;
 
 /// What a broker says to a client. Without an id an answer is for the only call of its connection.
 #[derive(Debug)]
@@ -23,6 +24,19 @@ pub(super) enum Heard<'a> {
         code: String,
         message: String,
         retry: Option<Duration>,
+    },
+    /// Something happens in the middle of a call.
+    Event {
+        id: u64,
+        header: &'a [u8],
+        body: Frames<'a>,
+    },
+    /// The worker of a call asks.
+    Question {
+        id: u64,
+        header: &'a [u8],
+        says: AskHeader<'a>,
+        body: Frames<'a>,
     },
     /// The answer to a question to the broker itself: a header, as it stands on the wire.
     Status {

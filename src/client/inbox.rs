@@ -1,10 +1,12 @@
 //! The way from callers to the client's task: all that has come is taken at once.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::pending::Pending;
+use crate::wire::message::Message;
 
 /// What a caller wants.
 #[derive(Debug)]
@@ -13,6 +15,18 @@ pub(super) struct Job {
     pub(super) attempts: u32,
     /// Boxed: it is handed on from here to there.
     pub(super) pending: Box<Pending>,
+}
+
+/// What a caller answers to what its worker has asked.
+#[derive(Debug)]
+pub(super) struct Tell {
+    pub(super) call: u64,
+    /// How often the call had been sent when it was asked.
+    pub(super) sent: u32,
+    pub(super) ask: u64,
+    pub(super) code: Option<Cow<'static, str>>,
+    pub(super) message: Option<Box<str>>,
+    pub(super) body: Message,
 }
 
 /// Whether the client goes on.
@@ -31,6 +45,8 @@ pub(super) struct Batch {
     pub(super) jobs: Vec<Job>,
     /// Calls that nobody waits for any more.
     pub(super) cancelled: Vec<u64>,
+    /// One for each question at most, of which a broker limits the number.
+    pub(super) tells: Vec<Tell>,
     pub(super) phase: Phase,
 }
 
@@ -52,7 +68,8 @@ struct State {
 
 impl Batch {
     pub(super) fn new() -> Self {
-        Self { jobs: Vec::new(), cancelled: Vec::new(), phase: Phase::Open }
+        let (jobs, cancelled, tells) = (Vec::new(), Vec::new(), Vec::new());
+        Self { jobs, cancelled, tells, phase: Phase::Open }
     }
 }
 
@@ -92,6 +109,15 @@ impl Inbox {
         let mut state = self.lock();
         state.batch.cancelled.push(id);
         touch(state);
+    }
+
+    /// A caller answers.
+    pub(super) fn tell(&self, tell: Tell) {
+        let mut state = self.lock();
+        if state.batch.phase != Phase::Gone {
+            state.batch.tells.push(tell);
+            touch(state);
+        }
     }
 
     /// Ends the client: `Closing`, or `Gone`.

@@ -7,16 +7,18 @@ use tokio::time::timeout;
 
 use super::error::ConnectError;
 use super::hear::Heard;
-use super::pending::{Ask, Pending, Request};
+use super::inbox::Tell;
+use super::pending::{Ask, Pending, Request, Sink};
 use super::topics::News;
 use super::{scatter, topics};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::session::Session;
+use crate::wire::Limits;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{
-    self, AdminHeader, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
-    RequestHeader, StatusHeader, ToBroker, Versions,
+    self, AdminHeader, Code, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
+    RequestHeader, StatusHeader, TellHeader, ToBroker, Versions,
 };
 
 /// Who we are, for people.
@@ -63,7 +65,7 @@ fn greeting(frames: Frames<'_>) -> Option<Result<HelloLimits, ConnectError>> {
 pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, out: &mut Encoder) {
     match &pending.ask {
         Ask::Request(request) => {
-            encode_request(id, request, pending.wants_parts(), left, attempts, out);
+            encode_request(id, request, pending, left, attempts, out);
         }
         Ask::Status(ask) => {
             let service = ask.service.as_ref().map(|name| name.as_bytes());
@@ -84,24 +86,41 @@ pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, 
 fn encode_request(
     id: u64,
     request: &Request,
-    parts: bool,
+    pending: &Pending,
     left: Duration,
     attempts: u32,
     out: &mut Encoder,
 ) {
+    let talks = matches!(pending.sink, Sink::Updates(_)).then_some(true);
     let says = RequestHeader {
         service: &request.service,
         // Rounded up: the broker may give up a moment later than we do, and not before.
         timeout: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_add(1)),
         attempts: NonZeroU32::new(attempts).filter(|_| request.limited),
         ack: None,
-        parts: (!parts).then_some(false),
+        parts: (!pending.wants_parts()).then_some(false),
         trace: request.trace.as_deref(),
         state: request.state.as_deref(),
+        events: talks,
+        asks: talks,
     };
     let header = Packed::request(&says);
     let (header, body) = (header.octets(), request.body.frames());
     mjp::Request { id, header, says, body }.encode(out);
+}
+
+/// Answers what a worker has asked, unless the answer is too big for the broker.
+pub(super) fn encode_tell(tell: &Tell, limits: &Limits, out: &mut Encoder) {
+    let fits = super::check_body(0, &tell.body, limits).is_ok();
+    let (code, message, body) = if fits {
+        (tell.code.as_deref(), tell.message.as_deref(), tell.body.frames())
+    } else {
+        (Some(Code::TooBig.as_str()), Some("the broker would not take it"), Frames::default())
+    };
+    let says = TellHeader { ask: tell.ask, code, message };
+    let packed = Packed::new(&says);
+    let tell = mjp::Tell { id: tell.call, header: packed.octets(), says, body };
+    ToBroker::Tell(tell).encode(out);
 }
 
 /// Says that nobody waits for an answer any more.
@@ -143,6 +162,12 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
             Some(Heard::Told { id: outcome.id, told })
         }
         FromBroker::Admin { id, header } => Some(Heard::Admin { id, header }),
+        FromBroker::Event(mjp::Event { id, header, body }) => {
+            Some(Heard::Event { id, header, body })
+        }
+        FromBroker::Ask(mjp::Ask { id, header, says, body }) => {
+            Some(Heard::Question { id, header, says, body })
+        }
         // Of requests nobody asks for it.
         FromBroker::Accepted { id, .. } => Some(Heard::Topic { id, news: News::Accepted }),
         FromBroker::News(news) => Some(Heard::Topic { id: news.id, news: News::of(&news) }),
@@ -156,7 +181,8 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Heartbeat
         | FromBroker::Bye(_)
         | FromBroker::Request(_)
-        | FromBroker::Cancel { .. } => None,
+        | FromBroker::Cancel { .. }
+        | FromBroker::Tell(_) => None,
     }
 }
 

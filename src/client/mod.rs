@@ -97,6 +97,7 @@ mod status;
 mod task;
 mod topics;
 mod typed;
+mod updates;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -114,6 +115,7 @@ pub use pending::Reply;
 pub use scatter::{Miss, Outcome, Scatter, ScatterCall, TargetError, To};
 pub use status::Status;
 pub use topics::{Lapse, Published, Subscription};
+pub use updates::{Event, Question, Update, Updates};
 
 use crate::config::ClientConfig;
 use crate::transport::endpoint::Endpoint;
@@ -277,8 +279,6 @@ impl Drop for Handle {
 /// Whether a request is too large for whoever has such limits: it would cost the connection, and
 /// with it all other calls.
 fn too_big(ask: &Ask, limits: &Limits) -> Result<(), CallError> {
-    /// What may be in the header besides these texts.
-    const HEADER_REST: usize = 1 << 10;
     // Almost every one: nothing but a body that is small enough whatever is around it.
     if let Ask::Request(request) = ask
         && request.trace.is_none()
@@ -289,9 +289,6 @@ fn too_big(ask: &Ask, limits: &Limits) -> Result<(), CallError> {
     {
         return Ok(());
     }
-    let checked = |what, size, max| {
-        if size > max { Err(CallError::TooBig { what, size, max }) } else { Ok(()) }
-    };
     let (texts, body) = match ask {
         Ask::Request(request) => {
             let texts = [&request.trace, &request.state];
@@ -301,6 +298,17 @@ fn too_big(ask: &Ask, limits: &Limits) -> Result<(), CallError> {
         Ask::Scatter(scatter) => (scatter.texts(), &scatter.body),
         Ask::Publish(publication) => (publication.subject.len(), &publication.body),
         Ask::Status(_) | Ask::Admin(_) | Ask::Follow(_) | Ask::Subscribe(_) => return Ok(()),
+    };
+    check_body(texts, body, limits)
+}
+
+/// What may be in a header besides texts that are counted.
+const HEADER_REST: usize = 1 << 10;
+
+/// The same for a body, with so many octets of texts in the header.
+fn check_body(texts: usize, body: &Message, limits: &Limits) -> Result<(), CallError> {
+    let checked = |what, size, max| {
+        if size > max { Err(CallError::TooBig { what, size, max }) } else { Ok(()) }
     };
     checked("header", texts, crate::wire::mjp::HEADER_MAX - HEADER_REST)?;
     let body = body.frames();

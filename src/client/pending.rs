@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::CallError;
 use super::scatter::{self, Told};
 use super::topics::{self, Publication};
+use super::updates::{self, Update};
 use crate::id::ServiceName;
 use crate::wire::Limits;
 use crate::wire::message::Message;
@@ -84,6 +85,8 @@ pub(super) enum Sink {
     Whole(oneshot::Sender<Result<Message, CallError>>, Vec<Message>),
     /// As it comes; a place is kept free for the end of it.
     Parts(mpsc::Sender<Result<Reply, CallError>>),
+    /// As it comes, with all that is said meanwhile.
+    Updates(Box<updates::Sink>),
     /// Of a scatter, as it comes.
     Scatter(scatter::Sink),
     /// Of a subscription, as long as it goes on.
@@ -105,6 +108,7 @@ impl Pending {
             Sink::None => true,
             Sink::Whole(to, _) => to.is_closed(),
             Sink::Parts(to) => to.is_closed(),
+            Sink::Updates(sink) => sink.to.is_closed(),
             Sink::Scatter(to) => to.is_closed(),
             Sink::Topic(to) => to.is_closed(),
         }
@@ -112,7 +116,17 @@ impl Pending {
 
     /// Whether parts of the answer are wanted as they come.
     pub(super) fn wants_parts(&self) -> bool {
-        matches!(self.sink, Sink::Parts(_))
+        matches!(self.sink, Sink::Parts(_) | Sink::Updates(_))
+    }
+
+    /// Whether what is said meanwhile is wanted, if there is anybody to hear it.
+    pub(super) fn updates(&mut self) -> Option<&mut updates::Sink> {
+        match &mut self.sink {
+            Sink::Updates(sink) => Some(sink),
+            Sink::None | Sink::Whole(..) | Sink::Parts(_) | Sink::Scatter(_) | Sink::Topic(_) => {
+                None
+            }
+        }
     }
 
     /// A part of the answer.
@@ -132,6 +146,12 @@ impl Pending {
                 let _ = to.try_send(Ok(Reply::Partial(part)));
             }
             Sink::Parts(to) => return Err(CallError::Overrun { max: to.max_capacity() - 1 }),
+            Sink::Updates(sink) if sink.to.capacity() > 1 => {
+                let _ = sink.to.try_send(Ok(Update::Partial(part)));
+            }
+            Sink::Updates(sink) => {
+                return Err(CallError::Overrun { max: sink.to.max_capacity() - 1 });
+            }
             // A broker joins them.
             Sink::Scatter(_) | Sink::Topic(_) => {}
         }
@@ -142,7 +162,9 @@ impl Pending {
     pub(super) fn told(&self, told: Told) -> Result<(), CallError> {
         match &self.sink {
             Sink::Scatter(to) => to.tell(told),
-            Sink::None | Sink::Whole(..) | Sink::Parts(_) | Sink::Topic(_) => Ok(()),
+            Sink::None | Sink::Whole(..) | Sink::Parts(_) | Sink::Updates(_) | Sink::Topic(_) => {
+                Ok(())
+            }
         }
     }
 
@@ -157,6 +179,7 @@ impl Pending {
                 drop(to.send(Ok(Message::joined(&parts))));
             }
             Sink::Parts(to) => drop(to.try_send(Ok(Reply::Final(body)))),
+            Sink::Updates(sink) => drop(sink.to.try_send(Ok(Update::Final(body)))),
             Sink::Scatter(to) => to.end(Ok(Told::End)),
             // It has no end but an error.
             Sink::Topic(_) => {}
@@ -169,6 +192,7 @@ impl Pending {
             Sink::None => {}
             Sink::Whole(to, _) => drop(to.send(Err(error))),
             Sink::Parts(to) => drop(to.try_send(Err(error))),
+            Sink::Updates(sink) => drop(sink.to.try_send(Err(error))),
             Sink::Scatter(to) => to.end(Err(error)),
             Sink::Topic(to) => to.end(error),
         }

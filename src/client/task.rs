@@ -15,6 +15,7 @@ use super::inbox::{Batch, Inbox, Phase};
 use super::line::{Connected, Event, Lines};
 use super::pending::{Ask, Pending, Sink};
 use super::scatter::Told;
+use super::updates::Asked;
 use super::{after, mdp, mjp, too_big, topics};
 use crate::config::ClientConfig;
 use crate::proto::multiplex::{Failure, LaneId, Multiplex, Output, Settings, Terms};
@@ -49,6 +50,8 @@ pub(super) struct Task {
 struct Desk {
     config: ClientConfig,
     limits: Limits,
+    /// Where callers leave their answers to what they are asked.
+    inbox: Arc<Inbox>,
     /// Messages heard in this turn.
     heard: usize,
     /// Why there was no connection when there was none last.
@@ -89,10 +92,10 @@ impl Task {
         Self {
             core,
             lines,
-            inbox,
+            inbox: inbox.clone(),
             batch: Batch::new(),
             alarm: Box::pin(sleep(IDLE)),
-            desk: Desk { config, limits, heard: 0, trouble: None },
+            desk: Desk { config, limits, inbox, heard: 0, trouble: None },
             _ended: ended,
         }
     }
@@ -184,6 +187,15 @@ impl Task {
             } else {
                 let (deadline, attempts) = (after(now, job.pending.timeout), job.attempts);
                 self.core.call(now, job.id, Terms { deadline, attempts }, job.pending);
+            }
+        }
+        for tell in self.batch.tells.drain(..) {
+            // It is for the worker that has asked: not for one that got the call when it was sent
+            // again.
+            let lane = self.core.lane_of(tell.call, tell.sent);
+            if let Some(line) = lane.and_then(|lane| self.lines.up(lane)) {
+                let limits = line.limits;
+                line.session.send(|out| mjp::encode_tell(&tell, &limits, out));
             }
         }
         for id in self.batch.cancelled.drain(..) {
@@ -297,6 +309,21 @@ impl Desk {
             Some(Heard::Status { id, header }) => {
                 if let Some(pending) = core.done(lane, Some(id)) {
                     pending.finish(Message::from(header.to_vec()));
+                }
+            }
+            Some(Heard::Event { id, header, body }) => {
+                if let Some((_, pending)) = core.at_work(lane, id)
+                    && let Some(updates) = pending.updates()
+                {
+                    updates.event(header, body.to_message());
+                }
+            }
+            Some(Heard::Question { id, header, says, body }) => {
+                if let Some((sent, pending)) = core.at_work(lane, id)
+                    && let Some(updates) = pending.updates()
+                {
+                    let asked = Asked { call: id, sent, header, says, body: body.to_message() };
+                    updates.question(asked, &self.inbox, self.limits);
                 }
             }
             Some(Heard::Told { id, told }) => Self::told(core, lane, id, *told),

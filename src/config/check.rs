@@ -96,6 +96,7 @@ impl BrokerConfig {
         check.text(key("command"), limits.command, 512..=64 * KIB);
         check.text(key("mjp_header"), limits.mjp_header, KIB..=16 * KIB);
         check.count(key("credit"), limits.credit, 1..=65_535);
+        check.count(key("asks"), limits.asks, 1..=1024);
         check.text(key("outbox"), limits.outbox, 64 * KIB..=GIB);
         check.count(key("connections"), limits.connections, 1..=1_000_000);
         check.count(key("services"), limits.services, 1..=10_000_000);
@@ -334,7 +335,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 37, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 38, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -152,6 +152,8 @@ pub struct LimitsSection {
     /// Requests that one MJP worker may take at a time, 1 to 65,535; one that says more is given no
     /// more. Default 65,535.
     pub credit: usize,
+    /// Questions of a worker that are open in one request, 1 to 1,024. Default 16.
+    pub asks: usize,
     /// What waits to be written to one peer, 64 KiB to 1 GiB; an empty outbox always takes one
     /// message. Default 64 MiB.
     #[serde(with = "units::text")]
@@ -194,6 +196,7 @@ impl Default for LimitsSection {
             command: wire.command_bytes_max,
             mjp_header: mjp.header_bytes_max,
             credit: mjp.credit_max,
+            asks: mjp.asks_max,
             outbox: 64 << 20,
             connections: 16_384,
             services: Settings::default().services_max,
@@ -305,6 +308,7 @@ impl BrokerConfig {
             mjp: MjpLimits {
                 header_bytes_max: self.limits.mjp_header,
                 credit_max: self.limits.credit,
+                asks_max: self.limits.asks,
             },
             nfp: self.nfp.settings(&self.limits),
             topics: TopicLimits {

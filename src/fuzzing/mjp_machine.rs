@@ -16,7 +16,7 @@ use crate::id::PeerId;
 use crate::proto::core::{Admission, Core, Hello, Taken};
 use crate::proto::policy::MjpLimits;
 use crate::wire::message::Message;
-use crate::wire::mjp::{self, FromBroker, Outcome, Tally, Targets, ToBroker, is_mjp};
+use crate::wire::mjp::{self, Answer, FromBroker, Outcome, Tally, Targets, ToBroker, is_mjp};
 
 /// What a peer knows of its connection.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ struct Peer {
     open: Vec<u64>,
     /// Those that are for several workers, as far as they are known.
     scatters: BTreeMap<u64, Scattered>,
+    /// What it wants of its requests: to know what happens, to be asked.
+    wants: BTreeMap<u64, (bool, bool)>,
     /// What it was given and has not answered, and what it said that it takes.
     held: Vec<u64>,
     credit: Option<u16>,
@@ -89,7 +91,7 @@ impl Stage {
         let epoch = tokio::time::Instant::now().into_std();
         let mut settings = settings(choice);
         if choice & 32 != 0 {
-            settings.mjp = MjpLimits { credit_max: 2, header_bytes_max: 64 };
+            settings.mjp = MjpLimits { credit_max: 2, header_bytes_max: 64, asks_max: 2 };
         }
         Self {
             core: Core::new(settings, 1, epoch),
@@ -213,6 +215,8 @@ impl Stage {
                 let was_open = peer.open.contains(&request.id);
                 if !was_open {
                     peer.open.push(request.id);
+                    let wants = (request.says.events(), request.says.asks());
+                    peer.wants.insert(request.id, wants);
                 }
                 self.asking = Some(Asking { peer: id, id: request.id, was_open, refused: false });
             }
@@ -257,6 +261,7 @@ impl Stage {
         if asking.refused && !asking.was_open {
             peer.open.retain(|id| *id != asking.id);
             peer.scatters.remove(&asking.id);
+            peer.wants.remove(&asking.id);
         }
         assert!(asking.refused || !asking.was_open, "{} was taken twice", asking.id);
     }
@@ -320,6 +325,9 @@ impl Stage {
                 peer.targets(&targets);
             }
             FromBroker::Outcome(outcome) => peer.outcome(&outcome),
+            FromBroker::Event(event) => assert!(peer.wants(event.id).0, "{event:?}: {peer:?}"),
+            FromBroker::Ask(ask) => assert!(peer.wants(ask.id).1, "{ask:?}: {peer:?}"),
+            FromBroker::Tell(tell) => assert!(peer.held.contains(&tell.id), "{tell:?}: {peer:?}"),
             FromBroker::Partial(answer) => {
                 let open = peer.open.contains(&answer.id);
                 assert!(open && !peer.scatters.contains_key(&answer.id), "{peer:?}");
@@ -392,15 +400,6 @@ impl Peer {
         self.held.clear();
     }
 
-    fn answered(&mut self, answer: &mjp::Answer<'_>) {
-        if let Some(scatter) = self.scatters.remove(&answer.id) {
-            let whole = scatter.targets.as_ref().is_some_and(BTreeSet::is_empty);
-            let tally = Tally::decode(answer.header);
-            assert!(whole && tally == Ok(scatter.tally), "{scatter:?} is {tally:?}");
-        }
-        self.close(answer.id);
-    }
-
     fn targets(&mut self, targets: &Targets<'_>) {
         let names = targets.names().expect("an array of texts");
         let known: BTreeSet<_> = names.iter().cloned().collect();
@@ -428,10 +427,27 @@ impl Peer {
         } += 1;
     }
 
+    /// What it wants of an open request: to know what happens, to be asked.
+    fn wants(&self, id: u64) -> (bool, bool) {
+        let wants = self.wants.get(&id).filter(|_| self.open.contains(&id));
+        wants.copied().unwrap_or_default()
+    }
+
+    /// The answer to a request, or the tally of a scatter.
+    fn answered(&mut self, answer: &Answer<'_>) {
+        if let Some(scatter) = self.scatters.remove(&answer.id) {
+            let whole = scatter.targets.as_ref().is_some_and(BTreeSet::is_empty);
+            let tally = Tally::decode(answer.header);
+            assert!(whole && tally == Ok(scatter.tally), "{scatter:?} is {tally:?}");
+        }
+        self.close(answer.id);
+    }
+
     /// An answer, or an error: the only one.
     fn close(&mut self, id: u64) {
         let at = self.open.iter().position(|open| *open == id);
         let at = at.unwrap_or_else(|| panic!("{id} ends, and is not open: {self:?}"));
         self.open.swap_remove(at);
+        self.wants.remove(&id);
     }
 }

@@ -181,6 +181,19 @@ impl<P> Multiplex<P> {
         (call.on(Event::Part(lane)) == Step::Go).then_some((id, &mut call.payload))
     }
 
+    /// Something is said of a call that was sent on that lane, and ends nothing: it may be sent
+    /// again all the same. Gives how often it was sent so far, and what is kept of it.
+    pub fn at_work(&mut self, lane: LaneId, id: u64) -> Option<(u32, &mut P)> {
+        let call = self.calls.get_mut(&id)?;
+        (call.lane() == Some(lane)).then_some((call.sent, &mut call.payload))
+    }
+
+    /// The lane of a call that is at work, if it has been sent so often and no more.
+    #[must_use]
+    pub fn lane_of(&self, id: u64, sent: u32) -> Option<LaneId> {
+        self.calls.get(&id).filter(|call| call.sent == sent)?.lane()
+    }
+
     /// The answer came, or the rest of it. Gives back what was kept of the call, which has ended.
     #[inline]
     pub fn done(&mut self, lane: LaneId, id: Option<u64>) -> Option<P> {

@@ -113,11 +113,14 @@ pub struct MjpLimits {
     /// Requests that one worker may take at a time; one that says more is given no more. Default
     /// 65,535, which is all that it can say.
     pub credit_max: usize,
+    /// Asks of a worker that are open in one request. Default 16.
+    pub asks_max: usize,
 }
 
 impl Default for MjpLimits {
     fn default() -> Self {
-        Self { header_bytes_max: mjp::HEADER_MAX, credit_max: usize::from(u16::MAX) }
+        let credit_max = usize::from(u16::MAX);
+        Self { header_bytes_max: mjp::HEADER_MAX, credit_max, asks_max: 16 }
     }
 }
 

@@ -40,7 +40,7 @@ use super::clock::{Clock, Time};
 use super::policy::Keepalive;
 use held::{Cancelled, Held};
 use state::{Action, Event, State};
-use words::Taken;
+use words::{Taken, Talk, Told};
 
 /// What a worker has to know before it starts.
 #[derive(Debug, Clone)]
@@ -68,6 +68,10 @@ pub enum Input<J, A> {
     Hearing,
     /// A handler gave a part of its answer.
     Part(Job, A),
+    /// A handler says what happens.
+    Event(Job, Box<Talk>),
+    /// A handler asks the caller.
+    Ask(Job, Box<Talk>),
     /// A handler has ended, and this is its answer.
     Last(Job, A),
     /// Handle so many at a time from now on.
@@ -85,6 +89,8 @@ pub enum Heard<J> {
     Unreadable(Token, String),
     /// Nobody wants the answer of that id any more.
     Cancel(u64),
+    /// The caller answers what was asked in the middle of the request of that id.
+    Told(u64, Box<Told>),
     /// It lives.
     Heartbeat,
     /// HELLO.
@@ -136,6 +142,8 @@ pub enum Output<J, A> {
     Begin(Job, J),
     /// Tell a handler that nobody wants its answer any more.
     Cancel(Job),
+    /// Tell a handler what its caller answers.
+    Tell(Job, Box<Told>),
     /// The end. What was said has to be written, then the connection ends.
     Stopped(Report),
 }
@@ -151,6 +159,10 @@ pub enum Say<A> {
     Heartbeat,
     /// A part of an answer.
     Part(Token, A),
+    /// What happens.
+    Event(Token, Box<Talk>),
+    /// A question to the caller.
+    Ask(Token, Box<Talk>),
     /// An answer.
     Last(Token, A),
     /// A request is not begun, as it was taken back.
@@ -254,6 +266,16 @@ impl<J, A> Serve<J, A> {
                     self.say(now, Say::Part(token, part));
                 }
             }
+            Input::Event(job, talk) => {
+                if let Some(token) = self.held.token(job).cloned() {
+                    self.say(now, Say::Event(token, talk));
+                }
+            }
+            Input::Ask(job, talk) => {
+                if let Some(token) = self.held.token(job).cloned() {
+                    self.say(now, Say::Ask(token, talk));
+                }
+            }
             Input::Last(job, answer) => self.finish(now, job, answer),
             Input::Credit(credit) => {
                 self.settings.credit = credit;
@@ -319,6 +341,11 @@ impl<J, A> Serve<J, A> {
                 }
                 Cancelled::Unknown => {}
             },
+            Heard::Told(id, told) => {
+                if let Some(job) = self.held.job(id) {
+                    self.outputs.push_back(Output::Tell(job, told));
+                }
+            }
             Heard::Heartbeat => {
                 self.prove();
                 self.beats_while_busy |= !self.held.is_empty();

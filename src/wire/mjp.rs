@@ -14,6 +14,7 @@ mod plain;
 mod report;
 mod request;
 mod scatter;
+mod talk;
 mod topics;
 
 pub use admin::{
@@ -31,6 +32,7 @@ pub use plain::Plain;
 pub use report::{BrokerReport, Report, ServiceReport, WorkerReport};
 pub use request::{Answer, Delivery, Failure, Request};
 pub use scatter::{Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets};
+pub use talk::{Ask, AskHeader, Event, EventHeader, Tell, TellHeader};
 pub use topics::{
     GapHeader, News, NewsHeader, Publish, PublishHeader, PublishedHeader, SUBJECT_MAX,
     SubscribeHeader,
@@ -80,6 +82,12 @@ pub mod kind {
     pub const FINAL: u8 = 0x22;
     /// From a worker, and to a client or, for what it said itself, to any peer.
     pub const ERROR: u8 = 0x23;
+    /// From a worker, and to a client.
+    pub const EVENT: u8 = 0x24;
+    /// From a worker, and to a client.
+    pub const ASK: u8 = 0x25;
+    /// From a client, and to a worker.
+    pub const TELL: u8 = 0x26;
     /// To a client.
     pub const TARGETS: u8 = 0x27;
     /// To a client.
@@ -157,6 +165,12 @@ pub enum ToBroker<'a> {
     Final(Answer<'a>),
     /// The request has failed.
     Error(Failure<'a>),
+    /// Something happens while the request is worked on.
+    Event(Event<'a>),
+    /// The worker asks its caller.
+    Ask(Ask<'a>),
+    /// A caller answers its worker.
+    Tell(Tell<'a>),
     /// The worker offers a service.
     Ready(ReadyHeader<'a>),
     /// Requests that the worker takes at a time from now on.
@@ -234,6 +248,12 @@ pub enum FromBroker<'a> {
     Final(Answer<'a>),
     /// The request has failed; with id 0, what the peer said was no good.
     Error(Failure<'a>),
+    /// Something happens while the request is worked on.
+    Event(Event<'a>),
+    /// The worker of a request asks.
+    Ask(Ask<'a>),
+    /// The caller of a request answers, or cannot.
+    Tell(Tell<'a>),
 }
 
 impl<'a> ToBroker<'a> {
@@ -265,6 +285,9 @@ impl<'a> ToBroker<'a> {
             kind::FINAL => return opening.answer().map(Self::Final),
             kind::SCATTER => return Scatter::decode(opening).map(Self::Scatter),
             kind::PUBLISH => return Publish::decode(opening).map(Self::Publish),
+            kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
+            kind::ASK => return Ask::decode(opening).map(Self::Ask),
+            kind::TELL => return Tell::decode(opening).map(Self::Tell),
             kind::ACCEPTED | kind::TARGETS | kind::OUTCOME => return Err(Malformed::WrongWay),
             kind::MESSAGE | kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
             _ => {}
@@ -314,6 +337,9 @@ impl<'a> ToBroker<'a> {
             Self::Partial(answer) => answer.encode(kind::PARTIAL, &[], out),
             Self::Final(answer) => answer.encode(kind::FINAL, &[], out),
             Self::Error(failure) => failure.encode(out),
+            Self::Event(event) => event.encode(out),
+            Self::Ask(ask) => ask.encode(out),
+            Self::Tell(tell) => tell.encode(out),
             Self::Ready(says) => with_header(kind::READY, 0, Packed::new(says).octets(), out),
             Self::Credit { credit } => {
                 let says = Packed::new(&CreditHeader { credit: *credit });
@@ -348,6 +374,9 @@ impl<'a> FromBroker<'a> {
             kind::TARGETS => return Targets::decode(opening).map(Self::Targets),
             kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
             kind::MESSAGE => return News::decode(opening).map(Self::News),
+            kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
+            kind::ASK => return Ask::decode(opening).map(Self::Ask),
+            kind::TELL => return Tell::decode(opening).map(Self::Tell),
             kind::SCATTER | kind::READY | kind::CREDIT => return Err(Malformed::WrongWay),
             kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH => return Err(Malformed::WrongWay),
             _ => {}
@@ -378,6 +407,9 @@ impl<'a> FromBroker<'a> {
             Self::Partial(answer) => answer.encode(kind::PARTIAL, &[], out),
             Self::Final(answer) => answer.encode(kind::FINAL, &[], out),
             Self::Error(failure) => failure.encode(out),
+            Self::Event(event) => event.encode(out),
+            Self::Ask(ask) => ask.encode(out),
+            Self::Tell(tell) => tell.encode(out),
             Self::Targets(targets) => targets.encode(out),
             Self::Outcome(outcome) => outcome.encode(&[], out),
             Self::News(news) => news.encode(out),

@@ -42,6 +42,7 @@
 mod limits;
 mod publish;
 mod request;
+mod talk;
 mod task;
 mod typed;
 
@@ -55,6 +56,7 @@ pub use crate::proto::serve::words::Failure;
 pub use limits::TooBig;
 pub use publish::PublishError;
 pub use request::{PartError, Request};
+pub use talk::{AskError, Event, Question};
 pub use typed::{json, msgpack};
 
 use crate::config::{ConfigError, WorkerConfig};

@@ -9,6 +9,7 @@ use crate::transport::session::Session;
 use crate::wire::message::Message;
 use crate::wire::mjp::{Packed, Publish, PublishHeader, ToBroker};
 
+use super::Protocol;
 use super::limits::TooBig;
 use super::request::{Request, Said};
 
@@ -89,12 +90,14 @@ impl Request {
         body: impl Into<Message>,
     ) -> Result<u64, PublishError> {
         Subject::parse(subject)?;
-        let said = self.parts.as_ref().filter(|_| self.native).ok_or(PublishError::Unsupported)?;
+        if self.protocol != Protocol::Mjp {
+            return Err(PublishError::Unsupported);
+        }
         let body = body.into();
         self.limits.check(&body)?;
         let (done, published) = oneshot::channel();
         let publication = Publication { subject: subject.into(), body, done };
-        let said = said.send(Said::Publish(publication)).await;
+        let said = self.said.send(Said::Publish(publication)).await;
         said.map_err(|_| PublishError::Disconnected)?;
         published.await.unwrap_or(Err(PublishError::Disconnected))
     }

@@ -1,14 +1,16 @@
 //! A request, as a handler sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::proto::serve::Job;
-use crate::proto::serve::words::{Delivery, Reply};
+use crate::proto::serve::words::{Delivery, Reply, Talk, Told};
+use crate::wire::Protocol;
 use crate::wire::message::Message;
 
 use super::limits::{AnswerLimits, TooBig};
@@ -28,17 +30,21 @@ pub struct Request {
     pub(super) trace: Option<Box<str>>,
     pub(super) state: Option<Box<str>>,
     pub(super) cancelled: CancellationToken,
-    pub(super) parts: Option<mpsc::Sender<Said>>,
-    /// It came by MJP.
-    pub(super) native: bool,
+    pub(super) said: mpsc::Sender<Said>,
+    pub(super) protocol: Protocol,
     pub(super) limits: Arc<AnswerLimits>,
+    /// Questions asked so far.
+    pub(super) asked: AtomicU32,
 }
 
 /// What a handler gives.
 #[derive(Debug)]
 pub(super) enum Said {
-    /// An answer, or a part of one.
-    Answer { job: Job, reply: Reply, last: bool },
+    Part(Job, Reply),
+    Last(Job, Reply),
+    Event(Job, Box<Talk>),
+    /// With the number, and where the answer goes.
+    Ask(Job, u64, Box<Talk>, oneshot::Sender<Box<Told>>),
     /// Something for all who have subscribed to it.
     Publish(Publication),
 }
@@ -64,8 +70,8 @@ impl Request {
         job: Job,
         delivery: Delivery,
         cancelled: CancellationToken,
-        parts: Option<mpsc::Sender<Said>>,
-        native: bool,
+        said: mpsc::Sender<Said>,
+        protocol: Protocol,
         limits: Arc<AnswerLimits>,
     ) -> Self {
         let Delivery { body, attempt, timeout, identity, trace, state } = delivery;
@@ -79,9 +85,10 @@ impl Request {
             trace,
             state,
             cancelled,
-            parts,
-            native,
+            said,
+            protocol,
             limits,
+            asked: AtomicU32::new(0),
         }
     }
 
@@ -139,13 +146,15 @@ impl Request {
     /// # Cancel safety
     /// The part is sent whole or not at all.
     pub async fn part(&self, body: impl Into<Message>) -> Result<(), PartError> {
-        let parts = self.parts.as_ref().ok_or(PartError::Unsupported)?;
+        if self.protocol == Protocol::Mdp01 {
+            return Err(PartError::Unsupported);
+        }
         if self.cancelled.is_cancelled() {
             return Err(PartError::Cancelled);
         }
         let body = body.into();
         self.limits.check(&body)?;
-        let said = Said::Answer { job: self.job, reply: Reply::body(body), last: false };
-        parts.send(said).await.map_err(|_| PartError::Cancelled)
+        let said = Said::Part(self.job, Reply::body(body));
+        self.said.send(said).await.map_err(|_| PartError::Cancelled)
     }
 }

@@ -19,7 +19,7 @@ use crate::id::{Identity, ServiceName};
 use crate::proto::backoff::Backoff;
 use crate::proto::clock::Time;
 use crate::proto::policy::Keepalive;
-use crate::proto::serve::words::{Delivery, Failure, Offer, Reply};
+use crate::proto::serve::words::{Delivery, Failure, Offer, Reply, Told};
 use crate::proto::serve::{Heard, Input, Job, Output, Report, Say, Serve, Settings};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::session::{Session, SessionConfig, SessionError};
@@ -58,6 +58,8 @@ pub(super) struct Task<H> {
     session: Option<Box<Session>>,
     /// Of the requests that are being handled.
     tokens: HashMap<Job, CancellationToken>,
+    /// Questions that their handlers may still wait for.
+    asks: HashMap<(Job, u64), oneshot::Sender<Box<Told>>>,
     handlers: JoinSet<()>,
     limits: Arc<AnswerLimits>,
     said: mpsc::Sender<Said>,
@@ -126,6 +128,7 @@ where
             dial: None,
             session: None,
             tokens: HashMap::new(),
+            asks: HashMap::new(),
             handlers: JoinSet::new(),
             limits: Arc::new(AnswerLimits::new(limits)),
             said,
@@ -241,18 +244,27 @@ where
     }
 
     fn answer(&mut self, now: Time, said: Said) {
-        match said {
-            Said::Answer { job, reply, last: true } => {
+        let input = match said {
+            Said::Last(job, reply) => {
                 self.tokens.remove(&job);
-                self.serve.handle(now, Input::Last(job, reply));
+                if !self.asks.is_empty() {
+                    self.asks.retain(|(asker, _), _| *asker != job);
+                }
+                Input::Last(job, reply)
             }
-            Said::Answer { job, reply, last: false } => {
-                self.serve.handle(now, Input::Part(job, reply));
+            Said::Part(job, reply) => Input::Part(job, reply),
+            Said::Event(job, talk) => Input::Event(job, talk),
+            Said::Ask(job, number, talk, to) => {
+                // Of those who have asked before, some do not wait any more.
+                self.asks.retain(|_, to| !to.is_closed());
+                self.asks.insert((job, number), to);
+                Input::Ask(job, talk)
             }
             Said::Publish(publication) => {
-                self.publishing.say(publication, self.session.as_deref_mut());
+                return self.publishing.say(publication, self.session.as_deref_mut());
             }
-        }
+        };
+        self.serve.handle(now, input);
     }
 
     fn control(&mut self, now: Time, control: Control) {
@@ -299,6 +311,12 @@ where
                         token.cancel();
                     }
                 }
+                Output::Tell(job, told) => {
+                    if let Some(to) = self.asks.remove(&(job, told.ask)) {
+                        // Whoever does not wait any more wants nothing.
+                        let _ = to.send(told);
+                    }
+                }
                 Output::Stopped(report) => end = Some(report),
             }
         }
@@ -322,10 +340,9 @@ where
         let token = CancellationToken::new();
         self.tokens.insert(job, token.clone());
         let (handler, said) = (self.handler.clone(), self.said.clone());
-        let parts = (self.offer.protocol != Protocol::Mdp01).then(|| said.clone());
         let limits = self.limits.clone();
-        let native = self.offer.protocol == Protocol::Mjp;
-        let request = Request::new(job, delivery, token, parts, native, limits.clone());
+        let protocol = self.offer.protocol;
+        let request = Request::new(job, delivery, token, said.clone(), protocol, limits.clone());
         self.handlers.spawn(async move {
             let answer = async {
                 match handler(request).await {
@@ -342,7 +359,7 @@ where
                 Reply::Failure(Failure::known(Code::Failed, "the handler panicked"))
             });
             // Nobody is there to take it when the worker has ended.
-            let _ = said.send(Said::Answer { job, reply, last: true }).await;
+            let _ = said.send(Said::Last(job, reply)).await;
         });
     }
 

@@ -6,18 +6,19 @@ use std::fmt::{self, Write};
 use majordomo::wire::codec::Encoder;
 use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
-    AcceptedHeader, AdminEvent, AdminHeader, AdminReport, BrokerHello, BrokerReport, ClientReport,
-    DeliveryHeader, Fault, FromBroker, GapHeader, HelloLimits, JobReport, NewsHeader,
-    OutcomeHeader, Packed, PeerHello, PublishHeader, PublishedHeader, ReadyHeader,
-    RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader, ServiceReport,
-    StatusHeader, SubscribeHeader, Tally, TargetReport, Targets, ToBroker, WorkerReport, kind,
+    AcceptedHeader, AdminEvent, AdminHeader, AdminReport, AskHeader, BrokerHello, BrokerReport,
+    ClientReport, DeliveryHeader, EventHeader, Fault, FromBroker, GapHeader, HelloLimits,
+    JobReport, NewsHeader, OutcomeHeader, Packed, PeerHello, PublishHeader, PublishedHeader,
+    ReadyHeader, RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader,
+    ServiceReport, StatusHeader, SubscribeHeader, Tally, TargetReport, Targets, TellHeader,
+    ToBroker, WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{SPEC, bodies, examples, written};
 
-const KINDS: [(u8, &str); 23] = [
+const KINDS: [(u8, &str); 26] = [
     (kind::HELLO, "HELLO"),
     (kind::HEARTBEAT, "HEARTBEAT"),
     (kind::DRAIN, "DRAIN"),
@@ -34,6 +35,9 @@ const KINDS: [(u8, &str); 23] = [
     (kind::PARTIAL, "PARTIAL"),
     (kind::FINAL, "FINAL"),
     (kind::ERROR, "ERROR"),
+    (kind::EVENT, "EVENT"),
+    (kind::ASK, "ASK"),
+    (kind::TELL, "TELL"),
     (kind::TARGETS, "TARGETS"),
     (kind::OUTCOME, "OUTCOME"),
     (kind::MESSAGE, "MESSAGE"),
@@ -101,6 +105,12 @@ fn fields_are_all_known(command: &ToBroker<'_>, mut frames: Frames<'_>) {
             let fault = Fault::decode(header).expect("code and message");
             assert_eq!(Packed::new(&fault).octets(), header);
         }
+        ToBroker::Event(_) => {
+            let says = EventHeader::decode(header).expect("what the convention has");
+            assert_eq!(Packed::new(&says).octets(), header);
+        }
+        ToBroker::Ask(ask) => assert_eq!(Packed::new(&ask.says).octets(), header),
+        ToBroker::Tell(tell) => assert_eq!(Packed::new(&tell.says).octets(), header),
         _ => {}
     }
 }
@@ -272,6 +282,9 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<ScatterHeader<'_>>(),
         fields::<OutcomeHeader<'_>>(),
         fields::<Tally>(),
+        fields::<EventHeader<'_>>(),
+        fields::<AskHeader<'_>>(),
+        fields::<TellHeader<'_>>(),
         fields::<SubscribeHeader<'_>>(),
         fields::<PublishHeader<'_>>(),
         fields::<PublishedHeader>(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 mod scatter;
+mod talk;
 mod trouble;
 
 use std::cell::{Cell, RefCell};
@@ -46,6 +47,12 @@ pub(crate) struct CallArgs {
     #[arg(long, value_name = "WORKERS", value_parser = scatter::recipients)]
     #[arg(conflicts_with_all = ["raw", "count", "concurrency", "attempts"])]
     to: Option<To>,
+    /// Show what happens meanwhile: on standard error, or with --json in its place (mjp)
+    #[arg(long, conflicts_with = "to")]
+    events: bool,
+    /// Answer what the worker asks, in this order; a person at a terminal is asked (mjp)
+    #[arg(long, value_name = "TEXT", conflicts_with = "to", allow_hyphen_values = true)]
+    answer: Vec<String>,
     /// How often to call
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
@@ -75,15 +82,25 @@ Examples:
   echo '{\"n\": 3}' | majordomo call sum - --timeout 2s --json
   majordomo call shout hello --count 10000 --concurrency 100 > replies
   majordomo call shout hello --to all
+  majordomo call delete old --events --answer yes
 
 Each BODY is a frame of its own. Each frame of the reply is written on a line of its own, and parts
 of a reply as they come. With --json a frame that is no text is {\"base64\": \"...\"}.
 With --to each of these workers gets the request once, and there is a line for each: its name, what
 became of it (replied, failed, refused, lost, timed_out, cancelled), and what it said.
+A worker may ask in the middle of a call. Each --answer answers one question; behind the last a
+person at a terminal is asked, and without one the worker is told that there is no answer.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 6 nobody offers the service,
 9 overloaded, 78 bad configuration; with --count that of the first call that failed; with --to 1 if
 a worker has not replied";
+
+impl CallArgs {
+    /// Whether standard input is a frame of the body.
+    fn body_is_stdin(&self) -> bool {
+        !self.literal && self.body.iter().any(|argument| argument == "-")
+    }
+}
 
 /// What all calls share.
 struct Run<'a> {
@@ -92,6 +109,8 @@ struct Run<'a> {
     client: Client,
     body: Message,
     timeout: Duration,
+    /// More than the answer is of interest.
+    follows: bool,
     begun: Cell<u64>,
     failed: Cell<u64>,
     first_failure: Cell<Option<Exit>>,
@@ -105,12 +124,13 @@ pub(crate) fn run(args: &CallArgs) -> Result<ExitCode> {
     if args.to.is_some() {
         scatter::check(&target)?;
     }
+    let follows = talk::wanted(args, &target)?;
     let body = body::read(&args.body, args.literal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(call(args, &target, body))
+    runtime.block_on(call(args, &target, body, follows))
 }
 
-async fn call(args: &CallArgs, target: &Target, body: Message) -> Result<ExitCode> {
+async fn call(args: &CallArgs, target: &Target, body: Message, follows: bool) -> Result<ExitCode> {
     let config = ClientConfig::default();
     let timeout = args.timeout.or(target.timeout).unwrap_or(config.timeout);
     let at_a_time = usize::try_from(u64::from(args.concurrency).min(args.count))?;
@@ -138,6 +158,7 @@ async fn call(args: &CallArgs, target: &Target, body: Message) -> Result<ExitCod
         client,
         body,
         timeout,
+        follows,
         begun: Cell::new(0),
         failed: Cell::new(0),
         first_failure: Cell::new(None),
@@ -185,6 +206,9 @@ impl Run<'_> {
     async fn one(&self, number: u64, began: Instant) -> Result<Result<(), CallError>> {
         let call = self.client.call(&self.args.service, self.body.clone());
         let call = if self.args.attempts == 1 { call.attempts(1) } else { call };
+        if self.follows {
+            return self.follow(call, number, began).await;
+        }
         let mut replies = call.stream();
         let mut parts = 0_u64;
         while let Some(reply) = replies.next().await {

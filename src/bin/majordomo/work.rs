@@ -43,6 +43,9 @@ pub(crate) struct WorkArgs {
     /// Send each line of the output as a part of the reply, as soon as it comes
     #[arg(long, conflicts_with = "frames")]
     stream: bool,
+    /// Tell each line of standard error to a caller that wants to know, as an event (mjp)
+    #[arg(long)]
+    events: bool,
     /// Kill a command that takes longer [default: only when its caller gives up]
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     timeout: Option<Duration>,
@@ -70,6 +73,7 @@ Examples:
   majordomo work shout -- tr a-z A-Z
   majordomo work thumbnail --concurrency 4 --timeout 20s -- convert - -resize 200 png:-
   majordomo work count --stream -- sh -c 'seq \"$(cat)\"'
+  majordomo work copy --events -- rsync -v /a /b
 
 The body of a request is the command's standard input, its standard output is the reply, octet by
 octet. Frames of a body: with `lines` one after the other with a line end between them, and the
@@ -89,6 +93,7 @@ struct Shop {
     service: String,
     framing: Framing,
     stream: bool,
+    events: bool,
     timeout: Option<Duration>,
     grace: Duration,
     output_max: usize,
@@ -137,6 +142,7 @@ fn shop(args: &WorkArgs, target: &Target) -> Result<Shop, CliError> {
         service: args.service.clone(),
         framing: args.frames,
         stream: args.stream,
+        events: args.events,
         timeout: args.timeout,
         grace: args.grace,
         output_max: WorkerConfig::default().message,

@@ -130,7 +130,11 @@ const REQUEST: Keys = &[
     ("parts", Type::Bool),
     ("trace", Type::Text),
     ("state", Type::Text),
+    ("events", Type::Bool),
+    ("asks", Type::Bool),
 ];
+const ASK: Keys = &[("ask", ANY), ("message", Type::Text)];
+const TELL: Keys = &[("ask", ANY), ("code", Type::Text), ("message", Type::Text)];
 const SCATTER: Keys = &[("service", Type::Name), ("to", Type::To), ("timeout", ANY)];
 const OUTCOME: Keys = &[
     ("target", Type::Text),
@@ -212,13 +216,15 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::MESSAGE, false) => (NEWS, true),
         (kind::PUBLISHED, false) => (&[("subscriptions", ANY)], true),
         (kind::GAP, false) => (&[("missed", ANY)], true),
+        (kind::ASK, _) => (ASK, true),
+        (kind::TELL, _) => (TELL, true),
         (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME, true)
         | (kind::MESSAGE | kind::PUBLISHED | kind::GAP, true)
         | (kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH, false)
         | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,
         (kind::HELLO..=kind::BYE, _)
         | (kind::REQUEST..=kind::STATUS | kind::UNSUBSCRIBE | kind::ADMIN, _)
-        | (kind::PARTIAL..=kind::ERROR, _) => (&[], false),
+        | (kind::PARTIAL..=kind::EVENT, _) => (&[], false),
         _ => return None,
     })
 }
@@ -249,7 +255,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         }
         says = format!("{read:?}");
     }
-    let opaque = matches!(kind, kind::PARTIAL..=kind::ERROR)
+    let opaque = matches!(kind, kind::PARTIAL..=kind::TELL)
         || matches!(
             (kind, to_broker),
             (kind::REQUEST | kind::SCATTER | kind::PUBLISH, _)
@@ -281,15 +287,16 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     let has_body =
         matches!(kind, kind::REQUEST | kind::PARTIAL | kind::FINAL | kind::SCATTER | kind::TARGETS)
             || matches!(kind, kind::PUBLISH | kind::MESSAGE);
-    let id = matches!(kind, kind::REQUEST..=kind::ERROR | kind::TARGETS..=kind::GAP)
-        .then(|| second.get(1..))
-        .flatten();
+    let id = matches!(kind, kind::REQUEST..=kind::GAP).then(|| second.get(1..)).flatten();
     let asks = to_broker
         && matches!(
             kind,
             kind::REQUEST | kind::SCATTER | kind::STATUS | kind::ADMIN | kind::SUBSCRIBE
         );
-    if body.is_empty() == has_body || asks && id == Some(&[0; 8]) {
+    // There may be one, and there need not.
+    let may_have = matches!(kind, kind::EVENT..=kind::TELL);
+    let nameless = (asks || kind == kind::TELL) && id == Some(&[0; 8]);
+    if !may_have && body.is_empty() == has_body || nameless {
         return None;
     }
     Some(format!("{kind:#x} {id:?} {says}: {body:02x?}"))

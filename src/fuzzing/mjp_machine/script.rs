@@ -4,12 +4,12 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use super::{Stage, topics};
 use crate::fuzzing::pieces::{Choices, frames_written};
-use crate::id::{PeerId, RequestId};
+use crate::id::PeerId;
 use crate::wire::mdp::{self, FromWorker, Version};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    Answer, Failure, Fault, Packed, PeerHello, ReadyHeader, Recipients, Request, RequestHeader,
-    Scatter, ScatterHeader, StatusHeader, ToBroker, What,
+    Answer, Ask, AskHeader, Event, Failure, Fault, Packed, PeerHello, ReadyHeader, Recipients,
+    Request, RequestHeader, Scatter, ScatterHeader, StatusHeader, Tell, TellHeader, ToBroker, What,
 };
 
 const SERVICES: [&[u8]; 6] = [b"plain", b"once", b"again", b"wide", b"three", b"mmi.service"];
@@ -55,7 +55,8 @@ impl Stage {
                 },
             },
             196..=199 => ToBroker::Heartbeat,
-            200..=203 => return Some(topics::script(how, choices.octet())),
+            200..=201 => return Some(topics::script(how, choices.octet())),
+            202..=203 => return Some(self.talk(id, how, choices.octet())),
             204..=215 => return Some(anything(how, choices)),
             _ => return Some(self.stock(what, id, how, service)),
         };
@@ -83,11 +84,34 @@ impl Stage {
         Message::new(frames_written(|out| said.encode(out)))
     }
 
+    /// Something in the middle of a request, or of none.
+    fn talk(&self, peer: PeerId, how: u8, which: u8) -> Message {
+        let ask = u64::from(how / 4 % 4);
+        let (id, body) = (self.token(peer, which), Message::new([vec![how]]));
+        let body = if how % 8 == 7 { Frames::default() } else { body.frames() };
+        let asks = Packed::new(&AskHeader { ask, message: None });
+        let tells = Packed::new(&TellHeader { ask, ..TellHeader::default() });
+        let says = TellHeader::default();
+        let said = match how % 4 {
+            0 => ToBroker::Event(Event { id, header: b"\xc1", body }),
+            1 => {
+                let says = AskHeader::default();
+                ToBroker::Ask(Ask { id, header: asks.octets(), says, body })
+            }
+            2 => ToBroker::Tell(Tell { id, header: tells.octets(), says, body }),
+            _ => {
+                let id = u64::from(which % 8);
+                ToBroker::Tell(Tell { id, header: tells.octets(), says, body })
+            }
+        };
+        Message::new(frames_written(|out| said.encode(out)))
+    }
+
     /// A peer of MDP.
     fn stock(&self, what: u8, id: PeerId, how: u8, service: &[u8]) -> Message {
         let version = if how >= 128 { Version::V01 } else { Version::V02 };
         let body = Message::new([vec![how], vec![]]);
-        let address = RequestId::from_token(self.token(id, how)).to_address();
+        let address = self.token(id, how).to_be_bytes();
         let answer = mdp::Answer { address: &address, body: body.frames() };
         let command = match what {
             216..=231 => {
@@ -120,6 +144,8 @@ fn request(service: &[u8], choices: &mut Choices<'_>) -> Message {
             .is_multiple_of(7)
             .then_some("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"),
         state: None,
+        events: Some(!ack.is_multiple_of(5)),
+        asks: Some(!ack.is_multiple_of(4)),
     };
     let (header, body) = (Packed::new(&says), Message::new([vec![id], vec![3; 40]]));
     let id = u64::from(id % 8);

@@ -55,7 +55,7 @@ impl Output for World {
         _: usize,
         write: impl FnOnce(&mut Encoder),
     ) -> bool {
-        !self.account_full && self.offer(peer, bytes, write)
+        !self.account_full && !self.pressed.contains(&peer) && self.offer(peer, bytes, write)
     }
 
     fn is_quiet(&self, peer: PeerId) -> bool {

@@ -48,7 +48,7 @@ impl Core {
                 self.on_ask(now, id, request, *kept, out);
             }
             Plain::Final(answer) => {
-                let request = RequestId::from_token(answer.id);
+                let Some(request) = RequestId::from_token(answer.id) else { return false };
                 let holder = peer.worker.filter(|worker| self.router.holds(*worker, request));
                 let Some(worker) = holder else { return false };
                 if self.advance_mjp(id, Event::Final) != Some(Action::Finish) {
@@ -81,7 +81,9 @@ impl Core {
         kept.take_first();
         kept.take_first();
         let header = kept.clone().next().unwrap_or_default();
-        let said = ToBroker::decode(message).and_then(|said| self.check_header(said, header));
+        let said = ToBroker::decode(message).and_then(|said| {
+            if self.is_too_long(header) { Err(Rejected::too_long(message)) } else { Ok(said) }
+        });
         if !self.is_mjp(id, &said) {
             return Taken::Yes;
         }
@@ -132,29 +134,6 @@ impl Core {
         }
     }
 
-    fn check_header<'a>(
-        &self,
-        said: ToBroker<'a>,
-        header: &[u8],
-    ) -> Result<ToBroker<'a>, Rejected> {
-        if !self.is_too_long(header) {
-            return Ok(said);
-        }
-        let (kind, id) = match said {
-            ToBroker::Request(request) => (kind::REQUEST, request.id),
-            ToBroker::Scatter(ref scatter) => (kind::SCATTER, scatter.id),
-            ToBroker::Status { id, .. } => (kind::STATUS, id),
-            ToBroker::Admin { id, .. } => (kind::ADMIN, id),
-            ToBroker::Subscribe { id, .. } => (kind::SUBSCRIBE, id),
-            ToBroker::Publish(publish) => (kind::PUBLISH, publish.id),
-            ToBroker::Partial(answer) => (kind::PARTIAL, answer.id),
-            ToBroker::Final(answer) => (kind::FINAL, answer.id),
-            ToBroker::Error(failure) => (kind::ERROR, failure.id),
-            _ => (0, 0),
-        };
-        Err(Rejected { kind, id, why: Malformed::HeaderTooBig })
-    }
-
     /// A request comes.
     fn on_ask<O: Output>(
         &mut self,
@@ -177,6 +156,8 @@ impl Core {
             id: request.id,
             parts: says.parts(),
             ack: says.ack(),
+            events: says.events(),
+            asks: says.asks(),
             terms: Terms { deadline, attempts: says.attempts },
         });
         let (code, message) = match self.router.accept(now, id, voice, says.service, kept, out) {
@@ -273,6 +254,9 @@ impl Core {
             (Action::Finish | Action::Part | Action::Late | Action::LatePart, said) => {
                 self.on_mjp_answer(now, id, action, said, out);
             }
+            (Action::Event | Action::Ask | Action::Tell, said) => {
+                self.on_talk(now, id, said, out);
+            }
             _ => self.dropped += 1,
         }
     }
@@ -281,7 +265,8 @@ impl Core {
     fn mjp_event_of(&self, id: PeerId, said: &ToBroker<'_>) -> Event {
         let worker = self.peers.get(id).and_then(|peer| peer.worker);
         let holds = |token| {
-            worker.is_some_and(|worker| self.router.holds(worker, RequestId::from_token(token)))
+            let held = worker.zip(RequestId::from_token(token));
+            held.is_some_and(|(worker, request)| self.router.holds(worker, request))
         };
         match said {
             ToBroker::Hello(_) => Event::Hello,
@@ -299,6 +284,9 @@ impl Core {
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
             ToBroker::Error(failure) if holds(failure.id) => Event::Failed,
             ToBroker::Final(_) | ToBroker::Error(_) => Event::Stray,
+            ToBroker::Event(_) | ToBroker::Ask(_) | ToBroker::Tell(_) => {
+                self.talk_event_of(id, said, holds)
+            }
             ToBroker::Credit { .. } => Event::Credit,
             ToBroker::Ready(says) => {
                 let other = worker.and_then(|worker| self.router.service_of(worker));
@@ -332,7 +320,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin", "topics"],
+            features: vec!["scatter", "admin", "topics", "events"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {
@@ -413,7 +401,9 @@ impl Core {
         };
         // The id of an answer is the broker's: to a peer that asks too it would be another's.
         let request = match rejected.kind {
-            kind::PARTIAL | kind::FINAL | kind::ERROR => 0,
+            kind::PARTIAL | kind::FINAL | kind::ERROR | kind::EVENT | kind::ASK
+            // By its own id the peer would take it for the end of its request.
+            | kind::TELL => 0,
             _ => rejected.id,
         };
         self.object(id, request, code, &rejected.why.to_string(), out);

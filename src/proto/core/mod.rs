@@ -14,6 +14,7 @@ mod peer;
 mod report;
 mod roster;
 mod scatter;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -90,7 +91,7 @@ pub struct Core {
     invalid: BTreeMap<&'static str, u64>,
     dropped: u64,
     refused_jobs: u64,
-    nfp_events: u64,
+    worker_events: u64,
     /// Peers that are parts of the broker, and what they have not answered yet.
     household: usize,
     house_asked: usize,
@@ -114,7 +115,7 @@ impl Core {
             invalid: BTreeMap::new(),
             dropped: 0,
             refused_jobs: 0,
-            nfp_events: 0,
+            worker_events: 0,
             household: 0,
             house_asked: 0,
             followers: admin::Followers::new(),
@@ -342,10 +343,10 @@ impl Core {
         self.refused_jobs
     }
 
-    /// EVENTs of NFP workers.
+    /// EVENTs of workers.
     #[must_use]
-    pub fn nfp_events(&self) -> u64 {
-        self.nfp_events
+    pub fn worker_events(&self) -> u64 {
+        self.worker_events
     }
 
     /// Peers by what they have shown themselves to be.

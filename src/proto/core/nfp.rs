@@ -5,7 +5,7 @@ mod queue;
 mod request;
 mod stand_in;
 
-use crate::id::{Identity, PeerId, ServiceName};
+use crate::id::{Identity, PeerId, ServiceName, handle_of, number_in};
 use crate::proto::clock::Time;
 use crate::proto::dialect::nfp::{Action, Event, State as NfpState};
 use crate::proto::dialect::{State, WorkerVoice};
@@ -184,7 +184,7 @@ impl Core {
     /// RESPONSE, EVENT or STREAM of a registered worker.
     fn on_report<O: Output>(&mut self, now: Time, id: PeerId, report: &Report<'_>, out: &mut O) {
         self.note_answer(now, id);
-        self.nfp_events += u64::from(report.kind == Kind::Event);
+        self.worker_events += u64::from(report.kind == Kind::Event);
         let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) else { return };
         if self.on_request_report(now, id, worker, report, out) {
             return;
@@ -308,9 +308,7 @@ impl Core {
         let Some(token) = name.strip_prefix(UNNAMED.as_bytes()) else {
             return self.names.holder_of(name);
         };
-        let token = Some(token).filter(|token| token.len() == 16)?;
-        let token = u64::from_str_radix(std::str::from_utf8(token).ok()?, 16).ok()?;
-        let id = PeerId::from(slotmap::KeyData::from_ffi(token));
+        let id = handle_of(number_in(token)?)?;
         self.peers.contains_key(id).then_some(id)
     }
 

@@ -13,6 +13,7 @@
 //! what it may not is told so and goes on: each thing said here stands alone. An answer to a request
 //! that the peer holds is [`Event::Final`], [`Event::Partial`] or [`Event::Failed`], any other is
 //! [`Event::Stray`] or [`Event::StrayPart`]: a worker that has said BYE, or has expired, may be late.
+//! What is said in the middle of a request, and has no place there, is [`Event::StrayTalk`].
 
 /// What a connection has shown itself to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,14 @@ pub enum Event {
     Partial,
     /// An error instead of an answer to a request that this worker holds.
     Failed,
+    /// Something happens at a request that this worker holds.
+    Event,
+    /// A question to the caller of a request that this worker holds.
+    Ask,
+    /// The answer to what the worker of an own request has asked.
+    Tell,
+    /// One of these three about another request, or about what was not asked.
+    StrayTalk,
     /// A last answer, or an error, to a request that this peer does not hold.
     Stray,
     /// A part of an answer to a request that this peer does not hold.
@@ -101,6 +110,12 @@ pub enum Action {
     Finish,
     /// Forward a part of the answer.
     Part,
+    /// Tell the caller, if it wants to know.
+    Event,
+    /// Ask the caller, or tell the worker that there is none to be asked.
+    Ask,
+    /// Tell the worker.
+    Tell,
     /// Take the answer if nobody else has the request.
     Late,
     /// The rest of that answer is not to be taken late.
@@ -134,13 +149,23 @@ impl State {
             (_, E::BadReady | E::Invalid) => (self, Action::Object),
             (_, E::Stray) => (self, Action::Late),
             (_, E::StrayPart) => (self, Action::LatePart),
+            (_, E::Tell) => (self, Action::Tell),
+            (_, E::StrayTalk) => (self, Action::Drop),
 
             (Self::Caller, E::Heartbeat) => (self, Action::Beat),
             (Self::Caller, E::Ready) => (Self::Worker, Action::Register),
             (Self::Caller, E::Drain) => (self, Action::Echo),
-            (Self::Caller, E::Credit | E::Bye | E::Final | E::Partial | E::Failed | E::Expired) => {
-                (self, Action::Drop)
-            }
+            (
+                Self::Caller,
+                E::Credit
+                | E::Bye
+                | E::Final
+                | E::Partial
+                | E::Failed
+                | E::Event
+                | E::Ask
+                | E::Expired,
+            ) => (self, Action::Drop),
 
             (Self::Worker, E::Credit) => (self, Action::Credit),
             // What it was given stands; a credit said after DRAIN would ask for more.
@@ -154,6 +179,8 @@ impl State {
             (Self::Worker | Self::Draining, E::Expired) => (Self::Caller, Action::Dismiss),
             (Self::Worker | Self::Draining, E::Final | E::Failed) => (self, Action::Finish),
             (Self::Worker | Self::Draining, E::Partial) => (self, Action::Part),
+            (Self::Worker | Self::Draining, E::Event) => (self, Action::Event),
+            (Self::Worker | Self::Draining, E::Ask) => (self, Action::Ask),
         }
     }
 }
@@ -193,6 +220,10 @@ impl Event {
             Self::Final => "final",
             Self::Partial => "partial",
             Self::Failed => "failed",
+            Self::Event => "event",
+            Self::Ask => "ask",
+            Self::Tell => "tell",
+            Self::StrayTalk => "stray talk",
             Self::Stray => "stray",
             Self::StrayPart => "stray part",
             Self::Invalid => "invalid",
@@ -234,6 +265,10 @@ mod tests {
             (Worker, Event::Final, Worker, Action::Finish),
             (Draining, Event::Failed, Draining, Action::Finish),
             (Draining, Event::Partial, Draining, Action::Part),
+            (Worker, Event::Event, Worker, Action::Event),
+            (Draining, Event::Ask, Draining, Action::Ask),
+            (Caller, Event::Tell, Caller, Action::Tell),
+            (Worker, Event::StrayTalk, Worker, Action::Drop),
             (Caller, Event::Stray, Caller, Action::Late),
             (Worker, Event::Stray, Worker, Action::Late),
             (Worker, Event::Invalid, Worker, Action::Object),

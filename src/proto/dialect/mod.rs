@@ -4,6 +4,7 @@ pub mod mdp;
 pub mod mjp;
 pub mod nfp;
 mod part;
+mod talk;
 mod voice;
 
 use std::num::NonZeroU32;
@@ -12,6 +13,7 @@ use super::clock::Time;
 use crate::wire::nfp::Era;
 
 pub(crate) use part::{Part, Post, Way, progress_of};
+pub(crate) use talk::Talk;
 pub(crate) use voice::{CallerVoice, Envelope, Native, Reply, Work, WorkerVoice, fault, fault_of};
 
 /// What a connection has shown itself to be. Its first valid header decides for a dialect, for

@@ -140,7 +140,7 @@ impl Part {
         Some(body::result(self.target(), service, &post.uuid, &post.task, Err(why)))
     }
 
-    fn target(&self) -> &str {
+    pub(super) fn target(&self) -> &str {
         // Whoever has no text as its name was given one.
         std::str::from_utf8(self.name.as_bytes()).unwrap_or_default()
     }

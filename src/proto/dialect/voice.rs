@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::id::{Identity, RequestId};
+use crate::id::{Identity, RequestId, number_in};
 use crate::proto::stats::Outcome;
 use crate::wire::codec::Encoder;
 use crate::wire::mdp::{self, ToClient, Version};
@@ -39,6 +39,10 @@ pub(crate) struct Native {
     pub(crate) parts: bool,
     /// It wants to know that the request was accepted.
     pub(crate) ack: bool,
+    /// It wants to know what happens.
+    pub(crate) events: bool,
+    /// It can be asked.
+    pub(crate) asks: bool,
     pub(crate) terms: Terms,
 }
 
@@ -270,8 +274,7 @@ impl WorkerVoice {
     /// The request that an NFP worker means by the name of a client.
     pub(crate) fn nfp_request(client: &[u8]) -> Option<RequestId> {
         let token = client.strip_prefix(Self::NFP_REQUEST.as_bytes())?;
-        let token = std::str::from_utf8(token).ok().filter(|token| token.len() == 16)?;
-        Some(RequestId::from_token(u64::from_str_radix(token, 16).ok()?))
+        RequestId::from_token(number_in(token)?)
     }
 
     /// Whether a request with such a body can be said to the worker.
@@ -286,7 +289,7 @@ impl WorkerVoice {
     }
 
     /// Says something about a request to an NFP worker; the others have no such words.
-    fn order(self, verb: Verb, id: RequestId, body: Frames<'_>, out: &mut Encoder) {
+    pub(super) fn order(self, verb: Verb, id: RequestId, body: Frames<'_>, out: &mut Encoder) {
         let Self::Nfp(era) = self else { return };
         let token = id.token();
         let client = format!("{}{token:016x}", Self::NFP_REQUEST);

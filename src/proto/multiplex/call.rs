@@ -154,6 +154,14 @@ impl<P> Call<P> {
         }
     }
 
+    /// Where it is at work.
+    pub(super) fn lane(&self) -> Option<LaneId> {
+        match self.state {
+            State::Sent { lane, .. } => Some(lane),
+            State::Waiting | State::Resting { .. } => None,
+        }
+    }
+
     /// How often it may be sent, counting the time that it was sent last.
     pub(super) fn attempts_left(&self) -> u32 {
         self.terms.attempts.saturating_sub(self.sent).saturating_add(1)

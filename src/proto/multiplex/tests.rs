@@ -303,3 +303,24 @@ fn what_goes_on_is_tried_again_while_that_may_help() {
     desk.lose();
     assert_eq!(desk.return_to_service(), []);
 }
+
+#[test]
+fn what_is_said_of_a_call_at_work_ends_nothing_and_is_of_one_sending() {
+    let mut desk = Desk::new(Settings::default());
+    let id = desk.call(60_000, 2);
+    assert_eq!(desk.calls.at_work(LANE, id), None, "it has not been sent");
+    desk.outputs();
+    assert_eq!(desk.calls.at_work(LANE, id), Some((1, &mut id.clone())));
+    assert_eq!(desk.calls.at_work(LaneId(1), id), None);
+    assert_eq!((desk.calls.lane_of(id, 1), desk.calls.lane_of(id, 2)), (Some(LANE), None));
+    // Unlike a part of the answer it does not keep the call from being sent again.
+    desk.lose();
+    assert_eq!(desk.calls.lane_of(id, 1), None);
+    desk.pass(10_000);
+    desk.calls.connected(LANE);
+    assert_eq!(desk.outputs(), [Output::Send(LANE, id)]);
+    assert_eq!((desk.calls.lane_of(id, 1), desk.calls.lane_of(id, 2)), (None, Some(LANE)));
+    assert_eq!(desk.calls.done(LANE, Some(id)), Some(id));
+    assert_eq!(desk.calls.at_work(LANE, id), None);
+    assert_eq!(desk.calls.lane_of(id, 2), None);
+}

@@ -44,6 +44,10 @@ impl Router {
                 request.place,
                 places.get(&id)
             );
+            let waits = !matches!(request.place, Place::InFlight(_));
+            if let Some(asks) = &request.asks {
+                asks.audit(waits, self.settings.mjp.asks_max)?;
+            }
         }
         self.audit_callers()?;
         self.audit_names()?;
@@ -59,7 +63,7 @@ impl Router {
     #[must_use]
     pub fn charged(&self) -> usize {
         let services = self.services.values().map(|service| Service::cost_of(&service.name));
-        let requests = self.requests.values().map(|request| request.cost + request.parts.bytes);
+        let requests = self.requests.values().map(|it| it.cost + it.parts.bytes + it.asks_cost());
         let workers = self.workers.values().map(|worker| worker.about.len());
         services.chain(requests).chain(workers).sum::<usize>() + self.jobs.charged()
     }

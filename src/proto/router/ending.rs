@@ -225,6 +225,7 @@ impl Router {
         let was_suspect = request.losses >= Request::SUSPECT_LOSSES;
         request.losses += 1;
         request.solo_losses += u32::from(was_suspect);
+        request.void_asks(out);
         // Who has said a part of the answer cannot say the rest of it late: it would not be whole.
         let said_part = request.answering || request.parts.overflow || request.parts.frames > 0;
         request.last_holder = holder.filter(|_| !said_part);

@@ -19,6 +19,7 @@ mod ready;
 mod request;
 mod service;
 mod settle;
+mod talk;
 mod worker;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -44,6 +45,8 @@ use request::Request;
 use service::Service;
 pub(crate) use service::is_of_the_house;
 pub use service::{Gate, ServiceId};
+pub(crate) use talk::NewAsk;
+pub use talk::TalkStats;
 pub use worker::{Worker, WorkerId};
 
 /// Hashes names and handles, seeded from the core's seed.
@@ -84,6 +87,8 @@ pub struct Router {
     forgotten: ServiceStats,
     /// How many of the services are of the house.
     house_services: usize,
+    /// What was said in the middle of requests.
+    talk: TalkStats,
     /// What was asked of fixed sets of workers.
     pub(crate) jobs: Jobs,
 }
@@ -118,6 +123,7 @@ impl Router {
             ended_parts: Vec::new(),
             forgotten: ServiceStats::default(),
             house_services: 0,
+            talk: TalkStats::default(),
             jobs,
         }
     }

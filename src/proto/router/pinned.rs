@@ -65,6 +65,7 @@ impl Router {
             solo_losses: 0,
             answering: false,
             parts: Parts::default(),
+            asks: None,
             last_holder: None,
             links: Links::default(),
         });

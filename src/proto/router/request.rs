@@ -7,6 +7,7 @@ use crate::wire::message::{Frames, Message};
 
 use super::list::{Linked, Links};
 use super::service::ServiceId;
+use super::talk::Asks;
 use super::worker::WorkerId;
 
 /// Where a request is.
@@ -46,6 +47,8 @@ pub(super) struct Request {
     pub(super) answering: bool,
     /// Parts of an answer, kept for a caller that takes only one message.
     pub(super) parts: Parts,
+    /// What its caller was asked, if ever.
+    pub(super) asks: Option<Box<Asks>>,
     /// The peer it was last lost with.
     pub(super) last_holder: Option<PeerId>,
     /// While it waits: the caller's waiting requests. In flight: the worker's requests.
@@ -87,6 +90,7 @@ impl Request {
             solo_losses: self.solo_losses,
             answering: false,
             parts: Parts::default(),
+            asks: None,
             last_holder: None,
             links: self.links,
         }

@@ -105,7 +105,7 @@ impl Router {
     ) {
         #[cfg(test)]
         request.witness_end(outcome);
-        out.release(request.cost + request.parts.bytes - kept);
+        out.release(request.cost + request.parts.bytes + request.asks_cost() - kept);
         if request.voice.takes_errors() {
             self.timed -= usize::from(request.terms().deadline.is_some());
             self.say_end(&request, outcome, out);

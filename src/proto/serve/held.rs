@@ -95,6 +95,11 @@ impl<J> Held<J> {
         self.tokens.get(&job)
     }
 
+    /// The request of that id.
+    pub(super) fn job(&self, id: u64) -> Option<Job> {
+        self.ids.get(&id).copied()
+    }
+
     /// A request that was being handled is not any more.
     pub(super) fn end(&mut self, job: Job) -> Option<Token> {
         if self.orphans.remove(&job) {

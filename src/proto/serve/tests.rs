@@ -338,3 +338,38 @@ fn a_broker_in_the_middle_of_a_long_request_is_not_silent() {
     assert_eq!(worker.worker.state(), State::Serving);
     assert!(worker.at(2 * EXPIRY - 1).contains(&Output::Close));
 }
+
+#[test]
+fn what_is_said_in_the_middle_of_a_request_ends_with_it() {
+    let talk = || Box::new(Talk { header: [1].into(), body: "hi".into() });
+    let told = |ask| {
+        let (code, message) = (None, None);
+        Box::new(Told { ask, code, message, body: "yes".into() })
+    };
+    let mut worker = Harness::serving(2, true);
+    worker.on(request(1));
+    let job = Job::of(0);
+    let said = worker.on(Input::Event(job, talk()));
+    assert_eq!(said, [Output::Say(Say::Event(token(1), talk()))]);
+    let said = worker.on(Input::Ask(job, talk()));
+    assert_eq!(said, [Output::Say(Say::Ask(token(1), talk()))]);
+    assert_eq!(worker.heard(Heard::Told(1, told(7))), [Output::Tell(job, told(7))]);
+    assert_eq!(worker.heard(Heard::Told(2, told(7))), [], "of nothing that it holds");
+    worker.on(Input::Last(job, "answer"));
+    assert_eq!(worker.heard(Heard::Told(1, told(7))), []);
+    assert_eq!(worker.on(Input::Event(job, talk())), []);
+    // The connection that brought it is gone, and with it whoever could be told.
+    worker.on(request(3));
+    worker.on(Input::Lost);
+    assert_eq!(worker.on(Input::Ask(Job::of(1), talk())), []);
+}
+
+#[test]
+fn who_says_what_happens_need_not_beat() {
+    let mut worker = Harness::serving(1, true);
+    worker.on(request(1));
+    worker.until(BEAT - 1);
+    let talk = Box::new(Talk { header: [].into(), body: "hi".into() });
+    worker.on(Input::Event(Job::of(0), talk));
+    assert_eq!(worker.until(2 * BEAT - 2), []);
+}

@@ -12,7 +12,7 @@ use crate::wire::codec::Encoder;
 use crate::wire::mdp::{self, FromWorker, ToWorker, Version};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    self, Code, Fault, FromBroker, HelloLimits, Packed, PeerHello, ReadyHeader,
+    self, AskHeader, Code, Fault, FromBroker, HelloLimits, Packed, PeerHello, ReadyHeader,
 };
 
 use super::{Heard, Say, Token};
@@ -60,6 +60,32 @@ pub struct Taken {
     pub message: Option<u64>,
     /// Frames of one message.
     pub frames: Option<u64>,
+    /// One header, octets.
+    pub header: Option<u64>,
+    /// Events and questions; `None`: whatever.
+    pub talk: Option<bool>,
+}
+
+/// Something said in the middle of a request: an event, or a question with its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Talk {
+    /// As it goes on the wire.
+    pub header: Box<[u8]>,
+    /// No frame or more.
+    pub body: Message,
+}
+
+/// What the caller answers, or the broker for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The number of the question.
+    pub ask: u64,
+    /// There is no answer, and this is why.
+    pub code: Option<Box<str>>,
+    /// The same for people.
+    pub message: Option<Box<str>>,
+    /// No frame or more.
+    pub body: Message,
 }
 
 /// An answer, or a part of one.
@@ -215,7 +241,12 @@ impl Offer {
             Say::Part(token, reply) => answer(token, reply, false, out),
             Say::Last(token, reply) => answer(token, reply, true, out),
             Say::Goodbye => FromWorker::Disconnect.encode(version, out),
-            Say::Credit(_) | Say::Cancelled(_) | Say::Unreadable(..) | Say::Drain => {}
+            Say::Event(..)
+            | Say::Ask(..)
+            | Say::Credit(_)
+            | Say::Cancelled(_)
+            | Say::Unreadable(..)
+            | Say::Drain => {}
         }
     }
 
@@ -250,6 +281,16 @@ impl Offer {
             Say::Heartbeat => mjp::ToBroker::Heartbeat.encode(out),
             Say::Part(token, reply) => answer(token, reply, false, out),
             Say::Last(token, reply) => answer(token, reply, true, out),
+            Say::Event(Token::Id(id), talk) => {
+                let (header, body) = (&*talk.header, talk.body.frames());
+                mjp::ToBroker::Event(mjp::Event { id: *id, header, body }).encode(out);
+            }
+            Say::Ask(Token::Id(id), talk) => {
+                let (header, body) = (&*talk.header, talk.body.frames());
+                let says = AskHeader::default();
+                mjp::ToBroker::Ask(mjp::Ask { id: *id, header, says, body }).encode(out);
+            }
+            Say::Event(Token::Address(_), _) | Say::Ask(Token::Address(_), _) => {}
             Say::Cancelled(token) => {
                 fault(token, &Failure::known(Code::Cancelled, "it was not begun"), out);
             }
@@ -302,6 +343,15 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
             Heard::Request(Token::Id(request.id), Box::new(delivery))
         }
         FromBroker::Cancel { id } => Heard::Cancel(id),
+        FromBroker::Tell(tell) => {
+            let told = Told {
+                ask: tell.says.ask,
+                code: tell.says.code.map(Into::into),
+                message: tell.says.message.map(Into::into),
+                body: tell.body.to_message(),
+            };
+            Heard::Told(tell.id, Box::new(told))
+        }
         FromBroker::Heartbeat => Heard::Heartbeat,
         FromBroker::Hello(hello) => {
             let says = hello.heartbeat.zip(hello.liveness);
@@ -309,8 +359,10 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
                 interval: Duration::from_millis(interval.max(1)),
                 liveness: liveness.max(1),
             });
-            let HelloLimits { frame, message, frames, .. } = hello.limits.unwrap_or_default();
-            Heard::Hello { keepalive, takes: Taken { frame, message, frames } }
+            let talk = Some(hello.features.contains(&"events"));
+            let limits = hello.limits.unwrap_or_default();
+            let HelloLimits { frame, message, frames, header, .. } = limits;
+            Heard::Hello { keepalive, takes: Taken { frame, message, frames, header, talk } }
         }
         FromBroker::Drain { within: None } => Heard::Drained,
         FromBroker::Drain { within: Some(_) } => Heard::Stopping,
@@ -336,7 +388,9 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         | FromBroker::News(_)
         | FromBroker::Gap { .. }
         | FromBroker::Partial(_)
-        | FromBroker::Final(_) => Heard::Other,
+        | FromBroker::Final(_)
+        | FromBroker::Event(_)
+        | FromBroker::Ask(_) => Heard::Other,
     })
 }
 

@@ -22,8 +22,8 @@ const MDP: [(&str, &[&str]); 5] = [
 const STRAY: [&str; 8] =
     ["request", "ready", "bad ready", "stray", "stray part", "heartbeat", "disconnect", "invalid"];
 /// The table of MJP peers, `dialect/mjp.rs`. Rows that cannot be taken: who is no worker holds
-/// nothing, and is not watched.
-const ANYBODY: [&str; 14] = [
+/// nothing, and is not watched; and no worker here can be asked.
+const ANYBODY: [&str; 15] = [
     "hello",
     "request",
     "cancel",
@@ -37,9 +37,16 @@ const ANYBODY: [&str; 14] = [
     "bye",
     "stray",
     "stray part",
+    "stray talk",
     "invalid",
 ];
-const HOLDER: [&str; 4] = ["final", "partial", "failed", "expired"];
+const HOLDER: [&str; 6] = ["final", "partial", "failed", "event", "ask", "expired"];
+/// What becomes of what is said in the middle of requests.
+const TALK: [(&str, &[&str]); 3] = [
+    ("event", &["told", "unwanted", "missed"]),
+    ("ask", &["asked", "no_caller", "duplicate_id", "overloaded"]),
+    ("tell", &["open", "void"]),
+];
 /// The table of NFP peers, `dialect/nfp.rs`. Only workers are watched.
 const NFP: [&str; 4] = ["new", "client", "worker", "dismissed"];
 const NFP_ANYBODY: [&str; 10] = [
@@ -126,9 +133,13 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
         want("part", place, events);
     }
     want("mjp", "caller", &ANYBODY);
+    want("mjp", "caller", &["tell"]);
     for state in ["worker", "draining"] {
         want("mjp", state, &ANYBODY);
         want("mjp", state, &HOLDER);
+    }
+    for (what, becomes) in TALK {
+        want("talk", what, becomes);
     }
     for (state, events) in SERVE {
         want("serve", state, events);

@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    FromBroker, Packed, PeerHello, Request, RequestHeader, StatusHeader, ToBroker, What,
+    FromBroker, Packed, PeerHello, Request, RequestHeader, StatusHeader, Tell, TellHeader,
+    ToBroker, What,
 };
 
 use super::actor::{Act, Context, encoded};
@@ -34,6 +35,9 @@ pub(super) struct Kind {
     attempts: Option<u32>,
     parts: bool,
     ack: bool,
+    /// It wants to know what happens, and can be asked.
+    events: bool,
+    asks: bool,
     poison: u64,
     /// One in so many is for several workers.
     scatters: u64,
@@ -53,6 +57,8 @@ impl Kind {
             attempts: rng.pick(&[None, Some(1), Some(3)]),
             parts: rng.one_in(2),
             ack: rng.one_in(3),
+            events: rng.one_in(2),
+            asks: !rng.one_in(4),
             poison: rng.pick(&[12, 60]),
             scatters: rng.pick(&[2, 5, 20]),
             mixes,
@@ -84,6 +90,8 @@ pub(super) struct NativeClient {
     connect_at: Option<u64>,
     probes: Vec<&'static str>,
     listener: Listener,
+    /// What it was asked: when it answers, by which id, and the number.
+    asked: Vec<(u64, u64, u64)>,
 }
 
 impl NativeClient {
@@ -99,6 +107,7 @@ impl NativeClient {
             connect_at: Some(0),
             probes: Vec::new(),
             listener: Listener::default(),
+            asked: Vec::new(),
         }
     }
 
@@ -112,7 +121,8 @@ impl NativeClient {
         let ask = (self.conn.is_some() && wants && self.open.len() < self.kind.window)
             .then_some(self.next_at);
         let cancel = self.open.values().flatten().filter_map(|open| open.cancel_at).min();
-        [self.connect_at, ask, cancel].into_iter().flatten().min()
+        let tell = self.asked.iter().map(|(at, ..)| *at).min().filter(|_| self.conn.is_some());
+        [self.connect_at, ask, cancel, tell].into_iter().flatten().min()
     }
 
     pub(super) fn connected(&mut self, conn: u32, cx: &mut Context<'_>) {
@@ -129,6 +139,7 @@ impl NativeClient {
         self.conn = None;
         self.open.clear();
         self.listener.lost();
+        self.asked.clear();
         self.connect_at = Some(cx.now + cx.rng.within(MS, 150 * MS));
     }
 
@@ -157,6 +168,7 @@ impl NativeClient {
                 say(&ToBroker::Cancel { id: *id }, cx);
             }
         }
+        self.tell_due(cx);
         if self.open.len() < self.kind.window && self.next_at <= cx.now {
             self.ask(conn, cx);
         }
@@ -219,6 +231,8 @@ impl NativeClient {
             parts: (!self.kind.parts).then_some(false),
             trace: None,
             state: None,
+            events: self.kind.events.then_some(true),
+            asks: self.kind.asks.then_some(true),
         };
         let header = Packed::new(&says);
         let mut frames = vec![if service == MIXED { tag.to_job(None) } else { tag.encode() }];
@@ -239,6 +253,10 @@ impl NativeClient {
             0 => say(&ToBroker::Heartbeat, cx),
             1 => say(&ToBroker::Drain, cx),
             2 => say(&ToBroker::Cancel { id: id + 1_000_000 }, cx),
+            4 | 5 => {
+                let ask = cx.rng.within(1, 6);
+                tell(id, ask, cx);
+            }
             3 => {
                 let what = cx.rng.pick(&[What::Broker, What::Services, What::Workers]);
                 let says = StatusHeader { what, service: None, after: None, max: None };
@@ -301,9 +319,17 @@ impl NativeClient {
                 let scatter = self.scatter(outcome.id);
                 scatter.ok_or("an outcome, and nobody asked")?.outcome(&outcome)
             }
-            FromBroker::Bye(_) | FromBroker::Request(_) | FromBroker::Cancel { .. } => {
-                Err(format!("a client is no worker, and heard {said:?}"))
+            FromBroker::Event(event) if self.kind.events => self.heard_of(event.id, event.body),
+            FromBroker::Ask(ask) if self.kind.asks => {
+                self.asked.push((0, ask.id, ask.says.ask));
+                self.heard_of(ask.id, ask.body)
             }
+            FromBroker::Bye(_)
+            | FromBroker::Request(_)
+            | FromBroker::Cancel { .. }
+            | FromBroker::Event(_)
+            | FromBroker::Ask(_)
+            | FromBroker::Tell(_) => Err(format!("a client is no worker, and heard {said:?}")),
         }
     }
 
@@ -332,6 +358,32 @@ impl NativeClient {
         open.remove(at);
         self.open.retain(|_, open| !open.is_empty());
         Ok(())
+    }
+
+    /// Answers what it was asked, some time after it was; now and then again later, or never.
+    fn tell_due(&mut self, cx: &mut Context<'_>) {
+        let due = self.asked.extract_if(.., |(at, ..)| *at <= cx.now);
+        for (at, id, ask) in due.collect::<Vec<_>>() {
+            let fresh = at == 0;
+            if !fresh {
+                tell(id, ask, cx);
+            }
+            if fresh || cx.rng.one_in(4) {
+                let later = cx.now + 1 + cx.rng.pick(&[0, MS, 150 * MS]);
+                self.asked.push((later, id, ask));
+            }
+            if cx.rng.one_in(5) {
+                self.asked.pop();
+            }
+        }
+    }
+
+    /// Something is said in the middle of a request: of one that is open, and no other.
+    fn heard_of(&self, id: u64, mut body: Frames<'_>) -> Result<(), String> {
+        let tag = body.take_first().and_then(Tag::decode).ok_or("an event without a tag")?;
+        let mut open = self.open.get(&id).into_iter().flatten();
+        let known = open.any(|open| open.tag == tag);
+        if known { Ok(()) } else { Err(format!("an event at {tag:?} under {id}, not open")) }
     }
 
     fn answered(&mut self, id: u64, body: Frames<'_>, last: bool) -> Result<(), String> {
@@ -364,6 +416,12 @@ impl NativeClient {
         }
         Ok(())
     }
+}
+
+fn tell(id: u64, ask: u64, cx: &mut Context<'_>) {
+    let says = TellHeader { ask, ..TellHeader::default() };
+    let (packed, body) = (Packed::new(&says), Message::new([ask.to_be_bytes().to_vec()]));
+    say(&ToBroker::Tell(Tell { id, header: packed.octets(), says, body: body.frames() }), cx);
 }
 
 fn say(said: &ToBroker<'_>, cx: &mut Context<'_>) {

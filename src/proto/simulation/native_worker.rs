@@ -4,7 +4,9 @@
 use std::num::NonZeroU16;
 
 use crate::wire::message::{Frames, Message};
-use crate::wire::mjp::{Answer, Failure, Fault, FromBroker, Packed, ReadyHeader, ToBroker};
+use crate::wire::mjp::{
+    Answer, Ask, AskHeader, Event, Failure, Fault, FromBroker, Packed, ReadyHeader, ToBroker,
+};
 
 use super::actor::{Act, Context, encoded};
 use super::listener::{self, Listener};
@@ -27,6 +29,8 @@ pub(super) struct Kind {
     parts: u8,
     /// It fails one request in so many.
     fails: u64,
+    /// It says something in the middle of one step in so many.
+    talks: u64,
     /// It stops when it is asked to.
     obeys: bool,
     /// It has the label.
@@ -41,6 +45,7 @@ impl Kind {
             wrongs: rng.pick(&[5, 12, 40]),
             parts: rng.pick(&[0, 2, 5]),
             fails: rng.pick(&[4, 20]),
+            talks: rng.pick(&[1, 1, 6]),
             obeys: rng.one_in(2),
             here: rng.one_in(2),
         }
@@ -224,6 +229,11 @@ impl NativeWorker {
         if cx.rng.one_in(4) {
             self.publish(cx);
         }
+        if cx.rng.one_in(self.kind.talks)
+            && let Some(job) = self.jobs.get(at)
+        {
+            talk(job.token, job.tag, cx);
+        }
         if cx.rng.one_in(self.kind.wrongs) {
             self.go_wrong(cx);
         }
@@ -264,12 +274,18 @@ impl NativeWorker {
             8 => {
                 if let Some((address, tag)) = cx.gossip.clone() {
                     let token = address.try_into().map_or(1, u64::from_be_bytes);
+                    if cx.rng.one_in(3) {
+                        return talk(token, tag, cx);
+                    }
                     let last = cx.rng.one_in(2);
                     answer(token, babble(tag), last, cx);
                 }
             }
             9 => {
                 if let Some((token, tag)) = self.done {
+                    if cx.rng.one_in(2) {
+                        return talk(token, tag, cx);
+                    }
                     answer(token, babble(tag), true, cx);
                 }
             }
@@ -335,6 +351,7 @@ impl NativeWorker {
                 }
                 Ok(())
             }
+            FromBroker::Tell(_) => Ok(()),
             FromBroker::Request(delivery) => {
                 let tag = delivery.body.clone().next().and_then(Tag::decode);
                 let tag = tag.ok_or("a request without a tag")?;
@@ -352,6 +369,11 @@ impl NativeWorker {
                 };
                 let next_at = cx.now + cx.rng.within(MS / 4, self.kind.pace);
                 self.jobs.push(Job { token: delivery.id, tag, parts, said: 0, next_at });
+                for _ in 0..cx.rng.within(0, 3) {
+                    if cx.rng.one_in(self.kind.talks) {
+                        talk(delivery.id, tag, cx);
+                    }
+                }
                 Ok(())
             }
             other => Err(format!("a worker heard {other:?}")),
@@ -372,6 +394,23 @@ fn answer(id: u64, piece: Piece, last: bool, cx: &mut Context<'_>) {
     let header = if cx.rng.one_in(2) { &b"\x80"[..] } else { b"" };
     let answer = Answer { id, header, body: body.frames() };
     say(&if last { ToBroker::Final(answer) } else { ToBroker::Partial(answer) }, cx);
+}
+
+/// Something happens, or is asked, in the middle of a request. Nobody waits for the answer.
+fn talk(id: u64, tag: Tag, cx: &mut Context<'_>) {
+    let mut frames = vec![tag.encode()];
+    if cx.rng.one_in(8) {
+        frames.push(vec![5; cx.rng.pick(&[0, 100, 4_500])]);
+    }
+    let body = Message::new(frames);
+    let body = body.frames();
+    if cx.rng.one_in(2) {
+        let event = Event { id, header: b"\xc1 is nobody's affair", body };
+        return say(&ToBroker::Event(event), cx);
+    }
+    let says = AskHeader { ask: cx.rng.within(1, 6), message: None };
+    let packed = Packed::new(&says);
+    say(&ToBroker::Ask(Ask { id, header: packed.octets(), says, body }), cx);
 }
 
 fn fail(id: u64, cx: &mut Context<'_>) {

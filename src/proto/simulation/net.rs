@@ -181,6 +181,17 @@ impl Sockets {
         self.calls.push(Call::Flush(conn));
     }
 
+    /// Whether so much more may wait for a peer; an empty outbox takes any one message.
+    fn fits(&self, conn: usize, max: usize, bytes: usize) -> bool {
+        let waiting = self.boxes[conn].octets.len();
+        waiting == 0 || waiting + bytes <= max
+    }
+
+    fn say(&mut self, conn: usize, octets: &[u8]) {
+        self.judge.said(conn, octets);
+        self.append(conn, octets);
+    }
+
     fn used(&self) -> usize {
         self.charged + self.waiting
     }
@@ -196,9 +207,7 @@ impl Output for Sockets {
             self.judge.fail(|| format!("something was said to {peer:?}, which has gone"));
             return Pressure::Low;
         };
-        let octets = encoded(write);
-        self.judge.said(conn, &octets);
-        self.append(conn, &octets);
+        self.say(conn, &encoded(write));
         let outbox = &mut self.boxes[conn];
         let pressed = outbox.octets.len() > self.outbox_max / 4;
         outbox.pressed |= pressed;
@@ -216,15 +225,13 @@ impl Output for Sockets {
     ) -> bool {
         // As over sockets: a peer that is just leaving is no slow reader.
         let Some(conn) = self.conns.get(peer).copied() else { return true };
-        let waiting = self.boxes[conn].octets.len();
-        if waiting > 0 && waiting + bytes > self.outbox_max {
-            self.judge.unheard(conn, &encoded(write));
-            return false;
+        let (fits, octets) = (self.fits(conn, self.outbox_max, bytes), encoded(write));
+        if fits {
+            self.say(conn, &octets);
+        } else {
+            self.judge.unheard(conn, &octets);
         }
-        let octets = encoded(write);
-        self.judge.said(conn, &octets);
-        self.append(conn, &octets);
-        true
+        fits
     }
 
     fn spare(
@@ -235,13 +242,9 @@ impl Output for Sockets {
         write: impl FnOnce(&mut crate::wire::codec::Encoder),
     ) -> bool {
         let Some(conn) = self.conns.get(peer).copied() else { return true };
-        let waiting = self.boxes[conn].octets.len();
-        let fits = waiting == 0 || waiting + bytes <= share;
-        let fits = fits && self.used() + bytes <= self.memory / 100 * 85;
+        let fits = self.fits(conn, share, bytes) && self.used() + bytes <= self.memory / 100 * 85;
         if fits {
-            let octets = encoded(write);
-            self.judge.said(conn, &octets);
-            self.append(conn, &octets);
+            self.say(conn, &encoded(write));
         }
         fits
     }

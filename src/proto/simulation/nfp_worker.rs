@@ -205,7 +205,7 @@ impl NfpWorker {
         };
         let body = match (kind, request) {
             (Says::Stream, true) => Piece { tag, kind: PieceKind::Part(said - 1) }.encode(),
-            _ => self.body(&client, event),
+            _ => self.tagged(&client, event, tag),
         };
         report(kind, &client, &uuid, status, body, cx);
         if cx.rng.one_in(self.kind.wrongs) {
@@ -227,7 +227,7 @@ impl NfpWorker {
         } else if work.is_request() && cx.rng.one_in(3) {
             self.give(&work.name, cx);
         } else if !work.is_request() || cx.rng.one_in(2) {
-            let body = self.body(client, "result_ready");
+            let body = self.tagged(client, "result_ready", work.tag);
             report(Says::Event, client, uuid, "200", body, cx);
         }
         // Others say nothing, as they did up to 0.24: the broker has to ask.
@@ -263,6 +263,14 @@ impl NfpWorker {
         let number = *number;
         format!(r#"{{"event_type":"{event}","owner":"{owner}","by":{by},"number":{number}}}"#)
             .into_bytes()
+    }
+
+    /// The same about something that has a tag, which a caller of another dialect looks for.
+    fn tagged(&mut self, client: &[u8], event: &str, tag: Tag) -> Vec<u8> {
+        let (mut body, job) = (self.body(client, event), tag.to_job(None));
+        body.pop();
+        body.extend([b",", &job[1..]].concat());
+        body
     }
 
     fn go_wrong(&mut self, cx: &mut Context<'_>) {

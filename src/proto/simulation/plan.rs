@@ -106,7 +106,11 @@ fn settings(rng: &mut Rng) -> Settings {
         services_max: rng.pick(&[6, 8, 65_536]),
         answer_frames_max: rng.pick(&[3, 1024]),
         answer_bytes_max: rng.pick(&[150, 1 << 20]),
-        mjp: MjpLimits { credit_max: rng.pick(&[2, 65_535]), ..MjpLimits::default() },
+        mjp: MjpLimits {
+            credit_max: rng.pick(&[2, 65_535]),
+            asks_max: rng.pick(&[1, 3, 16]),
+            ..MjpLimits::default()
+        },
         topics: TopicLimits {
             subscriptions_max: rng.pick(&[3, 100_000]),
             per_peer_max: rng.pick(&[2, 10_000]),

@@ -8,11 +8,12 @@ use crate::proto::backoff::Backoff;
 use crate::proto::clock::Time;
 use crate::proto::policy::Keepalive;
 use crate::proto::serve::state::State;
-use crate::proto::serve::words::{Delivery, Failure, Offer, Reply};
+use crate::proto::serve::words::{Delivery, Failure, Offer, Reply, Talk};
 use crate::proto::serve::{Heard, Input, Job, Output, Report, Say, Serve, Settings, Token};
 use crate::proto::witness;
 use crate::wire::Protocol;
 use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::{AskHeader, Packed};
 
 use super::actor::{Act, Context, encoded};
 use super::plan::MS;
@@ -163,8 +164,22 @@ impl Servant {
         } else {
             work.said += 1;
             work.next_at = cx.now + cx.rng.within(MS / 4, self.pace);
+            let tag = work.tag;
             self.serve.handle(now, Input::Part(job, reply));
+            if cx.rng.one_in(3) {
+                self.talk(job, tag, cx);
+            }
         }
+    }
+
+    /// Something happens, or is asked; nobody waits for the answer.
+    fn talk(&mut self, job: Job, tag: Tag, cx: &mut Context<'_>) {
+        let says = AskHeader { ask: cx.rng.within(1, 1000), message: None };
+        let header = Packed::new(&says).octets().into();
+        let talk = Box::new(Talk { header, body: Message::new([tag.encode()]) });
+        let ask = cx.rng.one_in(2);
+        let input = if ask { Input::Ask(job, talk) } else { Input::Event(job, talk) };
+        self.serve.handle(time(cx.now), input);
     }
 
     /// # Errors
@@ -224,6 +239,11 @@ impl Servant {
                         && let Some(work) = self.work.get_mut(&job)
                     {
                         (work.parts, work.next_at) = (work.said, cx.now);
+                    }
+                }
+                Output::Tell(job, told) => {
+                    if !self.work.contains_key(&job) {
+                        return Err(format!("a handler that has ended is told {told:?}"));
                     }
                 }
                 Output::Stopped(report) => self.stopped(report, cx)?,

@@ -36,11 +36,13 @@ pub enum Code {
     KeyConflict,
     /// There is none of that name.
     NotFound,
+    /// The caller of the request cannot be asked.
+    NoCaller,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
         Self::DuplicateId,
         Self::Unsupported,
@@ -57,6 +59,7 @@ impl Code {
         Self::Forbidden,
         Self::KeyConflict,
         Self::NotFound,
+        Self::NoCaller,
     ];
 
     /// As on the wire.
@@ -79,6 +82,7 @@ impl Code {
             Self::Forbidden => "forbidden",
             Self::KeyConflict => "key_conflict",
             Self::NotFound => "not_found",
+            Self::NoCaller => "no_caller",
         }
     }
 

@@ -182,6 +182,12 @@ pub struct RequestHeader<'a> {
     /// Whether parts of the answer are wanted as they come. Default: yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<bool>,
+    /// Whether EVENTs are wanted. Default: no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<bool>,
+    /// Whether the worker may ASK. Default: no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<bool>,
     /// `traceparent` of W3C Trace Context.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub trace: Option<&'a str>,
@@ -198,6 +204,13 @@ impl RequestHeader<'_> {
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout.map(|ms| Duration::from_millis(ms).min(Self::TIMEOUT_MAX))
+    }
+
+    /// Whether there is nothing in it but what most have.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        let Self { trace, state, events, asks, .. } = self;
+        trace.is_none() && state.is_none() && events.is_none() && asks.is_none()
     }
 
     /// Whether ACCEPTED is wanted.

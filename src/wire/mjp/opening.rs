@@ -61,6 +61,16 @@ impl<'a> Opening<'a> {
     }
 }
 
+impl Rejected {
+    /// A message whose header is longer than the operator wants it.
+    #[must_use]
+    pub fn too_long(message: Frames<'_>) -> Self {
+        let why = Malformed::HeaderTooBig;
+        Opening::decode(message)
+            .map_or_else(|rejected| rejected, |it| Self { kind: it.kind, id: it.id, why })
+    }
+}
+
 /// Writes signature, kind and id.
 #[inline]
 pub(super) fn open(kind: u8, id: u64, more: u8, out: &mut Encoder) {

@@ -175,7 +175,7 @@ impl Packed {
         let service = says.service;
         let short = service.len() < 32 && service.is_ascii();
         let len = match u8::try_from(service.len()) {
-            Ok(len) if short && says.trace.is_none() && says.state.is_none() => len,
+            Ok(len) if short && says.is_plain() => len,
             _ => return Self::new(says),
         };
         let given = [says.timeout.is_some(), says.attempts.is_some(), says.ack.is_some()];

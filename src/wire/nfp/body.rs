@@ -3,6 +3,7 @@
 mod complete;
 mod job;
 mod result;
+mod talk;
 mod target;
 mod texts;
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 pub use complete::completed;
 pub use job::{BadJob, Event, EventType, JobBody};
 pub use result::{entry, result, result_ready};
+pub use talk::{Asked, Happened, told};
 pub use target::{BadTarget, NAMES_MAX, Target};
 
 use super::UUID_MAX;

@@ -110,7 +110,8 @@ async fn attend(
     let Output { taken, tail } = output;
     let listen = async {
         let listened = listen(shop, request, stdout, taken);
-        let (_, listened, ()) = tokio::join!(feed(stdin, input), listened, overhear(stderr, tail));
+        let (_, listened, ()) =
+            tokio::join!(feed(stdin, input), listened, overhear(shop, request, stderr, tail));
         listened
     };
     tokio::pin!(listen);
@@ -170,15 +171,36 @@ async fn send_lines(request: &Request, taken: &mut Vec<u8>) -> Result<(), Failur
     Ok(())
 }
 
-/// Passes standard error on, and keeps its end.
-async fn overhear(stderr: Option<impl AsyncRead + Unpin>, tail: &mut Vec<u8>) {
+/// Passes standard error on, and keeps its end; with `--events` each line is told to the caller.
+async fn overhear(
+    shop: &Shop,
+    request: &Request,
+    stderr: Option<impl AsyncRead + Unpin>,
+    tail: &mut Vec<u8>,
+) {
     let Some(mut stderr) = stderr else { return };
-    let mut chunk = [0; 4096];
+    let (mut chunk, mut line) = ([0; 4096], Vec::new());
     while let Ok(length @ 1..) = stderr.read(&mut chunk).await {
         let heard = chunk.get(..length).unwrap_or_default();
         let _ = io::stderr().write_all(heard);
         tail.extend_from_slice(heard);
         tail.drain(..tail.len().saturating_sub(TAIL));
+        for piece in heard.split_inclusive(|octet| *octet == b'\n').filter(|_| shop.events) {
+            line.extend_from_slice(piece);
+            if line.ends_with(b"\n") || line.len() > LINE_MAX {
+                say_line(request, &mut line).await;
+            }
+        }
+    }
+    say_line(request, &mut line).await;
+}
+
+async fn say_line(request: &Request, line: &mut Vec<u8>) {
+    let text = String::from_utf8_lossy(line).trim_end().to_owned();
+    line.clear();
+    if !text.is_empty() {
+        // Whoever does not wait any more need not be told.
+        let _ = request.event(text).await;
     }
 }
 

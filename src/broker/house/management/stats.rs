@@ -76,7 +76,7 @@ pub(super) async fn stats(shared: &Shared, cpu: &mut Cpu, max: usize) -> Result<
     walk_workers(shared, list).await?;
     let look = |core: &mut crate::proto::core::Core| {
         let invalid: u64 = core.invalid().values().sum();
-        (core.router().services_len(), core.nfp_events(), invalid + core.dropped())
+        (core.router().services_len(), core.worker_events(), invalid + core.dropped())
     };
     let (services, events, bad) = shared.look(look).await.ok_or(BUSY)?;
     let counters = &shared.counters;

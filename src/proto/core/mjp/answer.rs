@@ -23,7 +23,8 @@ impl Core {
             ToBroker::Error(failure) => (failure.id, Reply::Error(failure.header)),
             _ => return,
         };
-        let request = RequestId::from_token(token);
+        // A number that is nobody's is as good as that of a request that has ended.
+        let request = RequestId::from_token(token).unwrap_or_default();
         let worker = self.peers.get(id).and_then(|peer| peer.worker);
         match (action, worker, reply) {
             (Action::Part, _, Reply::Part(header, body)) => {
@@ -52,7 +53,7 @@ impl Core {
         out: &mut O,
     ) {
         let is_answer = matches!(rejected.kind, kind::PARTIAL | kind::FINAL | kind::ERROR);
-        let request = RequestId::from_token(rejected.id);
+        let Some(request) = RequestId::from_token(rejected.id) else { return };
         let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) else { return };
         if is_answer && self.router.holds(worker, request) {
             self.note_answer(now, id);

@@ -11,6 +11,7 @@ mod nfp;
 mod roster;
 mod scatter;
 mod status;
+mod talk;
 mod topics;
 
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ struct Said {
     full: Vec<PeerId>,
     /// Nobody takes an answer of more octets, if that is said.
     room: Option<usize>,
+    /// Much waits in their outboxes.
+    pressed: Vec<PeerId>,
     closed: Vec<(PeerId, CloseReason)>,
     resumed: Vec<PeerId>,
     /// The memory account takes no new work.
@@ -63,7 +66,8 @@ impl Output for Said {
         _: usize,
         write: impl FnOnce(&mut Encoder),
     ) -> bool {
-        !self.account_full && self.offer(peer, bytes, write)
+        let fits = !self.account_full && !self.pressed.contains(&peer);
+        fits && self.offer(peer, bytes, write)
     }
 
     fn is_quiet(&self, _: PeerId) -> bool {

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::wire::mjp::{
-    self, Failure, Fault, FromBroker, Packed, PeerHello, ReadyHeader, RequestHeader, ToBroker,
+    self, EventHeader, Failure, Fault, FromBroker, Packed, PeerHello, ReadyHeader, RequestHeader,
+    ToBroker,
 };
 
 /// What a client says of a request to `echo`, and nothing else.
@@ -14,6 +15,8 @@ pub(super) const ECHO: RequestHeader<'static> = RequestHeader {
     parts: None,
     trace: None,
     state: None,
+    events: None,
+    asks: None,
 };
 
 /// A request as a worker gets it.
@@ -81,7 +84,7 @@ impl Desk {
         .collect()
     }
 
-    fn token(&self, worker: PeerId, body: &str) -> u64 {
+    pub(super) fn token(&self, worker: PeerId, body: &str) -> u64 {
         let works = self.works(worker);
         works.iter().rfind(|given| given.body == body.as_bytes()).unwrap().token
     }
@@ -115,6 +118,18 @@ impl Desk {
                     format!("PARTIAL {} {}", answer.id, text(answer.body))
                 }
                 FromBroker::Final(answer) => format!("FINAL {} {}", answer.id, text(answer.body)),
+                FromBroker::Event(event) => {
+                    let says = EventHeader::decode(event.header).unwrap_or_default();
+                    let message = says.message.unwrap_or_default();
+                    format!("EVENT {} {message} {}", event.id, text(event.body))
+                }
+                FromBroker::Ask(ask) => {
+                    format!("ASK {} {} {}", ask.id, ask.says.ask, text(ask.body))
+                }
+                FromBroker::Tell(tell) => {
+                    let why = tell.says.code.unwrap_or_default();
+                    format!("TELL {} {} {why}{}", body_of(tell.id), tell.says.ask, text(tell.body))
+                }
                 FromBroker::Error(failure) => {
                     format!("ERROR {} {}", failure.id, Fault::decode(failure.header).unwrap().code)
                 }

@@ -18,13 +18,13 @@ fn text(octets: &[u8]) -> String {
 }
 
 impl Desk {
-    fn enter(&mut self, name: &str, house: bool) -> PeerId {
+    pub(super) fn enter(&mut self, name: &str, house: bool) -> PeerId {
         let identity = Identity::try_from(name.as_bytes()).ok();
         let hello = Hello { identity, house, ..Hello::default() };
         self.core.join(self.now, hello, &mut self.said).0
     }
 
-    fn nfp_ready(&mut self, name: &str, service: &str) -> PeerId {
+    pub(super) fn nfp_ready(&mut self, name: &str, service: &str) -> PeerId {
         let peer = self.enter(name, false);
         self.work(peer, FromWorker::Ready { service: service.as_bytes() });
         peer
@@ -38,7 +38,7 @@ impl Desk {
         self.job_with(client, verb, service, target, uuid, ADD);
     }
 
-    fn job_with(
+    pub(super) fn job_with(
         &mut self,
         client: PeerId,
         verb: Verb,
@@ -58,7 +58,15 @@ impl Desk {
         self.say(client, |out| FromClient::Job(job).encode(out));
     }
 
-    fn report(&mut self, worker: PeerId, kind: Kind, to: &str, uuid: &str, status: &str, b: &str) {
+    pub(super) fn report(
+        &mut self,
+        worker: PeerId,
+        kind: Kind,
+        to: &str,
+        uuid: &str,
+        status: &str,
+        b: &str,
+    ) {
         let body = Message::new([b.to_owned().into_bytes()]);
         let answer = nfp::Answer {
             kind,
@@ -71,7 +79,7 @@ impl Desk {
     }
 
     /// What a client was told since it was last looked at.
-    fn told(&mut self, client: PeerId) -> Vec<Heard> {
+    pub(super) fn told(&mut self, client: PeerId) -> Vec<Heard> {
         self.fresh(client)
             .iter()
             .map(|message| match ToClient::decode(message.frames()).unwrap() {
@@ -92,7 +100,7 @@ impl Desk {
     }
 
     /// What a worker was given: command, client, uuid, body.
-    fn orders(&mut self, worker: PeerId) -> Vec<(Verb, String, String, String)> {
+    pub(super) fn orders(&mut self, worker: PeerId) -> Vec<(Verb, String, String, String)> {
         let fresh = self.fresh(worker);
         let orders = fresh.iter().filter_map(|message| match ToWorker::decode(message.frames()) {
             Ok((_, ToWorker::Order(Order { verb, client, uuid, mut body }))) => {

@@ -161,7 +161,7 @@ fn an_mjp_worker_hears_all_that_a_broker_says_to_one() {
     let says = b"\x84\xa7version\x01\xa9heartbeat\x64\xa8liveness\x05\xa6limits\x81\xa5frame\x07";
     let hello = hear(0x01, 0, &[says]);
     let keepalive = Keepalive { interval: Duration::from_millis(100), liveness: 5 };
-    let takes = Taken { frame: Some(7), ..Taken::default() };
+    let takes = Taken { frame: Some(7), talk: Some(false), ..Taken::default() };
     assert_eq!(hello, Ok(Heard::Hello { keepalive: Some(keepalive), takes }));
     for kind in [0x04, 0x23] {
         let bye = hear(kind, 0, &[b"\x82\xa4code\xa8draining\xa7message\xa3why"]);
@@ -178,4 +178,28 @@ fn what_a_worker_says_to_a_broker_of_mdp_is_a_workers_command() {
     let message = Message::new(message);
     let decoded = ToBroker::decode(message.frames());
     assert!(matches!(decoded, Ok(ToBroker::Worker(Version::V02, FromWorker::Ready { .. }))));
+}
+
+#[test]
+fn events_and_questions_are_said_as_they_are_and_an_answer_is_heard() {
+    let talk = Talk { header: (*b"\x81\xa3ask\x05").into(), body: Message::new(["a"]) };
+    for (kind, say) in [
+        (0x24, Say::Event(Token::Id(7), Box::new(talk.clone()))),
+        (0x25, Say::Ask(Token::Id(7), Box::new(talk.clone()))),
+    ] {
+        let message = said(&offer(Protocol::Mjp), &say).remove(0);
+        assert_eq!(message, [&b"MJP1"[..], &second(kind, 7), b"\x81\xa3ask\x05", b"a"]);
+        assert!(said(&offer(Protocol::Mdp02), &say).is_empty(), "MDP has no words for it");
+    }
+    let hear = |header: &[u8], body: &[&[u8]]| {
+        let start = [&b"MJP1"[..], &second(0x26, 7), header];
+        heard(Protocol::Mjp, &[&start[..], body].concat())
+    };
+    let told = |code: Option<&str>, body| {
+        let told = Told { ask: 5, code: code.map(Into::into), message: None, body };
+        Ok(Heard::Told(7, Box::new(told)))
+    };
+    assert_eq!(hear(b"\x81\xa3ask\x05", &[b"yes"]), told(None, Message::new(["yes"])));
+    let refused = hear(b"\x82\xa3ask\x05\xa4code\xa9no_caller", &[]);
+    assert_eq!(refused, told(Some("no_caller"), Message::default()));
 }

@@ -19,11 +19,13 @@ mod native;
 mod nfp;
 mod parts;
 mod scatter;
+mod talk;
 mod topics;
 
 use jobs::Jobs;
 use native::Terms;
 use scatter::Scatters;
+use talk::{Asks, Talk};
 use topics::Topics;
 
 /// A request, from outside.
@@ -49,6 +51,7 @@ pub(super) struct Record {
     terms: Option<Terms>,
     /// Its caller has said CANCEL.
     cancelled: bool,
+    asks: Asks,
     pub(super) ended: Option<Outcome>,
 }
 
@@ -102,6 +105,7 @@ pub(super) struct Judge {
     /// Requests of each client that wait, and how often others came first.
     overtaken: BTreeMap<(u32, Vec<u8>), BTreeMap<u32, u32>>,
     turn: Option<Turn>,
+    talk: Option<Talk>,
     expired: Vec<Tag>,
     somebody_left: bool,
     /// Broker time, microseconds.
@@ -139,6 +143,7 @@ impl Judge {
             addresses: BTreeMap::new(),
             overtaken: BTreeMap::new(),
             turn: None,
+            talk: None,
             expired: Vec::new(),
             somebody_left: false,
             time: 0,
@@ -189,6 +194,7 @@ impl Judge {
             errors: 0,
             terms: None,
             cancelled: false,
+            asks: Asks::default(),
             ended: None,
         });
     }
@@ -285,6 +291,7 @@ impl Judge {
                 record.holder = None;
                 record.lost_by = Some(conn);
                 record.losses += 1;
+                record.asks.lose();
             }
         }
     }
@@ -535,6 +542,7 @@ impl Judge {
             let ended = self.records.get(&turn.tag).is_some_and(|record| record.ended.is_some());
             self.demand(ended, || format!("{:?} was answered and goes on", turn.tag));
         }
+        self.end_talk();
         self.end_native_turn();
         self.end_scatter_turn();
         self.end_nfp_turn();

@@ -1,6 +1,5 @@
 //! What must hold for peers of MJP, as seen from outside.
 
-use crate::id::RequestId;
 use crate::proto::stats::Outcome;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{Delivery, Fault, FromBroker, Rejected, Request, ToBroker, kind};
@@ -16,6 +15,8 @@ pub(super) struct Terms {
     /// In broker time, microseconds.
     deadline: Option<u64>,
     attempts: Option<u32>,
+    pub(super) events: bool,
+    pub(super) asks: bool,
 }
 
 impl Terms {
@@ -49,7 +50,8 @@ impl Judge {
             .timeout()
             .map(|timeout| self.time + u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX / 2));
         let attempts = request.says.attempts.map(std::num::NonZeroU32::get);
-        let terms = Terms { conn, id: request.id, deadline, attempts };
+        let (events, asks) = (request.says.events(), request.says.asks());
+        let terms = Terms { conn, id: request.id, deadline, attempts, events, asks };
         if let Some(record) = self.records.get_mut(&tag) {
             record.terms = Some(terms);
         }
@@ -114,6 +116,9 @@ impl Judge {
                     self.cancelled.push(tag);
                 }
             }
+            ToBroker::Event(event) => self.happened(conn, event),
+            ToBroker::Ask(ask) => self.questioned(conn, ask),
+            ToBroker::Tell(tell) => self.answered_question(conn, tell),
             ToBroker::Partial(answer) => self.answered(conn, answer.id, false, false),
             ToBroker::Final(answer) => self.answered(conn, answer.id, true, false),
             ToBroker::Error(failure) => self.answered(conn, failure.id, true, true),
@@ -133,7 +138,7 @@ impl Judge {
 
     /// A worker answers what it holds, or what it does not.
     pub(super) fn answered(&mut self, conn: usize, token: u64, last: bool, error: bool) {
-        let address = RequestId::from_token(token).to_address().to_vec();
+        let address = token.to_be_bytes().to_vec();
         let side = self.sides.entry(conn).or_default();
         if let Some(tag) = side.held.get(&address).copied() {
             if last {
@@ -201,6 +206,9 @@ impl Judge {
                     format!("{conn} is told that {id} was accepted: {asking:?}")
                 });
             }
+            FromBroker::Event(event) => self.told_event(conn, &event),
+            FromBroker::Ask(ask) => self.told_question(conn, &ask),
+            FromBroker::Tell(tell) => self.told_answer(conn, &tell),
             FromBroker::Hello(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
@@ -216,7 +224,7 @@ impl Judge {
         let Some(tag) = delivery.body.clone().next().and_then(Tag::decode) else {
             return self.fail(|| "a request without a tag was delivered".into());
         };
-        let address = RequestId::from_token(delivery.id).to_address().to_vec();
+        let address = delivery.id.to_be_bytes().to_vec();
         self.part_given_natively(tag, delivery);
         self.delivered(conn, address, tag);
         let Some(record) = self.records.get(&tag) else { return };
@@ -243,7 +251,7 @@ impl Judge {
 
     /// A worker is asked to stop.
     pub(super) fn stopped(&mut self, conn: usize, token: u64) {
-        let address = RequestId::from_token(token).to_address().to_vec();
+        let address = token.to_be_bytes().to_vec();
         let side = self.sides.entry(conn).or_default();
         let Some(tag) = side.held.get(&address).copied() else {
             return self.fail(|| format!("{conn} is to stop {token}, which it does not have"));

@@ -14,6 +14,7 @@ use crate::wire::nfp::{
 
 use super::super::tag::Tag;
 use super::Judge;
+use super::talk::Talk;
 
 /// What is known of peers of NFP.
 #[derive(Debug, Default)]
@@ -189,15 +190,15 @@ impl Judge {
     /// What a worker says about a request of another dialect.
     fn request_reported(&mut self, conn: usize, request: RequestId, report: &Report<'_>) {
         let address = request.to_address().to_vec();
-        if !self.sides.entry(conn).or_default().held.contains_key(&address) {
-            return;
-        }
+        let held = self.sides.entry(conn).or_default().held.get(&address).copied();
+        let Some(tag) = held else { return };
         let (last, error) = match (report.kind, report.status) {
             (Kind::Event, _) => {
                 let body = report.body().next().unwrap_or_default();
                 if EventType::read(body) == EventType::ResultReady {
                     self.nfp.fetch = Some((conn, request));
                 }
+                self.talk = Some(Talk::Event { tag, body: vec![body.to_vec()] });
                 return;
             }
             (Kind::Stream, _) => (false, false),
@@ -336,7 +337,7 @@ impl Judge {
 fn request_of(client: &[u8]) -> Option<RequestId> {
     let digits = std::str::from_utf8(client.strip_prefix(b"+")?).ok()?;
     let token = u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)?;
-    Some(RequestId::from_token(token))
+    RequestId::from_token(token)
 }
 
 /// Names of services that no worker from outside may have.

@@ -11,6 +11,7 @@ use crate::wire::nfp::{Kind, Reply, Report};
 use super::super::rng::Rng;
 use super::super::tag::{Piece, Tag};
 use super::Judge;
+use super::talk::Talk;
 
 pub(super) use crate::proto::jobs::Jobs as Table;
 
@@ -330,11 +331,29 @@ impl Judge {
         });
     }
 
+    /// A client is told what has just happened at a worker that has a part.
+    fn told_progress(&mut self, conn: usize, uuid: &[u8], name: &str) {
+        let Some(Talk::Event { tag, .. }) = self.talk.take() else {
+            return self.fail(|| format!("{conn} hears of an event at {name}: none is"));
+        };
+        let parts = self.jobs.known.get(uuid).map(|job| &job.parts);
+        let open = parts.into_iter().flatten().filter(|part| part.name == name).any(|part| {
+            part.stand_in.as_ref().is_some_and(|it| it.tag == tag && it.ended.is_none())
+        });
+        let mine = tag.conn as usize == conn;
+        self.demand(open && mine, || {
+            format!("{conn} hears of an event at {name}, its own: {mine}, open: {open}")
+        });
+    }
+
     /// A client is told that it can fetch what became of a part.
     pub(super) fn told_ready(&mut self, conn: usize, reply: &Reply<'_>) {
         let body = reply.body.clone().next().unwrap_or_default();
         let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
         let name = body["worker"].as_str().unwrap_or_default().to_owned();
+        if body["event_type"] == "progress" {
+            return self.told_progress(conn, reply.uuid, &name);
+        }
         let turn = self.jobs.turn.clone().filter(|turn| turn.last && turn.name == name);
         let parts = self.jobs.known.get_mut(reply.uuid).map(|job| &mut job.parts);
         let found = parts.into_iter().flatten().filter(|part| part.name == name).find_map(|part| {

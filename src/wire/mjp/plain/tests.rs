@@ -138,10 +138,11 @@ proptest! {
         ack in prop::option::of(any::<bool>()),
         parts in prop::option::of(any::<bool>()),
         trace in prop::option::of("[a-f0-9-]{0,40}"),
+        events in prop::option::of(any::<bool>()),
     ) {
         let (service, trace) = (service.as_slice(), trace.as_deref());
         let attempts = attempts.and_then(NonZeroU32::new);
-        let says = RequestHeader { service, timeout, attempts, ack, parts, trace, state: None };
+        let says = RequestHeader { service, timeout, attempts, ack, parts, trace, events, ..RequestHeader::default() };
         let (short, long) = (Packed::request(&says), Packed::new(&says));
         prop_assert_eq!(short.octets(), long.octets());
         let identity = trace.map(str::as_bytes);

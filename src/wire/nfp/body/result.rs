@@ -99,12 +99,12 @@ fn own_entry(value: &Value) -> Option<&Value> {
     Some(entry).filter(|_| keys.contains_key("result") && keys.contains_key("failed"))
 }
 
-fn value(frame: &[u8]) -> Option<Value> {
+pub(super) fn value(frame: &[u8]) -> Option<Value> {
     let json = serde_json::from_slice(frame).ok();
     json.or_else(|| Some(Value::String(std::str::from_utf8(frame).ok()?.to_owned())))
 }
 
-fn written(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn written(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 

@@ -1,0 +1,240 @@
+//! What a worker and the caller of a request say to each other while it is worked on.
+
+use crate::id::{PeerId, RequestId, ServiceName};
+use crate::proto::clock::Time;
+use crate::proto::dialect::Talk;
+use crate::proto::output::{Output, Pressure};
+use crate::wire::mjp::{Code, TellHeader};
+
+use super::Router;
+use super::request::{Place, Request};
+
+/// What was said in the middle of requests, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TalkStats {
+    /// Events that were passed on.
+    pub events: u64,
+    /// Events of which the caller wants to hear nothing, or cannot.
+    pub events_unwanted: u64,
+    /// Events that found no room in the caller's outbox.
+    pub events_missed: u64,
+    /// Questions that were passed on.
+    pub asks: u64,
+    /// Questions that were not: nobody can be asked, or not so many.
+    pub asks_refused: u64,
+    /// Answers to them that were passed on.
+    pub tells: u64,
+}
+
+/// What the workers of one request have asked its caller, and were not told.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    asks: Vec<Ask>,
+    /// The largest number so far.
+    last: u64,
+}
+
+/// A question.
+#[derive(Debug)]
+struct Ask {
+    number: u64,
+    /// What an NFP worker calls it.
+    input: Option<Box<str>>,
+    /// The worker was lost: the answer is nobody's, and no other question may have its number.
+    void: bool,
+}
+
+/// A question that a worker wants to ask.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewAsk<'a> {
+    /// The worker's own. `None`: its dialect has names for them, and the broker counts.
+    pub(crate) number: Option<u64>,
+    pub(crate) input: Option<&'a str>,
+}
+
+impl Ask {
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.input.as_deref().map_or(0, str::len)
+    }
+}
+
+impl Asks {
+    fn open(&self) -> impl Iterator<Item = &Ask> {
+        self.asks.iter().filter(|ask| !ask.void)
+    }
+
+    /// A number that no question had.
+    fn next(&self) -> u64 {
+        self.last.wrapping_add(1)
+    }
+
+    /// Memory charged for them, octets.
+    pub(super) fn cost(&self) -> usize {
+        size_of::<Self>() + self.asks.iter().map(Ask::cost).sum::<usize>()
+    }
+
+    /// Checks what always holds. Requests that wait have no worker that asks.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn audit(&self, waits: bool, asks_max: usize) -> Result<(), String> {
+        let open = self.open().count();
+        let numbers: std::collections::BTreeSet<_> = self.asks.iter().map(|it| it.number).collect();
+        let whole = numbers.len() == self.asks.len() && open <= asks_max && !(waits && open > 0);
+        if whole { Ok(()) } else { Err(format!("{self:?}, waits: {waits}, {asks_max} may be")) }
+    }
+}
+
+impl Request {
+    /// Memory charged for what is asked, octets.
+    pub(super) fn asks_cost(&self) -> usize {
+        self.asks.as_ref().map_or(0, |asks| asks.cost())
+    }
+
+    /// The worker is lost: whatever it has asked is answered to nobody.
+    pub(super) fn void_asks<O: Output>(&mut self, out: &mut O) {
+        for ask in self.asks.iter_mut().flat_map(|asks| &mut asks.asks) {
+            ask.void = true;
+            out.release(ask.input.take().map_or(0, |input| input.len()));
+        }
+    }
+}
+
+impl Router {
+    /// What happens at the worker that holds the request is told to a caller that wants to know,
+    /// unless so much waits for that one that its answers would be in danger.
+    pub(crate) fn event<O: Output>(&mut self, id: RequestId, talk: &Talk<'_>, out: &mut O) {
+        let Some(request) = self.requests.get(id) else { return };
+        if !request.voice.takes_events() || !self.callers.contains_key(request.caller) {
+            self.talk.events_unwanted += 1;
+            #[cfg(test)]
+            crate::proto::witness::saw("talk", "event", "unwanted");
+            return;
+        }
+        let service = self.services.get(request.service).map(|service| &service.name);
+        let service = service.map(ServiceName::as_bytes).unwrap_or_default();
+        let share = self.settings.topics.outbox_bytes_max;
+        let told = out.spare(request.caller, talk.bytes(), share, |encoder| {
+            request.voice.event(service, talk, encoder);
+        });
+        #[cfg(test)]
+        crate::proto::witness::saw("talk", "event", if told { "told" } else { "missed" });
+        *(if told { &mut self.talk.events } else { &mut self.talk.events_missed }) += 1;
+    }
+
+    /// The worker that holds the request asks its caller; `talk` makes the message of the number.
+    ///
+    /// # Errors
+    /// Why the caller is not asked.
+    pub(crate) fn ask_caller<O: Output>(
+        &mut self,
+        id: RequestId,
+        new: NewAsk<'_>,
+        talk: impl FnOnce(u64, &mut dyn FnMut(&Talk<'_>)),
+        out: &mut O,
+    ) -> Result<(), (Code, &'static str)> {
+        let asked = self.try_to_ask(id, new, talk, out);
+        #[cfg(test)]
+        {
+            let became = asked.as_ref().map_or_else(|(code, _)| code.as_str(), |()| "asked");
+            crate::proto::witness::saw("talk", "ask", became);
+        }
+        *(if asked.is_ok() { &mut self.talk.asks } else { &mut self.talk.asks_refused }) += 1;
+        asked
+    }
+
+    fn try_to_ask<O: Output>(
+        &mut self,
+        id: RequestId,
+        new: NewAsk<'_>,
+        talk: impl FnOnce(u64, &mut dyn FnMut(&Talk<'_>)),
+        out: &mut O,
+    ) -> Result<(), (Code, &'static str)> {
+        let Some(request) = self.requests.get_mut(id) else {
+            return Err((Code::NoCaller, "the request has ended"));
+        };
+        if !request.voice.takes_asks() {
+            return Err((Code::NoCaller, "the caller cannot be asked, or does not want to be"));
+        }
+        let caller = request.caller;
+        if !self.callers.contains_key(caller) {
+            return Err((Code::NoCaller, "the caller has gone"));
+        }
+        let known = request.asks.as_deref();
+        let number = new.number.unwrap_or_else(|| known.map_or(1, Asks::next));
+        if known.is_some_and(|asks| asks.asks.iter().any(|ask| ask.number == number)) {
+            let why = "another question of the request has this number, and no answer";
+            return Err((Code::DuplicateId, why));
+        }
+        if known.map_or(0, |asks| asks.open().count()) >= self.settings.mjp.asks_max {
+            return Err((Code::Overloaded, "limits.asks of this request are open"));
+        }
+        let ask = Ask { number, input: new.input.map(Into::into), void: false };
+        let cost = ask.cost() + if known.is_none() { size_of::<Asks>() } else { 0 };
+        if !out.charge(cost) {
+            return Err((Code::Overloaded, "the broker is short of memory"));
+        }
+        let mut fits = false;
+        let voice = &request.voice;
+        talk(number, &mut |talk| {
+            fits = out.offer(caller, talk.bytes(), |encoder| voice.ask(talk, encoder));
+        });
+        if !fits {
+            out.release(cost);
+            return Err((Code::Overloaded, "the caller does not read what waits for it"));
+        }
+        let asks = request.asks.get_or_insert_default();
+        asks.last = asks.last.max(number);
+        asks.asks.push(ask);
+        Ok(())
+    }
+
+    /// Whether the present worker of a caller's request has asked that.
+    pub(crate) fn is_asked(&self, caller: PeerId, name: u64, number: u64) -> bool {
+        self.asked(caller, name, number).is_some()
+    }
+
+    fn asked(&self, caller: PeerId, name: u64, number: u64) -> Option<(RequestId, usize)> {
+        let id = self.named(caller, name)?;
+        let asks = &self.requests.get(id)?.asks.as_ref()?.asks;
+        let at = asks.iter().position(|ask| ask.number == number)?;
+        let void = asks.get(at)?.void;
+        #[cfg(test)]
+        crate::proto::witness::saw("talk", "tell", if void { "void" } else { "open" });
+        Some((id, at)).filter(|_| !void)
+    }
+
+    /// The caller answers what the worker of its request has asked.
+    pub(crate) fn tell_worker<O: Output>(
+        &mut self,
+        now: Time,
+        caller: PeerId,
+        name: u64,
+        says: &TellHeader<'_>,
+        talk: &Talk<'_>,
+        out: &mut O,
+    ) {
+        let Some((id, at)) = self.asked(caller, name, says.ask) else { return };
+        let Some(request) = self.requests.get_mut(id) else { return };
+        let (Place::InFlight(worker_id), Some(asks)) = (request.place, &mut request.asks) else {
+            return;
+        };
+        let ask = asks.asks.swap_remove(at);
+        out.release(ask.cost());
+        self.talk.tells += 1;
+        let Some(worker) = self.workers.get_mut(worker_id) else { return };
+        worker.last_sent = now;
+        let voice = worker.voice;
+        let pressure = out.send(worker.peer, |encoder| {
+            voice.tell(id, ask.input.as_deref(), says, talk, encoder);
+        });
+        if pressure == Pressure::High {
+            worker.congested = true;
+            self.relist(worker_id);
+        }
+    }
+
+    /// What was said in the middle of requests.
+    #[must_use]
+    pub fn talk(&self) -> &TalkStats {
+        &self.talk
+    }
+}

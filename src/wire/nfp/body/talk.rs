@@ -1,0 +1,187 @@
+//! What is said in the middle of a job, where one of the two is no NorFab peer: events, what a
+//! worker asks its client, and what it is told.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::result::{value, written};
+use crate::wire::message::Frames;
+
+/// Something that happens while a worker of another dialect works on a job. What is empty gets
+/// what NorFab says most.
+#[derive(Debug, Clone, Copy)]
+pub struct Happened<'a> {
+    /// The name of the worker.
+    pub worker: &'a str,
+    /// The name of the service.
+    pub service: &'a [u8],
+    /// The name of the job.
+    pub uuid: &'a [u8],
+    /// What is being done.
+    pub task: &'a str,
+    /// For people.
+    pub message: &'a str,
+    /// In any case of its letters.
+    pub severity: &'a str,
+    /// How the job stands.
+    pub status: &'a str,
+    /// What it is about.
+    pub resource: Option<&'a str>,
+    /// How much is done, percent.
+    pub progress: Option<u64>,
+}
+
+impl Happened<'_> {
+    const SEVERITIES: [&'static str; 5] = ["INFO", "DEBUG", "WARNING", "CRITICAL", "ERROR"];
+    const STATUSES: [&'static str; 11] = [
+        "running",
+        "pending",
+        "scheduled",
+        "started",
+        "completed",
+        "failed",
+        "waiting_client_input",
+        "received",
+        "cancelled",
+        "timeout",
+        "unknown",
+    ];
+
+    /// The body of an EVENT with every key that NorFab's client looks for. What NorFab has no word
+    /// for stands under `extras`: `progress`, and `body`, each frame of which is JSON or a text.
+    #[must_use]
+    pub fn write(&self, body: Frames<'_>) -> Vec<u8> {
+        let severity = self.severity.to_uppercase();
+        let mut extras = serde_json::Map::new();
+        if let Some(progress) = self.progress {
+            extras.insert("progress".into(), progress.into());
+        }
+        if !body.is_empty() {
+            extras.insert("body".into(), one_or_all(body));
+        }
+        written(&json!({
+            "worker": self.worker,
+            "service": String::from_utf8_lossy(self.service),
+            "uuid": String::from_utf8_lossy(self.uuid),
+            "event_type": "progress",
+            "message": self.message,
+            "task": self.task,
+            "status": known(self.status, Self::STATUSES),
+            "resource": self.resource.into_iter().collect::<Vec<_>>(),
+            "severity": known(&severity, Self::SEVERITIES),
+            // The broker's decisions know no time of day.
+            "timestamp": "",
+            "extras": extras,
+        }))
+    }
+}
+
+/// A word that NorFab knows, or else the first of those.
+fn known<const COUNT: usize>(word: &str, words: [&'static str; COUNT]) -> &'static str {
+    let first = words.first().copied().unwrap_or_default();
+    words.into_iter().find(|known| *known == word).unwrap_or(first)
+}
+
+/// What a NorFab worker asks its client.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Asked<'a> {
+    /// Its name, which the answer has to have.
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+    /// For people.
+    #[serde(default, borrow)]
+    pub question: Cow<'a, str>,
+}
+
+impl<'a> Asked<'a> {
+    /// Longest name of a question, octets.
+    pub const ID_MAX: usize = 255;
+
+    /// Reads the body of an EVENT of the type `input_request`. `None`: nothing there that could be
+    /// answered.
+    #[must_use]
+    pub fn read(octets: &'a [u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Body<'a> {
+            #[serde(borrow)]
+            extras: Extras<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Extras<'a> {
+            #[serde(borrow)]
+            input_request: Asked<'a>,
+        }
+        let body: Body<'a> = serde_json::from_slice(octets).ok()?;
+        Some(body.extras.input_request).filter(|asked| asked.id.len() <= Self::ID_MAX)
+    }
+}
+
+/// The body of a PUT that answers what a worker has asked; `cancel`: there is no answer.
+#[must_use]
+pub fn told(input: &str, body: Frames<'_>, cancel: bool) -> Vec<u8> {
+    let value = if cancel { Value::Null } else { one_or_all(body) };
+    written(&json!({ "input_id": input, "value": value, "cancel": cancel, "metadata": {} }))
+}
+
+/// One frame as it is, JSON or text; several as a list; what is neither as null.
+fn one_or_all(body: Frames<'_>) -> Value {
+    let mut values: Vec<_> = body.map(|frame| value(frame).unwrap_or_default()).collect();
+    if values.len() > 1 { Value::Array(values) } else { values.pop().unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::Message;
+
+    #[test]
+    fn a_question_has_a_name_or_is_none() {
+        let body = br#"{"event_type":"input_request","extras":{"input_request":
+            {"id":"i1","question":"go on?","timeout":20}}}"#;
+        let asked = Asked { id: "i1".into(), question: "go on?".into() };
+        assert_eq!(Asked::read(body), Some(asked));
+        let long = format!(r#"{{"extras":{{"input_request":{{"id":"{}"}}}}}}"#, "x".repeat(256));
+        for none in [&b"{}"[..], br#"{"extras":{"input_request":{"id":1}}}"#, long.as_bytes()] {
+            assert_eq!(Asked::read(none), None);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_json_text_a_list_or_none() {
+        let of = |frames: &[&'static str], cancel| {
+            let body = Message::new(frames.iter().copied());
+            let said: Value = serde_json::from_slice(&told("i", body.frames(), cancel)).unwrap();
+            assert_eq!((&said["input_id"], &said["cancel"]), (&json!("i"), &json!(cancel)));
+            said["value"].clone()
+        };
+        assert_eq!(of(&[r#"{"yes":[1]}"#], false), json!({"yes": [1]}));
+        assert_eq!(of(&["go on"], false), json!("go on"));
+        assert_eq!(of(&["1", "two"], false), json!([1, "two"]));
+        assert_eq!(of(&["yes"], true), Value::Null);
+    }
+
+    #[test]
+    fn an_event_has_every_key_and_words_that_norfab_knows() {
+        let happened = Happened {
+            worker: "w",
+            service: b"svc",
+            uuid: b"u",
+            task: "add",
+            message: "half",
+            severity: "warning",
+            status: "sleeping",
+            resource: Some("r1"),
+            progress: Some(50),
+        };
+        let said = happened.write(Message::new([r#"{"a":1}"#]).frames());
+        let wanted = json!({
+            "worker": "w", "service": "svc", "uuid": "u", "event_type": "progress",
+            "message": "half", "task": "add", "status": "running", "resource": ["r1"],
+            "severity": "WARNING", "timestamp": "",
+            "extras": {"progress": 50, "body": {"a": 1}},
+        });
+        assert_eq!(serde_json::from_slice::<Value>(&said).unwrap(), wanted);
+    }
+}
