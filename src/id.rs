@@ -1,6 +1,7 @@
 //! Names and handles that every layer shares.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 slotmap::new_key_type! {
@@ -119,6 +120,44 @@ impl TryFrom<&[u8]> for Identity {
             _ if octets.len() > max => Err(NameError::TooLong { len: octets.len(), max }),
             _ => Ok(Self(octets.into())),
         }
+    }
+}
+
+/// On whose behalf a peer speaks. What one has asked for, another cannot claim as its own.
+///
+/// Nobody is authenticated with NULL, so it is where the connection comes from, without the port:
+/// a client that connects anew is the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Principal {
+    /// A process of this machine, by way of a Unix domain socket.
+    #[default]
+    Local,
+    /// Whoever has this address.
+    Address(IpAddr),
+}
+
+impl Principal {
+    /// The one that connects from an address, if the connection has such.
+    #[must_use]
+    pub fn at(address: Option<IpAddr>) -> Self {
+        address.map_or(Self::Local, |address| Self::Address(address.to_canonical()))
+    }
+
+    /// Octets of which no two principals have the same: the kind, and what it is.
+    pub(crate) fn octets(&self) -> [u8; 17] {
+        let mut octets = [0; 17];
+        if let Self::Address(address) = self {
+            let address = match address {
+                IpAddr::V4(address) => address.to_ipv6_mapped(),
+                IpAddr::V6(address) => *address,
+            };
+            octets = [1; 17];
+            if let Some(place) = octets.last_chunk_mut::<16>() {
+                *place = address.octets();
+            }
+        }
+        octets
     }
 }
 

@@ -42,6 +42,7 @@ impl Call {
                 limited: attempts == 1,
                 trace: None,
                 state: None,
+                key: None,
             };
             Box::new(Pending { ask: Ask::Request(request), timeout, sink: Sink::None })
         });

@@ -95,6 +95,7 @@ fn encode_request(
         parts: (!parts).then_some(false),
         trace: request.trace.as_deref(),
         state: request.state.as_deref(),
+        key: request.key.as_deref(),
     };
     let header = Packed::request(&says);
     let (header, body) = (header.octets(), request.body.frames());

@@ -59,6 +59,8 @@ pub(super) struct Request {
     pub(super) limited: bool,
     pub(super) trace: Option<Box<str>>,
     pub(super) state: Option<Box<str>>,
+    /// What makes a repeat known as one.
+    pub(super) key: Option<Box<[u8]>>,
 }
 
 /// A question to the broker itself.

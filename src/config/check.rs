@@ -101,6 +101,10 @@ impl BrokerConfig {
         check.count(key("services"), limits.services, 1..=10_000_000);
         check.count(key("jobs"), limits.jobs, 1..=10_000_000);
         check.count(key("jobs_per_client"), limits.jobs_per_client, 1..=10_000_000);
+        check.count(key("keys"), limits.keys, 1..=10_000_000);
+        check.text(key("keys_bytes"), limits.keys_bytes, 64 * KIB..=TIB);
+        check.text(key("key_ttl"), limits.key_ttl, ms(1000)..=MONTH);
+        check.count(key("key_callers"), limits.key_callers, 1..=10_000);
         if let Memory::Bytes(octets) = limits.memory {
             check.text(key("memory"), octets, 16 * MIB..=TIB);
             // New work is taken up to 85 %: the largest message must fit in beside others.

@@ -42,6 +42,7 @@ pub use units::Text;
 pub use worker::WorkerConfig;
 
 use crate::proto::jobs::JobLimits;
+use crate::proto::keys::KeyLimits;
 use crate::proto::policy::{ClientLimits, Keepalive, MjpLimits, ServicePolicy, Settings};
 use crate::transport::endpoint::Endpoint;
 use crate::wire::Limits;
@@ -162,6 +163,17 @@ pub struct LimitsSection {
     pub jobs: usize,
     /// Open jobs of one client, 1 to 10,000,000. Default 10,000.
     pub jobs_per_client: usize,
+    /// Idempotency keys known, of running and of answered requests, 1 to 10,000,000. Default 10,000.
+    pub keys: usize,
+    /// Memory of the answers kept for repeats, 64 KiB to 1 TiB; the oldest make room. Default
+    /// 64 MiB.
+    #[serde(with = "units::text")]
+    pub keys_bytes: usize,
+    /// How long an answer is kept for repeats, 1 s to 30 d. Default 10 min.
+    #[serde(with = "units::text")]
+    pub key_ttl: Duration,
+    /// Callers that wait for the answer to one key, 1 to 10,000. Default 16.
+    pub key_callers: usize,
     /// Memory of all that is accepted or waits to be written, 16 MiB to 1 TiB. Default auto.
     #[serde(with = "units::text")]
     pub memory: Memory,
@@ -170,6 +182,7 @@ pub struct LimitsSection {
 impl Default for LimitsSection {
     fn default() -> Self {
         let (wire, mjp) = (Limits::default(), MjpLimits::default());
+        let keys = KeyLimits::default();
         Self {
             frame: wire.frame_bytes_max,
             message: wire.message_bytes_max,
@@ -182,6 +195,10 @@ impl Default for LimitsSection {
             services: Settings::default().services_max,
             jobs: JobLimits::default().jobs_max,
             jobs_per_client: JobLimits::default().open_per_client_max,
+            keys: keys.keys_max,
+            keys_bytes: keys.bytes_max,
+            key_ttl: keys.kept,
+            key_callers: keys.callers_max,
             memory: Memory::Auto,
         }
     }
@@ -283,6 +300,12 @@ impl BrokerConfig {
             mjp: MjpLimits {
                 header_bytes_max: self.limits.mjp_header,
                 credit_max: self.limits.credit,
+            },
+            keys: KeyLimits {
+                keys_max: self.limits.keys,
+                bytes_max: self.limits.keys_bytes,
+                kept: self.limits.key_ttl,
+                callers_max: self.limits.key_callers,
             },
             nfp: self.nfp.settings(&self.limits),
             wire: self.wire_limits(),

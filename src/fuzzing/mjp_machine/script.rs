@@ -119,6 +119,7 @@ fn request(service: &[u8], choices: &mut Choices<'_>) -> Message {
             .is_multiple_of(7)
             .then_some("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"),
         state: None,
+        key: None,
     };
     let (header, body) = (Packed::new(&says), Message::new([vec![id], vec![3; 40]]));
     let id = u64::from(id % 8);

@@ -84,6 +84,10 @@ impl Core {
             return;
         }
         match said {
+            Ok(ToBroker::Request(request)) if request.says.key.is_some() => {
+                self.advance_mjp(id, Event::Request);
+                self.on_keyed(now, id, &request, kept, out);
+            }
             Ok(ToBroker::Request(request)) => {
                 self.advance_mjp(id, Event::Request);
                 self.on_ask(now, id, &request, kept, out);
@@ -156,35 +160,61 @@ impl Core {
         out: &mut O,
     ) {
         let says = &request.says;
+        if self.is_for_itself(id, request, out) {
+            return;
+        }
+        let voice = CallerVoice::Mjp(native(now, request));
+        if let Err(why) = self.router.accept(now, id, voice, says.service, kept, out) {
+            self.refuse_ask(id, request.id, why, out);
+        }
+    }
+
+    /// Answers a request that is none for the tables: one for the broker itself, or one whose id
+    /// stands for a scatter.
+    #[inline]
+    pub(super) fn is_for_itself<O: Output>(
+        &mut self,
+        id: PeerId,
+        request: &Request<'_>,
+        out: &mut O,
+    ) -> bool {
         if self.is_scattering(id, request.id) {
             let message = "a scatter of this id is open on the connection";
-            return self.object(id, request.id, Code::DuplicateId, message, out);
+            self.object(id, request.id, Code::DuplicateId, message, out);
+            return true;
         }
-        if says.service.starts_with(mmi::PREFIX) && !self.router.is_open(id, request.id) {
-            return self.answer_native_mmi(id, request, out);
+        let is_mmi =
+            request.says.service.starts_with(mmi::PREFIX) && !self.router.is_open(id, request.id);
+        if is_mmi {
+            self.answer_native_mmi(id, request, out);
         }
-        let deadline = says.timeout().map(|timeout| now.after(timeout));
-        let voice = CallerVoice::Mjp(Native {
-            id: request.id,
-            parts: says.parts(),
-            ack: says.ack(),
-            terms: Terms { deadline, attempts: says.attempts },
-        });
-        let (code, message) = match self.router.accept(now, id, voice, says.service, kept, out) {
+        is_mmi
+    }
+
+    /// Tells a caller why its request was not accepted.
+    pub(super) fn refuse_ask<O: Output>(
+        &mut self,
+        id: PeerId,
+        request: u64,
+        why: Refusal,
+        out: &mut O,
+    ) {
+        let (code, message) = match why {
             // An MJP caller is told, not paused.
-            Ok(()) | Err(Refusal::NotYet) => return,
-            Err(Refusal::Overloaded) => {
+            Refusal::NotYet => return,
+            Refusal::Overloaded => {
                 (Code::Overloaded, "a limit of the client, the service or the broker is reached")
             }
-            Err(Refusal::Draining) => (Code::Draining, self.why_draining()),
-            Err(Refusal::DuplicateId) => {
+            Refusal::Draining => (Code::Draining, self.why_draining()),
+            Refusal::DuplicateId => {
                 (Code::DuplicateId, "another request of this id is open on the connection")
             }
-            Err(Refusal::BadName(_)) => {
-                (Code::BadRequest, "a service has a name of 1 to 255 octets")
+            Refusal::Conflict => {
+                (Code::KeyConflict, "the key stands for another request; choose a new one")
             }
+            Refusal::BadName(_) => (Code::BadRequest, "a service has a name of 1 to 255 octets"),
         };
-        self.object(id, request.id, code, message, out);
+        self.object(id, request, code, message, out);
     }
 
     /// Why a request is refused by `draining`.
@@ -315,7 +345,7 @@ impl Core {
         match (action, worker, reply) {
             (Action::Part, _, Reply::Part(header, body)) => {
                 self.note_answer(now, id);
-                self.router.part(request, header, body, out);
+                self.router.part(now, request, header, body, out);
             }
             (Action::Finish, Some(worker), reply) => {
                 self.note_answer(now, id);
@@ -353,7 +383,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin"],
+            features: vec!["scatter", "admin", "keys"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {
@@ -484,6 +514,15 @@ impl Core {
             self.router.doom(id, CloseReason::SlowReader);
         }
     }
+}
+
+/// What the caller of a request wants.
+#[inline]
+pub(super) fn native(now: Time, request: &Request<'_>) -> Native {
+    let says = &request.says;
+    let deadline = says.timeout().map(|timeout| now.after(timeout));
+    let terms = Terms { deadline, attempts: says.attempts };
+    Native { id: request.id, parts: says.parts(), ack: says.ack(), terms }
 }
 
 /// What is kept of READY for listings: the header, if it says more than what the tables know.

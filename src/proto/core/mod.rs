@@ -6,6 +6,7 @@
 mod admin;
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
+mod keys;
 mod mdp;
 mod mjp;
 mod names;

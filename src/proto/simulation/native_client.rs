@@ -205,6 +205,7 @@ impl NativeClient {
             parts: (!self.kind.parts).then_some(false),
             trace: None,
             state: None,
+            key: None,
         };
         let header = Packed::new(&says);
         let mut frames = vec![tag.encode()];

@@ -188,9 +188,20 @@ pub struct RequestHeader<'a> {
     /// `tracestate` of W3C Trace Context.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub state: Option<&'a str>,
+    /// What makes a repeat of the request known as one, 1 to 128 octets, text or bin.
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "some_key",
+        serialize_with = "some_text_or_bin"
+    )]
+    pub key: Option<&'a [u8]>,
 }
 
 impl RequestHeader<'_> {
+    /// Longest key, octets.
+    pub const KEY_MAX: usize = 128;
     /// Longest timeout; a longer one counts as this.
     pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -281,6 +292,9 @@ pub enum What {
 pub struct AcceptedHeader<'a> {
     /// What the request survives; `memory`: nothing but the loss of workers.
     pub level: &'a str,
+    /// It is one that was asked before, by its key. Default: no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<bool>,
 }
 
 /// ERROR, and BYE of a broker.
@@ -412,6 +426,15 @@ where
     #[derive(Deserialize)]
     struct Service<'a>(#[serde(borrow, deserialize_with = "service")] &'a [u8]);
     Ok(Option::<Service<'_>>::deserialize(deserializer)?.map(|service| service.0))
+}
+
+fn some_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de [u8]>, D::Error> {
+    let key = some_octets(deserializer)?;
+    if key.is_none_or(|key| (1..=RequestHeader::KEY_MAX).contains(&key.len())) {
+        Ok(key)
+    } else {
+        Err(de::Error::custom("no key of 1 to 128 octets"))
+    }
 }
 
 fn what<'de, D: Deserializer<'de>>(deserializer: D) -> Result<What, D::Error> {

@@ -167,6 +167,11 @@ fn chunk<const LEN: usize>(rest: &mut &[u8]) -> Option<[u8; LEN]> {
     Some(*taken)
 }
 
+/// Whether a header says more than almost every one does.
+fn has_rare(says: &RequestHeader<'_>) -> bool {
+    says.trace.is_some() || says.state.is_some() || says.key.is_some()
+}
+
 impl Packed {
     /// As [`Packed::new`], for the header of a request.
     #[inline]
@@ -175,7 +180,7 @@ impl Packed {
         let service = says.service;
         let short = service.len() < 32 && service.is_ascii();
         let len = match u8::try_from(service.len()) {
-            Ok(len) if short && says.trace.is_none() && says.state.is_none() => len,
+            Ok(len) if short && !has_rare(says) => len,
             _ => return Self::new(says),
         };
         let given = [says.timeout.is_some(), says.attempts.is_some(), says.ack.is_some()];

@@ -38,7 +38,7 @@ impl Core {
                     self.router.fetch(now, worker, request, out);
                 }
             }
-            (Kind::Stream, _) => self.router.part(request, &[], body, out),
+            (Kind::Stream, _) => self.router.part(now, request, &[], body, out),
             (Kind::Response, s) if s == status::OK => {
                 self.router.finish(now, worker, request, &Reply::Final(&[], body), out);
             }

@@ -141,7 +141,7 @@ proptest! {
     ) {
         let (service, trace) = (service.as_slice(), trace.as_deref());
         let attempts = attempts.and_then(NonZeroU32::new);
-        let says = RequestHeader { service, timeout, attempts, ack, parts, trace, state: None };
+        let says = RequestHeader { service, timeout, attempts, ack, parts, trace, state: None, key: None };
         let (short, long) = (Packed::request(&says), Packed::new(&says));
         prop_assert_eq!(short.octets(), long.octets());
         let identity = trace.map(str::as_bytes);
