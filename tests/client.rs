@@ -1,5 +1,7 @@
 //! The client against an embedded broker, with real workers, over sockets.
 
+#[path = "client/keys.rs"]
+mod keys;
 #[path = "client/scatter.rs"]
 mod scatter;
 
@@ -10,7 +12,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::join_all;
 use majordomo::broker::Broker;
-use majordomo::client::{CallError, Client, ClientBuilder, Reply};
+use majordomo::client::{Call, CallError, Client, ClientBuilder, Reply};
 use majordomo::config::BrokerConfig;
 use majordomo::transport::endpoint::Endpoint;
 use majordomo::wire::Protocol;

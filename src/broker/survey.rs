@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::proto::clock::Time;
 use crate::proto::core::Population;
 use crate::proto::jobs::Progress;
+use crate::proto::keys::KeyStats;
 use crate::proto::router::{ServiceId, ServiceView};
 use crate::proto::stats::ServiceStats;
 
@@ -42,6 +43,17 @@ pub(super) struct Survey {
     /// Workers by the name of their dialect.
     pub(super) dialects: BTreeMap<&'static str, u64>,
     pub(super) jobs: Jobs,
+    pub(super) keys: Keys,
+}
+
+/// Idempotency keys.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    pub(super) running: usize,
+    pub(super) answered: usize,
+    /// Memory of the answers, octets.
+    pub(super) bytes: usize,
+    pub(super) stats: KeyStats,
 }
 
 /// What became of the jobs of NFP clients.
@@ -228,6 +240,13 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                 let jobs = &core.router().jobs;
                 let (open, ended) = (jobs.open(), jobs.ended().collect());
                 survey.jobs = Jobs { open, ended, refused: core.refused_jobs() };
+                let keys = core.router().keys();
+                survey.keys = Keys {
+                    running: keys.len() - keys.done(),
+                    answered: keys.done(),
+                    bytes: keys.bytes(),
+                    stats: keys.stats(),
+                };
                 core.populate(from, HANDLES, &mut survey.population)
             })
             .await?;

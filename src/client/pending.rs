@@ -104,6 +104,20 @@ impl Pending {
         }
     }
 
+    /// What makes a repeat of the request known as one.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        match &self.ask {
+            Ask::Request(request) => request.key.as_deref(),
+            Ask::Status(_) | Ask::Scatter(_) | Ask::Admin(_) | Ask::Follow(_) => None,
+        }
+    }
+
+    /// Whether it may be sent again whenever a connection was lost. Who limits the deliveries does
+    /// not want to rely on what a broker remembers.
+    pub(super) fn repeats(&self) -> bool {
+        matches!(&self.ask, Ask::Request(request) if request.key.is_some() && !request.limited)
+    }
+
     /// Whether parts of the answer are wanted as they come.
     pub(super) fn wants_parts(&self) -> bool {
         matches!(self.sink, Sink::Parts(_))

@@ -91,6 +91,18 @@ pub(crate) enum Known {
     Other,
 }
 
+#[cfg(test)]
+impl Known {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Running(..) => "running",
+            Self::Done(_) => "done",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// All keys.
 #[derive(Debug)]
 pub struct Keys {

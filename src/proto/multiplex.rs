@@ -72,7 +72,7 @@ pub enum Output<P> {
 /// let lane = LaneId(0);
 /// assert_eq!(calls.poll_output(), Some(Output::Connect(lane)));
 /// calls.connected(lane);
-/// let terms = Terms { deadline: now + Duration::from_secs(1), attempts: 3 };
+/// let terms = Terms { deadline: now + Duration::from_secs(1), attempts: 3, repeats: false };
 /// calls.call(now, 1, terms, "the caller");
 /// assert_eq!(calls.poll_output(), Some(Output::Send(lane, 1)));
 /// assert_eq!(calls.done(lane, Some(1)), Some("the caller"));

@@ -26,6 +26,7 @@ pub struct Request {
     pub(super) identity: Option<Box<[u8]>>,
     pub(super) trace: Option<Box<str>>,
     pub(super) state: Option<Box<str>>,
+    pub(super) key: Option<Box<[u8]>>,
     pub(super) cancelled: CancellationToken,
     pub(super) parts: Option<mpsc::Sender<Said>>,
     pub(super) limits: Arc<AnswerLimits>,
@@ -63,9 +64,9 @@ impl Request {
         parts: Option<mpsc::Sender<Said>>,
         limits: Arc<AnswerLimits>,
     ) -> Self {
-        let Delivery { body, attempt, timeout, identity, trace, state } = delivery;
+        let Delivery { body, attempt, timeout, identity, trace, state, key } = delivery;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Self { body, job, attempt, deadline, identity, trace, state, cancelled, parts, limits }
+        Self { body, job, attempt, deadline, identity, trace, state, key, cancelled, parts, limits }
     }
 
     /// The first frame of the body; the only one of most requests.
@@ -103,6 +104,14 @@ impl Request {
     #[must_use]
     pub fn trace_state(&self) -> Option<&str> {
         self.state.as_deref()
+    }
+
+    /// The idempotency key, if the caller gave one: the same in each delivery of the request. A
+    /// handler that remembers the keys of what it has done recognizes a request that comes again
+    /// after the broker has lost sight of it.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.key.as_deref()
     }
 
     /// Fires when nobody wants the answer any more: the caller took the request back or went away

@@ -138,12 +138,14 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
             let up = Duration::from_secs(said.uptime / 1000).write();
             let stops = if said.draining { ", stopping" } else { "" };
             let text = format!(
-                "{}, up {up}{stops}; peers: {}, services: {}, workers: {}, open requests: {}",
+                "{}, up {up}{stops}; peers: {}, services: {}, workers: {}, open requests: {}, \
+                 keys: {}",
                 harmless(said.agent),
                 said.peers,
                 said.services,
                 said.workers,
-                said.open
+                said.open,
+                said.keys
             );
             broker = (text, json!(said));
         }

@@ -105,6 +105,7 @@ impl Reader<'_> {
 #[derive(Clone, Copy)]
 enum Type {
     Name,
+    Key,
     Octets,
     Text,
     Bool,
@@ -129,6 +130,7 @@ const REQUEST: Keys = &[
     ("parts", Type::Bool),
     ("trace", Type::Text),
     ("state", Type::Text),
+    ("key", Type::Key),
 ];
 const SCATTER: Keys = &[("service", Type::Name), ("to", Type::To), ("timeout", ANY)];
 const OUTCOME: Keys = &[
@@ -189,7 +191,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
             ],
             true,
         ),
-        (kind::ACCEPTED, false) => (&[("level", Type::Text)], true),
+        (kind::ACCEPTED, false) => (&[("level", Type::Text), ("repeat", Type::Bool)], true),
         (kind::READY, true) => (
             &[
                 ("service", Type::Name),
@@ -313,6 +315,9 @@ fn typed(value: &Value, kind: Type) -> Option<String> {
     match (kind, value) {
         (Type::Name, Value::Octets(octets)) => {
             (1..=255).contains(&octets.len()).then(|| format!("{octets:02x?}"))
+        }
+        (Type::Key, Value::Octets(octets)) => {
+            (1..=128).contains(&octets.len()).then(|| format!("{octets:02x?}"))
         }
         (Type::Octets, Value::Octets(octets)) => Some(format!("{octets:02x?}")),
         (Type::Text, value) => value.text().map(|text| format!("{text:?}")),

@@ -81,6 +81,7 @@ impl Core {
             services: count(self.router.services_len()),
             workers: count(self.router.workers_len().saturating_sub(self.household)),
             open: count(self.router.open_requests()),
+            keys: count(self.router.keys.len()),
         }
     }
 

@@ -35,7 +35,7 @@ impl Desk {
 
     fn call(&mut self, timeout: u64, attempts: u32) -> u64 {
         self.last += 1;
-        let terms = Terms { deadline: self.now + ms(timeout), attempts };
+        let terms = Terms { deadline: self.now + ms(timeout), attempts, repeats: false };
         self.calls.call(self.now, self.last, terms, self.last);
         self.last
     }

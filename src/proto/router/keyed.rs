@@ -49,7 +49,7 @@ impl Router {
         }
         let known = self.keys.look(now, &asked.scope, asked.digest);
         out.release(self.keys.take_freed());
-        match known {
+        let taken = match known {
             Known::New => self.ask_first(now, caller, asked, kept, out),
             Known::Running(key, id) => self.attach(now, (key, id), caller, &asked.native, out),
             Known::Done(key) => {
@@ -60,7 +60,10 @@ impl Router {
                 self.keys.stats.conflicts += 1;
                 Err(Refusal::Conflict)
             }
-        }
+        };
+        #[cfg(test)]
+        crate::proto::witness::saw("key", known.label(), if taken.is_ok() { "yes" } else { "no" });
+        taken
     }
 
     fn ask_first<O: Output>(

@@ -219,6 +219,12 @@ impl Router {
         self.draining
     }
 
+    /// What was asked under keys.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// When requests are to be looked at, whether they expire.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Time> {

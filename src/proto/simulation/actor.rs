@@ -5,6 +5,7 @@ use crate::wire::codec::Encoder;
 use super::client::Client;
 use super::native_client::NativeClient;
 use super::native_worker::NativeWorker;
+use super::repeater::Repeater;
 use super::rng::Rng;
 use super::servant::Servant;
 use super::stranger::Stranger;
@@ -17,6 +18,7 @@ pub(super) enum Actor {
     Client(Client),
     Worker(Worker),
     NativeClient(NativeClient),
+    Repeater(Repeater),
     NativeWorker(NativeWorker),
     Servant(Box<Servant>),
     Stranger(Stranger),
@@ -25,7 +27,7 @@ pub(super) enum Actor {
 impl Actor {
     /// Whether all that it asks counts. What a stranger asks may be dropped.
     pub(super) fn is_client(&self) -> bool {
-        matches!(self, Self::Client(_) | Self::NativeClient(_))
+        matches!(self, Self::Client(_) | Self::NativeClient(_) | Self::Repeater(_))
     }
 }
 

@@ -51,7 +51,10 @@ impl World {
                         Actor::Worker(worker) => worker.hang(until),
                         Actor::NativeWorker(worker) => worker.hang(until),
                         Actor::Servant(servant) => servant.hang(until),
-                        Actor::Client(_) | Actor::NativeClient(_) | Actor::Stranger(_) => {}
+                        Actor::Client(_)
+                        | Actor::NativeClient(_)
+                        | Actor::Repeater(_)
+                        | Actor::Stranger(_) => {}
                     }
                 }
             }

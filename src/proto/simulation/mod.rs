@@ -16,6 +16,7 @@ mod native_client;
 mod native_worker;
 mod net;
 mod plan;
+mod repeater;
 mod rng;
 mod scattered;
 mod servant;

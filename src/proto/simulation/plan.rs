@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::proto::jobs::JobLimits;
+use crate::proto::keys::KeyLimits;
 use crate::proto::policy::{
     ClientLimits, Keepalive, MjpLimits, NfpSettings, ServicePolicy, ServiceRule, Settings,
 };
@@ -11,6 +12,7 @@ use super::actor::Actor;
 use super::client::{self, Client};
 use super::native_client::{self, NativeClient};
 use super::native_worker::{self, NativeWorker};
+use super::repeater::{self, Repeater};
 use super::rng::Rng;
 use super::servant::Servant;
 use super::stranger::Stranger;
@@ -97,6 +99,7 @@ fn settings(rng: &mut Rng) -> Settings {
         answer_frames_max: rng.pick(&[3, 1024]),
         answer_bytes_max: rng.pick(&[150, 1 << 20]),
         mjp: MjpLimits { credit_max: rng.pick(&[2, 65_535]), ..MjpLimits::default() },
+        keys: keys(rng),
         nfp: NfpSettings { jobs: jobs(rng), ..NfpSettings::default() },
         ..Settings::default()
     }
@@ -107,6 +110,15 @@ fn jobs(rng: &mut Rng) -> JobLimits {
         jobs_max: rng.pick(&[4, 100_000]),
         open_per_client_max: rng.pick(&[2, 10_000]),
         kept: Duration::from_millis(rng.pick(&[300, 600_000])),
+    }
+}
+
+fn keys(rng: &mut Rng) -> KeyLimits {
+    KeyLimits {
+        keys_max: rng.pick(&[3, 10_000]),
+        bytes_max: rng.pick(&[400, 64 << 20, 64 << 20]),
+        kept: Duration::from_millis(rng.pick(&[300, 600_000, 600_000])),
+        callers_max: rng.pick(&[2, 16]),
     }
 }
 
@@ -121,6 +133,9 @@ fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
         } else {
             Actor::NativeClient(NativeClient::new(me, native_client::Kind::draw(rng), quota))
         });
+    }
+    for _ in 0..rng.within(0, 2) {
+        actors.push(Actor::Repeater(Repeater::new(repeater::Kind::draw(rng), quota)));
     }
     // At least one worker a service, which is there in the end.
     let extra = rng.within(1, 3);

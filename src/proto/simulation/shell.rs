@@ -14,6 +14,7 @@ use crate::wire::mjp::{self, is_mjp};
 use super::actor::{Act, Actor};
 use super::net::{Call, Sockets};
 use super::plan::MS;
+use super::repeater::is_keyed;
 use super::tag::Tag;
 use super::world::{Event, World};
 
@@ -124,6 +125,7 @@ impl World {
                 Actor::Client(client) => client.connected(number),
                 Actor::Worker(worker) => worker.connected(number, cx),
                 Actor::NativeClient(client) => client.connected(number, cx),
+                Actor::Repeater(client) => client.connected(number),
                 Actor::NativeWorker(worker) => worker.connected(number, cx),
                 Actor::Servant(servant) => return servant.connected(cx),
                 Actor::Stranger(stranger) => stranger.connected(number, cx),
@@ -284,6 +286,7 @@ impl World {
                     Actor::Client(client) => client.calm_down(),
                     Actor::Worker(worker) => worker.calm_down(now),
                     Actor::NativeClient(client) => client.calm_down(),
+                    Actor::Repeater(client) => client.calm_down(),
                     Actor::NativeWorker(worker) => worker.calm_down(now),
                     Actor::Servant(servant) => servant.calm_down(),
                     Actor::Stranger(stranger) => {
@@ -319,10 +322,20 @@ impl World {
             self.leave(conn);
             self.after_input()?;
         }
+        // What was asked under keys waits for who might come back, until nobody serves it too long.
+        for _ in 0..40 {
+            self.now += 50 * MS;
+            self.sockets.judge.now = self.now;
+            let now = self.instant();
+            self.sockets.judge.time = self.core.time(now).micros_since(Time::default());
+            self.core.tick(now, &mut self.sockets);
+            self.after_input()?;
+        }
         let open = self.core.router().open_requests();
         let services = self.core.router().services().count();
-        // Jobs are remembered for some time.
+        // Jobs and answers are remembered for some time.
         let charged = self.sockets.charged - self.core.router().jobs.charged();
+        let charged = charged - self.core.router().keys.charged();
         if open > 0 || services > 0 || charged > 0 {
             return Err(format!("{open} requests, {services} services, {charged} octets are left"));
         }
@@ -396,6 +409,16 @@ fn tell_natively(
         }
         Ok(mjp::ToBroker::Request(request)) if speaks && !sockets.judge.is_gone(conn) => {
             let tag = request.body.clone().next().and_then(Tag::decode);
+            if let Some(tag) = tag.filter(|tag| is_keyed(*tag)) {
+                let lax = core.router().keys.stats().evicted > 0 || sockets.judge.forgets();
+                sockets.judge.asked_keyed(conn, request, tag, lax);
+                let running = |core: &Core| core.router().keys.len() - core.router().keys.done();
+                let before = running(core);
+                let taken = core.message(now, id, frames, sockets);
+                let begun = running(core) > before;
+                sockets.judge.keyed_taken(conn, request.id, tag, begun);
+                return taken;
+            }
             let counts = !request.says.service.starts_with(b"mmi.");
             asked = tag.filter(|_| counts);
             sockets.judge.asked_natively(conn, request, asked, tracked);

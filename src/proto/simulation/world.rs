@@ -219,6 +219,7 @@ impl World {
         let done = |actor: &Actor| match actor {
             Actor::Client(client) => client.is_done(),
             Actor::NativeClient(client) => client.is_done(),
+            Actor::Repeater(client) => client.is_done(),
             _ => true,
         };
         if self.draining {
@@ -254,6 +255,7 @@ impl World {
             Actor::Client(client) => client.next_wake(),
             Actor::Worker(worker) => worker.next_wake(),
             Actor::NativeClient(client) => client.next_wake(),
+            Actor::Repeater(client) => client.next_wake(),
             Actor::NativeWorker(worker) => worker.next_wake(),
             Actor::Servant(servant) => servant.next_wake(),
             Actor::Stranger(stranger) => stranger.next_wake(),
@@ -280,6 +282,7 @@ impl World {
                 Actor::Client(client) => client.woken(cx),
                 Actor::Worker(worker) => worker.woken(cx),
                 Actor::NativeClient(client) => client.woken(cx),
+                Actor::Repeater(client) => client.woken(cx),
                 Actor::NativeWorker(worker) => worker.woken(cx),
                 Actor::Servant(servant) => return servant.woken(cx),
                 Actor::Stranger(stranger) => stranger.woken(cx),
@@ -294,7 +297,7 @@ impl World {
         actor: usize,
         what: impl FnOnce(&mut Actor, &mut Context<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
-        let asks = matches!(self.actors[actor], Actor::Client(_) | Actor::NativeClient(_));
+        let asks = self.actors[actor].is_client();
         let gossips = !asks && !self.calm;
         let gossip = if gossips { self.sockets.judge.gossip(&mut self.rng) } else { None };
         let mut cx = Context {
@@ -422,6 +425,7 @@ impl World {
                     Actor::Client(client) => client.heard(message),
                     Actor::Worker(worker) => worker.heard(message, cx),
                     Actor::NativeClient(client) => client.heard(message),
+                    Actor::Repeater(client) => client.heard(message),
                     Actor::NativeWorker(worker) => worker.heard(message, cx),
                     Actor::Servant(servant) => servant.heard(message, cx),
                     Actor::Stranger(stranger) => {
@@ -475,6 +479,7 @@ impl World {
                 Actor::Client(client) => client.lost(cx),
                 Actor::Worker(worker) => worker.lost(cx),
                 Actor::NativeClient(client) => client.lost(cx),
+                Actor::Repeater(client) => client.lost(cx),
                 Actor::NativeWorker(worker) => worker.lost(cx),
                 Actor::Servant(servant) => return servant.lost(cx),
                 Actor::Stranger(stranger) => stranger.lost(cx),

@@ -66,6 +66,9 @@ pub struct BrokerReport<'a> {
     pub workers: u64,
     /// Requests accepted that have not ended.
     pub open: u64,
+    /// Idempotency keys known, of running and of answered requests.
+    #[serde(default)]
+    pub keys: u64,
 }
 
 /// A service.

@@ -11,11 +11,14 @@ use crate::wire::mdp::{FromWorker, ToWorker, Version};
 use crate::wire::message::Frames;
 use crate::wire::mjp::is_mjp;
 
+use super::repeater::is_keyed;
 use super::tag::{Piece, Tag};
 
+mod keys;
 mod native;
 mod scatter;
 
+use keys::Keys;
 use native::Terms;
 use scatter::Scatters;
 
@@ -101,6 +104,7 @@ pub(super) struct Judge {
     offers: BTreeMap<usize, Vec<u8>>,
     draining: BTreeSet<usize>,
     scatters: Scatters,
+    keys: Keys,
     pub(super) accepted: u32,
     pub(super) violation: Option<String>,
 }
@@ -126,9 +130,15 @@ impl Judge {
             offers: BTreeMap::new(),
             draining: BTreeSet::new(),
             scatters: Scatters::default(),
+            keys: Keys::default(),
             accepted: 0,
             violation: None,
         }
+    }
+
+    /// Whether answers are kept for less than a run lasts.
+    pub(super) fn forgets(&self) -> bool {
+        self.settings.keys.kept < std::time::Duration::from_secs(600)
     }
 
     /// Notes what does not hold; the first one counts.
@@ -218,6 +228,7 @@ impl Judge {
                 if last {
                     side.held.remove(answer.address);
                 }
+                self.keyed_answered((conn, answer.address), tag, last, false);
                 self.part_answered(conn, tag, last, false);
                 self.turn = self.turn_of(tag, last, false);
                 if last && self.turn.is_some() {
@@ -225,6 +236,7 @@ impl Judge {
                 }
             }
         } else if let Some(tag) = self.addresses.get(answer.address).copied() {
+            self.keyed_answered((conn, answer.address), tag, last, false);
             let record = self.records.get(&tag);
             let late = record.is_some_and(|r| r.holder.is_none() && r.lost_by == Some(conn));
             self.turn = (late && last).then_some(Turn { tag, last, binding: false, error: false });
@@ -234,6 +246,7 @@ impl Judge {
     /// The peer is none any more for the broker: it has gone, or is being closed.
     pub(super) fn lost(&mut self, conn: usize) {
         self.lose(conn);
+        self.keys.leave(conn);
         self.sides.entry(conn).or_default().gone = true;
         self.somebody_left = true;
     }
@@ -241,6 +254,7 @@ impl Judge {
     /// What a worker held waits again.
     fn lose(&mut self, conn: usize) {
         self.scatters.lose(conn);
+        self.keys.lose(conn);
         let side = self.sides.entry(conn).or_default();
         side.dismissed = true;
         for tag in std::mem::take(&mut side.held).into_values() {
@@ -298,6 +312,9 @@ impl Judge {
     fn delivered(&mut self, conn: usize, address: Vec<u8>, tag: Tag) {
         if self.scatters.has(tag) {
             return self.part_given(conn, address, tag);
+        }
+        if is_keyed(tag) {
+            return self.keyed_delivered(conn, address, tag);
         }
         let Some(record) = self.records.get_mut(&tag) else {
             return self.fail(|| format!("{tag:?} was delivered and never asked"));
@@ -410,6 +427,9 @@ impl Judge {
         self.end_parts();
         for (body, outcome) in witness::take_ends() {
             let Some(tag) = Tag::decode(&body) else { continue };
+            if is_keyed(tag) {
+                self.end_keyed(tag, outcome);
+            }
             let Some(record) = self.records.get_mut(&tag) else { continue };
             let before = record.ended.replace(outcome);
             self.demand(before.is_none(), || {
@@ -483,6 +503,7 @@ impl Judge {
         }
         self.end_native_turn();
         self.end_scatter_turn();
+        self.end_keyed_turn();
     }
 
     /// After an input has been dealt with.
@@ -510,6 +531,7 @@ impl Judge {
     /// A request has no end.
     pub(super) fn close(&self) -> Result<(), String> {
         self.close_scatters()?;
+        self.close_keys()?;
         let open = self.records.iter().find(|(_, r)| r.tracked && r.ended.is_none());
         open.map_or(Ok(()), |(tag, _)| Err(format!("{tag:?} was accepted and has no end")))
     }
