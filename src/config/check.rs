@@ -333,7 +333,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 32, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 36, "a range is no longer written as the test reads it");
     }
 
     #[test]

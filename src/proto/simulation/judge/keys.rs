@@ -280,6 +280,10 @@ impl Judge {
         let policy = self.settings.policy_of(service_of(number).as_bytes());
         let (time, wanted) = (self.time, self.keys.wanted_until(number));
         let answered = self.keys.turn.is_some_and(|turn| turn.number == number && turn.last);
+        if self.keys.lax && self.keys.known.get(&number).is_some_and(|known| known.done) {
+            // What was known has been forgotten, and this was asked anew.
+            self.keys.known.insert(number, Known::new(tag, None));
+        }
         let goes_on = |open: &Open| open.tag == tag && !open.cancelled;
         let all_cancelled = !self.keys.waiting(number).any(goes_on);
         let Some(known) = self.keys.known.get_mut(&number).filter(|known| known.tag == tag) else {
@@ -299,7 +303,9 @@ impl Judge {
             Outcome::TimedOut => {
                 (known.holder.is_none() && wanted.is_none_or(|until| until <= time), false)
             }
-            Outcome::Cancelled => (all_cancelled && known.gone.is_none(), false),
+            Outcome::Cancelled => {
+                (all_cancelled && known.gone.is_none_or(|until| until <= time), false)
+            }
             Outcome::Expired => (known.holder.is_none(), false),
             Outcome::CallerGone | Outcome::Refused => (false, false),
         };
