@@ -1,7 +1,6 @@
 //! Names and handles that every layer shares.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 slotmap::new_key_type! {
@@ -133,29 +132,17 @@ pub enum Principal {
     /// A process of this machine, by way of a Unix domain socket.
     #[default]
     Local,
-    /// Whoever has this address.
-    Address(IpAddr),
+    /// Whoever has this address: that of IPv6, or that of IPv4 mapped to it.
+    Address([u8; 16]),
 }
 
 impl Principal {
-    /// The one that connects from an address, if the connection has such.
-    #[must_use]
-    pub fn at(address: Option<IpAddr>) -> Self {
-        address.map_or(Self::Local, |address| Self::Address(address.to_canonical()))
-    }
-
-    /// Octets of which no two principals have the same: the kind, and what it is.
+    /// Octets of which no two principals have the same: the kind, and which one it is.
     pub(crate) fn octets(&self) -> [u8; 17] {
         let mut octets = [0; 17];
-        if let Self::Address(address) = self {
-            let address = match address {
-                IpAddr::V4(address) => address.to_ipv6_mapped(),
-                IpAddr::V6(address) => *address,
-            };
-            octets = [1; 17];
-            if let Some(place) = octets.last_chunk_mut::<16>() {
-                *place = address.octets();
-            }
+        if let (Self::Address(address), [kind, place @ ..]) = (self, &mut octets) {
+            *kind = 1;
+            *place = *address;
         }
         octets
     }

@@ -68,7 +68,7 @@ pub(super) async fn serve(
     mut permits: Permits,
 ) {
     let remote = accepted.remote();
-    let principal = Principal::at(accepted.address());
+    let principal = accepted.principal();
     let stream = match accepted.into_stream() {
         Ok(stream) => stream,
         Err(error) => return debug!(%remote, %error, "the connection broke at once"),

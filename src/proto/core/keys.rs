@@ -9,7 +9,7 @@ use crate::wire::message::Frames;
 use crate::wire::mjp::{Digest, Request};
 
 use super::Core;
-use super::mjp::native;
+use super::ask::native;
 
 impl Core {
     /// A request comes that may have come before; `kept` is its header and its body.

@@ -4,6 +4,7 @@
 //! Peers join, speak, fall silent and leave; each dialect translates, the router routes.
 
 mod admin;
+mod ask;
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
 mod keys;

@@ -193,7 +193,7 @@ pub struct RequestHeader<'a> {
         default,
         borrow,
         skip_serializing_if = "Option::is_none",
-        deserialize_with = "some_key",
+        deserialize_with = "super::repeat::some_key",
         serialize_with = "some_text_or_bin"
     )]
     pub key: Option<&'a [u8]>,
@@ -426,15 +426,6 @@ where
     #[derive(Deserialize)]
     struct Service<'a>(#[serde(borrow, deserialize_with = "service")] &'a [u8]);
     Ok(Option::<Service<'_>>::deserialize(deserializer)?.map(|service| service.0))
-}
-
-fn some_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de [u8]>, D::Error> {
-    let key = some_octets(deserializer)?;
-    if key.is_none_or(|key| (1..=RequestHeader::KEY_MAX).contains(&key.len())) {
-        Ok(key)
-    } else {
-        Err(de::Error::custom("no key of 1 to 128 octets"))
-    }
 }
 
 fn what<'de, D: Deserializer<'de>>(deserializer: D) -> Result<What, D::Error> {

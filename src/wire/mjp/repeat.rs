@@ -1,5 +1,8 @@
 //! Whether two requests are the same: a digest of what a worker would go by (SPEC 9.11).
 
+use serde::de::{self, Deserializer};
+
+use super::header::{RequestHeader, some_octets};
 use crate::wire::message::Frames;
 
 /// What a request asks of a worker, in 32 octets: its body, frame by frame, and those keys of its
@@ -34,6 +37,18 @@ impl Digest {
             put(frame, &mut hasher);
         }
         Self(hasher.finalize().into())
+    }
+}
+
+/// A key, or nothing.
+pub(super) fn some_key<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de [u8]>, D::Error> {
+    let key = some_octets(deserializer)?;
+    if key.is_none_or(|key| (1..=RequestHeader::KEY_MAX).contains(&key.len())) {
+        Ok(key)
+    } else {
+        Err(de::Error::custom("no key of 1 to 128 octets"))
     }
 }
 

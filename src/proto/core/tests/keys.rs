@@ -1,6 +1,5 @@
 //! Requests with a key, asked again.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 
 use super::native::ECHO;
@@ -104,7 +103,7 @@ fn another_request_under_the_same_key_is_refused() {
 fn a_key_is_its_principals_and_its_services_own() {
     let mut desk = Desk::new(ServicePolicy::default());
     let client = desk.join();
-    let principal = Principal::at(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let principal = Principal::Address([7; 16]);
     let hello = Hello { principal, ..Hello::default() };
     let stranger = desk.core.join(desk.now, hello, &mut desk.said).0;
     let worker = desk.native_worker(8);
