@@ -189,7 +189,7 @@ impl<P> Multiplex<P> {
         retry: Option<Duration>,
     ) -> Option<P> {
         let Entry::Occupied(mut call) = self.calls.entry(id) else { return None };
-        let before = call.get().sent.saturating_sub(1);
+        let before = call.get().attempts().saturating_sub(1);
         let again = retry.map(|hint| now + hint + self.backoff.wait_after(before));
         let step = call.get_mut().on(Event::Refused(lane, again));
         if step == Step::Done {

@@ -117,7 +117,8 @@ impl<P> Call<P> {
         !heard && self.attempts() < self.terms.attempts
     }
 
-    fn attempts(&self) -> u32 {
+    /// How often it was sent, not counting what was only the same once more.
+    pub(super) fn attempts(&self) -> u32 {
         self.sent.saturating_sub(self.resent)
     }
 

@@ -413,10 +413,12 @@ fn tell_natively(
                 let lax = core.router().keys.stats().evicted > 0 || sockets.judge.forgets();
                 sockets.judge.asked_keyed(conn, request, tag, lax);
                 let running = |core: &Core| core.router().keys.len() - core.router().keys.done();
-                let before = running(core);
+                let attached = |core: &Core| core.router().keys.stats().attached;
+                let before = (running(core), attached(core));
                 let taken = core.message(now, id, frames, sockets);
-                let begun = running(core) > before;
-                sockets.judge.keyed_taken(conn, request.id, tag, begun);
+                let begun = running(core) > before.0;
+                let counts = begun || attached(core) > before.1;
+                sockets.judge.keyed_taken((conn, request.id), tag, begun, counts);
                 return taken;
             }
             let counts = !request.says.service.starts_with(b"mmi.");

@@ -23,6 +23,8 @@ pub(super) struct Keys {
     cancelled: Vec<(usize, u64)>,
     /// Nothing was known under the key of the request that is being taken.
     first: bool,
+    /// It was being taken when its caller was ended.
+    left: Option<Open>,
     /// Answers may have been forgotten before their time.
     lax: bool,
 }
@@ -119,10 +121,17 @@ impl Keys {
         }
     }
 
-    /// A caller has gone: what it asked goes on.
-    pub(super) fn leave(&mut self, conn: usize) {
+    /// A caller has gone: what it asked goes on, if it was taken.
+    pub(super) fn leave(&mut self, conn: usize, asking: Option<(usize, u64, bool)>) {
+        let asking = asking.map(|(conn, id, _)| (conn, id));
+        self.left = asking.filter(|key| key.0 == conn).and_then(|key| self.open.remove(&key));
         let gone: Vec<_> = self.open.keys().filter(|(on, _)| *on == conn).copied().collect();
-        for open in gone.iter().filter_map(|key| self.open.remove(key)) {
+        let gone: Vec<_> = gone.iter().filter_map(|key| self.open.remove(key)).collect();
+        self.lose_callers(gone);
+    }
+
+    fn lose_callers(&mut self, gone: impl IntoIterator<Item = Open>) {
+        for open in gone {
             if let Some(known) = self.known.get_mut(&open.tag.number)
                 && known.tag == open.tag
                 && !known.done
@@ -162,8 +171,15 @@ impl Judge {
         self.keys.open.insert((conn, request.id), open);
     }
 
-    /// It has been taken, or refused; `begun` says whether one more request runs by that.
-    pub(in super::super) fn keyed_taken(&mut self, conn: usize, id: u64, tag: Tag, begun: bool) {
+    /// It has been taken, or refused; `begun` says whether one more request runs by that, `taken`
+    /// whether that or another one has one more caller.
+    pub(in super::super) fn keyed_taken(
+        &mut self,
+        (conn, id): (usize, u64),
+        tag: Tag,
+        begun: bool,
+        taken: bool,
+    ) {
         self.end_requests();
         let refused = self.asking.take().is_some_and(|(_, _, refused)| refused);
         let number = tag.number;
@@ -174,6 +190,8 @@ impl Judge {
         if first && !begun {
             self.keys.known.remove(&number);
         }
+        let left = self.keys.left.take().filter(|_| taken);
+        self.keys.lose_callers(left);
         // It may have been refused or answered.
         let Some(open) = self.keys.open.get(&(conn, id)) else { return };
         let attempts = open.attempts;

@@ -246,7 +246,7 @@ impl Judge {
     /// The peer is none any more for the broker: it has gone, or is being closed.
     pub(super) fn lost(&mut self, conn: usize) {
         self.lose(conn);
-        self.keys.leave(conn);
+        self.keys.leave(conn, self.asking);
         self.sides.entry(conn).or_default().gone = true;
         self.somebody_left = true;
     }
