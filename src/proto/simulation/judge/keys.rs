@@ -131,7 +131,8 @@ impl Keys {
     }
 
     fn lose_callers(&mut self, gone: impl IntoIterator<Item = Open>) {
-        for open in gone {
+        // Who has cancelled waits for nothing, though the word for that found no room.
+        for open in gone.into_iter().filter(|open| !open.cancelled) {
             if let Some(known) = self.known.get_mut(&open.tag.number)
                 && known.tag == open.tag
                 && !known.done
