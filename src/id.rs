@@ -140,6 +140,32 @@ impl TryFrom<&[u8]> for Identity {
     }
 }
 
+/// On whose behalf a peer speaks. What one has asked for, another cannot claim as its own.
+///
+/// Nobody is authenticated with NULL, so it is where the connection comes from, without the port:
+/// a client that connects anew is the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Principal {
+    /// A process of this machine, by way of a Unix domain socket.
+    #[default]
+    Local,
+    /// Whoever has this address: that of IPv6, or that of IPv4 mapped to it.
+    Address([u8; 16]),
+}
+
+impl Principal {
+    /// Octets of which no two principals have the same: the kind, and which one it is.
+    pub(crate) fn octets(&self) -> [u8; 17] {
+        let mut octets = [0; 17];
+        if let (Self::Address(address), [kind, place @ ..]) = (self, &mut octets) {
+            *kind = 1;
+            *place = *address;
+        }
+        octets
+    }
+}
+
 /// The name of a service: 1 to 255 octets of any value.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceName(Arc<[u8]>);

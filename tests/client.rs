@@ -2,6 +2,8 @@
 
 #[path = "client/events.rs"]
 mod events;
+#[path = "client/keys.rs"]
+mod keys;
 #[path = "client/scatter.rs"]
 mod scatter;
 #[path = "client/topics.rs"]
@@ -14,7 +16,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::join_all;
 use majordomo::broker::Broker;
-use majordomo::client::{CallError, Client, ClientBuilder, Reply};
+use majordomo::client::{Call, CallError, Client, ClientBuilder, Reply};
 use majordomo::config::BrokerConfig;
 use majordomo::transport::endpoint::Endpoint;
 use majordomo::wire::Protocol;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tracing::{debug, info, warn};
 
-use crate::id::PeerId;
+use crate::id::{PeerId, Principal};
 use crate::proto::core::{Admission, Core, Hello, Taken};
 use crate::proto::handshake::{Local, Peer, Role, Security};
 use crate::proto::output::CloseReason;
@@ -68,6 +68,7 @@ pub(super) async fn serve(
     mut permits: Permits,
 ) {
     let remote = accepted.remote();
+    let principal = accepted.principal();
     let stream = match accepted.into_stream() {
         Ok(stream) => stream,
         Err(error) => return debug!(%remote, %error, "the connection broke at once"),
@@ -117,7 +118,9 @@ pub(super) async fn serve(
     let link = Link::new(writer, limits, shared.account.clone()).within_process(door.house);
     let link = Arc::new(link);
     let inbound = Inbound::new(reader, shared.config.wire_limits(), shared.account.clone());
-    let Some(connection) = Connection::join(shared, link, inbound, (&peer, door), &remote) else {
+    let Some(connection) =
+        Connection::join(shared, link, inbound, (&peer, door, principal), &remote)
+    else {
         return;
     };
     connection.run(&early, &remote).await;
@@ -179,7 +182,7 @@ impl Connection {
         shared: Arc<Shared>,
         link: Arc<Link>,
         inbound: Inbound,
-        (peer, door): (&Peer, Door),
+        (peer, door, principal): (&Peer, Door, Principal),
         remote: &str,
     ) -> Option<Self> {
         let hello = Hello {
@@ -188,6 +191,7 @@ impl Connection {
             era: door.era,
             house: door.house,
             admin: door.admin,
+            principal,
         };
         let identity = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
         let (id, admission) = shared.join(hello, &link);

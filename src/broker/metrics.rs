@@ -49,7 +49,8 @@ impl Collector for Scrape {
         self.write_queues(&mut page)?;
         self.write_workers(&mut page)?;
         self.write_jobs(&mut page)?;
-        self.write_topics(&mut page)
+        self.write_topics(&mut page)?;
+        self.write_keys(&mut page)
     }
 }
 
@@ -240,6 +241,27 @@ impl Scrape {
         let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count));
         let help = "Publications by subscription; dropped: there was no room at the subscriber.";
         page.counter("publication_messages", help, outcomes)
+    }
+
+    fn write_keys(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let keys = &self.survey.keys;
+        let states = [("running", keys.running), ("answered", keys.answered)];
+        let states = states.map(|(state, count)| ([("state", state)], count as f64));
+        page.gauge("keys", None, "Idempotency keys known.", states)?;
+        let octets = [(NO_LABEL, keys.bytes as f64)];
+        let help = "Memory of the answers that are kept for repeats.";
+        page.gauge("keys_answers", Some(Unit::Bytes), help, octets)?;
+        let repeats = [
+            ("attached", keys.stats.attached),
+            ("replayed", keys.stats.replayed),
+            ("conflict", keys.stats.conflicts),
+        ];
+        let repeats = repeats.map(|(outcome, count)| ([("outcome", outcome)], count));
+        let help = "Requests whose key was known: they waited for the answer, got the one that was \
+                    kept, or were another request.";
+        page.counter("keys_repeats", help, repeats)?;
+        let help = "Answers forgotten before their time, to make room.";
+        page.counter("keys_evicted", help, [(NO_LABEL, keys.stats.evicted)])
     }
 
     fn rows(&self) -> impl Iterator<Item = &Row> {

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::proto::clock::Time;
 use crate::proto::core::Population;
 use crate::proto::jobs::Progress;
+use crate::proto::keys::KeyStats;
 use crate::proto::router::{ServiceId, ServiceView, TalkStats};
 use crate::proto::stats::ServiceStats;
 use crate::proto::topics::Counts;
@@ -47,6 +48,17 @@ pub(super) struct Survey {
     pub(super) subscriptions: usize,
     pub(super) topics: Counts,
     pub(super) talk: TalkStats,
+    pub(super) keys: Keys,
+}
+
+/// Idempotency keys.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    pub(super) running: usize,
+    pub(super) answered: usize,
+    /// Memory of the answers, octets.
+    pub(super) bytes: usize,
+    pub(super) stats: KeyStats,
 }
 
 /// What became of the jobs of NFP clients.
@@ -236,6 +248,13 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                 let (open, ended) = (jobs.open(), jobs.ended().collect());
                 survey.talk = *core.router().talk();
                 survey.jobs = Jobs { open, ended, refused: core.refused_jobs() };
+                let keys = core.router().keys();
+                survey.keys = Keys {
+                    running: keys.len() - keys.done(),
+                    answered: keys.done(),
+                    bytes: keys.bytes(),
+                    stats: keys.stats(),
+                };
                 core.populate(from, HANDLES, &mut survey.population)
             })
             .await?;

@@ -15,6 +15,7 @@ use super::pending::{Ask, Pending, Reply, Request, Sink};
 use super::updates::Updates;
 use crate::id::ServiceName;
 use crate::wire::message::Message;
+use crate::wire::mjp::RequestHeader;
 
 /// A call that has not been made yet: `.await` it, or read its answer as a [`stream`].
 ///
@@ -43,6 +44,7 @@ impl Call {
                 limited: attempts == 1,
                 trace: None,
                 state: None,
+                key: None,
             };
             Box::new(Pending { ask: Ask::Request(request), timeout, sink: Sink::None })
         });
@@ -75,6 +77,48 @@ impl Call {
         self.attempts = attempts.max(1);
         if let Some(request) = self.request() {
             request.limited = true;
+        }
+        self
+    }
+
+    /// The idempotency key, 1 to 128 octets: as long as the broker knows it, the same call with the
+    /// same key is one, however often it is made from this machine. A call that is made again, here
+    /// or by another client, waits for the answer to the first, or gets the answer that was kept;
+    /// another body under the same key is refused with `key_conflict`.
+    ///
+    /// A call with a key is sent again whenever its connection is lost, until its time is over,
+    /// unless [`attempts`](Self::attempts) limits it. Choose what no other call has, such as the
+    /// number of an order or a UUID. MJP only.
+    ///
+    /// ```
+    /// # use majordomo::broker::Broker;
+    /// # use majordomo::client::Client;
+    /// # use majordomo::config::BrokerConfig;
+    /// # use majordomo::worker::{Failure, Request, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # runtime.block_on(run())
+    /// # }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut config = BrokerConfig::default();
+    /// # config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
+    /// # let broker = Broker::bind(config)?;
+    /// # let endpoint = broker.local_addrs()[0].to_string();
+    /// # let echo = |request: Request| async move { Ok::<_, Failure>(request.body) };
+    /// # let worker = Worker::builder(&endpoint, "pay")?.start(echo)?;
+    /// let client = Client::connect(&endpoint).await?;
+    /// let first = client.call("pay", ["order 7"]).key("order-7").await?;
+    /// let again = client.call("pay", ["order 7"]).key("order-7").await?;
+    /// assert_eq!(first, again); // and the worker had it once
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
+        let key = key.as_ref();
+        if !(1..=RequestHeader::KEY_MAX).contains(&key.len()) {
+            self.pending = Err(CallError::Key { len: key.len(), max: RequestHeader::KEY_MAX });
+        } else if let Some(request) = self.request() {
+            request.key = Some(key.into());
         }
         self
     }

@@ -124,6 +124,18 @@ pub enum CallError {
         /// The limit.
         max: usize,
     },
+    /// No key can have that length. Nothing was sent.
+    #[error("the key has {len} octets; give it 1 to {max}")]
+    Key {
+        /// Octets given.
+        len: usize,
+        /// Longest key allowed.
+        max: usize,
+    },
+    /// The broker is one that knows no keys: the request could be carried out twice. Nothing was
+    /// sent.
+    #[error("the broker knows no keys, and could carry the request out twice; call without one")]
+    NoKeys,
     /// No service can have that name. Nothing was sent.
     #[error("the service: {0}")]
     Service(#[from] NameError),

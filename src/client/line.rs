@@ -21,6 +21,8 @@ pub(super) struct Connected {
     pub(super) session: Session,
     /// What the other side takes.
     pub(super) limits: Limits,
+    /// The other side knows idempotency keys.
+    pub(super) keys: bool,
     /// Calls at a time that the other side takes.
     pub(super) in_flight_max: usize,
 }
@@ -178,12 +180,12 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Connected, ConnectEr
     };
     let begin = Instant::now();
     let mut session = Session::connect(&config.endpoint, &session_config).await?;
-    let says = match config.protocol {
+    let (says, keys) = match config.protocol {
         Protocol::Mjp => {
             let patience = config.connect_timeout.saturating_sub(begin.elapsed());
             mjp::hello(&mut session, &config.endpoint, patience).await?
         }
-        Protocol::Mdp01 | Protocol::Mdp02 => HelloLimits::default(),
+        Protocol::Mdp01 | Protocol::Mdp02 => (HelloLimits::default(), false),
     };
     let smaller = |ours: usize, theirs: Option<u64>| {
         theirs.map_or(ours, |theirs| ours.min(usize::try_from(theirs).unwrap_or(usize::MAX)))
@@ -192,6 +194,7 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Connected, ConnectEr
     let around = 3;
     Ok(Connected {
         session,
+        keys,
         limits: Limits {
             frame_bytes_max: smaller(limits.frame_bytes_max, says.frame),
             message_bytes_max: smaller(limits.message_bytes_max, says.message),

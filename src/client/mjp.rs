@@ -24,12 +24,12 @@ use crate::wire::mjp::{
 /// Who we are, for people.
 const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
 
-/// Says HELLO and waits for the broker's: its limits.
+/// Says HELLO and waits for the broker's: its limits, and whether it knows keys.
 pub(super) async fn hello(
     session: &mut Session,
     endpoint: &Endpoint,
     patience: Duration,
-) -> Result<HelloLimits, ConnectError> {
+) -> Result<(HelloLimits, bool), ConnectError> {
     session.send(|out| {
         ToBroker::Hello(PeerHello { agent: Some(AGENT), versions: Versions::ONE }).encode(out);
     });
@@ -47,12 +47,15 @@ pub(super) async fn hello(
             return Err(ConnectError::NoHello { endpoint, timeout: patience });
         }
     }
-    answer.unwrap_or_else(|| Ok(HelloLimits::default()))
+    answer.unwrap_or_else(|| Ok((HelloLimits::default(), false)))
 }
 
-fn greeting(frames: Frames<'_>) -> Option<Result<HelloLimits, ConnectError>> {
+fn greeting(frames: Frames<'_>) -> Option<Result<(HelloLimits, bool), ConnectError>> {
     match FromBroker::decode(frames) {
-        Ok(FromBroker::Hello(hello)) => Some(Ok(hello.limits.unwrap_or_default())),
+        Ok(FromBroker::Hello(hello)) => {
+            let keys = hello.features.contains(&"keys");
+            Some(Ok((hello.limits.unwrap_or_default(), keys)))
+        }
         Ok(FromBroker::Error(failure)) if failure.id == 0 => {
             let (code, message, _) = fault(failure.header);
             Some(Err(ConnectError::Refused { code, message }))
@@ -103,6 +106,7 @@ fn encode_request(
         state: request.state.as_deref(),
         events: talks,
         asks: talks,
+        key: request.key.as_deref(),
     };
     let header = Packed::request(&says);
     let (header, body) = (header.octets(), request.body.frames());

@@ -44,6 +44,8 @@
 //! may be executed more than once; `attempts(1)` says that it must not be. Errors of the broker
 //! that may pass (`overloaded`, `draining`, `unserved`) are retried in the same way.
 //!
+//! With [`Call::key`] the broker knows a request that is sent again, and its worker gets it once.
+//!
 //! # Without async
 //!
 //! ```
@@ -244,6 +246,9 @@ impl Client {
             }
             (Ask::Subscribe(_) | Ask::Publish(_), Protocol::Mdp01 | Protocol::Mdp02) => {
                 return Err(CallError::Unsupported { what: "PUBLISH and SUBSCRIBE" });
+            }
+            (Ask::Request(request), Protocol::Mdp01 | Protocol::Mdp02) if request.key.is_some() => {
+                return Err(CallError::Unsupported { what: "a key" });
             }
             (Ask::Request(_), _) | (_, Protocol::Mjp) => {}
         }

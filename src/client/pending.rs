@@ -65,6 +65,8 @@ pub(super) struct Request {
     pub(super) limited: bool,
     pub(super) trace: Option<Box<str>>,
     pub(super) state: Option<Box<str>>,
+    /// What makes a repeat known as one.
+    pub(super) key: Option<Box<[u8]>>,
 }
 
 /// A question to the broker itself.
@@ -112,6 +114,25 @@ impl Pending {
             Sink::Scatter(to) => to.is_closed(),
             Sink::Topic(to) => to.is_closed(),
         }
+    }
+
+    /// What makes a repeat of the request known as one.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        match &self.ask {
+            Ask::Request(request) => request.key.as_deref(),
+            Ask::Status(_)
+            | Ask::Scatter(_)
+            | Ask::Admin(_)
+            | Ask::Follow(_)
+            | Ask::Subscribe(_)
+            | Ask::Publish(_) => None,
+        }
+    }
+
+    /// Whether it may be sent again whenever a connection was lost. Who limits the deliveries does
+    /// not want to rely on what a broker remembers.
+    pub(super) fn repeats(&self) -> bool {
+        matches!(&self.ask, Ask::Request(request) if request.key.is_some() && !request.limited)
     }
 
     /// Whether parts of the answer are wanted as they come.

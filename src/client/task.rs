@@ -185,8 +185,12 @@ impl Task {
             if let Ask::Subscribe(_) = job.pending.ask {
                 self.core.stand(job.id, job.pending);
             } else {
-                let (deadline, attempts) = (after(now, job.pending.timeout), job.attempts);
-                self.core.call(now, job.id, Terms { deadline, attempts }, job.pending);
+                let terms = Terms {
+                    deadline: after(now, job.pending.timeout),
+                    attempts: job.attempts,
+                    repeats: job.pending.repeats(),
+                };
+                self.core.call(now, job.id, terms, job.pending);
             }
         }
         for tell in self.batch.tells.drain(..) {
@@ -247,7 +251,11 @@ impl Task {
     fn send(&mut self, now: Instant, lane: LaneId, id: u64) {
         let Some(line) = self.lines.up(lane) else { return };
         let Some((pending, left, attempts)) = self.core.get(now, id) else { return };
-        if let Err(error) = too_big(&pending.ask, &line.limits) {
+        let checked = too_big(&pending.ask, &line.limits).and_then(|()| match pending.key() {
+            Some(_) if !line.keys => Err(CallError::NoKeys),
+            _ => Ok(()),
+        });
+        if let Err(error) = checked {
             if let Some(pending) = self.core.cancel(id) {
                 pending.fail(error);
             }

@@ -107,6 +107,10 @@ impl BrokerConfig {
         check.count(key("subscriptions_per_peer"), limits.subscriptions_per_peer, 1..=10_000_000);
         check.text(key("subscriber_outbox"), limits.subscriber_outbox, 4 * KIB..=GIB);
         check.count(key("fan_out"), limits.fan_out, 1..=1_000_000);
+        check.count(key("keys"), limits.keys, 1..=10_000_000);
+        check.text(key("keys_bytes"), limits.keys_bytes, 64 * KIB..=TIB);
+        check.text(key("key_ttl"), limits.key_ttl, ms(1000)..=MONTH);
+        check.count(key("key_callers"), limits.key_callers, 1..=10_000);
         if let Memory::Bytes(octets) = limits.memory {
             check.text(key("memory"), octets, 16 * MIB..=TIB);
             // New work is taken up to 85 %: the largest message must fit in beside others.
@@ -335,7 +339,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 38, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 42, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub use units::Text;
 pub use worker::WorkerConfig;
 
 use crate::proto::jobs::JobLimits;
+use crate::proto::keys::KeyLimits;
 use crate::proto::policy::{
     ClientLimits, Keepalive, MjpLimits, ServicePolicy, Settings, TopicLimits,
 };
@@ -180,6 +181,17 @@ pub struct LimitsSection {
     pub subscriber_outbox: usize,
     /// Subscriptions that one publication may be for, 1 to 1,000,000. Default 10,000.
     pub fan_out: usize,
+    /// Idempotency keys known, of running and of answered requests, 1 to 10,000,000. Default 10,000.
+    pub keys: usize,
+    /// Memory of the answers kept for repeats, 64 KiB to 1 TiB; the oldest make room. Default
+    /// 64 MiB.
+    #[serde(with = "units::text")]
+    pub keys_bytes: usize,
+    /// How long an answer is kept for repeats, 1 s to 30 d. Default 10 min.
+    #[serde(with = "units::text")]
+    pub key_ttl: Duration,
+    /// Callers that wait for the answer to one key, 1 to 10,000. Default 16.
+    pub key_callers: usize,
     /// Memory of all that is accepted or waits to be written, 16 MiB to 1 TiB. Default auto.
     #[serde(with = "units::text")]
     pub memory: Memory,
@@ -189,6 +201,7 @@ impl Default for LimitsSection {
     fn default() -> Self {
         let (wire, mjp) = (Limits::default(), MjpLimits::default());
         let topics = TopicLimits::default();
+        let keys = KeyLimits::default();
         Self {
             frame: wire.frame_bytes_max,
             message: wire.message_bytes_max,
@@ -207,6 +220,10 @@ impl Default for LimitsSection {
             subscriptions_per_peer: topics.per_peer_max,
             subscriber_outbox: topics.outbox_bytes_max,
             fan_out: topics.fan_out_max,
+            keys: keys.keys_max,
+            keys_bytes: keys.bytes_max,
+            key_ttl: keys.kept,
+            key_callers: keys.callers_max,
             memory: Memory::Auto,
         }
     }
@@ -309,6 +326,12 @@ impl BrokerConfig {
                 header_bytes_max: self.limits.mjp_header,
                 credit_max: self.limits.credit,
                 asks_max: self.limits.asks,
+            },
+            keys: KeyLimits {
+                keys_max: self.limits.keys,
+                bytes_max: self.limits.keys_bytes,
+                kept: self.limits.key_ttl,
+                callers_max: self.limits.key_callers,
             },
             nfp: self.nfp.settings(&self.limits),
             topics: TopicLimits {

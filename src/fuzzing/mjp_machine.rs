@@ -14,6 +14,7 @@ use super::pieces::Choices;
 use super::router_ops::{Event, World, settings};
 use crate::id::PeerId;
 use crate::proto::core::{Admission, Core, Hello, Taken};
+use crate::proto::keys::KeyLimits;
 use crate::proto::policy::MjpLimits;
 use crate::wire::message::Message;
 use crate::wire::mjp::{self, Answer, FromBroker, Outcome, Tally, Targets, ToBroker, is_mjp};
@@ -92,6 +93,10 @@ impl Stage {
         let mut settings = settings(choice);
         if choice & 32 != 0 {
             settings.mjp = MjpLimits { credit_max: 2, header_bytes_max: 64, asks_max: 2 };
+        }
+        if choice & 64 != 0 {
+            let kept = Duration::from_millis(300);
+            settings.keys = KeyLimits { keys_max: 2, bytes_max: 400, kept, callers_max: 2 };
         }
         Self {
             core: Core::new(settings, 1, epoch),
@@ -336,7 +341,8 @@ impl Stage {
             FromBroker::Error(failure) if failure.id == 0 => {}
             FromBroker::Error(failure) => {
                 let code = mjp::Fault::decode(failure.header).map(|fault| fault.code);
-                let refusal = ["overloaded", "draining", "duplicate_id", "no_target"];
+                let refusal =
+                    ["overloaded", "draining", "duplicate_id", "no_target", "key_conflict"];
                 match (asking, code) {
                     (Some(asking), Ok(code))
                         if asking.id == failure.id && refusal.contains(&code) =>
@@ -373,7 +379,10 @@ impl Stage {
         assert_eq!(self.world.charged, self.core.charged());
         let open: usize = self.peers.values().map(|peer| peer.open.len()).sum();
         let stock = self.peers.values().any(|peer| peer.native != Some(true));
-        let known = self.core.router().open_requests();
+        // Those who wait for the answer of the same request have one between them.
+        let keys = &self.core.router().keys;
+        let repeats = keys.all_waiters().filter(|(_, waiter)| !waiter.owner).count();
+        let known = self.core.router().open_requests() + repeats;
         // Requests of callers that have gone may still be at workers.
         assert!(open <= known, "{open} requests are awaited, {known} are open, stock: {stock}");
     }
@@ -385,10 +394,14 @@ impl Stage {
             self.peers.remove(&id);
             self.check();
         }
+        // Requests with a key wait for who may come back, as long as that one would have waited.
+        self.pass(31);
+        self.check();
         assert_eq!(self.core.router().open_requests(), 0);
         assert_eq!(self.core.router().services_len(), 0);
-        // Scatters are remembered for some time.
-        let remembered = self.core.router().jobs.charged();
+        // Scatters and answers are remembered for some time.
+        let router = self.core.router();
+        let remembered = router.jobs.charged() + router.keys.charged();
         assert_eq!(self.world.charged, remembered, "memory was not given back");
     }
 }

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 pub struct Time(u64);
 
 impl Time {
+    /// Never, as a moment to come.
+    pub(crate) const MAX: Self = Self(u64::MAX);
+
     /// The time `later` after this one.
     #[must_use]
     pub fn after(self, later: Duration) -> Self {

@@ -8,6 +8,7 @@ pub mod dialect;
 pub mod handshake;
 pub mod jobs;
 pub mod keepalive;
+pub mod keys;
 pub mod mmi;
 pub mod multiplex;
 pub mod output;

@@ -78,7 +78,7 @@ pub enum Output<P> {
 /// let lane = LaneId(0);
 /// assert_eq!(calls.poll_output(), Some(Output::Connect(lane)));
 /// calls.connected(lane);
-/// let terms = Terms { deadline: now + Duration::from_secs(1), attempts: 3 };
+/// let terms = Terms { deadline: now + Duration::from_secs(1), attempts: 3, repeats: false };
 /// calls.call(now, 1, terms, "the caller");
 /// assert_eq!(calls.poll_output(), Some(Output::Send(lane, 1)));
 /// assert_eq!(calls.done(lane, Some(1)), Some("the caller"));
@@ -219,7 +219,7 @@ impl<P> Multiplex<P> {
         let Entry::Occupied(mut call) = self.calls.entry(id) else {
             return self.refused_standing(now, lane, id, retry);
         };
-        let before = call.get().sent.saturating_sub(1);
+        let before = call.get().attempts().saturating_sub(1);
         let again = retry.map(|hint| now + hint + self.backoff.wait_after(before));
         let step = call.get_mut().on(Event::Refused(lane, again));
         if step == Step::Done {

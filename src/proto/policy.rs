@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::wire::{Limits, mjp};
 
 use super::jobs::JobLimits;
+use super::keys::KeyLimits;
 
 /// How often both sides show that they live, and how many misses end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +178,8 @@ pub struct Settings {
     pub mdp: Keepalive,
     /// Limits of MJP peers.
     pub mjp: MjpLimits,
+    /// Idempotency keys.
+    pub keys: KeyLimits,
     /// NFP.
     pub nfp: NfpSettings,
     /// Limits of publishing and subscribing.
@@ -202,6 +205,7 @@ impl Default for Settings {
         Self {
             mdp: Keepalive::default(),
             mjp: MjpLimits::default(),
+            keys: KeyLimits::default(),
             nfp: NfpSettings::default(),
             topics: TopicLimits::default(),
             wire: Limits::default(),

@@ -9,6 +9,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::id::Principal;
+
 use super::endpoint::Endpoint;
 use super::stream::Stream;
 
@@ -159,6 +161,12 @@ impl Accepted {
         }
     }
 
+    /// On whose behalf the peer speaks, as long as it proves nothing else.
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        principal_at(self.address())
+    }
+
     /// What to call the peer in a log.
     #[must_use]
     pub fn remote(&self) -> String {
@@ -184,6 +192,14 @@ impl Accepted {
     }
 }
 
+fn principal_at(address: Option<IpAddr>) -> Principal {
+    match address.map(|address| address.to_canonical()) {
+        None => Principal::Local,
+        Some(IpAddr::V4(address)) => Principal::Address(address.to_ipv6_mapped().octets()),
+        Some(IpAddr::V6(address)) => Principal::Address(address.octets()),
+    }
+}
+
 /// No delay, and a peer that vanished without a word is noticed within a minute.
 ///
 /// # Errors
@@ -202,6 +218,15 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+
+    #[test]
+    fn a_principal_is_an_address_in_whatever_form() {
+        let at = |text: &str| principal_at(text.parse().ok());
+        assert_eq!(at("127.0.0.1"), at("::ffff:127.0.0.1"));
+        assert_ne!(at("127.0.0.1"), at("127.0.0.2"));
+        assert_ne!(at("::1"), at("127.0.0.1"));
+        assert_ne!(at("::"), principal_at(None));
+    }
 
     #[test]
     fn the_file_of_a_unix_socket_is_for_its_owner_only() {

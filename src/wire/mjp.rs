@@ -11,6 +11,7 @@ mod malformed;
 mod opening;
 mod pack;
 mod plain;
+mod repeat;
 mod report;
 mod request;
 mod scatter;
@@ -29,6 +30,7 @@ pub use header::{
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use plain::Plain;
+pub use repeat::Digest;
 pub use report::{BrokerReport, Report, ServiceReport, WorkerReport};
 pub use request::{Answer, Delivery, Failure, Request};
 pub use scatter::{Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets};

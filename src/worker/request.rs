@@ -29,6 +29,7 @@ pub struct Request {
     pub(super) identity: Option<Box<[u8]>>,
     pub(super) trace: Option<Box<str>>,
     pub(super) state: Option<Box<str>>,
+    pub(super) key: Option<Box<[u8]>>,
     pub(super) cancelled: CancellationToken,
     pub(super) said: mpsc::Sender<Said>,
     pub(super) protocol: Protocol,
@@ -74,7 +75,7 @@ impl Request {
         protocol: Protocol,
         limits: Arc<AnswerLimits>,
     ) -> Self {
-        let Delivery { body, attempt, timeout, identity, trace, state } = delivery;
+        let Delivery { body, attempt, timeout, identity, trace, state, key } = delivery;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         Self {
             body,
@@ -84,6 +85,7 @@ impl Request {
             identity,
             trace,
             state,
+            key,
             cancelled,
             said,
             protocol,
@@ -127,6 +129,14 @@ impl Request {
     #[must_use]
     pub fn trace_state(&self) -> Option<&str> {
         self.state.as_deref()
+    }
+
+    /// The idempotency key, if the caller gave one: the same in each delivery of the request. A
+    /// handler that remembers the keys of what it has done recognizes a request that comes again
+    /// after the broker has lost sight of it.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.key.as_deref()
     }
 
     /// Fires when nobody wants the answer any more: the caller took the request back or went away

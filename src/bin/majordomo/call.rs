@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use futures::future::join_all;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -68,6 +69,10 @@ pub(crate) struct CallArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
     attempts: u32,
+    /// Idempotency key: the same call with the same key is carried out once (mjp)
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["to", "count"])]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    key: Option<String>,
     /// Print one JSON object for each part of a reply
     #[arg(long)]
     pub(crate) json: bool,
@@ -83,9 +88,12 @@ Examples:
   majordomo call shout hello --count 10000 --concurrency 100 > replies
   majordomo call shout hello --to all
   majordomo call delete old --events --answer yes
+  majordomo call pay 'order 7' --key order-7
 
 Each BODY is a frame of its own. Each frame of the reply is written on a line of its own, and parts
 of a reply as they come. With --json a frame that is no text is {\"base64\": \"...\"}.
+With --key a call that is made again waits for the answer to the first, or gets what was answered
+then; the broker remembers that for limits.key_ttl (10 min).
 With --to each of these workers gets the request once, and there is a line for each: its name, what
 became of it (replied, failed, refused, lost, timed_out, cancelled), and what it said.
 A worker may ask in the middle of a call. Each --answer answers one question; behind the last a
@@ -209,6 +217,10 @@ impl Run<'_> {
         if self.follows {
             return self.follow(call, number, began).await;
         }
+        let call = match &self.args.key {
+            Some(key) => call.key(key),
+            None => call,
+        };
         let mut replies = call.stream();
         let mut parts = 0_u64;
         while let Some(reply) = replies.next().await {

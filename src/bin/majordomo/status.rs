@@ -139,13 +139,14 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
             let stops = if said.draining { ", stopping" } else { "" };
             let text = format!(
                 "{}, up {up}{stops}; peers: {}, services: {}, workers: {}, open requests: {}, \
-                 subscriptions: {}",
+                 subscriptions: {}, keys: {}",
                 harmless(said.agent),
                 said.peers,
                 said.services,
                 said.workers,
                 said.open,
-                said.subscriptions
+                said.subscriptions,
+                said.keys
             );
             broker = (text, json!(said));
         }

@@ -81,8 +81,8 @@ reply is one frame; with `netstrings` each as `5:hello,` there and back.
 A command that ends with another exit code than 0 answers with the error `failed` and the last line
 of its standard error; with 75 the caller is told that it may try again. MDP has no errors: there
 the reply is a JSON object, {\"error\": {\"code\": ..., \"message\": ...}}.
-The command also gets MAJORDOMO_SERVICE, MAJORDOMO_ATTEMPT, MAJORDOMO_FRAMES, MAJORDOMO_TIMEOUT_MS
-and TRACEPARENT, as far as they are known.
+The command also gets MAJORDOMO_SERVICE, MAJORDOMO_ATTEMPT, MAJORDOMO_FRAMES, MAJORDOMO_TIMEOUT_MS,
+MAJORDOMO_KEY and TRACEPARENT, as far as they are known.
 When its caller gives up, the command and its children get SIGTERM, and then SIGKILL.
 The worker connects again by itself. SIGTERM or Ctrl-C lets running commands finish.";
 

@@ -105,6 +105,7 @@ impl Reader<'_> {
 #[derive(Clone, Copy)]
 enum Type {
     Name,
+    Key,
     Octets,
     Text,
     Subject,
@@ -132,6 +133,7 @@ const REQUEST: Keys = &[
     ("state", Type::Text),
     ("events", Type::Bool),
     ("asks", Type::Bool),
+    ("key", Type::Key),
 ];
 const ASK: Keys = &[("ask", ANY), ("message", Type::Text)];
 const TELL: Keys = &[("ask", ANY), ("code", Type::Text), ("message", Type::Text)];
@@ -196,7 +198,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
             ],
             true,
         ),
-        (kind::ACCEPTED, false) => (&[("level", Type::Text)], true),
+        (kind::ACCEPTED, false) => (&[("level", Type::Text), ("repeat", Type::Bool)], true),
         (kind::READY, true) => (
             &[
                 ("service", Type::Name),
@@ -346,6 +348,9 @@ fn typed(value: &Value, kind: Type) -> Option<String> {
     match (kind, value) {
         (Type::Name, Value::Octets(octets)) => {
             (1..=255).contains(&octets.len()).then(|| format!("{octets:02x?}"))
+        }
+        (Type::Key, Value::Octets(octets)) => {
+            (1..=128).contains(&octets.len()).then(|| format!("{octets:02x?}"))
         }
         (Type::Octets, Value::Octets(octets)) => Some(format!("{octets:02x?}")),
         (Type::Subject, value) => {

@@ -146,11 +146,27 @@ fn request(service: &[u8], choices: &mut Choices<'_>) -> Message {
         state: None,
         events: Some(!ack.is_multiple_of(5)),
         asks: Some(!ack.is_multiple_of(4)),
+        key: None,
     };
+    if ack >= 0xc0 {
+        return keyed(id, RequestHeader { trace: None, ..says });
+    }
     let (header, body) = (Packed::new(&says), Message::new([vec![id], vec![3; 40]]));
     let id = u64::from(id % 8);
     let request = Request { id, header: header.octets(), says, body: body.frames() };
     Message::new(frames_written(|out| request.encode(out)))
+}
+
+/// A request with one of a few keys; under each there may be two different ones. Nobody waits for
+/// ever.
+fn keyed(id: u8, says: RequestHeader<'_>) -> Message {
+    const KEYS: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
+    let key = KEYS.get(usize::from(id >> 3) % KEYS.len()).copied();
+    let timeout = Some(says.timeout.unwrap_or(1000).min(1000));
+    let says = RequestHeader { key, timeout, ..says };
+    let (header, body) = (Packed::new(&says), Message::new([vec![id >> 7], vec![3; 40]]));
+    let (id, header, body) = (u64::from(id % 8), header.octets(), body.frames());
+    Message::new(frames_written(|out| Request { id, header, says, body }.encode(out)))
 }
 
 fn scatter(service: &[u8], choices: &mut Choices<'_>) -> Message {

@@ -71,7 +71,9 @@ impl Core {
             Ok(_) => Taken::Yes,
             Err(Refusal::NotYet) => Taken::NotYet,
             // A client of MDP is paused where one of MJP is told.
-            Err(Refusal::Overloaded | Refusal::Draining | Refusal::DuplicateId) => Taken::Yes,
+            Err(
+                Refusal::Overloaded | Refusal::Draining | Refusal::DuplicateId | Refusal::Conflict,
+            ) => Taken::Yes,
             Err(Refusal::BadName(_)) => {
                 self.count_invalid(Malformed::NoService.label());
                 Taken::Yes
@@ -134,7 +136,7 @@ impl Core {
             (Action::Part, FromWorker::Partial(answer)) => {
                 if let Some(request) = request_of(&answer) {
                     self.note_answer(now, id);
-                    self.router.part(request, &[], answer.body, out);
+                    self.router.part(now, request, &[], answer.body, out);
                 }
             }
             (Action::Register, FromWorker::Ready { service }) => {

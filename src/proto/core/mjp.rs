@@ -5,15 +5,12 @@ mod answer;
 use crate::id::{PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::dialect::mjp::{Action, Event};
-use crate::proto::dialect::{
-    CallerVoice, Native, Reply, State, Terms, WorkerVoice, fault, mdp, mjp,
-};
-use crate::proto::mmi;
+use crate::proto::dialect::{Reply, State, WorkerVoice, fault, mdp, mjp};
 use crate::proto::output::{CloseReason, Output};
-use crate::proto::router::{Offer, Refusal};
+use crate::proto::router::Offer;
 use crate::proto::stats::Loss;
 use crate::wire::codec::Encoder;
-use crate::wire::message::{Frames, Message};
+use crate::wire::message::Frames;
 use crate::wire::mjp::{
     Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, PeerHello, Plain, ReadyHeader,
     Rejected, Request, ToBroker, kind,
@@ -92,6 +89,10 @@ impl Core {
                 out.resume(id);
                 return Taken::NotYet;
             }
+            Ok(ToBroker::Request(request)) if request.says.key.is_some() => {
+                self.advance_mjp(id, Event::Request);
+                self.on_keyed(now, id, &request, kept, out);
+            }
             Ok(ToBroker::Request(request)) => {
                 self.advance_mjp(id, Event::Request);
                 self.on_ask(now, id, &request, kept, out);
@@ -134,49 +135,6 @@ impl Core {
         }
     }
 
-    /// A request comes.
-    fn on_ask<O: Output>(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        request: &Request<'_>,
-        kept: Frames<'_>,
-        out: &mut O,
-    ) {
-        let says = &request.says;
-        if self.is_scattering(id, request.id) {
-            let message = "a scatter of this id is open on the connection";
-            return self.object(id, request.id, Code::DuplicateId, message, out);
-        }
-        if says.service.starts_with(mmi::PREFIX) && !self.router.is_open(id, request.id) {
-            return self.answer_native_mmi(id, request, out);
-        }
-        let deadline = says.timeout().map(|timeout| now.after(timeout));
-        let voice = CallerVoice::Mjp(Native {
-            id: request.id,
-            parts: says.parts(),
-            ack: says.ack(),
-            events: says.events(),
-            asks: says.asks(),
-            terms: Terms { deadline, attempts: says.attempts },
-        });
-        let (code, message) = match self.router.accept(now, id, voice, says.service, kept, out) {
-            // An MJP caller is told, not paused.
-            Ok(_) | Err(Refusal::NotYet) => return,
-            Err(Refusal::Overloaded) => {
-                (Code::Overloaded, "a limit of the client, the service or the broker is reached")
-            }
-            Err(Refusal::Draining) => (Code::Draining, self.why_draining()),
-            Err(Refusal::DuplicateId) => {
-                (Code::DuplicateId, "another request of this id is open on the connection")
-            }
-            Err(Refusal::BadName(_)) => {
-                (Code::BadRequest, "a service has a name of 1 to 255 octets")
-            }
-        };
-        self.object(id, request.id, code, message, out);
-    }
-
     /// Why a request is refused by `draining`.
     pub(super) fn why_draining(&self) -> &'static str {
         if self.router.is_draining() {
@@ -184,13 +142,6 @@ impl Core {
         } else {
             "an operator drains the service"
         }
-    }
-
-    fn answer_native_mmi<O: Output>(&mut self, id: PeerId, request: &Request<'_>, out: &mut O) {
-        let service = request.says.service;
-        let status = Message::new([mmi::status(&self.router, service, request.body)]);
-        let answer = Answer { id: request.id, header: &[], body: status.frames() };
-        self.say(id, status.bytes(), out, |encoder| FromBroker::Final(answer).encode(encoder));
     }
 
     fn on_mjp_command<O: Output>(
@@ -320,7 +271,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin", "topics", "events"],
+            features: vec!["scatter", "admin", "topics", "events", "keys"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {

@@ -4,8 +4,10 @@
 //! Peers join, speak, fall silent and leave; each dialect translates, the router routes.
 
 mod admin;
+mod ask;
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
+mod keys;
 mod mdp;
 mod mjp;
 mod names;

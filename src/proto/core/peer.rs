@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::id::Identity;
+use crate::id::{Identity, Principal};
 use crate::proto::clock::Time;
 use crate::proto::dialect::State;
 use crate::proto::router::WorkerId;
@@ -21,6 +21,8 @@ pub struct Hello {
     pub house: bool,
     /// It came in where only those come in who may change how the broker runs.
     pub admin: bool,
+    /// On whose behalf it speaks.
+    pub principal: Principal,
 }
 
 /// One connection after its handshake.
@@ -31,6 +33,7 @@ pub(super) struct Peer {
     pub(super) era: Era,
     pub(super) house: bool,
     pub(super) admin: bool,
+    pub(super) principal: Principal,
     /// When its handshake was done.
     pub(super) joined: Time,
     pub(super) state: State,
@@ -71,6 +74,7 @@ impl Peer {
             era: hello.era,
             house: hello.house,
             admin: hello.admin,
+            principal: hello.principal,
             joined: now,
             state: State::UNKNOWN,
             worker: None,

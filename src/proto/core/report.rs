@@ -82,6 +82,7 @@ impl Core {
             workers: count(self.router.workers_len().saturating_sub(self.household)),
             open: count(self.router.open_requests()),
             subscriptions: count(self.topics.len()),
+            keys: count(self.router.keys.len()),
         }
     }
 

@@ -80,7 +80,7 @@ impl Core {
         }
         self.topics.subscribe(peer, id, pattern, cost);
         if says.ack() {
-            let says = AcceptedHeader { level: "memory" };
+            let says = AcceptedHeader { level: "memory", repeat: None };
             self.say(peer, 64, out, |encoder| FromBroker::Accepted { id, says }.encode(encoder));
         }
         Ok(())

@@ -14,7 +14,9 @@ use crate::wire::nfp::Era;
 
 pub(crate) use part::{Part, Post, Way, progress_of};
 pub(crate) use talk::Talk;
-pub(crate) use voice::{CallerVoice, Envelope, Native, Reply, Work, WorkerVoice, fault, fault_of};
+pub(crate) use voice::{
+    CallerVoice, Envelope, Keyed, Native, Reply, Work, WorkerVoice, fault, fault_of,
+};
 
 /// What a connection has shown itself to be. Its first valid header decides for a dialect, for
 /// good.

@@ -27,6 +27,7 @@ impl CallerVoice {
     pub(crate) fn takes_events(&self) -> bool {
         match self {
             Self::Mjp(native) => native.events,
+            Self::Keyed(keyed) => keyed.first.events,
             Self::Part(part) => matches!(part.way, Way::Post(_)),
             Self::Mdp(..) | Self::Nobody => false,
         }
@@ -34,31 +35,39 @@ impl CallerVoice {
 
     /// Whether the caller can be asked.
     pub(crate) fn takes_asks(&self) -> bool {
-        matches!(self, Self::Mjp(native) if native.asks)
+        match self {
+            Self::Mjp(native) => native.asks,
+            Self::Keyed(keyed) => keyed.first.asks,
+            Self::Mdp(..) | Self::Part(_) | Self::Nobody => false,
+        }
     }
 
     /// Says what happens.
     pub(crate) fn event(&self, service: &[u8], talk: &Talk<'_>, out: &mut Encoder) {
-        match self {
-            Self::Mjp(native) => {
-                let (header, body) = (talk.header, talk.body);
-                FromBroker::Event(mjp::Event { id: native.id, header, body }).encode(out);
-            }
+        let id = match self {
+            Self::Mjp(native) => native.id,
+            Self::Keyed(keyed) => keyed.first.id,
             Self::Part(part) => {
                 if let Way::Post(post) = &part.way {
                     part.happen(post, service, talk, out);
                 }
+                return;
             }
-            Self::Mdp(..) | Self::Nobody => {}
-        }
+            Self::Mdp(..) | Self::Nobody => return,
+        };
+        let (header, body) = (talk.header, talk.body);
+        FromBroker::Event(mjp::Event { id, header, body }).encode(out);
     }
 
     /// Asks the caller.
     pub(crate) fn ask(&self, talk: &Talk<'_>, out: &mut Encoder) {
-        if let Self::Mjp(native) = self {
-            let (says, header, body) = (AskHeader::default(), talk.header, talk.body);
-            FromBroker::Ask(mjp::Ask { id: native.id, header, says, body }).encode(out);
-        }
+        let id = match self {
+            Self::Mjp(native) => native.id,
+            Self::Keyed(keyed) => keyed.first.id,
+            Self::Mdp(..) | Self::Part(_) | Self::Nobody => return,
+        };
+        let (says, header, body) = (AskHeader::default(), talk.header, talk.body);
+        FromBroker::Ask(mjp::Ask { id, header, says, body }).encode(out);
     }
 }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::id::{Identity, RequestId, number_in};
+use crate::proto::keys::KeyId;
 use crate::proto::stats::Outcome;
 use crate::wire::codec::Encoder;
 use crate::wire::mdp::{self, ToClient, Version};
@@ -17,6 +18,9 @@ use crate::wire::nfp::{Era, Order, ToWorker, Verb};
 
 use super::{Part, Terms, Way};
 
+/// The entry by which a caller's id finds its request, in a table that is half full, octets.
+const ENTRY: usize = 2 * size_of::<(u64, RequestId, u8)>();
+
 /// How a caller is answered.
 #[derive(Debug)]
 pub(crate) enum CallerVoice {
@@ -26,8 +30,25 @@ pub(crate) enum CallerVoice {
     Mjp(Native),
     /// As a part of a job.
     Part(Box<Part>),
+    /// MJP/1, to all who have asked it under one key.
+    Keyed(Box<Keyed>),
     /// Not at all: the request has ended, and only its worker does not know.
     Nobody,
+}
+
+/// A request that can be asked again, by its key. Who waits for the answer stands with the key.
+#[derive(Debug)]
+pub(crate) struct Keyed {
+    pub(crate) key: KeyId,
+    /// Who asked first. The deadline is that of whoever waits longest.
+    pub(crate) first: Native,
+    /// The name that that one gave itself, which workers see even when it has gone.
+    pub(crate) identity: Option<Identity>,
+}
+
+impl Keyed {
+    /// Memory that it takes, octets.
+    pub(crate) const BYTES: usize = ENTRY + size_of::<Self>() + Identity::LEN_MAX;
 }
 
 /// What an MJP caller wants of one request.
@@ -75,7 +96,8 @@ impl CallerVoice {
         match self {
             Self::Mdp(version, _) => *version == Version::V02,
             Self::Mjp(native) => native.parts,
-            Self::Part(_) => false,
+            // What is kept for a repeat is whole; who takes parts is told beside that.
+            Self::Part(_) | Self::Keyed(_) => false,
             Self::Nobody => true,
         }
     }
@@ -83,13 +105,13 @@ impl CallerVoice {
     /// Whether the caller can be told that something went wrong. One that cannot is not read while
     /// there is no room.
     pub(crate) fn takes_errors(&self) -> bool {
-        matches!(self, Self::Mjp(_) | Self::Part(_))
+        matches!(self, Self::Mjp(_) | Self::Part(_) | Self::Keyed(_))
     }
 
     /// Whether the first frame that is kept of a request is its header.
     pub(crate) fn has_header(&self) -> bool {
         match self {
-            Self::Mjp(_) => true,
+            Self::Mjp(_) | Self::Keyed(_) => true,
             Self::Part(part) => matches!(part.way, Way::Scatter(_)),
             Self::Mdp(..) | Self::Nobody => false,
         }
@@ -99,6 +121,7 @@ impl CallerVoice {
     pub(crate) fn id(&self) -> Option<u64> {
         match self {
             Self::Mjp(native) => Some(native.id),
+            Self::Keyed(keyed) => Some(keyed.first.id),
             Self::Mdp(..) | Self::Part(_) | Self::Nobody => None,
         }
     }
@@ -106,23 +129,35 @@ impl CallerVoice {
     pub(crate) fn terms(&self) -> Terms {
         match self {
             Self::Mjp(native) => native.terms,
+            Self::Keyed(keyed) => keyed.first.terms,
             Self::Part(part) => part.terms,
             Self::Mdp(..) | Self::Nobody => Terms::default(),
         }
     }
 
     pub(crate) fn wants_ack(&self) -> bool {
-        matches!(self, Self::Mjp(native) if native.ack)
+        match self {
+            Self::Mjp(native) => native.ack,
+            Self::Keyed(keyed) => keyed.first.ack,
+            Self::Mdp(..) | Self::Part(_) | Self::Nobody => false,
+        }
+    }
+
+    /// The key by which the request can be asked again.
+    pub(crate) fn key(&self) -> Option<KeyId> {
+        match self {
+            Self::Keyed(keyed) => Some(keyed.key),
+            Self::Mjp(_) | Self::Mdp(..) | Self::Part(_) | Self::Nobody => None,
+        }
     }
 
     /// Memory that the voice holds besides itself, octets.
     pub(crate) fn bytes(&self) -> usize {
-        /// The entry by which the caller's id finds the request, in a table that is half full.
-        const ENTRY: usize = 2 * size_of::<(u64, RequestId, u8)>();
         match self {
             Self::Mdp(_, Envelope::Frames(envelope)) => size_of::<Message>() + envelope.bytes(),
             Self::Mdp(_, Envelope::None | Envelope::Delimiter) | Self::Nobody => 0,
             Self::Mjp(_) => ENTRY,
+            Self::Keyed(_) => Keyed::BYTES,
             Self::Part(part) => ENTRY + size_of::<Part>() + part.name.as_bytes().len(),
         }
     }
@@ -152,15 +187,16 @@ impl CallerVoice {
                 FromBroker::Error(mjp::Failure { id: native.id, header }).encode(out);
             }
             (Self::Part(part), reply) => part.answer(service, parts, &reply, out),
-            (Self::Mdp(..), Reply::Error(_)) | (Self::Nobody, _) => {}
+            (Self::Mdp(..), Reply::Error(_)) | (Self::Keyed(_) | Self::Nobody, _) => {}
         }
     }
 
     /// Says that the request was accepted.
     pub(crate) fn accepted(&self, out: &mut Encoder) {
-        if let Self::Mjp(native) = self {
-            let says = AcceptedHeader { level: "memory" };
-            FromBroker::Accepted { id: native.id, says }.encode(out);
+        match self {
+            Self::Mjp(native) => native.accepted(false, out),
+            Self::Keyed(keyed) => keyed.first.accepted(false, out),
+            Self::Mdp(..) | Self::Part(_) | Self::Nobody => {}
         }
     }
 
@@ -170,8 +206,16 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => fault.encode(native.id, out),
             Self::Part(part) => part.error(service, outcome, &fault, out),
-            Self::Mdp(..) | Self::Nobody => {}
+            Self::Mdp(..) | Self::Keyed(_) | Self::Nobody => {}
         }
+    }
+}
+
+impl Native {
+    /// Says that the request was accepted, or that it was before.
+    pub(crate) fn accepted(&self, repeat: bool, out: &mut Encoder) {
+        let says = AcceptedHeader { level: "memory", repeat: repeat.then_some(true) };
+        FromBroker::Accepted { id: self.id, says }.encode(out);
     }
 }
 

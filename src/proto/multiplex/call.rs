@@ -11,6 +11,9 @@ pub struct Terms {
     pub deadline: Instant,
     /// How often it may be sent, 1 or more.
     pub attempts: u32,
+    /// A repeat of it is known as one: it may be sent again whenever its connection was lost, and
+    /// that is no attempt.
+    pub repeats: bool,
 }
 
 /// Why a call ended without an answer.
@@ -42,6 +45,8 @@ pub enum Failure {
 ///                                                                             |
 ///   any: deadline, cancelled, client closed; Sent: lost, without attempts ----+
 /// ```
+///
+/// What [`Terms::repeats`] needs no attempt to go again when it is lost.
 ///
 /// What has had a PARTIAL is not sent again: its caller has seen a part of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,16 +103,23 @@ pub(super) struct Call<P> {
     pub(super) state: State,
     /// How often it was sent.
     pub(super) sent: u32,
+    /// How often that was no attempt of its own, but the same once more.
+    resent: u32,
 }
 
 impl<P> Call<P> {
     pub(super) fn new(payload: P, terms: Terms) -> Self {
-        Self { payload, terms, state: State::Waiting, sent: 0 }
+        Self { payload, terms, state: State::Waiting, sent: 0, resent: 0 }
     }
 
     /// Whether it may be sent once more.
     fn may_go_again(&self, heard: bool) -> bool {
-        !heard && self.sent < self.terms.attempts
+        !heard && self.attempts() < self.terms.attempts
+    }
+
+    /// How often it was sent, not counting what was only the same once more.
+    pub(super) fn attempts(&self) -> u32 {
+        self.sent.saturating_sub(self.resent)
     }
 
     /// Takes an event.
@@ -133,7 +145,9 @@ impl<P> Call<P> {
                 Some(_) | None => Step::Done,
             },
             (Sent { lane, heard }, Lost(on)) if lane == on => {
-                if self.may_go_again(heard) {
+                let repeats = self.terms.repeats && !heard;
+                if repeats || self.may_go_again(heard) {
+                    self.resent = self.resent.saturating_add(u32::from(repeats));
                     self.state = Waiting;
                     Step::WaitFirst
                 } else {
@@ -164,7 +178,7 @@ impl<P> Call<P> {
 
     /// How often it may be sent, counting the time that it was sent last.
     pub(super) fn attempts_left(&self) -> u32 {
-        self.terms.attempts.saturating_sub(self.sent).saturating_add(1)
+        self.terms.attempts.saturating_sub(self.attempts()).saturating_add(1)
     }
 
     /// Time left at `now`.

@@ -82,7 +82,7 @@ impl World {
         let id = 1 + u64::try_from(self.terms.len()).unwrap();
         let deadline = self.now + Duration::from_millis(1 + self.rng.next(2000));
         let attempts = 1 + u32::try_from(self.rng.next(3)).unwrap();
-        let terms = Terms { deadline, attempts };
+        let terms = Terms { deadline, attempts, repeats: false };
         self.terms.insert(id, terms);
         self.open.insert(id);
         self.calls.call(self.now, id, terms, id);

@@ -35,7 +35,7 @@ impl Desk {
 
     fn call(&mut self, timeout: u64, attempts: u32) -> u64 {
         self.last += 1;
-        let terms = Terms { deadline: self.now + ms(timeout), attempts };
+        let terms = Terms { deadline: self.now + ms(timeout), attempts, repeats: false };
         self.calls.call(self.now, self.last, terms, self.last);
         self.last
     }
@@ -323,4 +323,27 @@ fn what_is_said_of_a_call_at_work_ends_nothing_and_is_of_one_sending() {
     assert_eq!(desk.calls.done(LANE, Some(id)), Some(id));
     assert_eq!(desk.calls.at_work(LANE, id), None);
     assert_eq!(desk.calls.lane_of(id, 2), None);
+}
+
+#[test]
+fn what_is_known_as_a_repeat_goes_again_whenever_it_is_lost_and_that_is_no_attempt() {
+    let mut desk = Desk::new(Settings::default());
+    let terms = Terms { deadline: desk.now + ms(60_000), attempts: 2, repeats: true };
+    desk.calls.call(desk.now, 1, terms, 1);
+    assert_eq!(desk.outputs(), sent([1]));
+    for _ in 0..5 {
+        assert_eq!(desk.lose(), []);
+        assert_eq!(desk.return_to_service(), sent([1]));
+        assert_eq!(desk.calls.get(desk.now, 1).map(|(_, _, attempts)| attempts), Some(2));
+    }
+    // What is refused is tried once more, as ever.
+    assert_eq!(desk.calls.refused(desk.now, LANE, 1, Some(ms(0))), None);
+    assert_eq!(desk.pass(1000), sent([1]));
+    assert_eq!(desk.calls.refused(desk.now, LANE, 1, Some(ms(0))), Some(1));
+    // Who has seen a part of the answer would see it again.
+    desk.calls.call(desk.now, 2, Terms { deadline: desk.now + ms(60_000), ..terms }, 2);
+    assert_eq!(desk.outputs(), sent([2]));
+    assert!(desk.calls.part(LANE, Some(2)).is_some());
+    desk.calls.lost(desk.now, LANE);
+    assert_eq!(desk.outputs(), [Output::Fail(2, Failure::Lost)]);
 }

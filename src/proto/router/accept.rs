@@ -25,6 +25,8 @@ pub enum Refusal {
     Draining,
     /// The caller has another open request of that id.
     DuplicateId,
+    /// Another request has that key.
+    Conflict,
     /// No service can have this name.
     BadName(NameError),
 }

@@ -3,8 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use slotmap::Key;
+
 use crate::id::{PeerId, RequestId};
 use crate::proto::dialect::WorkerVoice;
+use crate::proto::keys::Waiter;
 
 use super::callers::{Caller, Pause};
 use super::request::Place;
@@ -54,6 +57,8 @@ impl Router {
         self.audit_husks()?;
         self.audit_deadlines()?;
         self.jobs.audit()?;
+        self.keys.audit()?;
+        self.audit_keys()?;
         demand!(self.ended_parts.is_empty(), "ended parts of jobs are left");
         demand!(self.doomed.is_empty(), "doomed peers are left: {:?}", self.doomed);
         Ok(())
@@ -65,7 +70,9 @@ impl Router {
         let services = self.services.values().map(|service| Service::cost_of(&service.name));
         let requests = self.requests.values().map(|it| it.cost + it.parts.bytes + it.asks_cost());
         let workers = self.workers.values().map(|worker| worker.about.len());
-        services.chain(requests).chain(workers).sum::<usize>() + self.jobs.charged()
+        services.chain(requests).chain(workers).sum::<usize>()
+            + self.jobs.charged()
+            + self.keys.charged()
     }
 
     /// Deadlines of requests that are remembered, those that came to nothing included.
@@ -120,7 +127,13 @@ impl Router {
             let lost = request.losses >= Request::SUSPECT_LOSSES;
             demand!(lost == suspect, "{request_id:?}, lost {}, is {place:?}", request.losses);
             demand!(request.parts.bytes == 0, "{request_id:?} waits and has parts of an answer");
-            demand!(self.callers.contains_key(request.caller), "{request_id:?} waits for nobody");
+            let wanted = request.voice.key().is_some_and(|key| {
+                request.caller.is_null() && self.keys.wanted_until(key).is_some()
+            });
+            demand!(
+                wanted || self.callers.contains_key(request.caller),
+                "{request_id:?} waits for nobody"
+            );
             bytes += request.cost;
             if request.losses == 0 {
                 (fresh, fresh_bytes) = (fresh + 1, fresh_bytes + request.cost);
@@ -285,6 +298,12 @@ impl Router {
                 waiting.insert(id);
             }
         }
+        // What is nobody's is accounted for with its key.
+        open.remove(&PeerId::default());
+        for (_, waiter) in self.keys.all_waiters().filter(|(_, waiter)| !waiter.owner) {
+            let (count, bytes, _) = open.entry(waiter.peer).or_default();
+            (*count, *bytes) = (*count + 1, *bytes + waiter.cost);
+        }
         for (peer, caller) in &self.callers {
             let open = open.remove(&peer).unwrap_or_default();
             self.audit_caller(peer, caller, open).map_err(|e| format!("caller {peer:?}: {e}"))?;
@@ -309,6 +328,12 @@ impl Router {
             let forgotten = caller.has_empty_room() && !self.roomy.contains(&peer);
             demand!(!forgotten, "{peer:?} keeps room for names, and nobody looks at it");
             for (name, id) in caller.named.iter().flat_map(|named| named.iter()) {
+                if let Some(key) = self.requests.get(*id).and_then(|r| r.voice.key()) {
+                    let waits = |waiter: &Waiter| waiter.peer == peer && waiter.id == *name;
+                    let waits = self.keys.waiters(key).iter().any(waits);
+                    demand!(waits, "{peer:?} calls {name} what it does not wait for: {id:?}");
+                    continue;
+                }
                 let request = self.requests.get(*id).filter(|request| request.caller == peer);
                 let Some(request) = request else {
                     return Err(format!("{peer:?} calls {name} what is not its own: {id:?}"));
@@ -331,6 +356,28 @@ impl Router {
             };
             let named = self.named(request.caller, name);
             demand!(named == Some(id), "{id:?} is called {name}, which is {named:?}");
+        }
+        Ok(())
+    }
+
+    /// A key that runs has its request, and who waits for that finds it.
+    fn audit_keys(&self) -> Result<(), String> {
+        let keyed = self.requests.iter().filter_map(|(id, r)| Some((r.voice.key()?, id)));
+        let (told, there) = (self.keys.requests(), keyed.collect::<BTreeSet<_>>());
+        demand!(told == there, "the keys know {told:?}, of the requests {there:?} have one");
+        for (id, waiter) in self.keys.all_waiters() {
+            let named = self.named(waiter.peer, waiter.id);
+            demand!(named == Some(id), "{waiter:?} waits for {id:?}, and finds {named:?}");
+            let request = self.requests.get(id);
+            let owner =
+                request.is_some_and(|r| r.caller == waiter.peer && r.voice.id() == Some(waiter.id));
+            demand!(owner == waiter.owner, "{waiter:?} is not the first to ask {id:?}");
+            demand!(!owner || request.is_some_and(|r| r.cost == waiter.cost), "{waiter:?}: cost");
+        }
+        for (key, id) in told {
+            let owners = self.keys.waiters(key).iter().filter(|waiter| waiter.owner).count();
+            let owned = self.requests.get(id).is_some_and(|r| !r.caller.is_null());
+            demand!(owners == usize::from(owned), "{id:?} is whose? {owners} say so");
         }
         Ok(())
     }

@@ -194,8 +194,10 @@ impl Router {
 
     /// The caller wants a request no more, if it is open.
     pub(crate) fn cancel<O: Output>(&mut self, now: Time, caller: PeerId, name: u64, out: &mut O) {
-        if let Some(id) = self.named(caller, name) {
-            self.give_up(now, id, Outcome::Cancelled, out);
+        let Some(id) = self.named(caller, name) else { return };
+        match self.requests.get(id).and_then(|request| request.voice.key()) {
+            Some(key) => self.cancel_keyed(now, (key, id), caller, name, out),
+            None => self.give_up(now, id, Outcome::Cancelled, out),
         }
     }
 

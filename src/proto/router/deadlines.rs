@@ -29,11 +29,13 @@ impl Router {
     /// Ends the requests whose time is up, and gives back what was not needed since.
     pub(crate) fn expire<O: Output>(&mut self, now: Time, out: &mut O) {
         while let Some((at, id)) = self.deadlines.pop_due(now) {
-            let request = self.requests.get(id);
+            // Of those with a key the table of keys knows who still waits.
+            let request = self.requests.get(id).filter(|request| request.voice.key().is_none());
             if request.is_some_and(|request| request.terms().deadline == Some(at)) {
                 self.give_up(now, id, Outcome::TimedOut, out);
             }
         }
+        self.expire_keys(now, out);
         self.expire_unserved(now, out);
         self.expire_jobs(now, out);
         self.tidy_callers();

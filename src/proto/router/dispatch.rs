@@ -2,7 +2,7 @@
 
 use crate::id::RequestId;
 use crate::proto::clock::Time;
-use crate::proto::dialect::{Work, WorkerVoice};
+use crate::proto::dialect::{CallerVoice, Work, WorkerVoice};
 use crate::proto::output::{Output, Pressure};
 use crate::proto::stats::Outcome;
 
@@ -141,16 +141,19 @@ impl Router {
             left: None,
             identity: None,
         };
-        if voice.takes_cancel()
-            && let Some(caller) = self.callers.get_mut(request.caller)
-        {
-            if request.is_pinned() {
-                caller.add_part(id, &self.hasher);
-            } else if request.voice.id().is_none() {
-                caller.name(id.token(), id, &self.hasher);
+        if voice.takes_cancel() {
+            if let Some(caller) = self.callers.get_mut(request.caller) {
+                if request.is_pinned() {
+                    caller.add_part(id, &self.hasher);
+                } else if request.voice.id().is_none() {
+                    caller.name(id.token(), id, &self.hasher);
+                }
+                work.left = request.terms().deadline.map(|deadline| deadline.since(now));
+                work.identity = caller.identity.as_ref();
+            } else if let CallerVoice::Keyed(keyed) = &request.voice {
+                work.left = request.terms().deadline.map(|deadline| deadline.since(now));
+                work.identity = keyed.identity.as_ref();
             }
-            work.left = request.terms().deadline.map(|deadline| deadline.since(now));
-            work.identity = caller.identity.as_ref();
         }
         match out.send(worker.peer, |encoder| voice.request(&work, encoder)) {
             Pressure::Low => {}

@@ -37,7 +37,7 @@ impl Router {
         {
             service.stats.service_time.record(now.micros_since(request.delivered_at));
         }
-        let outcome = self.answer(id, reply, out);
+        let outcome = self.answer(now, id, reply, out);
         self.end(id, outcome, out);
         self.relist(worker);
         self.serve_pinned(now, worker, out);
@@ -48,6 +48,7 @@ impl Router {
     /// or is kept if the caller takes only one message.
     pub(crate) fn part<O: Output>(
         &mut self,
+        now: Time,
         id: RequestId,
         header: &[u8],
         body: Frames<'_>,
@@ -56,9 +57,16 @@ impl Router {
         let Some(request) = self.requests.get_mut(id) else { return };
         if request.voice.takes_parts() {
             request.answering = true;
-            self.answer(id, &Reply::Part(header, body), out);
+            self.answer(now, id, &Reply::Part(header, body), out);
             return;
         }
+        if let Some(key) = request.voice.key()
+            && self.stream(key, header, body, out)
+            && let Some(request) = self.requests.get_mut(id)
+        {
+            request.answering = true;
+        }
+        let Some(request) = self.requests.get_mut(id) else { return };
         let cost = body.bytes() + size_of::<Message>();
         let parts = &mut request.parts;
         let fits = !parts.overflow
@@ -97,7 +105,7 @@ impl Router {
         let answers = !matches!(reply, Reply::Error(_));
         if waits && answers && request.last_holder == Some(peer) {
             self.leave_queue(id);
-            let outcome = self.answer(id, reply, out);
+            let outcome = self.answer(now, id, reply, out);
             self.end(id, outcome, out);
             // If a worker was being emptied for this request, it is free again.
             self.dispatch(now, service_id, out);
@@ -171,6 +179,7 @@ impl Router {
     /// A peer has gone: its waiting requests end. Running ones finish, and their answers are
     /// dropped and counted.
     fn forget_caller<O: Output>(&mut self, now: Time, peer: PeerId, out: &mut O) {
+        self.leave_keys(peer, out);
         self.cancel_all(peer, out);
         let mut suspected = BTreeSet::new();
         while let Some(id) = self.callers.get(peer).and_then(|caller| caller.waiting.first()) {
@@ -230,7 +239,10 @@ impl Router {
         let said_part = request.answering || request.parts.overflow || request.parts.frames > 0;
         request.last_holder = holder.filter(|_| !said_part);
         let policy = &service.policy;
-        let outcome = if !self.callers.contains_key(request.caller) {
+        let key = request.voice.key();
+        let outcome = if key.is_some_and(|key| self.keys.wanted_until(key) <= Some(now)) {
+            Some(Outcome::TimedOut)
+        } else if key.is_none() && !self.callers.contains_key(request.caller) {
             Some(Outcome::CallerGone)
         } else if policy.at_most_once
             || request.is_pinned()
@@ -244,7 +256,12 @@ impl Router {
             None
         };
         match outcome {
-            Some(outcome) => self.end(id, outcome, out),
+            Some(outcome) => {
+                if key.is_some() && self.may_not_run_again(id, outcome) {
+                    self.keep_end(now, id, outcome, out);
+                }
+                self.end(id, outcome, out);
+            }
             None => {
                 service.stats.redeliver(loss);
                 #[cfg(test)]
@@ -257,14 +274,28 @@ impl Router {
 
     /// Says an answer, or a part of it, to the caller, if there is one.
     #[inline]
-    fn answer<O: Output>(&mut self, id: RequestId, reply: &Reply<'_>, out: &mut O) -> Outcome {
+    fn answer<O: Output>(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        reply: &Reply<'_>,
+        out: &mut O,
+    ) -> Outcome {
         let Some(request) = self.requests.get(id) else { return Outcome::Unclaimed };
         let Some(service) = self.services.get(request.service) else { return Outcome::Unclaimed };
         let parts = &request.parts;
-        if let CallerVoice::Part(part) = &request.voice
-            && let Some(result) = part.result(service.name.as_bytes(), &parts.kept, reply)
-        {
-            self.jobs.keep_result(part.job, part.index, result, out);
+        match &request.voice {
+            CallerVoice::Part(part) => {
+                let name = service.name.as_bytes();
+                if let Some(result) = part.result(name, &parts.kept, reply) {
+                    self.jobs.keep_result(part.job, part.index, result, out);
+                }
+            }
+            CallerVoice::Keyed(keyed) => {
+                let key = keyed.key;
+                return self.answer_all(now, key, id, reply, out);
+            }
+            CallerVoice::Mdp(..) | CallerVoice::Mjp(_) | CallerVoice::Nobody => {}
         }
         if !self.callers.contains_key(request.caller) {
             return Outcome::Unclaimed;

@@ -12,6 +12,7 @@ mod direct;
 mod dispatch;
 mod ending;
 mod gate;
+mod keyed;
 mod list;
 mod pinned;
 mod queue;
@@ -33,6 +34,7 @@ use crate::id::{PeerId, RequestId, ServiceName, slot_of};
 
 use super::clock::Time;
 use super::jobs::{JobId, Jobs};
+use super::keys::Keys;
 use super::output::{CloseReason, Output};
 use super::policy::{ServicePolicy, Settings};
 use super::stats::{Outcome, ServiceStats};
@@ -41,6 +43,7 @@ use super::timers::Timers;
 pub(crate) use accept::Offer;
 pub use accept::Refusal;
 use callers::{Caller, Pause};
+pub(crate) use keyed::Asked;
 use request::Request;
 use service::Service;
 pub(crate) use service::is_of_the_house;
@@ -50,7 +53,7 @@ pub use talk::TalkStats;
 pub use worker::{Worker, WorkerId};
 
 /// Hashes names and handles, seeded from the core's seed.
-pub(super) type Hasher = foldhash::fast::SeedableRandomState;
+pub(crate) type Hasher = foldhash::fast::SeedableRandomState;
 
 /// The routing tables and the decisions over them.
 #[derive(Debug)]
@@ -91,6 +94,8 @@ pub struct Router {
     talk: TalkStats,
     /// What was asked of fixed sets of workers.
     pub(crate) jobs: Jobs,
+    /// What was asked under a key, so that it can be asked again.
+    pub(crate) keys: Keys,
 }
 
 impl Router {
@@ -100,6 +105,7 @@ impl Router {
         let hasher = Hasher::with_seed(seed, foldhash::SharedSeed::global_fixed());
         let rules = settings.rules.iter().map(|rule| &rule.policy);
         let jobs = Jobs::new(settings.nfp.jobs, &hasher);
+        let keys = Keys::new(settings.keys, hasher.clone());
         let policies = rules.chain([&settings.policy]).cloned().map(Arc::new).collect();
         Self {
             settings,
@@ -125,6 +131,7 @@ impl Router {
             house_services: 0,
             talk: TalkStats::default(),
             jobs,
+            keys,
         }
     }
 
@@ -226,11 +233,17 @@ impl Router {
         self.draining
     }
 
+    /// What was asked under keys.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// When requests are to be looked at, whether they expire.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Time> {
         let requests = self.expiries.next().into_iter().chain(self.deadlines.next());
-        requests.chain(self.jobs.next_due()).min()
+        requests.chain(self.jobs.next_due()).chain(self.keys.next_due()).min()
     }
 
     /// The services, in no particular order. Those of the house are not among them.

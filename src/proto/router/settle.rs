@@ -98,7 +98,7 @@ impl Router {
     fn settle<O: Output>(
         &mut self,
         id: RequestId,
-        request: Request,
+        mut request: Request,
         outcome: Outcome,
         kept: usize,
         out: &mut O,
@@ -108,7 +108,7 @@ impl Router {
         out.release(request.cost + request.parts.bytes + request.asks_cost() - kept);
         if request.voice.takes_errors() {
             self.timed -= usize::from(request.terms().deadline.is_some());
-            self.say_end(&request, outcome, out);
+            self.say_end(&mut request, outcome, out);
         }
         if let CallerVoice::Part(part) = &request.voice {
             let service = self.services.get(request.service).map(|service| &service.name);
@@ -142,14 +142,19 @@ impl Router {
     }
 
     /// Tells a caller that can be told how its request ended, if that was not by an answer.
-    fn say_end<O: Output>(&mut self, request: &Request, outcome: Outcome, out: &mut O) {
+    fn say_end<O: Output>(&mut self, request: &mut Request, outcome: Outcome, out: &mut O) {
         /// Octets of ERROR, about.
         const ERROR: usize = 256;
+        if fault_of(outcome).is_none() {
+            return;
+        }
+        if let Some(key) = request.voice.key() {
+            return self.end_key(key, request, outcome, out);
+        }
         let caller = request.caller;
         let Some(service) = self.services.get(request.service) else { return };
         let service = service.name.as_bytes();
-        if fault_of(outcome).is_some()
-            && self.callers.contains_key(caller)
+        if self.callers.contains_key(caller)
             && !out.offer(caller, ERROR, |encoder| request.voice.error(service, outcome, encoder))
         {
             self.doomed.push((caller, CloseReason::SlowReader));

@@ -4,7 +4,8 @@ use crate::id::{PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::dialect::Talk;
 use crate::proto::output::{Output, Pressure};
-use crate::wire::mjp::{Code, TellHeader};
+use crate::wire::message::Frames;
+use crate::wire::mjp::{Code, Packed, TellHeader};
 
 use super::Router;
 use super::request::{Place, Request};
@@ -194,7 +195,9 @@ impl Router {
 
     fn asked(&self, caller: PeerId, name: u64, number: u64) -> Option<(RequestId, usize)> {
         let id = self.named(caller, name)?;
-        let asks = &self.requests.get(id)?.asks.as_ref()?.asks;
+        // Of those who wait for the answer to one key only the first is asked.
+        let request = self.requests.get(id).filter(|request| request.caller == caller)?;
+        let asks = &request.asks.as_ref()?.asks;
         let at = asks.iter().position(|ask| ask.number == number)?;
         let void = asks.get(at)?.void;
         #[cfg(test)]
@@ -229,6 +232,27 @@ impl Router {
         if pressure == Pressure::High {
             worker.congested = true;
             self.relist(worker_id);
+        }
+    }
+
+    /// Who was asked waits no more, and the request goes on: its worker is told that nobody answers.
+    pub(super) fn leave_asks<O: Output>(&mut self, id: RequestId, out: &mut O) {
+        let Some(request) = self.requests.get_mut(id) else { return };
+        let (Place::InFlight(worker), Some(asks)) = (request.place, &mut request.asks) else {
+            return;
+        };
+        let Some(worker) = self.workers.get(worker) else { return };
+        for ask in asks.asks.iter_mut().filter(|ask| !ask.void) {
+            let (code, message) = (Some(Code::NoCaller.as_str()), Some("the caller has gone"));
+            let says = TellHeader { ask: ask.number, code, message };
+            let (packed, input) = (Packed::new(&says), ask.input.take());
+            let talk = Talk { header: packed.octets(), body: Frames::default() };
+            // Management gets through: it is said once a question.
+            out.send(worker.peer, |encoder| {
+                worker.voice.tell(id, input.as_deref(), &says, &talk, encoder);
+            });
+            ask.void = true;
+            out.release(input.map_or(0, |input| input.len()));
         }
     }
 

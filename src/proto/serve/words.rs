@@ -47,6 +47,8 @@ pub struct Delivery {
     pub identity: Option<Box<[u8]>>,
     /// `traceparent` of W3C Trace Context.
     pub trace: Option<Box<str>>,
+    /// The caller's idempotency key.
+    pub key: Option<Box<[u8]>>,
     /// `tracestate` of W3C Trace Context.
     pub state: Option<Box<str>>,
 }
@@ -316,7 +318,8 @@ impl Offer {
 impl Delivery {
     /// A request of which nothing is known but its body.
     fn plain(body: Message) -> Self {
-        Self { body, attempt: 1, timeout: None, identity: None, trace: None, state: None }
+        let (timeout, identity, trace, state, key) = (None, None, None, None, None);
+        Self { body, attempt: 1, timeout, identity, trace, state, key }
     }
 }
 
@@ -339,6 +342,7 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
                 identity: request.says.identity.map(Into::into),
                 trace: caller.and_then(|caller| caller.trace).map(Into::into),
                 state: caller.and_then(|caller| caller.state).map(Into::into),
+                key: caller.and_then(|caller| caller.key).map(Into::into),
             };
             Heard::Request(Token::Id(request.id), Box::new(delivery))
         }

@@ -7,6 +7,7 @@ use super::native_client::NativeClient;
 use super::native_worker::NativeWorker;
 use super::nfp_client::NfpClient;
 use super::nfp_worker::NfpWorker;
+use super::repeater::Repeater;
 use super::rng::Rng;
 use super::servant::Servant;
 use super::stranger::Stranger;
@@ -19,6 +20,7 @@ pub(super) enum Actor {
     Client(Client),
     Worker(Worker),
     NativeClient(NativeClient),
+    Repeater(Repeater),
     NativeWorker(NativeWorker),
     NfpClient(NfpClient),
     NfpWorker(NfpWorker),
@@ -29,7 +31,7 @@ pub(super) enum Actor {
 impl Actor {
     /// Whether all that it asks counts. What a stranger asks may be dropped.
     pub(super) fn is_client(&self) -> bool {
-        matches!(self, Self::Client(_) | Self::NativeClient(_))
+        matches!(self, Self::Client(_) | Self::NativeClient(_) | Self::Repeater(_))
     }
 
     /// Whether it has a name of its own. Peers of NFP always have one.

@@ -94,6 +94,9 @@ const PARTS: [(&str, &[&str]); 3] = [
         ],
     ),
 ];
+/// A request with a key, by what was known under that, and whether it was taken.
+const KEYS: [(&str, &[&str]); 4] =
+    [("new", &["yes", "no"]), ("running", &["yes", "no"]), ("done", &["yes"]), ("other", &["no"])];
 /// The library's worker itself, `serve/state.rs`. It is told once to stop.
 const SERVE: [(&str, &[&str]); 5] = [
     ("away", &["due", "stop"]),
@@ -129,6 +132,9 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
         want("nfp", state, &NFP_ANYBODY);
     }
     want("nfp", "worker", &["expired"]);
+    for (known, taken) in KEYS {
+        want("key", known, taken);
+    }
     for (place, events) in PARTS {
         want("part", place, events);
     }

@@ -56,6 +56,7 @@ impl World {
                         Actor::Client(_)
                         | Actor::NativeClient(_)
                         | Actor::NfpClient(_)
+                        | Actor::Repeater(_)
                         | Actor::Stranger(_) => {}
                     }
                 }

@@ -20,6 +20,7 @@ mod nfp_client;
 mod nfp_stranger;
 mod nfp_worker;
 mod plan;
+mod repeater;
 mod rng;
 mod scattered;
 mod servant;

@@ -233,6 +233,7 @@ impl NativeClient {
             state: None,
             events: self.kind.events.then_some(true),
             asks: self.kind.asks.then_some(true),
+            key: None,
         };
         let header = Packed::new(&says);
         let mut frames = vec![if service == MIXED { tag.to_job(None) } else { tag.encode() }];

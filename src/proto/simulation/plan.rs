@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::proto::jobs::JobLimits;
+use crate::proto::keys::KeyLimits;
 use crate::proto::policy::{
     ClientLimits, Keepalive, MjpLimits, NfpSettings, ServicePolicy, ServiceRule, Settings,
     TopicLimits,
@@ -14,6 +15,7 @@ use super::native_client::{self, NativeClient};
 use super::native_worker::{self, NativeWorker};
 use super::nfp_client::{self, NfpClient};
 use super::nfp_worker::{self, NfpWorker};
+use super::repeater::{self, Repeater};
 use super::rng::Rng;
 use super::servant::Servant;
 use super::stranger::Stranger;
@@ -117,6 +119,7 @@ fn settings(rng: &mut Rng) -> Settings {
             outbox_bytes_max: rng.pick(&[200, 2_000, 1 << 20]),
             ..TopicLimits::default()
         },
+        keys: keys(rng),
         nfp: NfpSettings {
             keepalive: Keepalive {
                 interval: Duration::from_millis(rng.pick(&[150, 250])),
@@ -138,6 +141,15 @@ fn jobs(rng: &mut Rng) -> JobLimits {
     }
 }
 
+fn keys(rng: &mut Rng) -> KeyLimits {
+    KeyLimits {
+        keys_max: rng.pick(&[3, 10_000]),
+        bytes_max: rng.pick(&[400, 64 << 20, 64 << 20]),
+        kept: Duration::from_millis(rng.pick(&[300, 600_000, 600_000])),
+        callers_max: rng.pick(&[2, 16]),
+    }
+}
+
 fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
     let mut actors = Vec::new();
     let nfp = rng.one_in(NFP_SHARE);
@@ -150,6 +162,9 @@ fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
         } else {
             Actor::NativeClient(NativeClient::new(me, native_client::Kind::draw(rng, nfp), quota))
         });
+    }
+    for _ in 0..rng.within(0, 2) {
+        actors.push(Actor::Repeater(Repeater::new(repeater::Kind::draw(rng), quota)));
     }
     // At least one worker a service, which is there in the end.
     let extra = rng.within(1, 3);

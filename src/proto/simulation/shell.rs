@@ -16,6 +16,7 @@ use super::actor::{Act, Actor};
 use super::judge::Dialect;
 use super::net::{Call, Sockets};
 use super::plan::MS;
+use super::repeater::is_keyed;
 use super::tag::Tag;
 use super::world::{Event, World};
 
@@ -132,6 +133,7 @@ impl World {
                 Actor::Client(client) => client.connected(number),
                 Actor::Worker(worker) => worker.connected(number, cx),
                 Actor::NativeClient(client) => client.connected(number, cx),
+                Actor::Repeater(client) => client.connected(number),
                 Actor::NativeWorker(worker) => worker.connected(number, cx),
                 Actor::NfpClient(client) => client.connected(number),
                 Actor::NfpWorker(worker) => worker.connected(number, cx),
@@ -296,6 +298,7 @@ impl World {
                     Actor::Client(client) => client.calm_down(),
                     Actor::Worker(worker) => worker.calm_down(now),
                     Actor::NativeClient(client) => client.calm_down(),
+                    Actor::Repeater(client) => client.calm_down(),
                     Actor::NativeWorker(worker) => worker.calm_down(now),
                     Actor::NfpClient(client) => client.calm_down(),
                     Actor::NfpWorker(worker) => worker.calm_down(cx),
@@ -334,13 +337,23 @@ impl World {
             self.leave(conn);
             self.after_input()?;
         }
+        // What was asked under keys waits for who might come back, until nobody serves it too long.
+        for _ in 0..40 {
+            self.now += 50 * MS;
+            self.sockets.judge.now = self.now;
+            let now = self.instant();
+            self.sockets.judge.time = self.core.time(now).micros_since(Time::default());
+            self.core.tick(now, &mut self.sockets);
+            self.after_input()?;
+        }
         let (router, open) = (self.core.router(), self.core.router().open_requests());
         if router.jobs.open() > 0 {
             return Err(format!("{} jobs are open, and everybody has gone", router.jobs.open()));
         }
         let services = self.core.router().services().count();
-        // Jobs are remembered for some time.
+        // Jobs and answers are remembered for some time.
         let charged = self.sockets.charged - self.core.router().jobs.charged();
+        let charged = charged - self.core.router().keys.charged();
         if open > 0 || services > 0 || charged > 0 {
             return Err(format!("{open} requests, {services} services, {charged} octets are left"));
         }
@@ -417,6 +430,18 @@ fn tell_natively(
         }
         Ok(mjp::ToBroker::Request(request)) if speaks && !sockets.judge.is_gone(conn) => {
             let tag = request.body.clone().next().and_then(Tag::decode);
+            if let Some(tag) = tag.filter(|tag| is_keyed(*tag)) {
+                let lax = core.router().keys.stats().evicted > 0 || sockets.judge.forgets();
+                sockets.judge.asked_keyed(conn, request, tag, lax);
+                let running = |core: &Core| core.router().keys.len() - core.router().keys.done();
+                let attached = |core: &Core| core.router().keys.stats().attached;
+                let before = (running(core), attached(core));
+                let taken = core.message(now, id, frames, sockets);
+                let begun = running(core) > before.0;
+                let counts = begun || attached(core) > before.1;
+                sockets.judge.keyed_taken((conn, request.id), tag, begun, counts);
+                return taken;
+            }
             let counts = !request.says.service.starts_with(b"mmi.");
             asked = tag.filter(|_| counts);
             sockets.judge.asked_natively(conn, request, asked, tracked);

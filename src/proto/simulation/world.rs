@@ -221,6 +221,7 @@ impl World {
             Actor::Client(client) => client.is_done(),
             Actor::NativeClient(client) => client.is_done(),
             Actor::NfpClient(client) => client.is_done(),
+            Actor::Repeater(client) => client.is_done(),
             _ => true,
         };
         if self.draining {
@@ -256,6 +257,7 @@ impl World {
             Actor::Client(client) => client.next_wake(),
             Actor::Worker(worker) => worker.next_wake(),
             Actor::NativeClient(client) => client.next_wake(),
+            Actor::Repeater(client) => client.next_wake(),
             Actor::NativeWorker(worker) => worker.next_wake(),
             Actor::NfpClient(client) => client.next_wake(),
             Actor::NfpWorker(worker) => worker.next_wake(),
@@ -284,6 +286,7 @@ impl World {
                 Actor::Client(client) => client.woken(cx),
                 Actor::Worker(worker) => worker.woken(cx),
                 Actor::NativeClient(client) => client.woken(cx),
+                Actor::Repeater(client) => client.woken(cx),
                 Actor::NativeWorker(worker) => worker.woken(cx),
                 Actor::NfpClient(client) => client.woken(cx),
                 Actor::NfpWorker(worker) => worker.woken(cx),
@@ -300,7 +303,7 @@ impl World {
         actor: usize,
         what: impl FnOnce(&mut Actor, &mut Context<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
-        let asks = matches!(self.actors[actor], Actor::Client(_) | Actor::NativeClient(_));
+        let asks = self.actors[actor].is_client();
         let gossips = !asks && !self.calm;
         let gossip = if gossips { self.sockets.judge.gossip(&mut self.rng) } else { None };
         let knows = gossips && self.sockets.judge.has_jobs();
@@ -433,6 +436,7 @@ impl World {
                     Actor::Client(client) => client.heard(message),
                     Actor::Worker(worker) => worker.heard(message, cx),
                     Actor::NativeClient(client) => client.heard(message),
+                    Actor::Repeater(client) => client.heard(message),
                     Actor::NativeWorker(worker) => worker.heard(message, cx),
                     Actor::NfpClient(client) => client.heard(message, cx),
                     Actor::NfpWorker(worker) => worker.heard(message, cx),
@@ -488,6 +492,7 @@ impl World {
                 Actor::Client(client) => client.lost(cx),
                 Actor::Worker(worker) => worker.lost(cx),
                 Actor::NativeClient(client) => client.lost(cx),
+                Actor::Repeater(client) => client.lost(cx),
                 Actor::NativeWorker(worker) => worker.lost(cx),
                 Actor::NfpClient(client) => client.lost(cx),
                 Actor::NfpWorker(worker) => worker.lost(cx),

@@ -194,9 +194,20 @@ pub struct RequestHeader<'a> {
     /// `tracestate` of W3C Trace Context.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub state: Option<&'a str>,
+    /// What makes a repeat of the request known as one, 1 to 128 octets, text or bin.
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::repeat::some_key",
+        serialize_with = "some_text_or_bin"
+    )]
+    pub key: Option<&'a [u8]>,
 }
 
 impl RequestHeader<'_> {
+    /// Longest key, octets.
+    pub const KEY_MAX: usize = 128;
     /// Longest timeout; a longer one counts as this.
     pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -209,8 +220,9 @@ impl RequestHeader<'_> {
     /// Whether there is nothing in it but what most have.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
-        let Self { trace, state, events, asks, .. } = self;
-        trace.is_none() && state.is_none() && events.is_none() && asks.is_none()
+        let Self { trace, state, events, asks, key, .. } = self;
+        let talks = events.is_some() || asks.is_some();
+        trace.is_none() && state.is_none() && !talks && key.is_none()
     }
 
     /// Whether ACCEPTED is wanted.
@@ -294,6 +306,9 @@ pub enum What {
 pub struct AcceptedHeader<'a> {
     /// What the request survives; `memory`: nothing but the loss of workers.
     pub level: &'a str,
+    /// It is one that was asked before, by its key. Default: no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<bool>,
 }
 
 /// ERROR, and BYE of a broker.

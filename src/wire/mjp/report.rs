@@ -69,6 +69,9 @@ pub struct BrokerReport<'a> {
     /// Subscriptions of all peers.
     #[serde(default)]
     pub subscriptions: u64,
+    /// Idempotency keys known, of running and of answered requests.
+    #[serde(default)]
+    pub keys: u64,
 }
 
 /// A service.

@@ -103,6 +103,10 @@ pub(crate) fn of_call(
                 .hint("it may have been executed; call again only if that does no harm")
         }
         CallError::Service(error) => CliError::usage(format!("the service: {error}")),
+        CallError::Key { .. } => CliError::usage(error.to_string()),
+        CallError::Unsupported { what: "a key" } => {
+            CliError::usage("MDP cannot say a key").hint("use --protocol mjp, or leave --key out")
+        }
         CallError::TooMany { .. } => CliError::new(Exit::Overloaded, "too_many", error.to_string()),
         error => CliError::new(Exit::Failed, "failed", harmless(&error.to_string())),
     }

@@ -80,6 +80,7 @@ fn command(shop: &Shop, request: &Request) -> Command {
     command.env("MAJORDOMO_ATTEMPT", request.attempt().to_string());
     command.env("MAJORDOMO_FRAMES", request.body.frames().len().to_string());
     command.env_remove("MAJORDOMO_TIMEOUT_MS").env_remove("TRACEPARENT");
+    command.env_remove("MAJORDOMO_KEY");
     if let Some(left) = request.time_left() {
         command.env("MAJORDOMO_TIMEOUT_MS", left.as_millis().to_string());
     }
@@ -87,6 +88,12 @@ fn command(shop: &Shop, request: &Request) -> Command {
     let plain = |text: &&str| text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     if let Some(trace) = request.trace().filter(plain) {
         command.env("TRACEPARENT", trace);
+    }
+    // And here it is a plain word: nothing that a shell would make something of.
+    let plain = |text: &&str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c));
+    let key = request.key().and_then(|key| std::str::from_utf8(key).ok());
+    if let Some(key) = key.filter(plain) {
+        command.env("MAJORDOMO_KEY", key);
     }
     command
 }

@@ -29,7 +29,7 @@ impl Core {
         match (action, worker, reply) {
             (Action::Part, _, Reply::Part(header, body)) => {
                 self.note_answer(now, id);
-                self.router.part(request, header, body, out);
+                self.router.part(now, request, header, body, out);
             }
             (Action::Finish, Some(worker), reply) => {
                 self.note_answer(now, id);

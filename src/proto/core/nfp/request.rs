@@ -38,7 +38,7 @@ impl Core {
         let first = body.clone().take_first().unwrap_or_default();
         match (report.kind, report.status) {
             (Kind::Event, _) => self.on_request_event(now, peer, worker, request, body, out),
-            (Kind::Stream, _) => self.router.part(request, &[], body, out),
+            (Kind::Stream, _) => self.router.part(now, request, &[], body, out),
             (Kind::Response, s) if s == status::OK => {
                 self.router.finish(now, worker, request, &Reply::Final(&[], body), out);
             }

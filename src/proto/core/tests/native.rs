@@ -17,6 +17,7 @@ pub(super) const ECHO: RequestHeader<'static> = RequestHeader {
     state: None,
     events: None,
     asks: None,
+    key: None,
 };
 
 /// A request as a worker gets it.
@@ -108,7 +109,10 @@ impl Desk {
                 FromBroker::Cancel { id } => format!("CANCEL {}", body_of(id)),
                 FromBroker::Status { id, .. } => format!("STATUS {id}"),
                 FromBroker::Admin { id, .. } => format!("ADMIN {id}"),
-                FromBroker::Accepted { id, says } => format!("ACCEPTED {id} {}", says.level),
+                FromBroker::Accepted { id, says } => {
+                    let again = if says.repeat == Some(true) { " again" } else { "" };
+                    format!("ACCEPTED {id} {}{again}", says.level)
+                }
                 FromBroker::Targets(targets) => format!("TARGETS {}", targets.id),
                 FromBroker::Outcome(outcome) => format!("OUTCOME {}", outcome.id),
                 FromBroker::News(news) => format!("MESSAGE {}", news.id),

@@ -12,9 +12,11 @@ use crate::wire::message::Frames;
 use crate::wire::mjp::is_mjp;
 use crate::wire::nfp::is_nfp;
 
+use super::repeater::is_keyed;
 use super::tag::{Piece, Tag};
 
 mod jobs;
+mod keys;
 mod native;
 mod nfp;
 mod parts;
@@ -23,6 +25,7 @@ mod talk;
 mod topics;
 
 use jobs::Jobs;
+use keys::Keys;
 use native::Terms;
 use scatter::Scatters;
 use talk::{Asks, Talk};
@@ -128,6 +131,7 @@ pub(super) struct Judge {
     pub(super) is_draining: bool,
     /// Everybody is told to go.
     pub(super) is_over: bool,
+    keys: Keys,
     pub(super) accepted: u32,
     pub(super) violation: Option<String>,
 }
@@ -159,9 +163,15 @@ impl Judge {
             jobs: Jobs::default(),
             is_draining: false,
             is_over: false,
+            keys: Keys::default(),
             accepted: 0,
             violation: None,
         }
+    }
+
+    /// Whether answers are kept for less than a run lasts.
+    pub(super) fn forgets(&self) -> bool {
+        self.settings.keys.kept < std::time::Duration::from_secs(600)
     }
 
     /// Notes what does not hold; the first one counts.
@@ -257,6 +267,7 @@ impl Judge {
                 if last {
                     side.held.remove(answer.address);
                 }
+                self.keyed_answered((conn, answer.address), tag, last, false);
                 self.part_answered(conn, tag, last, false);
                 self.turn = self.turn_of(tag, last, false);
                 if last && self.turn.is_some() {
@@ -264,6 +275,7 @@ impl Judge {
                 }
             }
         } else if let Some(tag) = self.addresses.get(answer.address).copied() {
+            self.keyed_answered((conn, answer.address), tag, last, false);
             let record = self.records.get(&tag);
             let late = record.is_some_and(|r| r.holder.is_none() && r.lost_by == Some(conn));
             self.turn = (late && last).then_some(Turn { tag, last, binding: false, error: false });
@@ -274,6 +286,7 @@ impl Judge {
     pub(super) fn lost(&mut self, conn: usize) {
         self.lose(conn);
         self.topics.lost(conn);
+        self.keys.leave(conn, self.asking);
         self.sides.entry(conn).or_default().gone = true;
         self.nfp.forget(conn);
         self.somebody_left = true;
@@ -283,6 +296,7 @@ impl Judge {
     fn lose(&mut self, conn: usize) {
         self.scatters.lose(conn);
         self.lose_parts(conn);
+        self.keys.lose(conn);
         let side = self.sides.entry(conn).or_default();
         side.dismissed = true;
         for tag in std::mem::take(&mut side.held).into_values() {
@@ -359,6 +373,9 @@ impl Judge {
         }
         if self.jobs.has(tag) {
             return self.stand_in_given(conn, address, tag);
+        }
+        if is_keyed(tag) {
+            return self.keyed_delivered(conn, address, tag);
         }
         let Some(record) = self.records.get_mut(&tag) else {
             return self.fail(|| format!("{tag:?} was delivered and never asked"));
@@ -471,6 +488,9 @@ impl Judge {
         self.end_parts();
         for (body, outcome) in witness::take_ends() {
             let Some(tag) = Tag::decode(&body) else { continue };
+            if is_keyed(tag) {
+                self.end_keyed(tag, outcome);
+            }
             let Some(record) = self.records.get_mut(&tag) else { continue };
             let before = record.ended.replace(outcome);
             self.demand(before.is_none(), || {
@@ -548,6 +568,7 @@ impl Judge {
         self.end_nfp_turn();
         self.end_parts_turn();
         self.end_asking();
+        self.end_keyed_turn();
     }
 
     /// After an input has been dealt with.
@@ -576,6 +597,7 @@ impl Judge {
     pub(super) fn close(&self) -> Result<(), String> {
         self.close_scatters()?;
         self.close_jobs()?;
+        self.close_keys()?;
         let open = self.records.iter().find(|(_, r)| r.tracked && r.ended.is_none());
         open.map_or(Ok(()), |(tag, _)| Err(format!("{tag:?} was accepted and has no end")))
     }

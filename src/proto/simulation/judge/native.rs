@@ -4,6 +4,7 @@ use crate::proto::stats::Outcome;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{Delivery, Fault, FromBroker, Rejected, Request, ToBroker, kind};
 
+use super::super::repeater::is_keyed;
 use super::super::tag::{Piece, Tag};
 use super::{Judge, Turn};
 
@@ -107,6 +108,8 @@ impl Judge {
             }
             ToBroker::Bye => self.unregister(conn),
             ToBroker::Cancel { id } => {
+                self.cancel_keyed(conn, *id);
+                let side = self.sides.entry(conn).or_default();
                 let tag = side.open.get(id).copied();
                 tag.into_iter().for_each(|tag| self.cancel_scatter(tag));
                 if let Some(tag) = tag
@@ -144,12 +147,14 @@ impl Judge {
             if last {
                 side.held.remove(&address);
             }
+            self.keyed_answered((conn, &address), tag, last, error);
             self.part_answered(conn, tag, last, error);
             self.turn = self.turn_of(tag, last, error);
             if last && self.turn.is_some() {
                 self.records.entry(tag).and_modify(|record| record.holder = None);
             }
         } else if let Some(tag) = self.addresses.get(&address).copied() {
+            self.keyed_answered((conn, &address), tag, last, error);
             let record = self.records.get(&tag);
             let late = record.is_some_and(|r| r.holder.is_none() && r.lost_by == Some(conn));
             self.turn =
@@ -177,6 +182,9 @@ impl Judge {
             Ok(said) => said,
             Err(error) => return self.fail(|| format!("the broker said to {conn}: {error}")),
         };
+        if self.keyed_said(conn, &said) {
+            return;
+        }
         match said {
             FromBroker::Request(delivery) => self.delivered_natively(conn, &delivery),
             FromBroker::Cancel { id } => self.stopped(conn, id),
@@ -227,6 +235,9 @@ impl Judge {
         let address = delivery.id.to_be_bytes().to_vec();
         self.part_given_natively(tag, delivery);
         self.delivered(conn, address, tag);
+        if is_keyed(tag) {
+            return self.keyed_delivered_natively(tag, delivery);
+        }
         let Some(record) = self.records.get(&tag) else { return };
         let (deliveries, left) = (record.deliveries, delivery.says.timeout);
         let due = record.terms.and_then(|terms| terms.deadline);
@@ -256,6 +267,9 @@ impl Judge {
         let Some(tag) = side.held.get(&address).copied() else {
             return self.fail(|| format!("{conn} is to stop {token}, which it does not have"));
         };
+        if is_keyed(tag) {
+            return self.keyed_stopped(tag);
+        }
         if let Some(at) = self.stops_due.iter().position(|due| *due == (conn, tag)) {
             self.stops_due.swap_remove(at);
             return;
@@ -389,6 +403,7 @@ impl Judge {
         self.check_scatter_deadlines();
         self.check_job_deadlines();
         self.check_silence();
+        self.check_key_deadlines();
         let late = self.records.iter().find(|(_, record)| {
             let due = record.terms.is_some_and(|terms| terms.is_due(self.time));
             record.tracked && record.ended.is_none() && due

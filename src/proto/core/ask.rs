@@ -1,0 +1,99 @@
+//! REQUEST: accepted, answered by the broker itself, or refused in words.
+
+use crate::id::PeerId;
+use crate::proto::clock::Time;
+use crate::proto::dialect::{CallerVoice, Native, Terms};
+use crate::proto::mmi;
+use crate::proto::output::Output;
+use crate::proto::router::Refusal;
+use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::{Answer, Code, FromBroker, Request};
+
+use super::Core;
+
+impl Core {
+    /// A request comes.
+    pub(super) fn on_ask<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        request: &Request<'_>,
+        kept: Frames<'_>,
+        out: &mut O,
+    ) {
+        let says = &request.says;
+        if self.is_for_itself(id, request, out) {
+            return;
+        }
+        let voice = CallerVoice::Mjp(native(now, request));
+        if let Err(why) = self.router.accept(now, id, voice, says.service, kept, out) {
+            self.refuse_ask(id, request.id, why, out);
+        }
+    }
+
+    /// Answers a request that is none for the tables: one for the broker itself, or one whose id
+    /// stands for a scatter.
+    #[inline]
+    pub(super) fn is_for_itself<O: Output>(
+        &mut self,
+        id: PeerId,
+        request: &Request<'_>,
+        out: &mut O,
+    ) -> bool {
+        if self.is_scattering(id, request.id) {
+            let message = "a scatter of this id is open on the connection";
+            self.object(id, request.id, Code::DuplicateId, message, out);
+            return true;
+        }
+        let is_mmi =
+            request.says.service.starts_with(mmi::PREFIX) && !self.router.is_open(id, request.id);
+        if is_mmi {
+            self.answer_native_mmi(id, request, out);
+        }
+        is_mmi
+    }
+
+    /// Tells a caller why its request was not accepted.
+    pub(super) fn refuse_ask<O: Output>(
+        &mut self,
+        id: PeerId,
+        request: u64,
+        why: Refusal,
+        out: &mut O,
+    ) {
+        let (code, message) = match why {
+            // An MJP caller is told, not paused.
+            Refusal::NotYet => return,
+            Refusal::Overloaded => {
+                (Code::Overloaded, "a limit of the client, the service or the broker is reached")
+            }
+            Refusal::Draining => (Code::Draining, self.why_draining()),
+            Refusal::DuplicateId => {
+                (Code::DuplicateId, "another request of this id is open on the connection")
+            }
+            Refusal::Conflict => {
+                (Code::KeyConflict, "the key stands for another request; choose a new one")
+            }
+            Refusal::BadName(_) => (Code::BadRequest, "a service has a name of 1 to 255 octets"),
+        };
+        self.object(id, request, code, message, out);
+    }
+
+    fn answer_native_mmi<O: Output>(&mut self, id: PeerId, request: &Request<'_>, out: &mut O) {
+        let service = request.says.service;
+        let status = Message::new([mmi::status(&self.router, service, request.body)]);
+        let answer = Answer { id: request.id, header: &[], body: status.frames() };
+        self.say(id, status.bytes(), out, |encoder| FromBroker::Final(answer).encode(encoder));
+    }
+}
+
+/// What the caller of a request wants.
+#[inline]
+pub(super) fn native(now: Time, request: &Request<'_>) -> Native {
+    let says = &request.says;
+    let deadline = says.timeout().map(|timeout| now.after(timeout));
+    let terms = Terms { deadline, attempts: says.attempts };
+    let (parts, ack) = (says.parts(), says.ack());
+    let (events, asks) = (says.events(), says.asks());
+    Native { id: request.id, parts, ack, events, asks, terms }
+}

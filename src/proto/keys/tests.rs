@@ -1,0 +1,79 @@
+use super::*;
+use crate::id::Principal;
+use crate::wire::message::Message;
+
+fn keys(keys_max: usize) -> Keys {
+    let hasher = Hasher::with_seed(7, foldhash::SharedSeed::global_fixed());
+    Keys::new(KeyLimits { keys_max, ..KeyLimits::default() }, hasher)
+}
+
+fn scope(key: usize) -> Scope {
+    Scope::of(&Principal::Local, b"echo", &key.to_be_bytes())
+}
+
+fn digest() -> Digest {
+    Digest::of(b"", Message::from("body").frames())
+}
+
+fn waiter(id: u64, deadline: Option<Time>) -> Waiter {
+    Waiter { peer: PeerId::default(), id, parts: true, deadline, cost: 1, owner: true }
+}
+
+fn at(seconds: u64) -> Time {
+    Time::default().after(Duration::from_secs(seconds))
+}
+
+#[test]
+fn whose_key_it_is_cannot_be_made_up() {
+    let of = |principal: &Principal| Scope::of(principal, b"echo", b"k");
+    assert_ne!(of(&Principal::Address([7; 16])), of(&Principal::Address([8; 16])));
+    assert_ne!(of(&Principal::Address([0; 16])), of(&Principal::Local));
+    let local = |service, key| Scope::of(&Principal::Local, service, key);
+    assert_ne!(local(b"echo", b"k"), local(b"ech", b"ok"));
+}
+
+#[test]
+fn deadlines_of_who_waits_no_more_do_not_pile_up() {
+    let mut keys = keys(10);
+    let first = waiter(0, None);
+    let key = keys.begin(scope(0), digest(), first);
+    for id in 1..100_000 {
+        keys.attach(key, waiter(id, Some(at(1000 + id))));
+        keys.detach(key, PeerId::default(), id, false);
+    }
+    assert!(keys.due.len() < 2 * Keys::STALE_KEPT, "{} deadlines", keys.due.len());
+    assert_eq!(keys.wanted_until(key), Some(Time::MAX));
+    keys.audit().unwrap();
+}
+
+#[test]
+fn who_has_gone_counts_as_long_as_it_would_have_waited() {
+    let mut keys = keys(10);
+    let key = keys.begin(scope(0), digest(), waiter(1, Some(at(5))));
+    keys.attach(key, waiter(2, Some(at(9))));
+    keys.detach(key, PeerId::default(), 2, true);
+    keys.detach(key, PeerId::default(), 1, true);
+    assert_eq!(keys.wanted_until(key), Some(at(9)));
+    assert!(keys.pop_due(at(5)).is_some_and(|(_, _, late)| late.is_empty()));
+    assert_eq!(keys.wanted_until(key), Some(at(9)));
+    assert!(keys.pop_due(at(9)).is_some());
+    assert_eq!(keys.wanted_until(key), None);
+}
+
+#[test]
+fn answers_go_in_the_order_of_their_age() {
+    let mut keys = keys(3);
+    for key in 0..3 {
+        let id = keys.begin(scope(key), digest(), waiter(1, None));
+        keys.keep(at(key as u64), id, Kept::Error(b"\x80"[..].into()));
+    }
+    assert_eq!(keys.next_due(), Some(at(600)));
+    keys.forget_old(at(600));
+    assert_eq!((keys.done(), keys.next_due()), (2, Some(at(601))));
+    assert!(keys.evict());
+    assert_eq!(keys.look(at(601), &scope(1), digest()), Known::New);
+    assert!(matches!(keys.look(at(601), &scope(2), digest()), Known::Done(_)));
+    assert_eq!(keys.look(at(602), &scope(2), digest()), Known::New);
+    assert_eq!((keys.len(), keys.bytes()), (0, 0));
+    assert_eq!(keys.take_freed(), 3 * (Keys::ENTRY + 1));
+}
