@@ -335,20 +335,7 @@ impl Desk {
                 }
             }
             Some(Heard::Told { id, told }) => Self::told(core, lane, id, *told),
-            Some(Heard::Admin { id, header }) => {
-                let said = Message::from(header.to_vec());
-                match core.part(lane, Some(id)) {
-                    Some((_, pending)) if matches!(pending.ask, Ask::Follow(_)) => {
-                        self.part(core, lane, Some(id), said.frames());
-                    }
-                    Some(_) => {
-                        if let Some(pending) = core.done(lane, Some(id)) {
-                            pending.finish(said);
-                        }
-                    }
-                    None => {}
-                }
-            }
+            Some(Heard::Admin { id, header }) => self.administered(core, lane, id, header),
             Some(Heard::Published { id, subscriptions }) => {
                 if let Some(pending) = core.done(lane, Some(id)) {
                     pending.finish(Message::from(subscriptions.to_be_bytes().to_vec()));
@@ -368,6 +355,23 @@ impl Desk {
                 tracing::warn!(endpoint = %self.config.endpoint, %code, %message, "the broker complains");
             }
             None => {}
+        }
+    }
+
+    /// The answer to ADMIN, or something that has happened.
+    fn administered(
+        &self,
+        core: &mut Multiplex<Box<Pending>>,
+        lane: LaneId,
+        id: u64,
+        header: &[u8],
+    ) {
+        let said = Message::from(header.to_vec());
+        let Some((_, pending)) = core.part(lane, Some(id)) else { return };
+        if matches!(pending.ask, Ask::Follow(_)) {
+            self.part(core, lane, Some(id), said.frames());
+        } else if let Some(pending) = core.done(lane, Some(id)) {
+            pending.finish(said);
         }
     }
 

@@ -7,6 +7,7 @@
 mod admin;
 mod code;
 mod header;
+mod hello;
 mod malformed;
 mod opening;
 mod pack;
@@ -24,9 +25,9 @@ pub use admin::{
 };
 pub use code::Code;
 pub use header::{
-    AcceptedHeader, BrokerHello, DeliveryHeader, Fault, HelloLimits, Labels, PeerHello,
-    ReadyHeader, RequestHeader, StatusHeader, Versions, What,
+    AcceptedHeader, DeliveryHeader, Fault, Labels, ReadyHeader, RequestHeader, StatusHeader, What,
 };
+pub use hello::{BrokerHello, HelloLimits, PeerHello, Versions};
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use plain::Plain;

@@ -63,6 +63,9 @@ pub(super) struct NfpWorker {
     interval: u64,
     kind: Kind,
     conn: Option<u32>,
+    /// It was no worker for a while on this connection. A request may be from before that, and be
+    /// delivered again: it cannot tell one from the other, and fails both.
+    again: bool,
     work: Vec<Work>,
     /// What it has done, with its tag and number of parts; the last ones.
     done: BTreeMap<Name, (Tag, u8)>,
@@ -84,6 +87,7 @@ impl NfpWorker {
             interval,
             kind,
             conn: None,
+            again: false,
             work: Vec::new(),
             done: BTreeMap::new(),
             said: BTreeMap::new(),
@@ -123,7 +127,7 @@ impl NfpWorker {
 
     pub(super) fn connected(&mut self, conn: u32, cx: &mut Context<'_>) {
         self.conn = Some(conn);
-        (self.connect_at, self.ready_at) = (None, None);
+        (self.connect_at, self.ready_at, self.again) = (None, None, false);
         self.heard = cx.now;
         self.beat_at = cx.now + self.interval / 2;
         let service = match cx.rng.next() % 25 {
@@ -142,6 +146,14 @@ impl NfpWorker {
         self.work.clear();
         // A process that begins anew has its results still, as they are on its disk.
         self.connect_at = Some(cx.now + cx.rng.within(MS, if cx.calm { 50 } else { 600 } * MS));
+    }
+
+    /// It is no worker on this connection for a while, or may not be.
+    fn forget(&mut self) {
+        self.work.clear();
+        // What it says of a request now may come behind a second delivery, without its parts.
+        self.done.retain(|(client, _), _| !client.starts_with(b"+"));
+        self.again = true;
     }
 
     fn reconnect(&mut self, cx: &mut Context<'_>) {
@@ -278,11 +290,15 @@ impl NfpWorker {
             0 => self.reconnect(cx),
             1 => {
                 say(&FromWorker::Disconnect { service: self.service.as_bytes() }, cx);
-                self.work.clear();
+                self.forget();
                 self.ready_at = Some(cx.now + cx.rng.within(0, 2) * self.interval);
             }
-            2 => say(&FromWorker::Ready { service: self.service.as_bytes() }, cx),
-            3 => say(&FromWorker::Ready { service: b"another" }, cx),
+            which @ (2 | 3) => {
+                // It may have been given up, and not know: this would register it anew.
+                self.forget();
+                let service = if which == 2 { self.service } else { "another" };
+                say(&FromWorker::Ready { service: service.as_bytes() }, cx);
+            }
             // About the job of another one, to its client or to somebody else.
             4..=6 => {
                 if let Some((uuid, owner)) = cx.gossip_of_jobs.clone() {
@@ -326,7 +342,7 @@ impl NfpWorker {
                 if cx.calm || cx.rng.one_in(2) {
                     self.reconnect(cx);
                 } else {
-                    self.work.clear();
+                    self.forget();
                     self.ready_at = Some(cx.now + cx.rng.within(0, 3) * self.interval);
                 }
             }
@@ -343,6 +359,11 @@ impl NfpWorker {
                 let tag = tag.ok_or("a job without a tag")?;
                 if tag.poison {
                     self.reconnect(cx);
+                    return Ok(());
+                }
+                if self.again && name.0.starts_with(b"+") {
+                    let body = self.body(&name.0, "failed");
+                    report(Says::Response, &name.0, &name.1, "500", body, cx);
                     return Ok(());
                 }
                 // Said again, it begins anew.

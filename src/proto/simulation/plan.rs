@@ -29,8 +29,8 @@ pub(super) const JOBS: &str = "jobs";
 pub(super) const MIXED: &str = "mixed";
 /// A service without workers.
 pub(super) const GHOST: &str = "ghost";
-/// One in so many runs has peers of NFP.
-const NFP_SHARE: u64 = 1;
+/// One in so many runs has peers of NFP, which take as much time as all others together.
+const NFP_SHARE: u64 = 2;
 /// Microseconds.
 pub(super) const MS: u64 = 1000;
 
@@ -53,16 +53,24 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
-        let settings = settings(rng);
+        let nfp = rng.one_in(NFP_SHARE);
+        let mut settings = settings(rng);
+        // Those of NFP are more.
+        settings.services_max += if nfp { 2 } else { 0 };
+        let memory = rng.pick(&[20_000, 40_000, 1 << 24]);
+        // What is remembered of jobs must leave room for new ones.
+        if memory < 1 << 20 {
+            settings.nfp.jobs.ended_bytes_max = 2000;
+        }
         let calm_at = 2_500 * MS;
         let faults = rng.within(5, 12);
         let mut faults: Vec<u64> = (0..faults).map(|_| rng.within(50 * MS, calm_at)).collect();
         faults.sort_unstable();
         Self {
-            actors: actors(rng, &settings),
+            actors: actors(rng, &settings, nfp),
             settings,
             outbox_max: rng.pick(&[400, 2_000, 1 << 20]),
-            memory: rng.pick(&[20_000, 40_000, 1 << 24]),
+            memory,
             faults,
             calm_at,
             drains: rng.one_in(3),
@@ -105,7 +113,7 @@ fn settings(rng: &mut Rng) -> Settings {
             requests_max: rng.pick(&[1, 3, 12, 1024]),
             bytes_max: rng.pick(&[600, 4_000, 1 << 20]),
         },
-        services_max: rng.pick(&[6, 8, 65_536]),
+        services_max: rng.pick(&[4, 6, 65_536]),
         answer_frames_max: rng.pick(&[3, 1024]),
         answer_bytes_max: rng.pick(&[150, 1 << 20]),
         mjp: MjpLimits {
@@ -150,9 +158,8 @@ fn keys(rng: &mut Rng) -> KeyLimits {
     }
 }
 
-fn actors(rng: &mut Rng, settings: &Settings) -> Vec<Actor> {
+fn actors(rng: &mut Rng, settings: &Settings, nfp: bool) -> Vec<Actor> {
     let mut actors = Vec::new();
-    let nfp = rng.one_in(NFP_SHARE);
     let clients = rng.within(3, 5);
     let quota = u32::try_from(64 / clients + 1).unwrap();
     for _ in 0..clients {
