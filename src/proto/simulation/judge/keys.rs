@@ -297,12 +297,12 @@ impl Judge {
     pub(super) fn end_keyed(&mut self, tag: Tag, outcome: Outcome) {
         let number = tag.number;
         let policy = self.settings.policy_of(service_of(number).as_bytes());
-        let (time, wanted) = (self.time, self.keys.wanted_until(number));
         let answered = self.keys.turn.is_some_and(|turn| turn.number == number && turn.last);
         if self.keys.lax && self.keys.known.get(&number).is_some_and(|known| known.done) {
             // What was known has been forgotten, and this was asked anew.
             self.keys.known.insert(number, Known::new(tag, None));
         }
+        let (time, wanted) = (self.time, self.keys.wanted_until(number));
         let goes_on = |open: &Open| open.tag == tag && !open.cancelled;
         let all_cancelled = !self.keys.waiting(number).any(goes_on);
         let Some(known) = self.keys.known.get_mut(&number).filter(|known| known.tag == tag) else {

@@ -68,6 +68,8 @@ struct Side {
     left: bool,
     disconnects: u32,
     gone: bool,
+    /// It had no room for something, and is about to be closed.
+    full: bool,
     /// What it speaks, once it has said something valid.
     dialect: Option<Dialect>,
     /// How often it was lost as a worker.
@@ -343,6 +345,7 @@ impl Judge {
             self.end_requests();
             self.said_in_nfp(conn, message);
         }
+        self.sides.entry(conn).or_default().full = true;
     }
 
     fn said_to_worker(&mut self, conn: usize, version: Version, command: ToWorker<'_>) {

@@ -290,6 +290,7 @@ impl Judge {
     pub(super) fn stand_in_ended(&mut self, tag: Tag, name: &str, outcome: Outcome) {
         let time = self.time;
         let gone = self.is_gone(tag.conn as usize);
+        let unheard = gone || self.sides.get(&(tag.conn as usize)).is_some_and(|side| side.full);
         let answer = self.jobs.turn.clone().filter(|it| it.tag == tag && it.name == name);
         let answer = answer.filter(|it| it.last);
         let uuid = self.jobs.tags.get(&tag).cloned().unwrap_or_default();
@@ -305,7 +306,7 @@ impl Judge {
         let fits = match outcome {
             Outcome::Replied | Outcome::AnswerTooBig => answer.is_some_and(|it| !it.error),
             Outcome::Failed => answer.is_some_and(|it| it.error),
-            Outcome::Unclaimed => answer.is_some() && gone,
+            Outcome::Unclaimed => answer.is_some() && unheard,
             Outcome::WorkerLost => stand_in.lost,
             Outcome::TimedOut => due,
             Outcome::Cancelled => deleted,
