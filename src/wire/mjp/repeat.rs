@@ -12,8 +12,18 @@ pub struct Digest([u8; 32]);
 
 /// Keys that say how a request is carried or traced, and not what it is. The service stands beside
 /// the digest.
-const CARRIED: [&[u8]; 8] =
-    [b"service", b"timeout", b"attempts", b"ack", b"parts", b"trace", b"state", b"key"];
+const CARRIED: [&[u8]; 10] = [
+    b"service",
+    b"timeout",
+    b"attempts",
+    b"ack",
+    b"parts",
+    b"events",
+    b"asks",
+    b"trace",
+    b"state",
+    b"key",
+];
 
 /// Nil counts as absent.
 const NIL: &[u8] = b"\xc0";
@@ -138,7 +148,10 @@ fn length(octets: usize, rest: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use crate::wire::message::Message;
+    use crate::wire::mjp::Packed;
 
     use super::*;
 
@@ -157,9 +170,22 @@ mod tests {
 
     #[test]
     fn how_a_request_is_carried_makes_no_difference() {
-        let other = b"\x86\xa7service\xa4echo\xa7timeout\xcd\x03\xe8\xa3ack\xc3\xa5trace\xa1t\
-            \xa3key\xa1k\xa5other\xc0";
-        assert_eq!(of(PLAIN, &["a"]), of(other, &["a"]));
+        // All of them: a field that is new has to be thought of.
+        let all = Packed::new(&RequestHeader {
+            service: b"echo",
+            timeout: Some(1000),
+            attempts: NonZeroU32::new(2),
+            ack: Some(true),
+            parts: Some(false),
+            trace: Some("t"),
+            state: Some("s"),
+            events: Some(true),
+            asks: Some(true),
+            key: Some(b"k"),
+        });
+        assert_eq!(of(PLAIN, &["a"]), of(all.octets(), &["a"]));
+        let nil = b"\x82\xa7service\xa4echo\xa5other\xc0";
+        assert_eq!(of(PLAIN, &["a"]), of(nil, &["a"]));
         assert_eq!(of(PLAIN, &["a"]), of(b"", &["a"]));
     }
 

@@ -4,7 +4,7 @@ use super::native::ECHO;
 use super::*;
 use crate::proto::router::TalkStats;
 use crate::wire::mjp::{
-    Ask, AskHeader, Event, EventHeader, FromBroker, Packed, RequestHeader, Tell, TellHeader,
+    self, Ask, AskHeader, Event, EventHeader, FromBroker, Packed, RequestHeader, Tell, TellHeader,
     ToBroker,
 };
 use crate::wire::nfp::{Kind, Verb};
@@ -362,4 +362,26 @@ fn a_native_caller_hears_what_happens_at_an_nfp_worker_and_is_asked() {
     desk.report(worker, Kind::Event, &who, &uuid, "200", r#"{"event_type":"result_ready"}"#);
     assert_eq!(desk.orders(worker).remove(0).0, Verb::Get);
     desk.report(worker, Kind::Response, &who, &uuid, "200", "{}");
+}
+
+#[test]
+fn what_is_said_under_a_key_is_for_who_asked_first() {
+    let mut desk = desk();
+    let (first, second, worker) = (desk.join(), desk.join(), desk.native_worker(1));
+    let keyed = RequestHeader { key: Some(b"k"), ..OPEN };
+    desk.call(first, 1, keyed);
+    let (header, body) = (Packed::new(&keyed), Message::new([&b"1"[..]]));
+    let (header, body) = (header.octets(), body.frames());
+    let again = mjp::Request { id: 7, header, says: keyed, body };
+    desk.mjp(second, &ToBroker::Request(again));
+    desk.event(worker, "1", "half");
+    desk.question(worker, "1", 5);
+    assert_eq!(desk.heard(first), ["EVENT 1 half ", "ASK 1 5 who?"]);
+    desk.tell(second, 7, 5, "I was not asked");
+    assert_eq!(desk.heard(worker), ["REQUEST 1"]);
+    desk.leave(first);
+    assert_eq!(desk.heard(worker), ["TELL 1 5 no_caller"]);
+    desk.event(worker, "1", "nearly");
+    desk.reply(worker, "1", true);
+    assert_eq!(desk.heard(second), ["FINAL 7 answer"]);
 }
