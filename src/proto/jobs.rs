@@ -116,10 +116,33 @@ impl Jobs {
     pub fn has_room(&mut self, owner: &Identity) -> bool {
         let open = self.open_by_owner.get(owner).copied().unwrap_or_default();
         while self.jobs.len() >= self.limits.jobs_max {
-            let Some(oldest) = self.ended.pop_front() else { return false };
-            self.forget(oldest);
+            if !self.evict() {
+                return false;
+            }
         }
         open < self.limits.open_per_client_max
+    }
+
+    /// Charges memory for something. What is only remembered goes before that is refused.
+    pub fn charge_forgetting<O: Output>(&mut self, cost: usize, out: &mut O) -> bool {
+        while !out.charge(cost) {
+            if !self.evict() {
+                return false;
+            }
+            out.release(self.take_freed());
+        }
+        true
+    }
+
+    /// Forgets the oldest ended job. False: there is none.
+    fn evict(&mut self) -> bool {
+        while let Some(oldest) = self.ended.pop_front() {
+            if self.jobs.contains_key(oldest) {
+                self.forget(oldest);
+                return true;
+            }
+        }
+        false
     }
 
     /// Adds a job that has no targets yet. One of the same name is forgotten.
@@ -360,11 +383,7 @@ impl Jobs {
         }
         let kept_until = now.after(self.limits.kept);
         self.arm(id, Some(kept_until));
-        while self.ended_bytes > self.limits.ended_bytes_max
-            && let Some(oldest) = self.ended.pop_front()
-        {
-            self.forget(oldest);
-        }
+        while self.ended_bytes > self.limits.ended_bytes_max && self.evict() {}
         self.ended.push_back(id);
         let Self { ended, due, jobs, .. } = self;
         if ended.len() > FORGOTTEN_KEPT + 2 * jobs.len() {

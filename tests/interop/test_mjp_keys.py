@@ -163,7 +163,7 @@ def test_the_request_of_a_killed_worker_is_carried_out_by_another_and_answers_al
     ask(other, 1, "k")
     idle(other)
     first.close()
-    second_worker = peer().ready(service="pay")
+    second_worker = peer().offer(service="pay")
     work = given(second_worker)
     assert header(work, 3)["attempt"] == 2
     answer(second_worker, work, b"paid")

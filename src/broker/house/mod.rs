@@ -190,8 +190,10 @@ async fn keep_up(
     let running = &shared.running;
     while !running.is_cancelled() {
         let ended = tokio::select! {
-            ended = serve() => ended,
+            biased;
+            // A broker that ends closes all connections, these too.
             () = running.cancelled() => return,
+            ended = serve() => ended,
         };
         if let Err(error) = ended {
             error!(service = name, %error, "a service of the broker broke; starting it again");

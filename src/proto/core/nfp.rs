@@ -333,3 +333,8 @@ fn is_name(octets: &[u8]) -> bool {
 fn about<'a>(job: &nfp::Job<'a>) -> nfp::body::About<'a> {
     nfp::body::About { service: job.service, target: job.target, uuid: job.uuid }
 }
+
+/// A name that [`Core::name_of`] gives is text.
+fn text_of(name: &Identity) -> String {
+    String::from_utf8_lossy(name.as_bytes()).into_owned()
+}

@@ -154,7 +154,7 @@ impl Router {
         if taker.is_none() && !service.has_room(cost) {
             return Err(Pause::Service(id));
         }
-        if !out.charge(cost) {
+        if !out.charge(cost) && !self.jobs.charge_forgetting(cost, out) {
             return Err(Pause::Broker);
         }
         service.stats.accepted += 1;

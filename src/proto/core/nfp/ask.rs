@@ -15,7 +15,7 @@ use crate::wire::nfp::{Era, Job, Kind, Order, Verb, status};
 
 use super::super::Core;
 use super::super::scatter::is_scatter;
-use super::{about, answers_twice};
+use super::{about, answers_twice, text_of};
 
 /// The service that stands for all services.
 pub(super) const ALL: &[u8] = b"all";
@@ -48,16 +48,20 @@ impl Core {
         if self.is_for_queue(job, known) {
             return self.on_queued_job(now, id, job, owner, out);
         }
+        let gone = if job.verb == Verb::Get { self.gone_stand_ins(job) } else { Vec::new() };
         let workers = match self.pick(job) {
             Ok(workers) => workers,
+            Err(_) if !gone.is_empty() => Vec::new(),
             Err(why) => return self.refuse_job(id, job, &why, out),
         };
         match job.verb {
             Verb::Post => self.post(now, id, job, owner, &workers, out),
             Verb::Get => {
-                self.say_dispatched(id, job, &workers, out);
+                let mut names = self.names_of(&workers);
+                names.extend(gone.iter().cloned());
+                self.say_dispatched(id, job, &names, out);
                 self.pass_on(now, &owner, job, &workers, out);
-                self.say_results(id, job, &workers, out);
+                self.say_results(id, job, &workers, &gone, out);
             }
             _ => self.pass_on(now, &owner, job, &workers, out),
         }
@@ -103,7 +107,7 @@ impl Core {
         if let Err(why) = self.record(now, job, &owner, &says, workers, out) {
             return self.refuse_job(id, job, &why, out);
         }
-        self.say_dispatched(id, job, workers, out);
+        self.say_dispatched(id, job, &self.names_of(workers), out);
         for worker in workers {
             let order = order(Verb::Post, &owner, job);
             self.router.tell(now, *worker, out, |era, encoder| order.encode(era, encoder));
@@ -134,7 +138,7 @@ impl Core {
             Some(_) => newcomers.len() * KnownJob::TARGET,
             None => KnownJob::cost_of(job.uuid, newcomers.len()),
         };
-        if !out.charge(cost) {
+        if !self.router.jobs.charge_forgetting(cost, out) {
             return Err("the broker is short of memory; ask again later");
         }
         let Ok(service) = ServiceName::try_from(job.service) else {
@@ -317,24 +321,14 @@ impl Core {
         self.peers.get(id).is_some_and(|peer| peer.house)
     }
 
-    /// Says which workers have the job.
-    fn say_dispatched<O: Output>(
-        &mut self,
-        id: PeerId,
-        job: &Job<'_>,
-        workers: &[WorkerId],
-        out: &mut O,
-    ) {
-        let named = |worker: &WorkerId| {
-            let peer = self.router.worker(*worker)?.peer();
-            Some(String::from_utf8_lossy(self.name_of(peer).as_bytes()).into_owned())
-        };
-        let names: Vec<String> = workers.iter().filter_map(named).collect();
-        self.say_dispatched_to(id, job, &names, out);
+    fn names_of(&self, workers: &[WorkerId]) -> Vec<String> {
+        let named =
+            |worker: &WorkerId| Some(text_of(&self.name_of(self.router.worker(*worker)?.peer())));
+        workers.iter().filter_map(named).collect()
     }
 
-    /// The same, by their names.
-    pub(super) fn say_dispatched_to<O: Output>(
+    /// Says which workers have the job.
+    pub(super) fn say_dispatched<O: Output>(
         &mut self,
         id: PeerId,
         job: &Job<'_>,

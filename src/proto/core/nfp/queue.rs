@@ -49,13 +49,13 @@ impl Core {
                     return self.refuse_job(id, job, &why, out);
                 }
                 // A worker that has been given it says nothing before the next turn.
-                self.say_dispatched_to(id, job, &[ANY.into()], out);
+                self.say_dispatched(id, job, &[ANY.into()], out);
                 let accepted = body::state(ANY, job.service, job.uuid, "ACCEPTED");
                 self.say_reply(id, Kind::Response, about(job), status::ACCEPTED, accepted, out);
             }
             Verb::Get => {
-                self.say_dispatched_to(id, job, &[ANY.into()], out);
-                self.say_result(id, job, ANY, None, out);
+                self.say_dispatched(id, job, &[ANY.into()], out);
+                self.say_result(id, job, ANY, |target| target.worker.is_none(), out);
             }
             // Who has it now may not be the one that asked.
             _ => self.dropped += 1,
@@ -81,7 +81,7 @@ impl Core {
         }
         let name = ServiceName::try_from(service).map_err(|why| why.to_string())?;
         let cost = KnownJob::cost_of(job.uuid, 1);
-        if !self.router.jobs.has_room(&owner) || !out.charge(cost) {
+        if !self.router.jobs.has_room(&owner) || !self.router.jobs.charge_forgetting(cost, out) {
             return Err(FULL.into());
         }
         let known = KnownJob::new(job.uuid, owner, name, &says.task, now);

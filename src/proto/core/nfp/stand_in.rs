@@ -4,13 +4,14 @@
 use crate::id::PeerId;
 use crate::proto::clock::Time;
 use crate::proto::dialect::{Part, Post, Terms, Way};
+use crate::proto::jobs::Target as JobTarget;
 use crate::proto::output::Output;
-use crate::proto::router::WorkerId;
-use crate::wire::nfp::body::{self, JobBody};
+use crate::proto::router::{Worker, WorkerId};
+use crate::wire::nfp::body::{self, JobBody, Target};
 use crate::wire::nfp::{Job, Kind, status};
 
 use super::super::Core;
-use super::about;
+use super::{about, text_of};
 
 impl Core {
     /// Gives the workers that do not speak NFP their parts of a job, which has been recorded.
@@ -49,20 +50,37 @@ impl Core {
         }
     }
 
+    /// The workers that do not speak NFP, had a part in the job that is asked for, and have gone: the
+    /// broker has kept what they answered. One that has come back is not among them.
+    pub(super) fn gone_stand_ins(&self, job: &Job<'_>) -> Vec<String> {
+        let meant = Target::parse(job.target);
+        let targets = self.router.jobs.named(job.uuid).into_iter().flat_map(|(_, it)| &it.targets);
+        let gone = targets.filter(|target| !target.direct && target.progress.is_end());
+        let gone = gone.filter(|target| self.worker_named(target.name.as_bytes()).is_none());
+        let names = gone.map(|target| text_of(&target.name));
+        names.filter(|name| meant.includes(name)).collect()
+    }
+
     /// Answers GET for the workers that do not speak NFP.
     pub(super) fn say_results<O: Output>(
         &mut self,
         id: PeerId,
         job: &Job<'_>,
         workers: &[WorkerId],
+        gone: &[String],
         out: &mut O,
     ) {
         for worker in workers {
-            let peer = self.router.worker(*worker).map(crate::proto::router::Worker::peer);
+            let peer = self.router.worker(*worker).map(Worker::peer);
             let Some(peer) = peer.filter(|_| !self.router.is_nfp(*worker)) else { continue };
+            // It may have come back since.
             let name = self.name_of(peer);
-            let name = String::from_utf8_lossy(name.as_bytes());
-            self.say_result(id, job, &name, Some(*worker), out);
+            let is_it = |target: &JobTarget| !target.direct && target.name == name;
+            self.say_result(id, job, &text_of(&name), is_it, out);
+        }
+        for name in gone {
+            let is_it = |it: &JobTarget| !it.direct && it.name.as_bytes() == name.as_bytes();
+            self.say_result(id, job, name, is_it, out);
         }
     }
 
@@ -72,17 +90,21 @@ impl Core {
         id: PeerId,
         job: &Job<'_>,
         name: &str,
-        worker: Option<WorkerId>,
+        is_it: impl Fn(&JobTarget) -> bool,
         out: &mut O,
     ) {
         let known = self.router.jobs.named(job.uuid).map(|(_, known)| known);
-        let target = known.and_then(|known| known.targets.iter().find(|t| t.worker == worker));
+        // If it had more than one, the last.
+        let target = known.and_then(|known| known.targets.iter().rev().find(|it| is_it(it)));
         let state = |text| body::state(name, job.service, job.uuid, text);
         let (status, answer) = match target {
             Some(target) if !target.progress.is_end() => (status::PENDING, state("STARTED")),
             Some(target) => match &target.result {
                 Some(result) => (status::OK, result.to_vec()),
-                None => (status::ERROR, state("the result was too big to be kept")),
+                None => {
+                    let why = "there is no result: it was too big to be kept, or nobody was there";
+                    (status::ERROR, state(why))
+                }
             },
             None => (status::NOT_FOUND, state("JOB NOT FOUND")),
         };

@@ -659,3 +659,44 @@ fn a_queued_job_that_is_posted_again_is_done_once() {
     desk.job(other, Verb::Get, "echo", "any", "u");
     assert_eq!(desk.statuses(other), ["400"], "it is another client's");
 }
+
+#[test]
+fn what_a_stand_in_has_answered_is_there_when_it_has_gone_or_come_again() {
+    let mut desk = desk();
+    let stand_in = |desk: &mut Desk| {
+        let peer = desk.enter("m", false);
+        desk.ready(peer, 1);
+        peer
+    };
+    let (worker, client) = (stand_in(&mut desk), desk.enter("c", false));
+    desk.job(client, Verb::Post, "echo", "all", "u");
+    desk.reply(worker, ADD, true);
+    desk.leave(worker);
+    desk.told(client);
+    let fetched = |desk: &mut Desk, target: &str| {
+        desk.job(client, Verb::Get, "echo", target, "u");
+        desk.statuses(client)
+    };
+    for target in ["all", "m", r#"["m"]"#] {
+        assert_eq!(fetched(&mut desk, target), ["202", "200"], "{target}");
+    }
+    assert_eq!(fetched(&mut desk, "other"), ["400"]);
+    stand_in(&mut desk);
+    assert_eq!(fetched(&mut desk, r#"["m"]"#), ["202", "200"]);
+    desk.job(client, Verb::Put, "echo", "gone", "u");
+    assert_eq!(desk.statuses(client), ["400"]);
+}
+
+#[test]
+fn ended_jobs_make_room_when_memory_is_short() {
+    let mut desk = desk();
+    let (worker, client) = (desk.nfp_ready("w", "svc"), desk.enter("c", false));
+    desk.job(client, Verb::Post, "svc", "all", "u1");
+    desk.report(worker, Kind::Response, "c", "u1", "200", "{}");
+    desk.job(client, Verb::Post, "svc", "all", "u2");
+    desk.said.account_full = true;
+    desk.job(client, Verb::Post, "svc", "all", "u3");
+    assert_eq!(desk.statuses(client).last().unwrap(), "400", "it is still full");
+    let known = |uuid: &[u8]| desk.core.router().jobs.named(uuid).is_some();
+    assert_eq!([&b"u1"[..], b"u2", b"u3"].map(known), [false, true, false]);
+}

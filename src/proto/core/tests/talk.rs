@@ -280,7 +280,7 @@ fn a_number_that_is_no_delivery_is_not_taken_for_one() {
     desk.mjp(worker, &ToBroker::Event(event));
     desk.question_of(worker, almost, 1);
     let body = Message::new([&b"answer"[..]]);
-    let answer = crate::wire::mjp::Answer { id: almost, header: b"", body: body.frames() };
+    let answer = mjp::Answer { id: almost, header: b"", body: body.frames() };
     desk.mjp(worker, &ToBroker::Final(answer));
     desk.answer(worker, &almost.to_be_bytes(), true);
     assert_eq!(desk.heard(client), [""; 0]);
@@ -328,7 +328,7 @@ fn a_native_caller_hears_what_happens_at_an_nfp_worker_and_is_asked() {
     let call = |desk: &mut Desk, id, says| {
         let (packed, body) = (Packed::new(&says), Message::new([&br#"{"task":"run"}"#[..]]));
         let (header, body) = (packed.octets(), body.frames());
-        let request = crate::wire::mjp::Request { id, header, says, body };
+        let request = mjp::Request { id, header, says, body };
         desk.mjp(client, &ToBroker::Request(request));
         desk.orders(worker).pop().map(|(_, who, uuid, _)| (who, uuid)).unwrap()
     };

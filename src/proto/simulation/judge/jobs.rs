@@ -26,6 +26,8 @@ pub(super) struct Jobs {
     pub(super) over: Vec<Vec<u8>>,
     /// Memory was refused in this turn.
     pub(super) short: bool,
+    /// It was once: ended jobs have made room.
+    pub(super) was_short: bool,
 }
 
 /// A command of a client that is being carried out.
@@ -45,6 +47,8 @@ pub(super) struct Asking {
     given: BTreeSet<usize>,
     /// Who is to be told DELETE, or in whose name the broker is to say something.
     due: BTreeSet<usize>,
+    /// In whose name it is to say something though they have gone.
+    gone: BTreeSet<String>,
 }
 
 /// What a client is to be answered.
@@ -109,9 +113,15 @@ impl Judge {
         }
         let body = job.body.clone().next().unwrap_or_default();
         let harms = Tag::decode(body).is_none() || self.is_draining;
-        let meant = self.meant(job);
+        let mut meant = self.meant(job);
+        let kept = job.verb == Verb::Get && self.has_ended_stand_ins(job.uuid);
         let nobody = meant.sure.is_empty() && meant.maybe.is_empty();
-        if nobody || job.verb == Verb::Post && harms { refusal } else { Expects::Dispatch(meant) }
+        meant.may_refuse |= nobody;
+        if nobody && !kept || job.verb == Verb::Post && harms {
+            refusal
+        } else {
+            Expects::Dispatch(meant)
+        }
     }
 
     /// Who is meant, as far as that is known from outside.
@@ -238,17 +248,21 @@ impl Judge {
         body: &serde_json::Value,
     ) {
         let Expects::Dispatch(meant) = &asking.expects else { return };
-        let names: Vec<&str> =
-            body["workers"].as_array().into_iter().flatten().filter_map(|it| it.as_str()).collect();
-        let named: BTreeSet<usize> = names.iter().filter_map(|it| self.conn_of(it)).collect();
+        let names = body["workers"].as_array().into_iter().flatten().filter_map(|it| it.as_str());
+        let fetched = asking.verb == Some(Verb::Get);
         let known = |conn: &usize| meant.sure.contains(conn) || meant.maybe.contains(conn);
+        // It may be there, and no worker any more.
+        let is_gone = |name: &&str| fetched && !self.conn_of(name).is_some_and(|it| known(&it));
+        let (gone, names): (Vec<&str>, Vec<&str>) = names.partition(is_gone);
+        let were_there = gone.iter().all(|name| self.was_stand_in(&asking.uuid, name));
+        let named: BTreeSet<usize> = names.iter().filter_map(|it| self.conn_of(it)).collect();
         let all = if meant.any { !named.is_empty() } else { meant.sure.is_subset(&named) };
         let one = !meant.any || asking.service == b"all" || named.len() == 1;
         let fits = named.len() == names.len() && named.iter().all(known) && all && one;
         let says = body["status"] == "DISPATCHED" && reply.service == asking.service;
         let verb = matches!(asking.verb, Some(Verb::Post | Verb::Get));
-        self.demand(fits && says && verb, || {
-            format!("{names:?}, which are {named:?}, are named of {asking:?}")
+        self.demand(fits && says && verb && were_there, || {
+            format!("{names:?}, which are {named:?}, and {gone:?} are named of {asking:?}")
         });
         if meant.any && asking.verb == Some(Verb::Post) {
             self.check_any(asking, &named);
@@ -262,6 +276,7 @@ impl Judge {
             asking.due = named.iter().copied().filter(stock).collect();
         }
         asking.named = named;
+        asking.gone = gone.into_iter().map(str::to_owned).collect();
     }
 
     /// `any` is the one with the least to do, where all speak NFP and read what they were sent.
@@ -293,9 +308,9 @@ impl Judge {
         let of_result = body.as_object().and_then(|all| all.keys().next()).cloned();
         let name = body["worker"].as_str().map(str::to_owned).or(of_result).unwrap_or_default();
         let conn = self.conn_of(&name);
-        let due = conn.is_some_and(|conn| asking.due.remove(&conn));
+        let due = conn.is_some_and(|conn| asking.due.remove(&conn)) || asking.gone.remove(&name);
         self.demand(due, || format!("{body} is said of {name} to {asking:?}"));
-        self.check_result(&asking.uuid, conn, reply.status, &body[&name]);
+        self.check_result(&asking.uuid, &name, reply.status, &body[&name]);
     }
 
     /// After a message: it was answered as it has to be.
@@ -313,7 +328,10 @@ impl Judge {
             Expects::Deleted(_) => total == 1 && asking.due.is_empty(),
             Expects::Dispatch(meant) if refused > 0 => total == 1 && (short || meant.may_refuse),
             Expects::Dispatch(_) if asking.verb == Some(Verb::Put) => total == 0,
-            Expects::Dispatch(_) => count("202") == 1 && asking.due.is_empty() && self.got(&asking),
+            Expects::Dispatch(_) => {
+                let said = asking.due.is_empty() && asking.gone.is_empty();
+                count("202") == 1 && said && self.got(&asking)
+            }
         };
         self.demand(fits, || format!("this is how something ends: {asking:?}, short: {short}"));
     }
@@ -346,6 +364,7 @@ impl Asking {
             named: BTreeSet::new(),
             given: BTreeSet::new(),
             due: BTreeSet::new(),
+            gone: BTreeSet::new(),
         }
     }
 }

@@ -218,7 +218,7 @@ impl Judge {
 
     /// Memory was asked for, and there is none.
     pub(super) fn refused_memory(&mut self) {
-        self.jobs.short = true;
+        (self.jobs.short, self.jobs.was_short) = (true, true);
     }
 
     /// Whether the broker does not know the connection any more.

@@ -106,7 +106,7 @@ impl Judge {
             let kept = u64::try_from(limits.kept.as_micros()).unwrap_or(u64::MAX);
             let over = job.ended_at.is_some_and(|at| at.saturating_add(kept) <= time);
             let few = limits.jobs_max < 1000 || limits.ended_bytes_max < 1 << 20;
-            let may = job.ended_at.is_some() && (few || over);
+            let may = job.ended_at.is_some() && (few || over || self.jobs.was_short);
             let known = format!("{job:?}");
             self.demand(may, || format!("the broker has forgotten {known}"));
             self.jobs.known.remove(uuid);
@@ -358,7 +358,8 @@ impl Judge {
         let turn = self.jobs.turn.clone().filter(|turn| turn.last && turn.name == name);
         let parts = self.jobs.known.get_mut(reply.uuid).map(|job| &mut job.parts);
         let found = parts.into_iter().flatten().filter(|part| part.name == name).find_map(|part| {
-            let stand_in = part.stand_in.as_mut()?;
+            // The worker may have had a part before, which ended with a connection of the client.
+            let stand_in = part.stand_in.as_mut().filter(|it| it.tag.conn as usize == conn)?;
             let now = turn.as_ref().filter(|turn| turn.tag == stand_in.tag);
             (!stand_in.ready && (stand_in.ended.is_some() || now.is_some())).then_some(stand_in)
         });
@@ -370,26 +371,39 @@ impl Judge {
             None => turn.is_some_and(|turn| !turn.error),
             Some(_) => false,
         };
-        let mine = stand_in.tag.conn as usize == conn;
         let says = (body["event_type"].as_str(), body["status"].as_str());
         let status = if done { "completed" } else { "failed" };
-        self.demand(mine && says == (Some("result_ready"), Some(status)), || {
-            format!("{conn} is told {body}, its own: {mine}, not {status}")
+        self.demand(says == (Some("result_ready"), Some(status)), || {
+            format!("{conn} is told {body}, not {status}")
         });
+    }
+
+    /// Whether a worker of that name had a part which has ended, and for which the broker stood.
+    pub(super) fn was_stand_in(&self, uuid: &[u8], name: &str) -> bool {
+        self.ended_stand_ins(uuid).any(|part| part.name == name)
+    }
+
+    /// Whether any had.
+    pub(super) fn has_ended_stand_ins(&self, uuid: &[u8]) -> bool {
+        self.ended_stand_ins(uuid).next().is_some()
+    }
+
+    fn ended_stand_ins(&self, uuid: &[u8]) -> impl Iterator<Item = &Part> {
+        let parts = self.jobs.known.get(uuid).into_iter().flat_map(|job| &job.parts);
+        parts.filter(|part| part.stand_in.is_some() && part.progress.is_end())
     }
 
     /// What GET says of a part of a worker that does not speak NFP.
     pub(super) fn check_result(
         &mut self,
         uuid: &[u8],
-        conn: Option<usize>,
+        name: &str,
         status: &[u8],
         entry: &serde_json::Value,
     ) {
-        let epoch = conn.map(|conn| self.epoch_of(conn));
         let parts = self.jobs.known.get(uuid).into_iter().flat_map(|job| &job.parts);
-        let is_it = |part: &&Part| (Some(part.conn), Some(part.epoch)) == (conn, epoch);
-        let stand_in = parts.rev().find(is_it).and_then(|part| part.stand_in.as_ref());
+        let parts = parts.rev().filter(|part| part.name == name);
+        let stand_in = parts.filter_map(|part| part.stand_in.as_ref()).next();
         let fits = match stand_in {
             None => status == b"404",
             Some(StandIn { ended: None, .. }) => status == b"300",
