@@ -123,19 +123,8 @@ impl Jobs {
         open < self.limits.open_per_client_max
     }
 
-    /// Charges memory for something. What is only remembered goes before that is refused.
-    pub fn charge_forgetting<O: Output>(&mut self, cost: usize, out: &mut O) -> bool {
-        while !out.charge(cost) {
-            if !self.evict() {
-                return false;
-            }
-            out.release(self.take_freed());
-        }
-        true
-    }
-
     /// Forgets the oldest ended job. False: there is none.
-    fn evict(&mut self) -> bool {
+    pub fn evict(&mut self) -> bool {
         while let Some(oldest) = self.ended.pop_front() {
             if self.jobs.contains_key(oldest) {
                 self.forget(oldest);

@@ -80,7 +80,7 @@ impl Core {
         let parts = self.router.cost_of_parts(workers.len(), kept.bytes());
         if !self.router.has_room_for(peer, workers.len(), parts)
             || !self.router.jobs.has_room(&owner)
-            || !self.router.jobs.charge_forgetting(cost + parts, out)
+            || !self.router.charge_forgetting(cost + parts, out)
         {
             let why = "a limit of the client or the broker is reached";
             return Err((Code::Overloaded, why));

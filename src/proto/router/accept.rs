@@ -154,11 +154,28 @@ impl Router {
         if taker.is_none() && !service.has_room(cost) {
             return Err(Pause::Service(id));
         }
-        if !out.charge(cost) && !self.jobs.charge_forgetting(cost, out) {
+        if out.charge(cost) {
+            service.stats.accepted += 1;
+        } else if self.charge_forgetting(cost, out)
+            && let Some(service) = self.services.get_mut(id)
+        {
+            service.stats.accepted += 1;
+        } else {
             return Err(Pause::Broker);
         }
-        service.stats.accepted += 1;
         Ok(taker)
+    }
+
+    /// Charges memory for something new. What is only remembered goes before that is refused: ended
+    /// jobs, and then answers kept for repeats, the oldest first.
+    pub(crate) fn charge_forgetting<O: Output>(&mut self, cost: usize, out: &mut O) -> bool {
+        while !out.charge(cost) {
+            if !self.jobs.evict() && !self.keys.evict() {
+                return false;
+            }
+            out.release(self.jobs.take_freed() + self.keys.take_freed());
+        }
+        true
     }
 
     /// Has a caller wait until there is room, or tells it that there is none, if it can be told.

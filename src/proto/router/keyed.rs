@@ -74,7 +74,7 @@ impl Router {
         kept: Frames<'_>,
         out: &mut O,
     ) -> Result<(), Refusal> {
-        if !self.keys.has_room() || !out.charge(Keys::ENTRY) {
+        if !self.keys.has_room() || !self.charge_forgetting(Keys::ENTRY, out) {
             return Err(Refusal::Overloaded);
         }
         let Asked { service, scope, digest, native } = asked;

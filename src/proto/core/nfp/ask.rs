@@ -138,7 +138,7 @@ impl Core {
             Some(_) => newcomers.len() * KnownJob::TARGET,
             None => KnownJob::cost_of(job.uuid, newcomers.len()),
         };
-        if !self.router.jobs.charge_forgetting(cost, out) {
+        if !self.router.charge_forgetting(cost, out) {
             return Err("the broker is short of memory; ask again later");
         }
         let Ok(service) = ServiceName::try_from(job.service) else {

@@ -81,7 +81,7 @@ impl Core {
         }
         let name = ServiceName::try_from(service).map_err(|why| why.to_string())?;
         let cost = KnownJob::cost_of(job.uuid, 1);
-        if !self.router.jobs.has_room(&owner) || !self.router.jobs.charge_forgetting(cost, out) {
+        if !self.router.jobs.has_room(&owner) || !self.router.charge_forgetting(cost, out) {
             return Err(FULL.into());
         }
         let known = KnownJob::new(job.uuid, owner, name, &says.task, now);
