@@ -58,7 +58,8 @@ impl Router {
         out: &mut O,
     ) -> Result<RequestId, Refusal> {
         let key = voice.id();
-        let is_part = matches!(voice, CallerVoice::Part(_));
+        // Whoever can name its requests has its time begin with the name.
+        let deadline = if key.is_none() { voice.terms().deadline } else { None };
         if key.is_some_and(|key| self.named(caller, key).is_some()) {
             return Err(Refusal::DuplicateId);
         }
@@ -107,7 +108,7 @@ impl Router {
         }
         let goes_on = match key {
             Some(key) => self.begin(now, request, key, out),
-            None => !is_part || self.time(now, request, out),
+            None => self.time(now, request, deadline, out),
         };
         if !goes_on {
             return Ok(request);

@@ -176,12 +176,18 @@ impl Router {
         {
             self.doomed.push((request.caller, CloseReason::SlowReader));
         }
-        self.time(now, id, out)
+        let deadline = request.terms().deadline;
+        self.time(now, id, deadline, out)
     }
 
     /// The time of a request that may have a deadline runs. False if it is over already.
-    pub(super) fn time<O: Output>(&mut self, now: Time, id: RequestId, out: &mut O) -> bool {
-        let deadline = self.requests.get(id).and_then(|request| request.terms().deadline);
+    pub(super) fn time<O: Output>(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        deadline: Option<Time>,
+        out: &mut O,
+    ) -> bool {
         let Some(deadline) = deadline else { return true };
         self.timed += 1;
         if deadline <= now {

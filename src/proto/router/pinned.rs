@@ -50,7 +50,7 @@ impl Router {
         let service = self.services.get_mut(service_id)?;
         out.take(cost);
         service.stats.accepted += 1;
-        let sequence = self.sequence;
+        let (sequence, deadline) = (self.sequence, voice.terms().deadline);
         let request = self.requests.insert(Request {
             sequence,
             service: service_id,
@@ -75,7 +75,7 @@ impl Router {
             caller.requests += 1;
             caller.bytes += cost;
         }
-        if !self.time(now, request, out) {
+        if !self.time(now, request, deadline, out) {
             #[cfg(test)]
             crate::proto::witness::saw("part", "comes", "due");
             return Some(request);
