@@ -323,7 +323,7 @@ impl Keys {
         None
     }
 
-    /// When [`Self::pop_due`] has something, or an answer is to be forgotten.
+    /// When a caller has waited long enough, or an answer is to be forgotten.
     #[must_use]
     pub fn next_due(&self) -> Option<Time> {
         let oldest = self.ended.front().and_then(|id| self.entries.get(*id));
