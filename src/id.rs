@@ -96,6 +96,9 @@ pub enum NameError {
     /// ZMTP 3.1 (RFC 37): an identity shall not start with a zero octet.
     #[error("the identity starts with octet 0, which ZMTP reserves; choose another first octet")]
     StartsWithZero,
+    /// The name of a user.
+    #[error("the name ends with octet 0; choose another last octet")]
+    EndsWithZero,
 }
 
 /// The name a peer gives itself in its metadata: 1 to 255 octets, the first not zero.
@@ -140,6 +143,85 @@ impl TryFrom<&[u8]> for Identity {
     }
 }
 
+/// A public key of CURVE (RFC 26): who has the secret key that belongs to it can prove so.
+///
+/// It is shown as its fingerprint; the key itself is written in Z85 (RFC 32).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PublicKey(pub [u8; Self::LEN]);
+
+impl PublicKey {
+    /// Octets of a key.
+    pub const LEN: usize = 32;
+
+    /// What people compare instead of the key: the first 80 bits of its BLAKE3 digest, as 16
+    /// characters of Crockford's base 32 in lower case, in groups of four.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        let digest = blake3::hash(&self.0);
+        let bits = digest
+            .as_bytes()
+            .iter()
+            .take(10)
+            .fold(0_u128, |bits, octet| bits << 8 | u128::from(*octet));
+        let mut text = String::with_capacity(19);
+        for group in 0..16 {
+            if group > 0 && group % 4 == 0 {
+                text.push('-');
+            }
+            let digit = (bits >> (75 - 5 * group)) as usize & 31;
+            text.push(DIGITS.get(digit).copied().map_or('?', char::from));
+        }
+        text
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.fingerprint())
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.fingerprint())
+    }
+}
+
+/// The name of a user of PLAIN (RFC 24): 1 to 32 octets, the last of them not zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserName([u8; Self::LEN_MAX]);
+
+impl UserName {
+    /// Longest name, octets.
+    pub const LEN_MAX: usize = 32;
+
+    /// The octets.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        let len = self.0.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 1);
+        self.0.get(..len).unwrap_or_default()
+    }
+}
+
+impl TryFrom<&[u8]> for UserName {
+    type Error = NameError;
+
+    fn try_from(octets: &[u8]) -> Result<Self, NameError> {
+        let max = Self::LEN_MAX;
+        let mut name = [0; Self::LEN_MAX];
+        match (octets, name.get_mut(..octets.len())) {
+            ([], _) => Err(NameError::Empty { max }),
+            ([.., 0], _) => Err(NameError::EndsWithZero),
+            (_, None) => Err(NameError::TooLong { len: octets.len(), max }),
+            (_, Some(place)) => {
+                place.copy_from_slice(octets);
+                Ok(Self(name))
+            }
+        }
+    }
+}
+
 /// On whose behalf a peer speaks. What one has asked for, another cannot claim as its own.
 ///
 /// Nobody is authenticated with NULL, so it is where the connection comes from, without the port:
@@ -152,15 +234,27 @@ pub enum Principal {
     Local,
     /// Whoever has this address: that of IPv6, or that of IPv4 mapped to it.
     Address([u8; 16]),
+    /// Whoever has the secret key, by CURVE.
+    Key(PublicKey),
+    /// Whoever knows the password, by PLAIN.
+    User(UserName),
 }
 
 impl Principal {
     /// Octets of which no two principals have the same: the kind, and which one it is.
-    pub(crate) fn octets(&self) -> [u8; 17] {
-        let mut octets = [0; 17];
-        if let (Self::Address(address), [kind, place @ ..]) = (self, &mut octets) {
-            *kind = 1;
-            *place = *address;
+    pub(crate) fn octets(&self) -> [u8; 33] {
+        let mut octets = [0; 33];
+        let [kind, which @ ..] = &mut octets;
+        match self {
+            Self::Local => {}
+            Self::Address(address) => {
+                *kind = 1;
+                for (to, from) in which.iter_mut().zip(address) {
+                    *to = *from;
+                }
+            }
+            Self::Key(key) => (*kind, *which) = (2, key.0),
+            Self::User(name) => (*kind, *which) = (3, name.0),
         }
         octets
     }
@@ -223,6 +317,18 @@ macro_rules! escaped {
 }
 escaped!(Identity, ServiceName);
 
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.as_bytes().escape_ascii())
+    }
+}
+
+impl fmt::Debug for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UserName({self})")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +369,25 @@ mod tests {
     }
 
     #[test]
+    fn a_fingerprint_is_the_beginning_of_a_digest() {
+        let key = PublicKey([0; 32]);
+        let digest = blake3::hash(&key.0);
+        assert_eq!(digest.as_bytes().first_chunk(), Some(&[0x2a, 0xda, 0x83]));
+        let text = key.fingerprint();
+        assert_eq!((text.len(), &text[..4]), (19, "5bd8"), "{text}");
+        assert_ne!(text, PublicKey([1; 32]).fingerprint());
+    }
+
+    #[test]
+    fn principals_of_different_kinds_differ() {
+        let octets = [7; 32];
+        let key = Principal::Key(PublicKey(octets));
+        let user = Principal::User(UserName::try_from(&octets[..]).unwrap());
+        let address = Principal::Address([7; 16]);
+        assert_eq!([key, user, address].map(|principal| principal.octets()[0]), [2, 3, 1]);
+    }
+
+    #[test]
     fn names_hold_their_limits() {
         assert_eq!(ServiceName::try_from(&b""[..]), Err(NameError::Empty { max: 255 }));
         assert!(ServiceName::try_from(&[7; 255][..]).is_ok());
@@ -271,6 +396,11 @@ mod tests {
             Err(NameError::TooLong { len: 256, max: 255 })
         );
         assert_eq!(Identity::try_from(&b"\0x"[..]), Err(NameError::StartsWithZero));
+        assert_eq!(UserName::try_from(&b"a\0"[..]), Err(NameError::EndsWithZero));
+        assert_eq!(UserName::try_from(&b"me"[..]).unwrap().as_bytes(), b"me");
+        assert!(
+            UserName::try_from(&[7; 32][..]).is_ok() && UserName::try_from(&[7; 33][..]).is_err()
+        );
         assert_eq!(Identity::try_from(&b"a\nb"[..]).unwrap().to_string(), "a\\nb");
     }
 }

@@ -4,6 +4,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod core;
+pub mod curve;
 pub mod dialect;
 pub mod handshake;
 pub mod jobs;

@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod command;
+pub mod curve;
 pub mod frame;
 pub mod greeting;
 pub mod mdp;
