@@ -21,6 +21,8 @@ const RANKS: &[(&str, u32)] = &[
     // They know nothing of the rest: what a folder has, and what workers are told.
     ("folder", 1),
     ("inventory", 1),
+    // Who may come in: files of keys, judged by what is pure.
+    ("keys", 3),
     ("config", 4),
     // Roles do not import each other, and nobody imports the bodies of the fuzz targets.
     ("broker", 5),

@@ -9,6 +9,7 @@ pub mod mdp;
 pub mod message;
 pub mod mjp;
 pub mod nfp;
+pub mod z85;
 
 /// What a client or a worker speaks with a broker.
 #[derive(
