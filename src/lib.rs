@@ -26,6 +26,7 @@ pub mod fuzzing;
 pub mod id;
 pub mod inventory;
 pub mod keys;
+mod nearest;
 pub mod proto;
 pub mod transport;
 pub mod wire;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 /// The parts of the library; each may use itself and those of a lower rank.
 const RANKS: &[(&str, u32)] = &[
     ("id", 0),
+    ("nearest", 0),
     ("wire", 1),
     ("proto", 2),
     ("transport", 3),
