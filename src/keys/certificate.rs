@@ -15,9 +15,7 @@ use zeroize::Zeroizing;
 
 use super::disk::{self, PRIVATE, PUBLIC};
 use super::error::KeyError;
-use super::text::{
-    KEY_LEN, public_from_text, secret_from_text, text_of_public, text_of_secret,
-};
+use super::text::{KEY_LEN, public_from_text, secret_from_text, text_of_public, text_of_secret};
 use crate::id::PublicKey;
 use crate::proto::curve::{Crypto, Dryoc, SecretKey};
 
@@ -82,9 +80,11 @@ impl Certificate {
         }
         let mut found = Found::default();
         for (line, text) in (1..).zip(text.lines()) {
-            found
-                .line(text)
-                .map_err(|reason| KeyError::Syntax { path: path(), line, reason: reason.into() })?;
+            found.line(text).map_err(|reason| KeyError::Syntax {
+                path: path(),
+                line,
+                reason: reason.into(),
+            })?;
         }
         let Found { public, secret, metadata, .. } = found;
         match (public, secret) {

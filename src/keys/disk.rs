@@ -37,6 +37,11 @@ pub(super) fn open_file(path: &Path) -> Result<(File, fs::Metadata), KeyError> {
     Ok((file, metadata))
 }
 
+/// The permissions of a file.
+pub(super) fn mode_of(metadata: &fs::Metadata) -> u32 {
+    metadata.mode() & PERMISSIONS
+}
+
 /// Reads what everybody may know, at most `max` octets.
 pub(super) fn read(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let (file, _) = open_file(path)?;
@@ -52,7 +57,7 @@ pub(super) fn read_secret(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>,
     if owner != us {
         return Err(KeyError::NotOurs { path: path.into(), owner, us });
     }
-    let mode = metadata.mode() & PERMISSIONS;
+    let mode = mode_of(&metadata);
     if mode & 0o077 != 0 {
         return Err(KeyError::Exposed { path: path.into(), mode });
     }
@@ -116,7 +121,7 @@ pub(super) fn replace(
                 std::os::unix::fs::fchown(&file, Some(like.uid()), Some(like.gid()))?;
             }
         }
-        let mode = like.map_or(mode, |like| like.mode() & PERMISSIONS);
+        let mode = like.map_or(mode, mode_of);
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
         file.sync_all()?;
         fs::rename(&beside, path)

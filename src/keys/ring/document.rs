@@ -138,7 +138,7 @@ impl<'t> Reader<'t> {
                 return document;
             }
         };
-        let mut root = Fields::of(root, self.path_name());
+        let mut root = Fields::of(root, "the file".into());
         if let Some(roles) = root.take("roles") {
             document.roles = self.roles(roles);
         }
@@ -153,10 +153,6 @@ impl<'t> Reader<'t> {
             self.complain(0, format!("more than {ROLES_MAX} roles; use fewer"));
         }
         document
-    }
-
-    fn path_name(&self) -> String {
-        "the file".into()
     }
 
     fn roles(&mut self, value: Spanned<DeValue<'_>>) -> Vec<Role> {
@@ -239,6 +235,7 @@ impl<'t> Reader<'t> {
         let name = fields.take("name").and_then(|name| self.text(name, "name"));
         let key = self.public_key(&mut fields, at);
         self.unknown(fields, &["name", "key"]);
+        name.iter().for_each(|name| self.check_name(name));
         let (key, at) = key?;
         Some(Denied { name, key, at })
     }
