@@ -45,7 +45,7 @@ pub(super) fn mode_of(metadata: &fs::Metadata) -> u32 {
 /// Reads what everybody may know, at most `max` octets.
 pub(super) fn read(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let (file, _) = open_file(path)?;
-    read_from(file, path, max)
+    read_from(&file, path, max)
 }
 
 /// Reads a secret, at most `max` octets of it.
@@ -61,12 +61,12 @@ pub(super) fn read_secret(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>,
     if mode & 0o077 != 0 {
         return Err(KeyError::Exposed { path: path.into(), mode });
     }
-    read_from(file, path, max)
+    read_from(&file, path, max)
 }
 
 /// Reads all of a file that was opened.
 pub(super) fn read_from(
-    file: File,
+    file: &File,
     path: &Path,
     max: usize,
 ) -> Result<Zeroizing<Vec<u8>>, KeyError> {

@@ -13,11 +13,13 @@ mod broker_key;
 mod certificate;
 mod disk;
 mod error;
+mod pending;
 pub mod ring;
 mod text;
 
 pub use broker_key::{BrokerKeys, OVERLAP, Rotated, rotate};
 pub use certificate::{CERTIFICATE_MAX, Certificate, read_public, read_secret, write_pair};
 pub use error::KeyError;
+pub use pending::{PENDING_FOR, PENDING_MAX, PENDING_PER_ADDRESS_MAX, Pending, Stranger};
 pub use ring::{KeyRing, Known, RingError, Standing};
 pub use text::{public_from_text, text_of_public};

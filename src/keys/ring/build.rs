@@ -42,7 +42,7 @@ pub(super) fn build(text: &str, path: &Path, salt: [u8; 32]) -> Result<KeyRing, 
     }
     for key in denied {
         let why = "is there already, and is to be either denied or let in";
-        builder.only_once(&mut lines, key.key, key.at, why);
+        builder.only_once(&mut lines, key.key, key.key_at, why);
         ring.denied.insert(key.key, key.name.map(|name| name.text.into()));
     }
     builder.users(&users, path, &mut ring);

@@ -39,6 +39,8 @@ pub(super) struct Role {
 /// `[[key]]` or `[[user]]`.
 #[derive(Debug)]
 pub(super) struct Entry<W> {
+    /// Its header.
+    pub(super) at: At,
     pub(super) name: Word,
     pub(super) who: W,
     pub(super) who_at: At,
@@ -49,9 +51,11 @@ pub(super) struct Entry<W> {
 /// `[[denied]]`.
 #[derive(Debug)]
 pub(super) struct Denied {
+    /// Its header.
+    pub(super) at: At,
     pub(super) name: Option<Word>,
     pub(super) key: PublicKey,
-    pub(super) at: At,
+    pub(super) key_at: At,
 }
 
 /// `user`: the name as PLAIN has it, and where the password is.
@@ -205,7 +209,7 @@ impl<'t> Reader<'t> {
         self.unknown(fields, &["name", "key", "roles", "allow", "deny"]);
         let (name, (who, who_at)) = (name?, key?);
         self.check_name(&name);
-        Some(Entry { name, who, who_at, roles, lists })
+        Some(Entry { at, name, who, who_at, roles, lists })
     }
 
     fn user(&mut self, mut fields: Fields<'_>, at: At) -> Option<Entry<Login>> {
@@ -228,7 +232,7 @@ impl<'t> Reader<'t> {
             }
         };
         let who_at = name.at;
-        Some(Entry { name, who: Login { user, password_file }, who_at, roles, lists })
+        Some(Entry { at, name, who: Login { user, password_file }, who_at, roles, lists })
     }
 
     fn denied(&mut self, mut fields: Fields<'_>, at: At) -> Option<Denied> {
@@ -236,8 +240,8 @@ impl<'t> Reader<'t> {
         let key = self.public_key(&mut fields, at);
         self.unknown(fields, &["name", "key"]);
         name.iter().for_each(|name| self.check_name(name));
-        let (key, at) = key?;
-        Some(Denied { name, key, at })
+        let (key, key_at) = key?;
+        Some(Denied { at, name, key, key_at })
     }
 
     fn public_key(&mut self, fields: &mut Fields<'_>, at: At) -> Option<(PublicKey, At)> {

@@ -25,6 +25,7 @@
 mod build;
 mod diff;
 mod document;
+pub mod edit;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -158,7 +159,7 @@ impl KeyRing {
         if mode & EVERYBODY_WRITES != 0 {
             return Err(KeyError::Writable { path: path.into(), mode });
         }
-        disk::read_from(file, path, RING_MAX)
+        disk::read_from(&file, path, RING_MAX)
     }
 
     /// Reads the text of such a file. Passwords are read from the files that it names, which stand

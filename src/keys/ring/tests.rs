@@ -374,7 +374,7 @@ fn what_changed_is_told() {
 #[test]
 fn a_hundred_thousand_keys_are_read_and_one_more_is_not() {
     let mut text = String::from("[roles.r]\nallow = [\"call x\"]\n");
-    let mut add = |text: &mut String, number: usize| {
+    let add = |text: &mut String, number: usize| {
         let key = self::text(number as u64);
         writeln!(text, "[[key]]\nname = \"k{number}\"\nkey = \"{key}\"\nroles = [\"r\"]").unwrap();
     };
