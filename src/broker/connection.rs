@@ -9,11 +9,12 @@ use tracing::{debug, info, warn};
 
 use crate::id::{PeerId, Principal};
 use crate::proto::core::{Admission, Core, Hello, Taken};
+use crate::proto::curve::ChannelError;
 use crate::proto::handshake::{Local, Peer, Role, Security};
 use crate::proto::output::CloseReason;
 use crate::transport::account::{Account, Charge};
 use crate::transport::greet::{GreetError, greet, linger};
-use crate::transport::inbound::Inbound;
+use crate::transport::inbound::{Inbound, InboundError};
 use crate::transport::link::{Call, Link, OutboxLimits};
 use crate::transport::listener::Accepted;
 use crate::wire::codec::{CodecError, Decoder, Item};
@@ -55,9 +56,21 @@ enum End {
     #[error(transparent)]
     Codec(#[from] CodecError),
     #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error(transparent)]
     Command(#[from] CommandError),
     #[error("the peer sent ERROR: {0}")]
     Error(String),
+}
+
+impl From<InboundError> for End {
+    fn from(error: InboundError) -> Self {
+        match error {
+            InboundError::Io(error) => Self::Io(error),
+            InboundError::Codec(error) => Self::Codec(error),
+            InboundError::Channel(error) => Self::Channel(error),
+        }
+    }
 }
 
 /// Serves one connection from its first octet to its last.
@@ -117,13 +130,14 @@ pub(super) async fn serve(
     let limits = OutboxLimits { bytes_max: shared.config.limits.outbox };
     let link = Link::new(writer, limits, shared.account.clone()).within_process(door.house);
     let link = Arc::new(link);
-    let inbound = Inbound::new(reader, shared.config.wire_limits(), shared.account.clone());
+    let inbound =
+        Inbound::new(reader, shared.config.wire_limits(), shared.account.clone()).with_early(early);
     let Some(connection) =
         Connection::join(shared, link, inbound, (&peer, door, principal), &remote)
     else {
         return;
     };
-    connection.run(&early, &remote).await;
+    connection.run(&remote).await;
 }
 
 fn note_failure(shared: &Shared, remote: &str, error: &GreetError) {
@@ -216,12 +230,13 @@ impl Connection {
         Some(Self { shared, id, link, inbound, reading, held })
     }
 
-    async fn run(mut self, early: &[u8], remote: &str) {
-        let end = self.drive(early).await;
+    async fn run(mut self, remote: &str) {
+        let end = self.drive().await;
         match &end {
             End::HungUp | End::Closed(_) => {}
             End::Io(error) => debug!(%remote, %error, "connection broke"),
             End::Codec(error) => self.shared.counters.frames_invalid.add(error.label()),
+            End::Channel(error) => self.shared.counters.frames_invalid.add(error.label()),
             End::Command(_) => self.shared.counters.frames_invalid.add("command"),
             End::Error(_) => self.shared.counters.peers_gave_up.add(1),
         }
@@ -232,14 +247,7 @@ impl Connection {
         }
     }
 
-    async fn drive(&mut self, early: &[u8]) -> End {
-        if self.reading {
-            if let Err(end) = self.replay(early) {
-                return end;
-            }
-        } else {
-            self.held.keep(None, early.to_vec());
-        }
+    async fn drive(&mut self) -> End {
         loop {
             let reading = self.reading;
             let event = std::future::poll_fn(|cx| self.poll_event(cx));
@@ -289,9 +297,13 @@ impl Connection {
             }
             let (shared, id, link, held) = (&self.shared, self.id, &self.link, &mut self.held);
             let turn = self.inbound.poll_turn(cx, |decoder, octets| {
-                let taken = take_turn(shared, id, link, held, decoder, octets);
-                (taken, octets.len())
+                take_turn(shared, id, link, held, decoder, octets)
             });
+            if let Poll::Ready(Ok(Some((_, count)))) = &turn
+                && !link.is_inner()
+            {
+                shared.counters.bytes_received.add(*count as u64);
+            }
             match turn {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
@@ -302,7 +314,7 @@ impl Connection {
                     return Poll::Ready(Ok(None));
                 }
                 Poll::Ready(Ok(Some((Ok(Taken::Yes), count)))) => {
-                    if count == 0 || count >= Inbound::TURN_BYTES {
+                    if count >= Inbound::TURN_BYTES || self.inbound.in_body() {
                         // There is more, but others are to have their turn first.
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
@@ -376,9 +388,6 @@ fn take_turn(
     decoder: &mut Decoder,
     mut octets: &[u8],
 ) -> Result<Taken, End> {
-    if !link.is_inner() {
-        shared.counters.bytes_received.add(octets.len() as u64);
-    }
     shared.with_core(|core, out| {
         let now = now();
         core.hear(now, id, false);

@@ -8,6 +8,8 @@ pub mod greet;
 pub mod inbound;
 pub mod link;
 pub mod listener;
+mod opening;
 mod pulse;
+mod sealing;
 pub mod session;
 pub mod stream;
