@@ -13,3 +13,4 @@ mod pulse;
 mod sealing;
 pub mod session;
 pub mod stream;
+pub mod workbench;

@@ -23,7 +23,7 @@ use crate::wire::message::Frames;
 use super::account::Account;
 use super::dial::{Backoff, dial};
 use super::endpoint::Endpoint;
-use super::greet::{GreetError, greet};
+use super::greet::{GreetError, Means, greet};
 use super::inbound::{Inbound, InboundError};
 use super::pulse::Pulse;
 use super::sealing::Sealing;
@@ -212,7 +212,7 @@ impl Session {
             security: Security::Null,
             limits: config.limits,
         };
-        let (peer, early) = greet(&mut reader, &writer, local).await?;
+        let (peer, early) = greet(&mut reader, &writer, local, Means::default()).await?;
         // Nobody else has a say in the memory of one session: its limits are those of the wire.
         let account = Arc::new(Account::new(usize::MAX));
         Ok(Self {
