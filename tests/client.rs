@@ -521,7 +521,9 @@ async fn a_peer_that_does_not_know_mjp_is_found_out() {
     let (mut reader, writer) = majordomo::transport::stream::Stream::Tcp(stream).into_split();
     let limits = majordomo::wire::Limits::default();
     let local = Local { role: Role::Accept, security: Security::Null, limits };
-    majordomo::transport::greet::greet(&mut reader, &writer, local).await.unwrap();
+    majordomo::transport::greet::greet(&mut reader, &writer, local, Default::default())
+        .await
+        .unwrap();
     let error = connecting.await.unwrap().unwrap_err();
     assert!(error.to_string().contains("did not answer HELLO"), "{error}");
 }

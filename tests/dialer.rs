@@ -10,7 +10,7 @@ use majordomo::proto::handshake::{Local, Role, Security};
 use majordomo::transport::codec::{Heard, Say, ZmtpCodec};
 use majordomo::transport::dial::{Backoff, dial_until_connected};
 use majordomo::transport::endpoint::Endpoint;
-use majordomo::transport::greet::greet;
+use majordomo::transport::greet::{Means, greet};
 use majordomo::wire::Limits;
 use majordomo::wire::command::{Command, SocketType};
 use majordomo::wire::message::Message;
@@ -41,7 +41,7 @@ async fn a_dialer_finds_a_broker_that_comes_later_and_talks_to_it() {
         security: Security::Null,
         limits: Limits::default(),
     };
-    let (peer, early) = greet(&mut reader, &writer, local).await.unwrap();
+    let (peer, early) = greet(&mut reader, &writer, local, Means::default()).await.unwrap();
     assert_eq!((peer.socket_type, peer.version.has_ping()), (SocketType::Router, true));
     assert!(early.is_empty(), "a broker says nothing by itself");
 

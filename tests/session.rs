@@ -8,7 +8,7 @@ use majordomo::broker::Broker;
 use majordomo::config::BrokerConfig;
 use majordomo::proto::handshake::{Local, Role, Security};
 use majordomo::transport::endpoint::Endpoint;
-use majordomo::transport::greet::greet;
+use majordomo::transport::greet::{Means, greet};
 use majordomo::transport::session::{Session, SessionConfig, SessionError};
 use majordomo::transport::stream::{ReadHalf, Stream, WriteHalf};
 use majordomo::wire::Limits;
@@ -27,7 +27,7 @@ async fn pair(config: SessionConfig) -> (Session, ReadHalf, WriteHalf) {
         let (mut reader, writer) = Stream::Tcp(listener.accept().await.unwrap().0).into_split();
         let local =
             Local { role: Role::Accept, security: Security::Null, limits: Limits::default() };
-        let (_, early) = greet(&mut reader, &writer, local).await.unwrap();
+        let (_, early) = greet(&mut reader, &writer, local, Means::default()).await.unwrap();
         assert!(early.is_empty());
         (reader, writer)
     };

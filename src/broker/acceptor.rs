@@ -1,8 +1,10 @@
 //! Connections are accepted, under permits, and spread over the threads.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -13,9 +15,10 @@ use tracing::{error, info, warn};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::listener::{Accepted, Bound, Listener};
 
-use super::connection::{Door, serve};
+use super::entrance::{Door, serve};
 use super::permits::{Handshakes, Permits};
-use super::shared::Shared;
+use super::rates::Rates;
+use super::shared::{Shared, now};
 
 /// How long to wait when the system cannot accept: most likely there are no file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -28,6 +31,7 @@ pub(super) struct Acceptor {
     tasks: TaskTracker,
     connections: Arc<Semaphore>,
     handshakes: Arc<Handshakes>,
+    rates: Mutex<Rates>,
 }
 
 impl Acceptor {
@@ -37,6 +41,7 @@ impl Acceptor {
         Self {
             connections: Arc::new(Semaphore::new(shared.config.limits.connections)),
             handshakes: Handshakes::new(limits.unfinished_max, per_address_max),
+            rates: Mutex::new(Rates::new(limits.connects, limits.connects_per_address, now())),
             next_thread: AtomicUsize::new(0),
             shared,
             threads,
@@ -67,12 +72,21 @@ impl Acceptor {
             match listener.accept().await {
                 Ok(accepted) => {
                     self.shared.counters.accepted.add(1);
-                    match self.handshakes.begin(accepted.address()).await {
+                    let address = accepted.address();
+                    if !self.is_welcome(address) {
+                        self.turn_away(&accepted, Unwelcome::Network);
+                        continue;
+                    }
+                    let wait = self.lock_rates().take(now(), address);
+                    match self.handshakes.begin(address).await {
                         Some(handshake) => {
                             let permits = Permits::new(connection, handshake);
-                            self.hand_out(accepted, door, permits);
+                            self.hand_out(accepted, door, permits, wait.begin);
                         }
-                        None => self.turn_away(&accepted),
+                        None => self.turn_away(&accepted, Unwelcome::TooMany),
+                    }
+                    if !wait.accepting.is_zero() {
+                        tokio::time::sleep(wait.accepting).await;
                     }
                 }
                 Err(error) => {
@@ -87,27 +101,56 @@ impl Acceptor {
     }
 
     /// Gives the connection to the next thread.
-    fn hand_out(&self, accepted: Accepted, door: Door, permits: Permits) {
+    fn hand_out(&self, accepted: Accepted, door: Door, permits: Permits, wait: Duration) {
         let next = self.next_thread.fetch_add(1, Ordering::Relaxed);
         if let Some(thread) = self.threads.get(next % self.threads.len()) {
-            self.tasks.spawn_on(serve(self.shared.clone(), accepted, door, permits), thread);
+            let serve = serve(self.shared.clone(), accepted, door, permits, wait);
+            self.tasks.spawn_on(serve, thread);
         }
     }
 
     /// A part of the broker comes in: it takes nobody's place.
     pub(super) fn admit_house(&self, stream: UnixStream) {
-        let door = Door { house: true, ..Door::default() };
-        self.hand_out(Accepted::Unix(stream), door, Permits::house());
+        self.hand_out(Accepted::Unix(stream), Door::HOUSE, Permits::house(), Duration::ZERO);
     }
 
-    fn turn_away(&self, accepted: &Accepted) {
-        self.shared.counters.rejected_address.add(1);
-        if let Some(held_back) = self.shared.log_refusal() {
-            warn!(
-                remote = %accepted.remote(),
-                held_back,
-                "closed: handshake.unfinished_per_address_max handshakes are under way from there"
-            );
+    /// Whether peers may come from there.
+    fn is_welcome(&self, address: Option<IpAddr>) -> bool {
+        let networks = &self.shared.config.auth.networks;
+        let within = |address| networks.iter().any(|network| network.contains(&address));
+        networks.is_empty() || address.is_none_or(within)
+    }
+
+    fn lock_rates(&self) -> MutexGuard<'_, Rates> {
+        // The times in it are whole between any two statements.
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn_away(&self, accepted: &Accepted, why: Unwelcome) {
+        match why {
+            Unwelcome::Network => self.shared.counters.rejected_network.add(1),
+            Unwelcome::TooMany => self.shared.counters.rejected_address.add(1),
         }
+        if let Some(held_back) = self.shared.log_refusal() {
+            warn!(remote = %accepted.remote(), held_back, "closed: {why}");
+        }
+    }
+}
+
+/// Why a connection is closed before its first octet.
+#[derive(Debug, Clone, Copy)]
+enum Unwelcome {
+    Network,
+    TooMany,
+}
+
+impl fmt::Display for Unwelcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Network => "it comes from none of auth.networks",
+            Self::TooMany => {
+                "handshake.unfinished_per_address_max handshakes are under way from there"
+            }
+        })
     }
 }

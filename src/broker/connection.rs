@@ -9,39 +9,24 @@ use tracing::{debug, info, warn};
 
 use crate::id::{PeerId, Principal};
 use crate::proto::core::{Admission, Core, Hello, Taken};
-use crate::proto::handshake::{Local, Peer, Role, Security};
+use crate::proto::curve::ChannelError;
+use crate::proto::handshake::Peer;
 use crate::proto::output::CloseReason;
 use crate::transport::account::{Account, Charge};
-use crate::transport::greet::{GreetError, greet, linger};
-use crate::transport::inbound::Inbound;
-use crate::transport::link::{Call, Link, OutboxLimits};
-use crate::transport::listener::Accepted;
+use crate::transport::inbound::{Inbound, InboundError};
+use crate::transport::link::{Call, Link};
 use crate::wire::codec::{CodecError, Decoder, Item};
 use crate::wire::command::{Command, CommandError};
 use crate::wire::message::Message;
-use crate::wire::nfp::Era;
 
+use super::entrance::Door;
 use super::outboxes::Outboxes;
-use super::permits::Permits;
 use super::shared::{Shared, now};
 
 /// How often a peer that is not read is looked at, whether it has hung up.
 const HANG_UP_CHECK: Duration = Duration::from_millis(500);
-/// How long an unwanted peer may take to read why.
-const LINGER: Duration = Duration::from_secs(1);
 /// How long a connection that ends may take to write what waits.
 const LAST_WRITE: Duration = Duration::from_secs(1);
-
-/// Where a connection comes in, which says something about the peer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Door {
-    /// Which header NFP peers expect that come in here.
-    pub(super) era: Era,
-    /// The other end is in this process.
-    pub(super) house: bool,
-    /// Who comes in here may change how the broker runs.
-    pub(super) admin: bool,
-}
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -55,94 +40,25 @@ enum End {
     #[error(transparent)]
     Codec(#[from] CodecError),
     #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error(transparent)]
     Command(#[from] CommandError),
     #[error("the peer sent ERROR: {0}")]
     Error(String),
 }
 
-/// Serves one connection from its first octet to its last.
-pub(super) async fn serve(
-    shared: Arc<Shared>,
-    accepted: Accepted,
-    door: Door,
-    mut permits: Permits,
-) {
-    let remote = accepted.remote();
-    let principal = accepted.principal();
-    let stream = match accepted.into_stream() {
-        Ok(stream) => stream,
-        Err(error) => return debug!(%remote, %error, "the connection broke at once"),
-    };
-    let (mut reader, writer) = stream.into_split();
-    let timeout = shared.config.handshake.timeout;
-    let local =
-        Local { role: Role::Accept, security: Security::Null, limits: shared.config.wire_limits() };
-    let greeting = tokio::time::timeout(timeout, greet(&mut reader, &writer, local)).boxed();
-    let greeting = tokio::select! {
-        greeting = greeting => greeting,
-        () = shared.running.cancelled().boxed() => return debug!(%remote, "the broker stops; closed"),
-        () = permits.evicted().boxed() => {
-            shared.counters.handshakes_evicted.add(1);
-            return debug!(%remote, "no handshake yet and others wait; closed");
-        }
-    };
-    let (peer, early) = match greeting {
-        Ok(Ok(greeted)) => greeted,
-        Ok(Err(error)) => {
-            note_failure(&shared, &remote, &error);
-            if matches!(error, GreetError::Handshake(_)) {
-                let _ = tokio::time::timeout(LINGER, linger(reader, writer)).boxed().await;
-            }
-            return;
-        }
-        Err(_) => {
-            shared.counters.handshakes_timed_out.add(1);
-            if let Some(held_back) = shared.log_refusal() {
-                info!(%remote, ?timeout, held_back, "no handshake in time; closed");
-            }
-            return;
-        }
-    };
-    // Who comes in finds the services of the broker there.
-    if !door.house && !shared.furnished.is_cancelled() {
-        tokio::select! {
-            () = shared.furnished.cancelled().boxed() => {}
-            () = shared.running.cancelled().boxed() => return,
-        }
-    }
-    permits.handshake_done();
-    if !door.house {
-        shared.counters.handshakes_done.add(1);
-    }
-    let limits = OutboxLimits { bytes_max: shared.config.limits.outbox };
-    let link = Link::new(writer, limits, shared.account.clone()).within_process(door.house);
-    let link = Arc::new(link);
-    let inbound = Inbound::new(reader, shared.config.wire_limits(), shared.account.clone());
-    let Some(connection) =
-        Connection::join(shared, link, inbound, (&peer, door, principal), &remote)
-    else {
-        return;
-    };
-    connection.run(&early, &remote).await;
-}
-
-fn note_failure(shared: &Shared, remote: &str, error: &GreetError) {
-    match error {
-        GreetError::Handshake(_) => {
-            shared.counters.handshakes_refused.add(1);
-            if let Some(held_back) = shared.log_refusal() {
-                warn!(%remote, %error, held_back, "handshake refused");
-            }
-        }
-        _ => {
-            shared.counters.handshakes_hung_up.add(1);
-            debug!(%remote, %error, "no handshake");
+impl From<InboundError> for End {
+    fn from(error: InboundError) -> Self {
+        match error {
+            InboundError::Io(error) => Self::Io(error),
+            InboundError::Codec(error) => Self::Codec(error),
+            InboundError::Channel(error) => Self::Channel(error),
         }
     }
 }
 
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     shared: Arc<Shared>,
     id: PeerId,
     link: Arc<Link>,
@@ -178,7 +94,7 @@ impl Held {
 }
 
 impl Connection {
-    fn join(
+    pub(super) fn join(
         shared: Arc<Shared>,
         link: Arc<Link>,
         inbound: Inbound,
@@ -216,12 +132,14 @@ impl Connection {
         Some(Self { shared, id, link, inbound, reading, held })
     }
 
-    async fn run(mut self, early: &[u8], remote: &str) {
-        let end = self.drive(early).await;
+    /// Serves it to its end.
+    pub(super) async fn run(mut self, remote: &str) {
+        let end = self.drive().await;
         match &end {
             End::HungUp | End::Closed(_) => {}
             End::Io(error) => debug!(%remote, %error, "connection broke"),
             End::Codec(error) => self.shared.counters.frames_invalid.add(error.label()),
+            End::Channel(error) => self.shared.counters.frames_invalid.add(error.label()),
             End::Command(_) => self.shared.counters.frames_invalid.add("command"),
             End::Error(_) => self.shared.counters.peers_gave_up.add(1),
         }
@@ -232,14 +150,7 @@ impl Connection {
         }
     }
 
-    async fn drive(&mut self, early: &[u8]) -> End {
-        if self.reading {
-            if let Err(end) = self.replay(early) {
-                return end;
-            }
-        } else {
-            self.held.keep(None, early.to_vec());
-        }
+    async fn drive(&mut self) -> End {
         loop {
             let reading = self.reading;
             let event = std::future::poll_fn(|cx| self.poll_event(cx));
@@ -289,9 +200,13 @@ impl Connection {
             }
             let (shared, id, link, held) = (&self.shared, self.id, &self.link, &mut self.held);
             let turn = self.inbound.poll_turn(cx, |decoder, octets| {
-                let taken = take_turn(shared, id, link, held, decoder, octets);
-                (taken, octets.len())
+                take_turn(shared, id, link, held, decoder, octets)
             });
+            if let Poll::Ready(Ok(Some((_, count)))) = &turn
+                && !link.is_inner()
+            {
+                shared.counters.bytes_received.add(*count as u64);
+            }
             match turn {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
@@ -302,7 +217,7 @@ impl Connection {
                     return Poll::Ready(Ok(None));
                 }
                 Poll::Ready(Ok(Some((Ok(Taken::Yes), count)))) => {
-                    if count == 0 || count >= Inbound::TURN_BYTES {
+                    if count >= Inbound::TURN_BYTES || self.inbound.in_body() {
                         // There is more, but others are to have their turn first.
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
@@ -376,9 +291,6 @@ fn take_turn(
     decoder: &mut Decoder,
     mut octets: &[u8],
 ) -> Result<Taken, End> {
-    if !link.is_inner() {
-        shared.counters.bytes_received.add(octets.len() as u64);
-    }
     shared.with_core(|core, out| {
         let now = now();
         core.hear(now, id, false);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::proto::output::CloseReason;
+use crate::wire::greeting::Mechanism;
 
 /// Numbers that only grow.
 #[derive(Debug, Default)]
@@ -13,18 +14,14 @@ pub(super) struct Counters {
     pub(super) accepted: Count,
     /// Connections closed at once: too many unfinished ones from the same address.
     pub(super) rejected_address: Count,
+    /// Connections closed at once: from a network that nobody may come from.
+    pub(super) rejected_network: Count,
     /// Accepting failed: no file descriptors, most likely.
     pub(super) accept_errors: Count,
-    /// Handshakes done.
-    pub(super) handshakes_done: Count,
-    /// Handshakes refused: not a peer for us.
-    pub(super) handshakes_refused: Count,
-    /// Handshakes that took too long.
-    pub(super) handshakes_timed_out: Count,
-    /// Handshakes that made room for newcomers when there were too many.
-    pub(super) handshakes_evicted: Count,
-    /// Connections that ended before their handshake.
-    pub(super) handshakes_hung_up: Count,
+    /// Handshakes of NULL, of PLAIN and of CURVE.
+    null: Handshakes,
+    plain: Handshakes,
+    curve: Handshakes,
     /// Messages read and written, of every dialect.
     pub(super) messages_received: Count,
     pub(super) messages_sent: Count,
@@ -42,6 +39,37 @@ pub(super) struct Counters {
     pub(super) identity_in_use: Count,
     pub(super) replaced: Count,
     pub(super) disconnected: Count,
+}
+
+/// How handshakes of one mechanism ended.
+#[derive(Debug, Default)]
+pub(super) struct Handshakes {
+    pub(super) done: Count,
+    /// Not a peer for us.
+    pub(super) refused: Count,
+    /// They took too long.
+    pub(super) timed_out: Count,
+    /// The peer said nothing for too long.
+    pub(super) silent: Count,
+    /// They made room for newcomers when there were too many.
+    pub(super) evicted: Count,
+    /// The connection ended before.
+    pub(super) hung_up: Count,
+}
+
+impl Handshakes {
+    /// Each way to end with its name.
+    pub(super) fn outcomes(&self) -> [(&'static str, u64); 6] {
+        [
+            ("done", &self.done),
+            ("refused", &self.refused),
+            ("timed_out", &self.timed_out),
+            ("silent", &self.silent),
+            ("evicted", &self.evicted),
+            ("hung_up", &self.hung_up),
+        ]
+        .map(|(name, count)| (name, count.get()))
+    }
 }
 
 /// One number.
@@ -73,6 +101,15 @@ impl Tally {
 }
 
 impl Counters {
+    /// Of handshakes with that mechanism.
+    pub(super) fn handshakes(&self, mechanism: Mechanism) -> &Handshakes {
+        match mechanism {
+            Mechanism::Null => &self.null,
+            Mechanism::Plain => &self.plain,
+            Mechanism::Curve => &self.curve,
+        }
+    }
+
     /// Counts a connection that the core ends.
     pub(super) fn close(&self, why: CloseReason) {
         match why {

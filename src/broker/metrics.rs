@@ -98,6 +98,7 @@ impl Scrape {
         page.counter("connections_accepted", "Connections accepted.", accepted)?;
         let rejected = [
             ("address_limit", counters.rejected_address.get()),
+            ("network", counters.rejected_network.get()),
             ("identity_in_use", counters.identity_in_use.get()),
         ];
         page.reasons("connections_rejected", "Newcomers turned away.", rejected)?;
@@ -112,13 +113,12 @@ impl Scrape {
         page.reasons("connections_closed", "Peers closed for something they did.", closed)?;
         let errors = [(NO_LABEL, counters.accept_errors.get())];
         page.counter("accept_errors", "Failures to accept a connection.", errors)?;
-        let outcomes = [
-            ("done", counters.handshakes_done.get()),
-            ("refused", counters.handshakes_refused.get()),
-            ("timed_out", counters.handshakes_timed_out.get()),
-            ("hung_up", counters.handshakes_hung_up.get()),
-        ];
-        let outcomes = outcomes.map(|(outcome, count)| ([mechanism, ("outcome", outcome)], count));
+        let outcomes = [Mechanism::Null, Mechanism::Plain, Mechanism::Curve].into_iter();
+        let outcomes = outcomes.flat_map(|mechanism| {
+            let label = ("mechanism", mechanism.name());
+            let outcomes = counters.handshakes(mechanism).outcomes().into_iter();
+            outcomes.map(move |(outcome, count)| ([label, ("outcome", outcome)], count))
+        });
         page.counter("handshakes", "Handshakes ended.", outcomes)?;
         let received = [(NO_LABEL, counters.messages_received.get())];
         page.counter("messages_received", "Messages read, of every dialect.", received)?;

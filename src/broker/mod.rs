@@ -18,6 +18,7 @@
 mod acceptor;
 mod connection;
 mod counters;
+mod entrance;
 mod house;
 mod http;
 mod logs;
@@ -25,6 +26,7 @@ mod metrics;
 mod outboxes;
 mod permits;
 mod process;
+mod rates;
 mod shared;
 mod survey;
 
@@ -46,7 +48,7 @@ use crate::transport::endpoint::Endpoint;
 use crate::transport::listener::Bound;
 use crate::wire::nfp::Era;
 
-use connection::Door;
+use entrance::Door;
 pub use logs::{LogLimits, LogRing};
 use shared::{Shared, now};
 
@@ -279,7 +281,7 @@ fn door_of(endpoint: &Endpoint, config: &BrokerConfig) -> Door {
     let era = if config.nfp.old.contains(endpoint) { Era::Old } else { Era::Current };
     // Only the owner can open such a file.
     let admin = matches!(endpoint, Endpoint::Ipc(_));
-    Door { era, house: false, admin }
+    Door { mechanism: config.mechanism_at(endpoint), era, house: false, admin }
 }
 
 fn bind_all(endpoints: &[Endpoint]) -> Result<Vec<(Bound, Endpoint)>, BrokerError> {

@@ -16,6 +16,7 @@ use crate::proto::output::CloseReason;
 use crate::transport::account::Account;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::link::Link;
+use crate::transport::workbench::Workbench;
 
 use super::AdminRequest;
 use super::counters::Counters;
@@ -79,6 +80,8 @@ pub(super) struct Shared {
     pub(super) started_at: SystemTime,
     /// An endpoint that was bound cannot be listened at.
     pub(super) deaf: AtomicBool,
+    /// Where the arithmetic of CURVE's handshakes is done, if anybody speaks it.
+    pub(super) bench: Option<Workbench>,
     /// Where it listens, in the order of the configuration.
     pub(super) endpoints: Vec<Endpoint>,
     /// The log records that are kept, if any are.
@@ -138,6 +141,7 @@ impl Shared {
             started: now(),
             started_at: SystemTime::now(),
             deaf: AtomicBool::new(false),
+            bench: None,
             endpoints: Vec::new(),
             logs: None,
             asked: watch::Sender::new(None),

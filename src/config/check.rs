@@ -29,6 +29,7 @@ impl BrokerConfig {
     pub(super) fn refusals(&self) -> Vec<Refusal> {
         let mut check = Check::default();
         self.check_listeners(&mut check);
+        self.check_auth(&mut check);
         self.check_limits(&mut check);
         let mdp = |name| Key::new("mdp", name);
         check.text(mdp("heartbeat"), self.mdp.heartbeat, ms(10)..=ms(600_000));
@@ -70,9 +71,6 @@ impl BrokerConfig {
             if twice && endpoint.port() != Some(0) {
                 check.refuse(key("bind"), format!("{endpoint} stands there twice; remove one"));
             }
-            if !broker.insecure && !endpoint.is_loopback() {
-                check.refuse(key("bind"), open(endpoint, "tcp://127.0.0.1:5555"));
-            }
         }
         if let Some(http) = broker.http.filter(|http| !http.ip().to_canonical().is_loopback())
             && !broker.insecure
@@ -88,6 +86,11 @@ impl BrokerConfig {
         check.count(handshake("unfinished_max"), unfinished, 1..=65_536);
         let per_address = self.handshake.unfinished_per_address_max;
         check.count(handshake("unfinished_per_address_max"), per_address, 1..=65_536);
+        check.text(handshake("silence"), self.handshake.silence, ms(100)..=ms(60_000));
+        check.count(handshake("connects"), self.handshake.connects, 1..=1_000_000);
+        let per_address = self.handshake.connects_per_address;
+        check.count(handshake("connects_per_address"), per_address, 1..=1_000_000);
+        check.count(handshake("curve_queue"), self.handshake.curve_queue, 1..=65_536);
         let key = |name| Key::new("limits", name);
         let limits = &self.limits;
         check.text(key("frame"), limits.frame, KIB..=GIB);
@@ -124,10 +127,10 @@ pub(super) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn open(address: &dyn Display, instead: &str) -> String {
+pub(super) fn open(address: &dyn Display, instead: &str) -> String {
     format!(
         "{address} can be reached from other machines and nobody is authenticated; bind \
-         {instead}, or say broker.insecure = true (--insecure) if you trust the whole network"
+         {instead}, give the broker a key (auth.secret, --curve-secret), or say broker.insecure = true (--insecure) if you trust the whole network"
     )
 }
 
@@ -339,7 +342,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 42, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 48, "a range is no longer written as the test reads it");
     }
 
     #[test]

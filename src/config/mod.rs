@@ -13,6 +13,7 @@
 //! each value came from. `default.toml` beside this file names every key with its unit, default
 //! and range; a test holds it to the structs and to [`BrokerConfig::validate`].
 
+mod auth;
 mod check;
 mod client;
 mod key;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use auth::{AuthSection, Authorized};
 pub use client::ClientConfig;
 pub use key::Key;
 pub use layers::{Flag, Loaded, Sources};
@@ -58,6 +60,8 @@ pub const DEFAULT_TOML: &str = include_str!("default.toml");
 pub struct BrokerConfig {
     /// Where it listens and how it runs.
     pub broker: BrokerSection,
+    /// Who may come in, and how they prove who they are.
+    pub auth: AuthSection,
     /// What a connection may cost before its handshake is done.
     pub handshake: HandshakeSection,
     /// What peers may make grow.
@@ -116,18 +120,32 @@ pub struct HandshakeSection {
     /// From accept to the peer's READY, 100 ms to 1 min. Default 5 s.
     #[serde(with = "units::text")]
     pub timeout: Duration,
+    /// Silence of the peer before that, 100 ms to 1 min. Default 2 s.
+    #[serde(with = "units::text")]
+    pub silence: Duration,
     /// Connections whose handshake is not done, 1 to 65,536. Default 1,024.
     pub unfinished_max: usize,
     /// The same from one address; loopback is free of it. Default 64.
     pub unfinished_per_address_max: usize,
+    /// New connections a second, 1 to 1,000,000; those over it wait. Loopback is free of it.
+    /// Default 500.
+    pub connects: u32,
+    /// The same from one address. Default 50.
+    pub connects_per_address: u32,
+    /// Handshakes of CURVE whose arithmetic waits for its turn, 1 to 65,536. Default 256.
+    pub curve_queue: usize,
 }
 
 impl Default for HandshakeSection {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(5),
+            silence: Duration::from_secs(2),
             unfinished_max: 1024,
             unfinished_per_address_max: 64,
+            connects: 500,
+            connects_per_address: 50,
+            curve_queue: 256,
         }
     }
 }

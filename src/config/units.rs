@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::ser::Serializer;
 
+use super::auth::Authorized;
 use super::memory::Memory;
 use crate::transport::endpoint::Endpoint;
 
@@ -133,6 +135,44 @@ impl Text for Option<PathBuf> {
 
     fn write(&self) -> String {
         self.as_ref().map_or_else(|| "off".into(), |path| path.display().to_string())
+    }
+}
+
+/// "off" is nobody, "any" every key, and anything else a file.
+impl Text for Authorized {
+    const LIKE: &'static str = "\"/etc/majordomo/keys.toml\", \"any\" or \"off\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "any" => Ok(Self::Any),
+            "" => Err(format!("the path is empty; write {}", Self::LIKE)),
+            _ => Ok(Self::File(text.into())),
+        }
+    }
+
+    fn write(&self) -> String {
+        match self {
+            Self::Off => "off".into(),
+            Self::Any => "any".into(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+}
+
+/// An address without a prefix is that address alone.
+impl Text for IpNet {
+    const LIKE: &'static str = "\"10.0.0.0/8\" or \"::1\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let address = text.parse::<IpAddr>().map(Self::from).ok();
+        address
+            .or_else(|| text.parse().ok())
+            .ok_or_else(|| format!("`{text}` is no network; write such as {}", Self::LIKE))
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The handshake, over a socket.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -8,6 +9,8 @@ use crate::proto::handshake::{Handshake, HandshakeError, Local, Peer};
 
 use super::link::write_all;
 use super::stream::{ReadHalf, WriteHalf};
+use super::workbench::Workbench;
+use crate::wire::greeting::Mechanism;
 
 /// Octets read at a time before a peer is known.
 const READ_BYTES: usize = 512;
@@ -24,9 +27,27 @@ pub enum GreetError {
     /// The other side hung up.
     #[error("the peer hung up before the handshake was done")]
     HungUp,
+    /// The other side said nothing for too long.
+    #[error("the peer was silent for {silence:?} before the handshake was done")]
+    Silent {
+        /// How long.
+        silence: Duration,
+    },
+    /// The thread that does the arithmetic has ended.
+    #[error("the arithmetic of the handshake could not be done")]
+    Workbench,
     /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+}
+
+/// What a handshake may use besides its socket.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Means<'a> {
+    /// Where arithmetic is done; without it, here.
+    pub bench: Option<&'a Workbench>,
+    /// Silence of the other side after which it is given up.
+    pub silence: Option<Duration>,
 }
 
 /// Shakes hands. Returns the peer, and octets that came behind its handshake.
@@ -40,29 +61,62 @@ pub async fn greet(
     reader: &mut ReadHalf,
     writer: &WriteHalf,
     local: Local,
+    means: Means<'_>,
 ) -> Result<(Peer, Vec<u8>), GreetError> {
     let mut out = Vec::new();
+    // NULL has no arithmetic.
+    let bench = means.bench.filter(|_| local.security.mechanism() == Mechanism::Curve);
     let mut handshake = Handshake::new(local, &mut out);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         write_all(writer, &out).await?;
         out.clear();
-        let count = reader.read(&mut buffer).await?;
+        let count = match means.silence {
+            None => reader.read(&mut buffer).await?,
+            Some(silence) => tokio::time::timeout(silence, reader.read(&mut buffer))
+                .await
+                .map_err(|_| GreetError::Silent { silence })??,
+        };
         if count == 0 {
             return Err(GreetError::HungUp);
         }
-        let mut input = buffer.get(..count).unwrap_or_default();
-        match handshake.read(&mut input, &mut out) {
+        let input = buffer.get(..count).unwrap_or_default();
+        let step = match bench {
+            None => Step::take(handshake, input, out),
+            Some(bench) => {
+                let input = input.to_vec();
+                let step = bench.run(move || Step::take(handshake, &input, out)).await;
+                step.ok_or(GreetError::Workbench)?
+            }
+        };
+        (handshake, out) = (step.handshake, step.out);
+        match step.result {
             Ok(None) => {}
             Ok(Some(peer)) => {
                 write_all(writer, &out).await?;
-                return Ok((peer, input.to_vec()));
+                return Ok((peer, step.rest));
             }
             Err(error) => {
                 write_all(writer, &out).await?;
                 return Err(error.into());
             }
         }
+    }
+}
+
+/// A handshake after it has read some octets.
+struct Step {
+    handshake: Handshake,
+    out: Vec<u8>,
+    result: Result<Option<Peer>, HandshakeError>,
+    /// What came behind it.
+    rest: Vec<u8>,
+}
+
+impl Step {
+    fn take(mut handshake: Handshake, mut input: &[u8], mut out: Vec<u8>) -> Self {
+        let result = handshake.read(&mut input, &mut out);
+        Self { handshake, out, result, rest: input.to_vec() }
     }
 }
 

@@ -10,10 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::proto::curve::{ChannelError, Opener};
 use crate::wire::Limits;
-use crate::wire::codec::Decoder;
+use crate::wire::codec::{CodecError, Decoder};
 
 use super::account::{Account, Charge, Ticket};
+use super::opening::{Opening, OpeningError};
 use super::stream::ReadHalf;
 
 /// A large body reserves its rest against the account once this much has arrived, octets.
@@ -26,11 +28,43 @@ thread_local! {
     static TURN: RefCell<Vec<u8>> = RefCell::new(vec![0; Inbound::TURN_BYTES]);
 }
 
+/// Why nothing more can be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InboundError {
+    /// The socket failed; `TimedOut` if a large body does not arrive.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What carries the boxes of a CURVE channel breaks the framing or a limit.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// A box of a CURVE channel is none, or not the next one.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+}
+
+impl From<OpeningError> for InboundError {
+    fn from(error: OpeningError) -> Self {
+        match error {
+            OpeningError::Codec(error) => Self::Codec(error),
+            OpeningError::Channel(error) => Self::Channel(error),
+        }
+    }
+}
+
+/// What one read gave: what the reader made of it, and how many octets it was.
+pub type Turn<T> = Option<(T, usize)>;
+
 /// The reading side of a connection.
 #[derive(Debug)]
 pub struct Inbound {
     reader: ReadHalf,
+    /// Of what the wire carries: messages, or the boxes they are in.
     decoder: Decoder,
+    opening: Option<Box<Opening>>,
+    /// What came behind the handshake, until the first turn.
+    early: Vec<u8>,
+    limits: Limits,
     charge: Charge,
     ticket: Ticket,
     body: Body,
@@ -59,7 +93,24 @@ impl Inbound {
         let ticket = account.ticket();
         let decoder = Decoder::new(limits);
         let (charge, turn_bytes) = (Charge::new(account), Self::TURN_BYTES);
-        Self { reader, decoder, charge, ticket, body: Body::Free, turn_bytes }
+        let (opening, early) = (None, Vec::new());
+        let body = Body::Free;
+        Self { reader, decoder, opening, early, limits, charge, ticket, body, turn_bytes }
+    }
+
+    /// Begins with octets that came behind the handshake.
+    #[must_use]
+    pub fn with_early(mut self, octets: Vec<u8>) -> Self {
+        self.early = octets;
+        self
+    }
+
+    /// Takes what comes from a CURVE channel.
+    #[must_use]
+    pub fn with_opener(mut self, opener: Opener) -> Self {
+        self.decoder = Decoder::new(Opening::outer_limits(self.limits));
+        self.opening = Some(Box::new(Opening::new(opener, self.limits)));
+        self
     }
 
     /// Reads at most `octets` in a turn, which is fewer than [`Self::TURN_BYTES`].
@@ -78,28 +129,42 @@ impl Inbound {
     /// Whether a message has begun to come and is not complete.
     #[must_use]
     pub fn in_message(&self) -> bool {
-        self.decoder.in_message()
+        self.decoder.in_message() || self.opening.as_ref().is_some_and(|o| o.in_message())
     }
 
-    /// Decodes octets that were read before.
+    /// Whether a large body is under way.
+    #[must_use]
+    pub fn in_body(&mut self) -> bool {
+        self.decoder.large_body().is_some()
+    }
+
+    /// Decodes octets that a turn was given and did not take.
     pub fn replay<T>(&mut self, octets: &[u8], turn: impl FnOnce(&mut Decoder, &[u8]) -> T) -> T {
-        let result = turn(&mut self.decoder, octets);
+        let result = match &mut self.opening {
+            None => turn(&mut self.decoder, octets),
+            Some(opening) => turn(opening.inner(), octets),
+        };
         self.settle();
         result
     }
 
-    /// Reads once and hands the octets to `turn`, which has to decode all of them. A large body is
-    /// read into its own buffer, and `turn` sees no octets. `None`: the peer has hung up.
+    /// Reads once and hands the octets to `turn`, which has to decode all of them or keep the rest
+    /// for [`Self::replay`]. A large body is read into its own buffer, and `turn` sees no octets.
+    /// `None`: the peer has hung up.
     ///
     /// # Errors
-    /// Those of the socket; `TimedOut` if a large body does not arrive.
+    /// Nothing more can be read.
     pub fn poll_turn<T>(
         &mut self,
         cx: &mut Context<'_>,
         turn: impl FnOnce(&mut Decoder, &[u8]) -> T,
-    ) -> Poll<io::Result<Option<T>>> {
+    ) -> Poll<Result<Turn<T>, InboundError>> {
         if self.decoder.large_body().is_some() {
             return self.poll_body(cx, turn);
+        }
+        if !self.early.is_empty() {
+            let early = std::mem::take(&mut self.early);
+            return Poll::Ready(self.take(&early, turn).map(Some));
         }
         TURN.with_borrow_mut(|buffer| {
             let room = buffer.len().min(self.turn_bytes);
@@ -108,20 +173,33 @@ impl Inbound {
             if octets.filled().is_empty() {
                 return Poll::Ready(Ok(None));
             }
-            let result = turn(&mut self.decoder, octets.filled());
-            self.settle();
-            Poll::Ready(Ok(Some(result)))
+            Poll::Ready(self.take(octets.filled(), turn).map(Some))
         })
+    }
+
+    /// Hands octets of the wire to `turn`, out of their boxes if they are in such.
+    #[inline]
+    fn take<T>(
+        &mut self,
+        octets: &[u8],
+        turn: impl FnOnce(&mut Decoder, &[u8]) -> T,
+    ) -> Result<(T, usize), InboundError> {
+        let result = match &mut self.opening {
+            None => turn(&mut self.decoder, octets),
+            Some(opening) => opening.open(&mut self.decoder, octets, turn)?,
+        };
+        self.settle();
+        Ok((result, octets.len()))
     }
 
     fn poll_body<T>(
         &mut self,
         cx: &mut Context<'_>,
         turn: impl FnOnce(&mut Decoder, &[u8]) -> T,
-    ) -> Poll<io::Result<Option<T>>> {
+    ) -> Poll<Result<Turn<T>, InboundError>> {
         ready!(self.poll_reserve(cx));
         let Some(body) = self.decoder.large_body() else {
-            return Poll::Ready(Ok(Some(turn(&mut self.decoder, &[]))));
+            return Poll::Ready(self.take(&[], turn).map(Some));
         };
         let reader = Pin::new(&mut self.reader);
         let count = match tokio_util::io::poll_read_buf(reader, cx, &mut body.spare()) {
@@ -129,7 +207,7 @@ impl Inbound {
             Poll::Pending => {
                 if let Body::Reserved { deadline, .. } = &mut self.body {
                     ready!(deadline.as_mut().poll(cx));
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut).into()));
                 }
                 return Poll::Pending;
             }
@@ -140,9 +218,7 @@ impl Inbound {
         if let Body::Reserved { deadline, .. } = &mut self.body {
             deadline.as_mut().reset(Instant::now() + BODY_STALL_MAX);
         }
-        let result = turn(&mut self.decoder, &[]);
-        self.settle();
-        Poll::Ready(Ok(Some(result)))
+        Poll::Ready(self.take(&[], turn).map(|(result, _)| Some((result, count))))
     }
 
     /// Waits until the rest of the body is charged, if it is so large that it has to be.
@@ -164,7 +240,8 @@ impl Inbound {
         if self.decoder.large_body().is_none() {
             self.body = Body::Free;
         }
-        let mut held = self.decoder.bytes_held();
+        let mut held = self.decoder.bytes_held() + self.early.capacity();
+        held += self.opening.as_ref().map_or(0, |opening| opening.bytes_held());
         if let Body::Reserved { charge, .. } = self.body {
             held = held.max(charge);
         }

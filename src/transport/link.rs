@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use crate::proto::curve::Sealer;
 use crate::proto::output::CloseReason;
 use crate::wire::codec::Encoder;
 
 use super::account::{Account, Charge};
+use super::sealing::Sealing;
 use super::stream::WriteHalf;
 
 /// How much may wait in an outbox.
@@ -56,11 +58,21 @@ pub struct Link {
     /// The other end is in this process.
     inner: bool,
     outbox: Mutex<Outbox>,
+    /// On a CURVE channel: frames go through it. It is locked before the outbox.
+    seal: Option<Box<Mutex<Seal>>>,
+}
+
+#[derive(Debug)]
+struct Seal {
+    sealing: Sealing,
+    charge: Charge,
 }
 
 #[derive(Debug)]
 struct Outbox {
     encoder: Encoder,
+    /// Octets that were taken out to be sealed, and are not written.
+    sealing: usize,
     charge: Charge,
     waker: Option<Waker>,
     /// Its task knows that something waits.
@@ -78,7 +90,9 @@ struct Outbox {
     /// Octets ever appended, and ever written.
     appended: u64,
     written: u64,
-    /// How much was written when somebody last looked, and since when that has not changed.
+    /// Octets that the socket took, in boxes or not.
+    sent: u64,
+    /// How much was sent when somebody last looked, and since when that has not changed.
     seen: Option<(u64, Instant)>,
 }
 
@@ -101,7 +115,16 @@ impl Link {
     /// A link that writes to `writer`.
     #[must_use]
     pub fn new(writer: WriteHalf, limits: OutboxLimits, account: Arc<Account>) -> Self {
-        Self { writer, limits, inner: false, outbox: Mutex::new(Outbox::new(account)) }
+        let outbox = Mutex::new(Outbox::new(account));
+        Self { writer, limits, inner: false, outbox, seal: None }
+    }
+
+    /// The same link, over a CURVE channel.
+    #[must_use]
+    pub fn with_sealer(mut self, sealer: Sealer) -> Self {
+        let charge = Charge::new(self.lock().charge.account().clone());
+        self.seal = Some(Box::new(Mutex::new(Seal { sealing: Sealing::new(sealer), charge })));
+        self
     }
 
     /// The same link, to a part of this process: what it carries is nobody's traffic.
@@ -122,7 +145,7 @@ impl Link {
     pub fn append(&self, write: impl FnOnce(&mut Encoder)) -> Appended {
         let mut outbox = self.lock();
         outbox.append(write);
-        let pressed = outbox.encoder.len() > self.limits.high_mark();
+        let pressed = outbox.waiting() > self.limits.high_mark();
         outbox.pressed |= pressed;
         Appended { pressed, wake: outbox.touch() }
     }
@@ -142,7 +165,7 @@ impl Link {
         write: impl FnOnce(&mut Encoder),
     ) -> Option<Appended> {
         let mut outbox = self.lock();
-        let waiting = outbox.encoder.len();
+        let waiting = outbox.waiting();
         if waiting > 0 && waiting.saturating_add(bytes) > bytes_max {
             return None;
         }
@@ -173,7 +196,7 @@ impl Link {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.lock().encoder.is_empty()
+        self.lock().waiting() == 0
     }
 
     /// Has the task go on reading.
@@ -196,9 +219,10 @@ impl Link {
     pub fn kick(&self, touched: usize) -> u64 {
         let mut outbox = self.lock();
         outbox.in_crowd |= touched >= Self::CROWD;
-        let much = outbox.encoder.len() >= Self::FLUSH_AT;
+        // Boxes are made by the task of the link: others would wait for it.
+        let much = outbox.encoder.len() >= Self::FLUSH_AT && self.seal.is_none();
         let written = if much { self.write_some(&mut outbox) } else { 0 };
-        if !outbox.encoder.is_empty() {
+        if outbox.waiting() > 0 {
             outbox.wake();
         } else {
             outbox.touched = false;
@@ -225,7 +249,7 @@ impl Link {
         if std::mem::take(&mut outbox.relieved) {
             return Poll::Ready(Call::Relieved);
         }
-        if outbox.encoder.is_empty() {
+        if outbox.waiting() == 0 {
             outbox.touched = false;
             return Poll::Pending;
         }
@@ -240,7 +264,13 @@ impl Link {
 
     /// Writes what the socket takes; returns the octets.
     pub fn flush(&self) -> u64 {
-        self.write_some(&mut self.lock())
+        match &self.seal {
+            None => self.write_some(&mut self.lock()),
+            // A panic while boxes are made breaks the outbox as well: the task has ended.
+            Some(seal) => {
+                self.write_sealed(&mut seal.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+        }
     }
 
     /// The socket, for the end: what waits has to be written before.
@@ -253,17 +283,15 @@ impl Link {
     /// look that found something waiting.
     pub fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
         let mut outbox = self.lock();
-        let written = outbox.written;
-        if outbox.encoder.is_empty() {
+        let sent = outbox.sent;
+        if outbox.waiting() == 0 {
             outbox.seen = None;
             return false;
         }
         match outbox.seen {
-            Some((seen, since)) if seen == written => {
-                now.saturating_duration_since(since) >= patience
-            }
+            Some((seen, since)) if seen == sent => now.saturating_duration_since(since) >= patience,
             _ => {
-                outbox.seen = Some((written, now));
+                outbox.seen = Some((sent, now));
                 false
             }
         }
@@ -272,7 +300,45 @@ impl Link {
     /// Octets appended and not written.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.lock().encoder.len()
+        self.lock().waiting()
+    }
+
+    /// Puts what waits into boxes and writes them, a batch after the other. The outbox is free
+    /// meanwhile.
+    fn write_sealed(&self, seal: &mut Seal) -> u64 {
+        let Seal { sealing, charge } = seal;
+        let mut total = 0;
+        loop {
+            if sealing.wants_more() {
+                let mut outbox = self.lock();
+                if outbox.broken {
+                    *charge = Charge::new(charge.account().clone());
+                    return total;
+                }
+                let plain = std::mem::take(&mut outbox.encoder);
+                outbox.sealing += plain.len();
+                outbox.settle();
+                give_buffer(sealing.take(plain).take_buffer());
+            }
+            let written = match sealing.write(&self.writer) {
+                Ok(written) if written.octets == 0 => break,
+                Ok(written) => written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.lock().break_off();
+                    break;
+                }
+            };
+            total += written.octets as u64;
+            let mut outbox = self.lock();
+            outbox.sent += written.octets as u64;
+            outbox.sealing -= written.plain;
+            outbox.written += written.plain as u64;
+            outbox.relieve(self.limits);
+        }
+        charge.set(sealing.bytes_held());
+        total
     }
 
     fn write_some(&self, outbox: &mut Outbox) -> u64 {
@@ -283,19 +349,16 @@ impl Link {
                 Ok(count) => {
                     outbox.encoder.advance(count);
                     outbox.written += count as u64;
+                    outbox.sent = outbox.written;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => outbox.broken = true,
             }
         }
-        if outbox.pressed && outbox.encoder.len() <= self.limits.low_mark() {
-            outbox.pressed = false;
-            outbox.relieved = true;
-            outbox.wake();
-        }
+        outbox.relieve(self.limits);
         if outbox.broken {
-            outbox.encoder = Encoder::default();
+            outbox.break_off();
         } else if outbox.encoder.is_empty() {
             give_buffer(outbox.encoder.take_buffer());
         }
@@ -317,6 +380,7 @@ impl Outbox {
     fn new(account: Arc<Account>) -> Self {
         Self {
             encoder: Encoder::default(),
+            sealing: 0,
             charge: Charge::new(account),
             waker: None,
             touched: false,
@@ -330,6 +394,7 @@ impl Outbox {
             pong_until: 0,
             appended: 0,
             written: 0,
+            sent: 0,
             seen: None,
         }
     }
@@ -346,6 +411,29 @@ impl Outbox {
         write(&mut self.encoder);
         self.appended += (self.encoder.len() - before) as u64;
         self.settle();
+    }
+
+    /// Octets of plain frames appended and not written.
+    #[inline]
+    fn waiting(&self) -> usize {
+        self.encoder.len() + self.sealing
+    }
+
+    /// The socket takes nothing any more.
+    fn break_off(&mut self) {
+        self.broken = true;
+        self.encoder = Encoder::default();
+        self.sealing = 0;
+        self.settle();
+    }
+
+    /// Has the core told that the outbox has emptied, if it was once under pressure.
+    fn relieve(&mut self, limits: OutboxLimits) {
+        if self.pressed && self.waiting() <= limits.low_mark() {
+            self.pressed = false;
+            self.relieved = true;
+            self.wake();
+        }
     }
 
     /// Tells the account what is held.
@@ -432,5 +520,73 @@ mod tests {
         assert!(link.waiting() > 0 && !link.is_stuck(at(49), patience));
         assert!(link.is_stuck(at(50), patience));
         drop(theirs);
+    }
+
+    /// Messages of all sizes, with a command between two frames, through boxes and back.
+    #[tokio::test]
+    async fn what_goes_through_boxes_comes_out_as_it_went_in() {
+        use crate::proto::curve::{Channel, SharedKey, Side};
+        use crate::transport::inbound::Inbound;
+        use crate::wire::Limits;
+        use crate::wire::codec::Item;
+        let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+        let channel =
+            |side| Channel { side, key: SharedKey::new([7; 32]), sent: 2, received: 2 }.split();
+        let account = Arc::new(Account::new(1 << 30));
+        let (_reader, writer) = Stream::Unix(ours).into_split();
+        let limits = OutboxLimits { bytes_max: 64 << 20 };
+        let link = Link::new(writer, limits, account.clone());
+        let link = Arc::new(link.with_sealer(channel(Side::Client).0));
+        let sizes = [0, 1, 255, 256, 4095, 4096, 70_000, 3 << 20, 5];
+        let body = |size: usize| bytes::Bytes::from(vec![size as u8; size]);
+        for round in 0..50 {
+            link.append(|encoder| encoder.frame(&body(round)));
+            link.ping(b"\x04\x07\x04PING\0\0");
+            for size in sizes.into_iter().filter(|size| *size < 5000 || round == 7) {
+                let message = crate::wire::message::Message::new([body(size), body(round)]);
+                link.append(|encoder| encoder.frames_and_more(&message.frames()));
+            }
+            link.append(|encoder| encoder.last_frame(b"end"));
+        }
+        let sender = tokio::spawn({
+            let link = link.clone();
+            async move {
+                while link.waiting() > 0 {
+                    std::future::poll_fn(|cx| link.writer().poll_writable(cx)).await.unwrap();
+                    link.flush();
+                }
+            }
+        });
+        let (reader, _writer) = Stream::Unix(theirs).into_split();
+        let mut inbound = Inbound::new(reader, Limits::default(), account.clone())
+            .with_opener(channel(Side::Server).1);
+        let (mut messages, mut commands) = (Vec::new(), 0);
+        while messages.len() < 50 {
+            let turn = std::future::poll_fn(|cx| {
+                inbound.poll_turn(cx, |decoder, mut octets| {
+                    while let Some(item) = decoder.next(&mut octets).unwrap() {
+                        match item {
+                            Item::Message(frames) => messages.push(frames.to_message()),
+                            Item::Command(_) => commands += 1,
+                        }
+                    }
+                })
+            });
+            turn.await.unwrap().expect("nobody hangs up");
+        }
+        sender.await.unwrap();
+        assert!((1..=50).contains(&commands));
+        for (round, message) in messages.iter().enumerate() {
+            let mut frames = message.frames();
+            assert_eq!(frames.next(), Some(&body(round)[..]), "{round}");
+            for size in sizes.into_iter().filter(|size| *size < 5000 || round == 7) {
+                assert!(frames.next() == Some(&body(size)[..]), "{round} {size}");
+                assert_eq!(frames.next(), Some(&body(round)[..]));
+            }
+            assert_eq!((frames.next(), frames.next()), (Some(&b"end"[..]), None));
+        }
+        assert_eq!(link.waiting(), 0);
+        drop((link, inbound, messages));
+        assert_eq!(account.used(), 0);
     }
 }

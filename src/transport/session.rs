@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 use crate::id::Identity;
+use crate::proto::curve::ChannelError;
 use crate::proto::handshake::{Local, Peer, Role, Security};
 use crate::wire::Limits;
 use crate::wire::codec::{CodecError, Decoder, Encoder, Item};
@@ -22,9 +23,10 @@ use crate::wire::message::Frames;
 use super::account::Account;
 use super::dial::{Backoff, dial};
 use super::endpoint::Endpoint;
-use super::greet::{GreetError, greet};
-use super::inbound::Inbound;
+use super::greet::{GreetError, Means, greet};
+use super::inbound::{Inbound, InboundError};
 use super::pulse::Pulse;
+use super::sealing::Sealing;
 use super::stream::{Stream, WriteHalf};
 
 /// Octets read in one turn: the owner answers in between, so that both ends work at a time.
@@ -96,6 +98,9 @@ pub enum SessionError {
     /// The other side broke the framing or a limit.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// The other side broke the CURVE channel, or somebody between us did.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     /// The other side sent a command that cannot be read.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -105,6 +110,16 @@ pub enum SessionError {
         /// What it said, escaped.
         reason: String,
     },
+}
+
+impl From<InboundError> for SessionError {
+    fn from(error: InboundError) -> Self {
+        match error {
+            InboundError::Io(error) => Self::Io(error),
+            InboundError::Codec(error) => Self::Codec(error),
+            InboundError::Channel(error) => Self::Channel(error),
+        }
+    }
 }
 
 /// A connection that we dialed, after its handshake as a DEALER.
@@ -130,8 +145,6 @@ pub enum SessionError {
 pub struct Session {
     peer: Peer,
     inbound: Inbound,
-    /// What came behind the handshake, until the first turn.
-    early: Vec<u8>,
     outbox: Outbox,
     pulse: Pulse,
 }
@@ -199,14 +212,15 @@ impl Session {
             security: Security::Null,
             limits: config.limits,
         };
-        let (peer, early) = greet(&mut reader, &writer, local).await?;
+        let (peer, early) = greet(&mut reader, &writer, local, Means::default()).await?;
         // Nobody else has a say in the memory of one session: its limits are those of the wire.
         let account = Arc::new(Account::new(usize::MAX));
         Ok(Self {
             pulse: Pulse::new(config.ping_interval, peer.version.has_ping()),
             peer,
-            inbound: Inbound::new(reader, config.limits, account).with_turn(TURN_BYTES),
-            early,
+            inbound: Inbound::new(reader, config.limits, account)
+                .with_turn(TURN_BYTES)
+                .with_early(early),
             outbox: Outbox::new(writer, config.outbox_bytes_max),
         })
     }
@@ -228,13 +242,13 @@ impl Session {
     /// ends when that comes true again.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.outbox.encoder.len() < self.outbox.bytes_max
+        self.outbox.waiting() < self.outbox.bytes_max
     }
 
     /// Octets appended and not written.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.outbox.encoder.len()
+        self.outbox.waiting()
     }
 
     /// Writes what waits, then reads once and hands over each message that is complete, in order.
@@ -266,20 +280,13 @@ impl Session {
         }
         let mut seen = false;
         loop {
-            let (outbox, early) = (&mut self.outbox, std::mem::take(&mut self.early));
-            let turn = if early.is_empty() {
-                self.inbound.poll_turn(cx, |decoder, octets| {
-                    take(decoder, octets, outbox, &mut seen, on_message)
-                })
-            } else {
-                let done = self.inbound.replay(&early, |decoder, octets| {
-                    take(decoder, octets, outbox, &mut seen, on_message)
-                });
-                Poll::Ready(Ok(Some(done)))
-            };
+            let outbox = &mut self.outbox;
+            let turn = self.inbound.poll_turn(cx, |decoder, octets| {
+                take(decoder, octets, outbox, &mut seen, on_message)
+            });
             match turn {
                 Poll::Pending => break,
-                Poll::Ready(turn) => turn?.ok_or(SessionError::HungUp)??,
+                Poll::Ready(turn) => turn?.ok_or(SessionError::HungUp)?.0?,
             }
             self.pulse.heard();
             if seen {
@@ -326,7 +333,9 @@ impl Session {
     pub async fn close(mut self) -> Result<(), SessionError> {
         self.flush().await?;
         self.outbox.writer.shutdown().await?;
-        while poll_fn(|cx| self.inbound.poll_turn(cx, discard)).await?.transpose()?.is_some() {}
+        while let Some((discarded, _)) = poll_fn(|cx| self.inbound.poll_turn(cx, discard)).await? {
+            discarded?;
+        }
         Ok(())
     }
 
@@ -387,6 +396,8 @@ struct Outbox {
     encoder: Encoder,
     /// One answer a write, however many PINGs came.
     pong: Option<Vec<u8>>,
+    /// On a CURVE channel: frames go through it.
+    sealing: Option<Box<Sealing>>,
     bytes_max: usize,
 }
 
@@ -395,7 +406,12 @@ impl Outbox {
     const BUFFER_BYTES_MAX: usize = 256 << 10;
 
     fn new(writer: WriteHalf, bytes_max: usize) -> Self {
-        Self { writer, encoder: Encoder::default(), pong: None, bytes_max }
+        Self { writer, encoder: Encoder::default(), pong: None, sealing: None, bytes_max }
+    }
+
+    /// Octets appended and not written.
+    fn waiting(&self) -> usize {
+        self.encoder.len() + self.sealing.as_ref().map_or(0, |sealing| sealing.waiting())
     }
 
     /// Writes once, or until nothing is left; true then.
@@ -403,18 +419,31 @@ impl Outbox {
         if let Some(pong) = self.pong.take() {
             self.encoder.octets(&pong);
         }
-        if self.encoder.is_empty() {
+        if self.waiting() == 0 {
             return Poll::Ready(Ok(true));
         }
         ready!(self.writer.poll_writable(cx))?;
-        match self.writer.try_write_from(&self.encoder) {
-            Ok(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
-            Ok(count) => self.encoder.advance(count),
+        let done = match &mut self.sealing {
+            None => self.writer.try_write_from(&self.encoder).and_then(|count| match count {
+                0 => Err(ErrorKind::WriteZero.into()),
+                count => Ok(self.encoder.advance(count)),
+            }),
+            Some(sealing) => {
+                if sealing.wants_more() {
+                    self.encoder = sealing.take(std::mem::take(&mut self.encoder));
+                }
+                sealing.write(&self.writer).map(|_| ())
+            }
+        };
+        match done {
             Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => return Poll::Ready(Err(error)),
+                if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return Poll::Ready(Err(error));
+            }
+            _ => {}
         }
-        let empty = self.encoder.is_empty();
+        let empty = self.waiting() == 0;
         if empty && self.encoder.bytes_held() > Self::BUFFER_BYTES_MAX {
             self.encoder = Encoder::default();
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand};
-use majordomo::config::{BrokerConfig, Flag, LogFormat, LogSection, Sources, Text};
+use majordomo::config::{Authorized, BrokerConfig, Flag, LogFormat, LogSection, Sources, Text};
 use majordomo::transport::endpoint::Endpoint;
 
 use crate::bench::{self, BenchArgs};
@@ -222,6 +222,12 @@ pub(crate) struct BrokerArgs {
     /// Listen beyond this machine although nobody is authenticated
     #[arg(long)]
     insecure: bool,
+    /// Speak CURVE, with the secret key in this file (majordomo key new broker) [default: off]
+    #[arg(long, value_name = "FILE|off", value_parser = text::<Option<PathBuf>>)]
+    curve_secret: Option<String>,
+    /// Admit the keys of this file and no others, or any key [default: off]
+    #[arg(long, value_name = "FILE|any|off", value_parser = text::<Authorized>)]
+    authorized_keys: Option<String>,
     /// Serve /livez, /readyz and /metrics there [default: off]
     #[arg(long, value_name = "ADDRESS|off", value_parser = text::<Option<SocketAddr>>)]
     http: Option<String>,
@@ -260,6 +266,8 @@ impl BrokerArgs {
         put("--handshake-timeout", "handshake.timeout", value(&self.handshake_timeout));
         put("--prefetch", "service.prefetch", value(&self.prefetch));
         put("--insecure", "broker.insecure", self.insecure.then(|| true.into()));
+        put("--curve-secret", "auth.secret", value(&self.curve_secret));
+        put("--authorized-keys", "auth.authorized", value(&self.authorized_keys));
         put("--http", "broker.http", value(&self.http));
         put("-v", "log.level", log.verbosity().map(Into::into));
         put("--log-level", "log.level", value(&log.log_level));

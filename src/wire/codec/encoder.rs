@@ -145,6 +145,23 @@ impl Encoder {
         filled
     }
 
+    /// Hands the next frame to `take`, its flags and its body, and forgets it. `None`: nothing
+    /// waits. Only frames may wait, and none of them be written in part.
+    pub fn take_frame<T>(&mut self, take: impl FnOnce(u8, &[u8]) -> T) -> Option<T> {
+        let rest = self.run.get(self.written..)?;
+        let flags = *rest.first()?;
+        let header = Header::decode(rest).ok().flatten()?;
+        let size = usize::try_from(header.size).ok()?;
+        let body_at = self.written + header.len;
+        let taken = match self.large.front() {
+            // A large body belongs to the header that ends where it is to be written.
+            Some((at, body)) if *at == body_at => take(flags, body),
+            _ => take(flags, self.run.get(body_at..)?.get(..size)?),
+        };
+        self.advance(header.len + size);
+        Some(taken)
+    }
+
     /// Forgets the next `count` octets: they have been written.
     pub fn advance(&mut self, mut count: usize) {
         while let Some((at, body)) = self.large.front_mut() {

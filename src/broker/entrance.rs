@@ -1,0 +1,141 @@
+//! Where connections come in: the handshake, and who is let through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tracing::{debug, info, warn};
+
+use crate::proto::handshake::{Local, Role, Security};
+use crate::transport::greet::{GreetError, Means, greet, linger};
+use crate::transport::inbound::Inbound;
+use crate::transport::link::{Link, OutboxLimits};
+use crate::transport::listener::Accepted;
+use crate::wire::greeting::Mechanism;
+use crate::wire::nfp::Era;
+
+use super::connection::Connection;
+use super::permits::Permits;
+use super::shared::Shared;
+
+/// How long an unwanted peer may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Where a connection comes in, which says something about the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Door {
+    /// What is spoken there to prove who one is.
+    pub(super) mechanism: Mechanism,
+    /// Which header NFP peers expect that come in here.
+    pub(super) era: Era,
+    /// The other end is in this process.
+    pub(super) house: bool,
+    /// Who comes in here may change how the broker runs.
+    pub(super) admin: bool,
+}
+
+impl Door {
+    /// That of parts of the broker.
+    pub(super) const HOUSE: Self =
+        Self { mechanism: Mechanism::Null, era: Era::Current, house: true, admin: false };
+}
+
+/// Serves one connection from its first octet to its last.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    accepted: Accepted,
+    door: Door,
+    mut permits: Permits,
+    wait: Duration,
+) {
+    let remote = accepted.remote();
+    if !wait.is_zero() {
+        // Many came from there just now: this one's turn is later.
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shared.running.cancelled() => return,
+        }
+    }
+    let principal = accepted.principal();
+    let stream = match accepted.into_stream() {
+        Ok(stream) => stream,
+        Err(error) => return debug!(%remote, %error, "the connection broke at once"),
+    };
+    let (mut reader, writer) = stream.into_split();
+    let timeout = shared.config.handshake.timeout;
+    let local =
+        Local { role: Role::Accept, security: Security::Null, limits: shared.config.wire_limits() };
+    let silence = Some(shared.config.handshake.silence);
+    let means = Means { bench: shared.bench.as_ref(), silence };
+    let greeting = greet(&mut reader, &writer, local, means);
+    let greeting = tokio::time::timeout(timeout, greeting).boxed();
+    let greeting = tokio::select! {
+        greeting = greeting => greeting,
+        () = shared.running.cancelled().boxed() => return debug!(%remote, "the broker stops; closed"),
+        () = permits.evicted().boxed() => {
+            shared.counters.handshakes(door.mechanism).evicted.add(1);
+            return debug!(%remote, "no handshake yet and others wait; closed");
+        }
+    };
+    let (peer, early) = match greeting {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(error)) => {
+            note_failure(&shared, door.mechanism, &remote, &error);
+            if matches!(error, GreetError::Handshake(_)) {
+                let _ = tokio::time::timeout(LINGER, linger(reader, writer)).boxed().await;
+            }
+            return;
+        }
+        Err(_) => {
+            shared.counters.handshakes(door.mechanism).timed_out.add(1);
+            if let Some(held_back) = shared.log_refusal() {
+                info!(%remote, ?timeout, held_back, "no handshake in time; closed");
+            }
+            return;
+        }
+    };
+    // Who comes in finds the services of the broker there.
+    if !door.house && !shared.furnished.is_cancelled() {
+        tokio::select! {
+            () = shared.furnished.cancelled().boxed() => {}
+            () = shared.running.cancelled().boxed() => return,
+        }
+    }
+    permits.handshake_done();
+    if !door.house {
+        shared.counters.handshakes(door.mechanism).done.add(1);
+    }
+    let limits = OutboxLimits { bytes_max: shared.config.limits.outbox };
+    let link = Link::new(writer, limits, shared.account.clone()).within_process(door.house);
+    let link = Arc::new(link);
+    let inbound =
+        Inbound::new(reader, shared.config.wire_limits(), shared.account.clone()).with_early(early);
+    let Some(connection) =
+        Connection::join(shared, link, inbound, (&peer, door, principal), &remote)
+    else {
+        return;
+    };
+    connection.run(&remote).await;
+}
+
+fn note_failure(shared: &Shared, mechanism: Mechanism, remote: &str, error: &GreetError) {
+    let counts = shared.counters.handshakes(mechanism);
+    match error {
+        GreetError::Handshake(_) => {
+            counts.refused.add(1);
+            if let Some(held_back) = shared.log_refusal() {
+                warn!(%remote, %error, held_back, "handshake refused");
+            }
+        }
+        GreetError::Silent { .. } => {
+            counts.silent.add(1);
+            if let Some(held_back) = shared.log_refusal() {
+                info!(%remote, %error, held_back, "no handshake; closed");
+            }
+        }
+        _ => {
+            counts.hung_up.add(1);
+            debug!(%remote, %error, "no handshake");
+        }
+    }
+}
