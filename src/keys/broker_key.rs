@@ -4,11 +4,13 @@
 //! to both, so that its clients can be told the new one by and by.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::certificate::{Certificate, read_secret};
 use super::disk::{self, PRIVATE, PUBLIC};
 use super::error::KeyError;
+use crate::proto::curve::KeyPair;
 
 /// For how long the key before the present one is good, if nobody says otherwise.
 pub const OVERLAP: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -20,9 +22,9 @@ const ROTATED: &str = "rotated";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerKeys {
     /// The one that clients should know.
-    pub present: Certificate,
+    pub present: Arc<KeyPair>,
     /// The one before, and the end of its time.
-    pub old: Option<(Certificate, SystemTime)>,
+    pub old: Option<(Arc<KeyPair>, SystemTime)>,
 }
 
 /// What a rotation has done.
@@ -45,7 +47,7 @@ impl BrokerKeys {
     /// # Errors
     /// One of the files is readable by others, or no such certificate.
     pub fn read(file: &Path, overlap: Duration, now: SystemTime) -> Result<Self, KeyError> {
-        let present = read_secret(file)?;
+        let present = pair(read_secret(file)?, file)?;
         let path = old_file(file);
         let old = match read_secret(&path) {
             Ok(old) => old,
@@ -60,9 +62,15 @@ impl BrokerKeys {
         let at = at.map_or(now, |at| at.min(now));
         let until = at.checked_add(overlap).unwrap_or(now);
         // A rotation that ended midway has left the same key twice.
-        let is_good = until > now && old.public != present.public;
-        Ok(Self { present, old: is_good.then_some((old, until)) })
+        let is_good = until > now && old.public != present.public();
+        let old = if is_good { Some((pair(old, &path)?, until)) } else { None };
+        Ok(Self { present, old })
     }
+}
+
+fn pair(certificate: Certificate, path: &Path) -> Result<Arc<KeyPair>, KeyError> {
+    let secret = certificate.secret.ok_or_else(|| KeyError::NoSecretKey { path: path.into() })?;
+    Ok(Arc::new(KeyPair::new(secret)))
 }
 
 /// Makes a new key for the broker. The present one becomes `FILE.old`, with the time of this
@@ -121,18 +129,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (first, secret, public) = write_pair(dir.path(), "broker").unwrap();
         let read = |now| BrokerKeys::read(&secret, OVERLAP, now).unwrap();
-        assert_eq!((read(at(0)).present.public, read(at(0)).old), (first.public, None));
+        assert_eq!((read(at(0)).present.public(), read(at(0)).old), (first.public, None));
         let rotated = rotate(&secret, at(1000)).unwrap();
         assert_eq!(rotated.old.public, first.public);
         assert_ne!(rotated.present.public, first.public);
         assert_eq!(rotated.public_file.as_ref(), Some(&public));
         assert_eq!(read_public(&public).unwrap().public, rotated.present.public);
         let keys = read(at(1000));
-        assert_eq!(keys.present.public, rotated.present.public);
-        assert_eq!(keys.present.metadata, [("name".into(), "broker".into())]);
+        assert_eq!(keys.present.public(), rotated.present.public);
+        let written = read_secret(&secret).unwrap();
+        assert_eq!(written.metadata, [("name".into(), "broker".into())]);
         let (old, until) = keys.old.unwrap();
-        assert_eq!((old.public, until), (first.public, at(1000) + OVERLAP));
-        assert!(old.secret.is_some());
+        assert_eq!((old.public(), until), (first.public, at(1000) + OVERLAP));
         for file in [&secret, &rotated.old_file] {
             assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
         }
@@ -142,7 +150,7 @@ mod tests {
         assert_eq!(read(at(10)).old.unwrap().1, at(10) + OVERLAP);
         let again = rotate(&secret, at(2000)).unwrap();
         assert_eq!(again.old.public, rotated.present.public);
-        assert_eq!(read(at(2000)).old.unwrap().0.public, rotated.present.public);
+        assert_eq!(read(at(2000)).old.unwrap().0.public(), rotated.present.public);
         let names = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(names, 3, "nothing is left behind");
     }

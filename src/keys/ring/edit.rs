@@ -39,6 +39,11 @@ pub enum EditError {
         /// Where it stands.
         line: u32,
     },
+    /// There is no file.
+    #[error(
+        "every key may come in here (`any`), so there is nothing to change; start the broker with --authorized-keys FILE"
+    )]
+    Any,
     /// What is to be written makes no sense.
     #[error("{0}")]
     Wrong(String),
