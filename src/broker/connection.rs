@@ -11,6 +11,7 @@ use crate::id::{PeerId, Principal};
 use crate::proto::core::{Admission, Core, Hello, Taken};
 use crate::proto::handshake::{Local, Peer, Role, Security};
 use crate::proto::output::CloseReason;
+use crate::proto::rights::Grants;
 use crate::transport::account::{Account, Charge};
 use crate::transport::greet::{GreetError, greet, linger};
 use crate::transport::inbound::Inbound;
@@ -41,6 +42,13 @@ pub(super) struct Door {
     pub(super) house: bool,
     /// Who comes in here may change how the broker runs.
     pub(super) admin: bool,
+}
+
+impl Door {
+    /// What a peer may do of whom nothing is known but where it came in.
+    fn grants(self) -> Grants {
+        if self.admin || self.house { Grants::everything() } else { Grants::all_but_admin() }
+    }
 }
 
 /// Why a connection ends.
@@ -190,8 +198,9 @@ impl Connection {
             takes_ping: peer.version.has_ping(),
             era: door.era,
             house: door.house,
-            admin: door.admin,
             principal,
+            grants: door.grants(),
+            name: None,
         };
         let identity = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
         let (id, admission) = shared.join(hello, &link);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::config::BrokerConfig;
 use crate::id::PeerId;
@@ -20,7 +21,7 @@ use crate::transport::link::Link;
 use super::AdminRequest;
 use super::counters::Counters;
 use super::logs::LogRing;
-use super::outboxes::{Links, Outboxes};
+use super::outboxes::{Denied, Links, Outboxes, Touched};
 
 /// While memory is short, a peer that reads nothing for so long is given up.
 const STUCK_MAX: Duration = Duration::from_secs(10);
@@ -104,9 +105,12 @@ struct LogGate {
 impl LogGate {
     const LINES_PER_SECOND: u64 = 10;
 
-    fn take(&self, since_start: Duration) -> Option<u64> {
+    /// Whether one line may be written now, and how many were not since the last one; `others` are
+    /// never written.
+    fn take(&self, others: u64, since_start: Duration) -> Option<u64> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let (second, lines, held_back) = &mut *inner;
+        *held_back += others;
         if *second != since_start.as_secs() {
             (*second, *lines) = (since_start.as_secs(), 0);
         }
@@ -163,7 +167,7 @@ impl Shared {
         let result = input(core, &mut out);
         let touched = out.finish();
         drop(state);
-        touched.kick(&self.counters);
+        self.carry_out(touched);
         result
     }
 
@@ -181,8 +185,24 @@ impl Shared {
             link.close(CloseReason::Shutdown);
         }
         drop(state);
-        touched.kick(&self.counters);
+        self.carry_out(touched);
         (id, admission)
+    }
+
+    /// Writes what was decided, and logs what was denied.
+    fn carry_out(&self, mut touched: Touched) {
+        let denied = touched.take_denied();
+        touched.kick(&self.counters);
+        if let Some((denied, others)) = denied {
+            self.log_denied(&denied, others);
+        }
+    }
+
+    #[cold]
+    fn log_denied(&self, denied: &Denied, others: u64) {
+        let Some(held_back) = self.refusals.take(others, self.since_start()) else { return };
+        let Denied { principal, name, identity, right, what, by } = denied;
+        warn!(%principal, %name, %identity, %right, %what, %by, held_back, "denied");
     }
 
     /// Ends everything. Connections are told by their links, so that none has to ask for a token
@@ -201,7 +221,7 @@ impl Shared {
         core.leave(now(), id, &mut out);
         let touched = out.finish();
         drop(state);
-        touched.kick(&self.counters);
+        self.carry_out(touched);
     }
 
     /// Does what is due; returns when to come back.
@@ -283,13 +303,17 @@ impl Shared {
     /// Whether a line about an unwanted peer may be logged now, and how many were held back since
     /// the last one: strangers must not fill the log.
     pub(super) fn log_refusal(&self) -> Option<u64> {
-        self.refusals.take(now().saturating_duration_since(self.started))
+        self.refusals.take(0, self.since_start())
+    }
+
+    fn since_start(&self) -> Duration {
+        now().saturating_duration_since(self.started)
     }
 
     /// Time since the core last ticked.
     fn since_tick(&self) -> Duration {
         let last = Duration::from_millis(self.last_tick.load(Ordering::Relaxed));
-        now().saturating_duration_since(self.started).saturating_sub(last)
+        self.since_start().saturating_sub(last)
     }
 }
 
