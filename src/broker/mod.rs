@@ -305,9 +305,7 @@ impl Drop for Broker {
 /// What is known of who comes in at an endpoint.
 fn door_of(endpoint: &Endpoint, config: &BrokerConfig) -> Door {
     let era = if config.nfp.old.contains(endpoint) { Era::Old } else { Era::Current };
-    // Only the owner can open such a file.
-    let admin = matches!(endpoint, Endpoint::Ipc(_));
-    Door { mechanism: config.mechanism_at(endpoint), era, house: false, admin }
+    Door { mechanism: config.mechanism_at(endpoint), era, house: false }
 }
 
 /// What an operator should be told at each start.
@@ -315,9 +313,10 @@ fn warn_of_openness(config: &BrokerConfig, doors: &[Door]) {
     if config.auth.authorized == Authorized::Any {
         warn!("auth.authorized is \"any\": whoever has any CURVE key comes in");
     }
-    let open = config.broker.bind.iter().zip(doors).filter(|(endpoint, door)| {
-        !endpoint.is_loopback() && door.mechanism != Mechanism::Curve
-    });
+    let open =
+        config.broker.bind.iter().zip(doors).filter(|(endpoint, door)| {
+            !endpoint.is_loopback() && door.mechanism != Mechanism::Curve
+        });
     for (endpoint, door) in open {
         let mechanism = door.mechanism;
         warn!(%endpoint, %mechanism, "insecure: other machines reach it, and it is not encrypted");
