@@ -166,7 +166,7 @@ impl Core {
                 self.report(now, id, *query, says, out);
             }
             (Action::Report, ToBroker::Admin { id: query, says }) => {
-                self.administer(now, id, *query, says, out);
+                self.administer(now, id, *query, (says, header), out);
             }
             (Action::Topic, said) => self.on_topic(now, id, said, out),
             (Action::Beat, _) => {

@@ -42,6 +42,7 @@ use super::stats::Loss;
 use super::timers::Timers;
 use super::topics::Topics;
 
+pub use admin::Errand;
 use names::{Claim, Names};
 pub use peer::Hello;
 use peer::Peer;
@@ -98,6 +99,7 @@ pub struct Core {
     household: usize,
     house_asked: usize,
     followers: admin::Followers,
+    errands: admin::Errands,
     topics: Topics,
 }
 
@@ -121,6 +123,7 @@ impl Core {
             household: 0,
             house_asked: 0,
             followers: admin::Followers::new(),
+            errands: admin::Errands::default(),
         }
     }
 
