@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -93,6 +93,8 @@ pub(super) struct Shared {
     pub(super) endpoints: Vec<Endpoint>,
     /// The log records that are kept, if any are.
     pub(super) logs: Option<LogRing>,
+    /// The core has something to be done outside.
+    pub(super) errands: Notify,
     /// What an administrator wants of the program around the broker.
     pub(super) asked: watch::Sender<Option<AdminRequest>>,
     /// That program has asked for it.
@@ -153,6 +155,7 @@ impl Shared {
             bench: None,
             endpoints: Vec::new(),
             logs: None,
+            errands: Notify::new(),
             asked: watch::Sender::new(None),
             heeded: AtomicBool::new(false),
             last_tick: AtomicU64::new(0),
@@ -182,6 +185,9 @@ impl Shared {
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let result = input(core, &mut out);
         let touched = out.finish();
+        if core.has_errands() {
+            self.errands.notify_one();
+        }
         drop(state);
         touched.kick(&self.counters);
         result
