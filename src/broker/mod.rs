@@ -304,9 +304,7 @@ impl Drop for Broker {
 /// What is known of who comes in at an endpoint.
 fn door_of(endpoint: &Endpoint, config: &BrokerConfig) -> Door {
     let era = if config.nfp.old.contains(endpoint) { Era::Old } else { Era::Current };
-    // Only the owner can open such a file.
-    let admin = matches!(endpoint, Endpoint::Ipc(_));
-    Door { mechanism: config.mechanism_at(endpoint), era, house: false, admin }
+    Door { mechanism: config.mechanism_at(endpoint), era, house: false }
 }
 
 fn bind_all(endpoints: &[Endpoint]) -> Result<Vec<(Bound, Endpoint)>, BrokerError> {

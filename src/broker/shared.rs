@@ -8,11 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::BrokerConfig;
-use crate::id::PeerId;
-use crate::proto::core::{Admission, Core, Hello};
+use crate::id::{PeerId, Principal};
+use crate::keys::Known;
+use crate::proto::core::{Admission, Core, Hello, Regranted};
 use crate::proto::output::CloseReason;
 use crate::transport::account::Account;
 use crate::transport::endpoint::Endpoint;
@@ -24,7 +25,7 @@ use super::counters::Counters;
 use super::crowd::Crowd;
 use super::guard::{Guard, GuardError, Reloaded};
 use super::logs::LogRing;
-use super::outboxes::{Links, Outboxes};
+use super::outboxes::{Denied, Links, Outboxes, Touched};
 
 /// While memory is short, a peer that reads nothing for so long is given up.
 const STUCK_MAX: Duration = Duration::from_secs(10);
@@ -116,9 +117,12 @@ struct LogGate {
 impl LogGate {
     const LINES_PER_SECOND: u64 = 10;
 
-    fn take(&self, since_start: Duration) -> Option<u64> {
+    /// Whether one line may be written now, and how many were not since the last one; `others` are
+    /// never written.
+    fn take(&self, others: u64, since_start: Duration) -> Option<u64> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let (second, lines, held_back) = &mut *inner;
+        *held_back += others;
         if *second != since_start.as_secs() {
             (*second, *lines) = (since_start.as_secs(), 0);
         }
@@ -189,13 +193,18 @@ impl Shared {
             self.errands.notify_one();
         }
         drop(state);
-        touched.kick(&self.counters);
+        self.carry_out(touched);
         result
     }
 
-    /// A peer comes.
-    pub(super) fn join(&self, hello: Hello, link: &Arc<Link>) -> (PeerId, Admission) {
+    /// A peer comes. `None`: it may not be here.
+    pub(super) fn join(&self, mut hello: Hello, link: &Arc<Link>) -> Option<(PeerId, Admission)> {
         let mut state = self.lock();
+        // Under the lock: its rights may be changed in this moment, for all who are here.
+        if !hello.house {
+            let Known { grants, name } = self.guard.known(&hello.principal)?;
+            (hello.grants, hello.name) = (grants, name);
+        }
         let State { core, links } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let (id, admission) = core.join(now(), hello, &mut out);
@@ -207,15 +216,39 @@ impl Shared {
             link.close(CloseReason::Shutdown);
         }
         drop(state);
-        touched.kick(&self.counters);
-        (id, admission)
+        self.carry_out(touched);
+        Some((id, admission))
     }
 
     /// Reads keys and rights again, and has them hold for those who are here. It blocks.
     pub(super) fn reload(&self) -> Result<Reloaded, GuardError> {
-        let reloaded = self.guard.reload(SystemTime::now())?;
+        let mut reloaded = self.guard.reload(SystemTime::now())?;
+        reloaded.closed = self.judge_again().closed;
         info!(%reloaded, "keys and rights were read again");
         Ok(reloaded)
+    }
+
+    /// Has the rights as they are now hold for those who are here; who may not be here is closed.
+    pub(super) fn judge_again(&self) -> Regranted {
+        let known = |principal: &Principal| self.guard.known(principal);
+        let judge = |principal: &Principal| known(principal).map(|it| (it.grants, it.name));
+        self.with_core(|core, out| core.regrant(now(), judge, out))
+    }
+
+    /// Writes what was decided, and logs what was denied.
+    fn carry_out(&self, mut touched: Touched) {
+        let denied = touched.take_denied();
+        touched.kick(&self.counters);
+        if let Some((denied, others)) = denied {
+            self.log_denied(&denied, others);
+        }
+    }
+
+    #[cold]
+    fn log_denied(&self, denied: &Denied, others: u64) {
+        let Some(held_back) = self.refusals.take(others, self.since_start()) else { return };
+        let Denied { principal, name, identity, right, what, by } = denied;
+        warn!(%principal, %name, %identity, %right, %what, %by, held_back, "denied");
     }
 
     /// Ends everything. Connections are told by their links, so that none has to ask for a token
@@ -234,7 +267,7 @@ impl Shared {
         core.leave(now(), id, &mut out);
         let touched = out.finish();
         drop(state);
-        touched.kick(&self.counters);
+        self.carry_out(touched);
     }
 
     /// Does what is due; returns when to come back.
@@ -316,13 +349,17 @@ impl Shared {
     /// Whether a line about an unwanted peer may be logged now, and how many were held back since
     /// the last one: strangers must not fill the log.
     pub(super) fn log_refusal(&self) -> Option<u64> {
-        self.refusals.take(now().saturating_duration_since(self.started))
+        self.refusals.take(0, self.since_start())
+    }
+
+    fn since_start(&self) -> Duration {
+        now().saturating_duration_since(self.started)
     }
 
     /// Time since the core last ticked.
     fn since_tick(&self) -> Duration {
         let last = Duration::from_millis(self.last_tick.load(Ordering::Relaxed));
-        now().saturating_duration_since(self.started).saturating_sub(last)
+        self.since_start().saturating_sub(last)
     }
 }
 

@@ -62,7 +62,7 @@ async fn answer(shared: &Arc<Shared>, errand: &Errand) -> Result<Packed, Refused
             let reloaded = tokio::task::spawn_blocking(move || shared.reload()).await;
             let reloaded = reloaded.map_err(|_| stopped())?;
             let reloaded = reloaded.map_err(|error| (Code::Failed, error.to_string()))?;
-            return Ok(changed(&reloaded.changes, 0));
+            return Ok(changed(&reloaded.changes, reloaded.closed));
         }
         (None, _) => {
             let why = "this broker asks nobody for a key; start it with --curve-secret and \
@@ -80,7 +80,7 @@ async fn answer(shared: &Arc<Shared>, errand: &Errand) -> Result<Packed, Refused
             for change in changes.list.iter().take(LOGGED_MAX) {
                 info!(verb = verb.as_str(), %change, "an operator changed who may come in");
             }
-            changed(&changes, 0)
+            changed(&changes, shared.judge_again().closed)
         }
     })
 }
@@ -170,7 +170,7 @@ fn address_of(from: &Principal) -> String {
     }
 }
 
-fn changed(changes: &Changes, closed: u64) -> Packed {
+fn changed(changes: &Changes, closed: usize) -> Packed {
     let mut room = Room::new();
     let rows = changes.list.iter().map(|change| ChangeReport {
         change: change.kind.as_str(),
@@ -185,7 +185,7 @@ fn changed(changes: &Changes, closed: u64) -> Packed {
     Packed::new(&KeyReport {
         changes: Some(rows),
         more: (more > 0).then_some(more),
-        closed: (closed > 0).then_some(closed),
+        closed: (closed > 0).then_some(closed as u64),
         ..KeyReport::default()
     })
 }

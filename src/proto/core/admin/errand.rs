@@ -45,7 +45,7 @@ impl Core {
     ) -> Result<(), Refused> {
         let Errands { waiting, running } = &mut self.errands;
         if waiting.len() + *running >= ERRANDS_MAX {
-            return Err((Code::Overloaded, "64 changes are on their way already"));
+            return Err((Code::Overloaded, "64 changes are on their way already".into()));
         }
         waiting.push(Errand { peer, query, verb, header: header.into() });
         Ok(())
