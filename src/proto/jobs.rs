@@ -112,6 +112,12 @@ impl Jobs {
         }
     }
 
+    /// Memory of jobs that have ended and are remembered, octets.
+    #[must_use]
+    pub(crate) fn ended_bytes(&self) -> usize {
+        self.ended_bytes
+    }
+
     /// Whether `owner` may have one more open job. The oldest ended job makes room for it.
     pub fn has_room(&mut self, owner: &Identity) -> bool {
         let open = self.open_by_owner.get(owner).copied().unwrap_or_default();

@@ -50,11 +50,27 @@ pub trait Output {
     /// Gives back memory that was charged or taken.
     fn release(&mut self, bytes: usize);
 
+    /// How much memory there is and is in use, to be told.
+    fn memory(&self) -> Memory {
+        Memory::default()
+    }
+
     /// Whether new work is welcome again after `charge` has refused some.
     fn has_room(&self) -> bool;
 
     /// A peer wanted to do what it may not. It has been counted; this is for a log.
     fn denied(&mut self, _peer: PeerId, _denial: &Denial<'_>) {}
+}
+
+/// What peers make the broker hold, octets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What there may be.
+    pub limit: usize,
+    /// What there is.
+    pub used: usize,
+    /// Of that, what the core has charged; the rest is on its way in or out.
+    pub tables: usize,
 }
 
 /// How full an outbox is.
