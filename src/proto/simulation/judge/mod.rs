@@ -133,6 +133,8 @@ pub(super) struct Judge {
     pub(super) is_draining: bool,
     /// Everybody is told to go.
     pub(super) is_over: bool,
+    /// Rights change.
+    pub(super) regrants: bool,
     keys: Keys,
     pub(super) accepted: u32,
     pub(super) violation: Option<String>,
@@ -165,6 +167,7 @@ impl Judge {
             jobs: Jobs::default(),
             is_draining: false,
             is_over: false,
+            regrants: false,
             keys: Keys::default(),
             accepted: 0,
             violation: None,
