@@ -7,6 +7,7 @@ mod credit;
 mod deadline;
 mod keys;
 mod late;
+mod memory;
 mod native;
 mod nfp;
 mod roster;
@@ -46,6 +47,8 @@ struct Said {
     resumed: Vec<PeerId>,
     /// The memory account takes no new work.
     account_full: bool,
+    /// The memory account takes new work up to so many octets, if that is said.
+    memory: Option<usize>,
 }
 
 impl Output for Said {
@@ -86,8 +89,14 @@ impl Output for Said {
     }
 
     fn charge(&mut self, bytes: usize) -> bool {
-        self.charged += if self.account_full { 0 } else { bytes };
+        let fits = self.would_take(bytes, 0);
+        self.charged += if fits { bytes } else { 0 };
+        fits
+    }
+
+    fn would_take(&self, bytes: usize, freed: usize) -> bool {
         !self.account_full
+            && self.memory.is_none_or(|memory| self.charged + bytes <= memory + freed)
     }
 
     fn take(&mut self, bytes: usize) {

@@ -686,17 +686,3 @@ fn what_a_stand_in_has_answered_is_there_when_it_has_gone_or_come_again() {
     desk.job(client, Verb::Put, "echo", "gone", "u");
     assert_eq!(desk.statuses(client), ["400"]);
 }
-
-#[test]
-fn ended_jobs_make_room_when_memory_is_short() {
-    let mut desk = desk();
-    let (worker, client) = (desk.nfp_ready("w", "svc"), desk.enter("c", false));
-    desk.job(client, Verb::Post, "svc", "all", "u1");
-    desk.report(worker, Kind::Response, "c", "u1", "200", "{}");
-    desk.job(client, Verb::Post, "svc", "all", "u2");
-    desk.said.account_full = true;
-    desk.job(client, Verb::Post, "svc", "all", "u3");
-    assert_eq!(desk.statuses(client).last().unwrap(), "400", "it is still full");
-    let known = |uuid: &[u8]| desk.core.router().jobs.named(uuid).is_some();
-    assert_eq!([&b"u1"[..], b"u2", b"u3"].map(known), [false, true, false]);
-}
