@@ -198,11 +198,14 @@ impl Output for Outboxes<'_> {
 
     #[inline]
     fn charge(&mut self, bytes: usize) -> bool {
-        if self.used().saturating_add(bytes) > self.account.high_mark() {
-            return false;
-        }
-        self.taken += bytes;
-        true
+        let fits = self.would_take(bytes, 0);
+        self.taken += if fits { bytes } else { 0 };
+        fits
+    }
+
+    #[inline]
+    fn would_take(&self, bytes: usize, freed: usize) -> bool {
+        self.used().saturating_sub(freed).saturating_add(bytes) <= self.account.high_mark()
     }
 
     fn take(&mut self, bytes: usize) {

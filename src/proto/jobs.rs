@@ -112,12 +112,6 @@ impl Jobs {
         }
     }
 
-    /// Memory of jobs that have ended and are remembered, octets.
-    #[must_use]
-    pub(crate) fn ended_bytes(&self) -> usize {
-        self.ended_bytes
-    }
-
     /// Whether `owner` may have one more open job. The oldest ended job makes room for it.
     pub fn has_room(&mut self, owner: &Identity) -> bool {
         let open = self.open_by_owner.get(owner).copied().unwrap_or_default();
@@ -315,6 +309,12 @@ impl Jobs {
     #[must_use]
     pub fn next_due(&self) -> Option<Time> {
         self.due.next()
+    }
+
+    /// Memory of the jobs that have ended, octets: what [`Self::evict`] can give back.
+    #[must_use]
+    pub fn ended_bytes(&self) -> usize {
+        self.ended_bytes
     }
 
     /// Memory of what was forgotten since the last call, octets.

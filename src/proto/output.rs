@@ -44,6 +44,9 @@ pub trait Output {
     /// account is too full for new work.
     fn charge(&mut self, bytes: usize) -> bool;
 
+    /// Whether [`Self::charge`] would take `bytes` once `freed` were released.
+    fn would_take(&self, bytes: usize, freed: usize) -> bool;
+
     /// Takes `bytes` of memory that has to be there, however full the account is.
     fn take(&mut self, bytes: usize);
 
