@@ -9,6 +9,7 @@ pub mod mdp;
 pub mod message;
 pub mod mjp;
 pub mod nfp;
+pub mod zio;
 
 /// What a client or a worker speaks with a broker.
 #[derive(
