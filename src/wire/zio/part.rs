@@ -15,15 +15,15 @@ const LONG: u8 = 0xff;
 #[inline]
 pub(super) fn take<'a>(rest: &mut &'a [u8], part: usize) -> Result<&'a [u8], Malformed> {
     let cut = |missing| Malformed::PartCut { part, missing };
-    let (first, after) = rest.split_first().ok_or(cut(1))?;
+    let (first, after) = rest.split_first().ok_or_else(|| cut(1))?;
     let (size, after) = if *first == LONG {
-        let (size, after) = after.split_first_chunk().ok_or(cut(4 - after.len().min(4)))?;
+        let (size, after) = after.split_first_chunk().ok_or_else(|| cut(4 - after.len().min(4)))?;
         (usize::try_from(u32::from_be_bytes(*size)).unwrap_or(usize::MAX), after)
     } else {
         (usize::from(*first), after)
     };
     let (octets, after) =
-        after.split_at_checked(size).ok_or(cut(size.saturating_sub(after.len())))?;
+        after.split_at_checked(size).ok_or_else(|| cut(size.saturating_sub(after.len())))?;
     *rest = after;
     Ok(octets)
 }
