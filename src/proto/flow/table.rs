@@ -54,6 +54,9 @@ use member::{Member, Place};
 use service::Services;
 use stop::Stop;
 
+/// Deadlines that may be there for nothing.
+const TIMERS_SPARE: usize = 64;
+
 /// All flows of a broker.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -289,7 +292,12 @@ impl FlowTable {
         if let Some(at) = at {
             self.timers.arm(at, id);
         }
-        if self.timers.len() > 2 * self.flows.len() + 64 {
+        self.sweep();
+    }
+
+    /// Forgets deadlines that do not count any more, once they are the most.
+    fn sweep(&mut self) {
+        if self.timers.len() > 2 * self.flows.len() + TIMERS_SPARE {
             let flows = &self.flows;
             self.timers.sweep(|at, id| flows.get(id).is_some_and(|flow| flow.due == Some(at)));
         }

@@ -7,9 +7,9 @@ use crate::proto::flow::output::{End, Seat};
 use crate::proto::router::audit::demand;
 use crate::wire::message::Message;
 
-use super::FlowTable;
 use super::flow::{Flow, FlowId, Pair, Progress};
 use super::member::Place;
+use super::{FlowTable, TIMERS_SPARE};
 
 impl FlowTable {
     /// Checks every invariant. To be called between two inputs.
@@ -36,7 +36,8 @@ impl FlowTable {
         demand!(cids == self.by_cid.len(), "{cids} wait, {} are named", self.by_cid.len());
         demand!(charged == self.charged, "{charged} octets, {} charged", self.charged);
         demand!(self.by_cid.len() <= self.settings.waiting_max, "too many wait");
-        demand!(self.timers.len() <= 2 * self.flows.len() + 65, "{} timers", self.timers.len());
+        let timers = self.timers.len();
+        demand!(timers <= 2 * self.flows.len() + TIMERS_SPARE, "{timers} deadlines");
         self.services.audit(&waiting, &given)
     }
 

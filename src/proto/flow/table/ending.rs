@@ -55,6 +55,7 @@ impl FlowTable {
         if flow.pair().is_none() {
             self.by_cid.remove(&flow.cid);
         }
+        self.sweep();
         self.release(flow.charged, out);
         self.note_outcome(outcome);
         out.event(FlowEvent::Ended { flow: id, outcome });

@@ -33,7 +33,7 @@ pub enum OfferError {
 pub(super) struct Services {
     handlers_max: usize,
     handlers: SlotMap<HandlerId, Handler>,
-    by_end: BTreeSet<(End, HandlerId)>,
+    by_end: BTreeMap<End, BTreeSet<HandlerId>>,
     by_name: BTreeMap<ServiceName, Service>,
     /// Grows with each flow that is given or has to wait.
     clock: u64,
@@ -71,7 +71,7 @@ impl Services {
         Self {
             handlers_max,
             handlers: SlotMap::with_key(),
-            by_end: BTreeSet::new(),
+            by_end: BTreeMap::new(),
             by_name: BTreeMap::new(),
             clock: 0,
         }
@@ -89,7 +89,7 @@ impl Services {
         self.by_name.entry(service.clone()).or_default().offers += 1;
         let handler = Handler { end, service, credit, flows: BTreeSet::new(), used: self.clock };
         let id = self.handlers.insert(handler);
-        self.by_end.insert((end, id));
+        self.by_end.entry(end).or_default().insert(id);
         self.sort(id);
         Ok(id)
     }
@@ -119,7 +119,12 @@ impl Services {
     /// Takes an offer back, and gives the flows that it has.
     pub(super) fn withdraw(&mut self, id: HandlerId) -> BTreeSet<FlowId> {
         let Some(handler) = self.handlers.remove(id) else { return BTreeSet::new() };
-        self.by_end.remove(&(handler.end, id));
+        if let Some(offers) = self.by_end.get_mut(&handler.end) {
+            offers.remove(&id);
+            if offers.is_empty() {
+                self.by_end.remove(&handler.end);
+            }
+        }
         if let Some(service) = self.by_name.get_mut(&handler.service) {
             service.offers -= 1;
             service.ready.remove(&(handler.used, id));
@@ -129,17 +134,13 @@ impl Services {
     }
 
     /// What that end offers.
-    pub(super) fn of_end(&self, end: End) -> Vec<HandlerId> {
-        let from = (end, HandlerId::default());
-        let rest = self.by_end.range(from..);
-        rest.take_while(|(other, _)| *other == end).map(|(_, id)| *id).collect()
+    pub(super) fn of_end(&self, end: End) -> BTreeSet<HandlerId> {
+        self.by_end.get(&end).cloned().unwrap_or_default()
     }
 
     /// Ends of a connection that offer something.
-    pub(super) fn ends_of(&self, peer: PeerId) -> BTreeSet<End> {
-        let (first, last) = End::all_of(peer).into_inner();
-        let rest = self.by_end.range((first, HandlerId::default())..);
-        rest.map(|(end, _)| *end).take_while(|end| *end <= last).collect()
+    pub(super) fn ends_of(&self, peer: PeerId) -> Vec<End> {
+        self.by_end.range(End::all_of(peer)).map(|(end, _)| *end).collect()
     }
 
     /// A flow waits for that service. The number is its place.
@@ -216,10 +217,12 @@ impl Services {
             }
         }
         demand!(seen == waiting.len(), "{seen} flows wait, {} believe so", waiting.len());
-        demand!(self.by_end.len() == self.handlers.len(), "ends of handlers");
+        let offers: usize = self.by_end.values().map(BTreeSet::len).sum();
+        demand!(offers == self.handlers.len(), "{offers} offers of ends");
         let mut held = 0;
         for (id, handler) in &self.handlers {
-            demand!(self.by_end.contains(&(handler.end, id)), "{id:?} is not its end's");
+            let own = self.by_end.get(&handler.end).is_some_and(|offers| offers.contains(&id));
+            demand!(own, "{id:?} is not its end's");
             let service = self.by_name.get(&handler.service);
             let ready = service.is_some_and(|it| it.ready.contains(&(handler.used, id)));
             demand!(ready == handler.is_ready(), "{id:?} is noted as ready: {ready}");
