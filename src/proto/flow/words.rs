@@ -65,6 +65,11 @@ pub(super) fn eot(coordinates: Coordinates, shape: Shape) -> Message {
     zio.to_message(shape)
 }
 
+/// The EOT that answers the EOT of one that has heard nothing yet.
+pub(super) fn first_eot(said: Coordinates, shape: Shape) -> Message {
+    eot(Coordinates { seqno: 0, ..said }, shape)
+}
+
 fn as_eot(label: &str) -> String {
     edit(label, attribute::FLOW, &format!("\"{}\"", Kind::Eot.name()))
 }

@@ -114,6 +114,12 @@ impl FlowTable {
         Ok(())
     }
 
+    /// Whether a handler waits for the factory's answer.
+    #[cfg(test)]
+    pub(in crate::proto::flow) fn has_early(&self) -> bool {
+        self.members.values().any(|member| matches!(member.place, Place::Early(_)))
+    }
+
     /// Memory charged, octets.
     #[must_use]
     pub fn charged(&self) -> usize {

@@ -78,7 +78,7 @@ impl FlowTable {
         out: &mut O,
     ) -> Taken {
         if let Some(member) = self.members.get(&client) {
-            out.say(client, &words::eot(said.zio.coordinates, member.shape));
+            out.say(client, &words::first_eot(said.zio.coordinates, member.shape));
         }
         self.place(client, Place::Idle);
         self.forget(now, id, Outcome::GivenUp, out);

@@ -171,10 +171,10 @@ impl Pair {
         !self.routes.client.closed && !self.routes.handler.closed
     }
 
-    /// What is handed out and not spent after that message; none if it may not be said. Between
-    /// the two EOTs nothing counts any more.
+    /// What is handed out and not spent after that message; none if it may not be said. Once the
+    /// other end has said EOT nothing counts any more.
     pub(super) fn account(&self, seat: Seat, kind: Kind, credit: Option<i64>) -> Option<u64> {
-        if !self.runs() || kind == Kind::Eot {
+        if kind == Kind::Eot || self.route(seat.other()).said_eot {
             return Some(self.handed_out);
         }
         match (seat == self.giver, kind) {

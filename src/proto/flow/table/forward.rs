@@ -29,8 +29,10 @@ impl FlowTable {
         let handed_out = match pair.account(seat, kind, said.label.credit()) {
             Some(handed_out) => handed_out,
             None if self.settings.check_credit => {
+                // One that has heard EOT may give without credit; but its taker has not said that.
+                let outcome = if pair.runs() { Outcome::Violated(seat) } else { Outcome::Stopped };
                 self.drop_message("credit");
-                self.end_pair(now, id, Outcome::Violated(seat), out);
+                self.end_pair(now, id, outcome, out);
                 return Taken::Yes;
             }
             None => pair.handed_out,

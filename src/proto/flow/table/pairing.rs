@@ -102,7 +102,7 @@ impl FlowTable {
         self.take_early(id, out);
         self.place(end, Place::Idle);
         if let Some(member) = self.members.get(&end) {
-            out.say(end, &words::eot(said.zio.coordinates, member.shape));
+            out.say(end, &words::first_eot(said.zio.coordinates, member.shape));
         }
         Taken::Yes
     }

@@ -46,7 +46,7 @@ fn a_client_that_gives_up_has_its_eot_answered() {
     let (flow, for_handler) = scene.ask(client, &bot(Direction::Extract, 2));
     scene.say(early, &for_handler);
     scene.say(client, &eot(1));
-    assert_eq!((scene.heard(client), scene.kinds(early)), (vec![eot(1)], vec![Kind::Eot]));
+    assert_eq!((scene.heard(client), scene.kinds(early)), (vec![eot(0)], vec![Kind::Eot]));
     assert_eq!((scene.outcomes(), scene.desk.charged), (vec![Outcome::GivenUp], 0));
     scene.decided(flow, Decision::Accept);
     scene.say(other, &for_handler);
@@ -61,7 +61,7 @@ fn a_handler_that_does_not_wait_for_the_factory_is_let_go() {
     scene.say(early, &for_handler);
     scene.say(early, &dat(1));
     scene.say(early, &eot(1));
-    assert_eq!(scene.heard(early), [eot(1)]);
+    assert_eq!(scene.heard(early), [eot(0)]);
     scene.say(early, &for_handler);
     scene.lose(early);
     scene.decided(flow, Decision::Accept);

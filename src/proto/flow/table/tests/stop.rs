@@ -76,6 +76,20 @@ fn a_flow_that_ends_already_ends_by_itself() {
 }
 
 #[test]
+fn a_giver_that_gives_without_credit_when_it_ends_does_not_reach_its_taker() {
+    let mut scene = Scene::with_factory();
+    let [giver, taker] = scene.pair(Direction::Extract, 5);
+    scene.say(taker, &pay(1, 1));
+    scene.stop();
+    scene.say(giver, &dat(1));
+    scene.heard(giver);
+    assert_eq!(scene.heard(taker), [dat(1)]);
+    scene.say(giver, &dat(2));
+    assert_eq!((scene.heard(giver), scene.heard(taker)), (vec![], vec![eot(2)]));
+    assert_eq!(scene.outcomes(), [Outcome::Stopped]);
+}
+
+#[test]
 fn a_taker_that_said_eot_itself_is_not_waited_for_again() {
     let mut scene = Scene::with_factory();
     let [giver, taker] = scene.pair(Direction::Extract, 5);
