@@ -82,6 +82,18 @@ fn handlers_take_turns_the_least_recently_used_first() {
 }
 
 #[test]
+fn a_handler_with_credit_left_has_its_turn_like_the_others() {
+    let mut scene = scene();
+    let wide = scene.handler(4).0;
+    let narrow = scene.handler(2).0;
+    let turns = [(); 6].map(|()| {
+        scene.client();
+        scene.assigned()[0].0
+    });
+    assert_eq!(turns, [wide, narrow, wide, narrow, wide, wide]);
+}
+
+#[test]
 fn credit_is_how_many_flows_a_handler_has() {
     let mut scene = scene();
     let (end, handler) = scene.handler(0);
