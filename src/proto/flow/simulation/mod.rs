@@ -7,6 +7,8 @@
 //!
 //! `MAJORDOMO_SEEDS=n` sets how many seeds run, `MAJORDOMO_SEED=s` the first one.
 
+mod acting;
+mod faults;
 mod judge;
 mod party;
 mod shell;

@@ -9,13 +9,12 @@ use slotmap::SlotMap;
 use crate::id::{PeerId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::core::Taken;
-use crate::proto::flow::endpoint::State;
 use crate::proto::flow::output::End;
 use crate::proto::flow::policy::FlowSettings;
 use crate::proto::flow::rules::{FlowRule, Target};
 use crate::proto::flow::table::{Decision, FlowId, FlowTable, HandlerId};
 use crate::proto::simulation::rng::Rng;
-use crate::wire::zio::{Cid, Direction, FlowLabel, Shape, Zio};
+use crate::wire::zio::{Shape, Zio};
 
 use super::Seen;
 use super::judge::Judge;
@@ -24,11 +23,11 @@ use super::shell::{Link, Parcel, QUEUE, Shell};
 use super::stranger::Stranger;
 
 /// Microseconds of a millisecond.
-const MS: u64 = 1000;
-const SECOND: u64 = 1000 * MS;
+pub(super) const MS: u64 = 1000;
+pub(super) const SECOND: u64 = 1000 * MS;
 /// When faults end, when strangers leave, and when everybody has to be done.
-const CALM: u64 = 12 * SECOND;
-const ALONE: u64 = 70 * SECOND;
+pub(super) const CALM: u64 = 12 * SECOND;
+pub(super) const ALONE: u64 = 70 * SECOND;
 const END: u64 = 400 * SECOND;
 const TRACE_MAX: usize = 300;
 
@@ -52,7 +51,7 @@ pub(super) enum Event {
 
 /// Who speaks on a link.
 #[derive(Debug)]
-enum Actor {
+pub(super) enum Actor {
     /// An honest client with as many flows to come.
     Client {
         link: usize,
@@ -70,27 +69,27 @@ pub(super) struct World {
     pub(super) table: FlowTable,
     pub(super) shell: Shell,
     pub(super) judge: Judge,
-    rng: Rng,
-    now: u64,
+    pub(super) rng: Rng,
+    pub(super) now: u64,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     count: u64,
-    actors: Vec<Actor>,
-    acting: BTreeSet<usize>,
+    pub(super) actors: Vec<Actor>,
+    pub(super) acting: BTreeSet<usize>,
     /// Which actor speaks on a link.
-    by_link: Vec<usize>,
-    peers: SlotMap<PeerId, ()>,
+    pub(super) by_link: Vec<usize>,
+    pub(super) peers: SlotMap<PeerId, ()>,
     /// BOTs for handlers that were not sent yet.
-    bots: Vec<(FlowId, String, u64)>,
-    offers: Vec<(End, HandlerId)>,
+    pub(super) bots: Vec<(FlowId, String, u64)>,
+    pub(super) offers: Vec<(End, HandlerId)>,
     /// Ids of clients that have a handler: strangers have seen them.
     pub(super) cids: Vec<u32>,
-    flows: u64,
+    pub(super) flows: u64,
     tick: Option<Time>,
     seen: Seen,
     pub(super) trace: Option<VecDeque<String>>,
 }
 
-fn service() -> ServiceName {
+pub(super) fn service() -> ServiceName {
     ServiceName::try_from(&b"writer"[..]).unwrap()
 }
 
@@ -171,7 +170,7 @@ impl World {
         self.at(at, event);
     }
 
-    fn time(&self) -> Time {
+    pub(super) fn time(&self) -> Time {
         Time::default().after(Duration::from_micros(self.now))
     }
 
@@ -213,12 +212,12 @@ impl World {
         !actor.is_some_and(|actor| matches!(self.actors[*actor], Actor::Stranger(_)))
     }
 
-    fn connect(&mut self) -> usize {
+    pub(super) fn connect(&mut self) -> usize {
         let end = End::of(self.peers.insert(()));
         self.connect_as(end)
     }
 
-    fn connect_as(&mut self, end: End) -> usize {
+    pub(super) fn connect_as(&mut self, end: End) -> usize {
         let shape = if self.rng.one_in(4) { Shape::Multipart } else { Shape::Single };
         let link = self.shell.links.len();
         self.shell.links.push(Link::new(end, shape));
@@ -227,7 +226,7 @@ impl World {
         link
     }
 
-    fn enter(&mut self, link: usize, actor: impl FnOnce(usize) -> Actor) -> usize {
+    pub(super) fn enter(&mut self, link: usize, actor: impl FnOnce(usize) -> Actor) -> usize {
         let at = self.actors.len();
         self.actors.push(actor(link));
         self.by_link.resize(link + 1, usize::MAX);
@@ -237,7 +236,7 @@ impl World {
     }
 
     /// The actor acts, some time from now.
-    fn soon(&mut self, actor: usize) {
+    pub(super) fn soon(&mut self, actor: usize) {
         if self.acting.insert(actor) {
             let slow = self.rng.one_in(20);
             self.after(MS, if slow { 4 * SECOND } else { 150 * MS }, Event::Act(actor));
@@ -411,264 +410,11 @@ impl World {
         Ok(())
     }
 
-    fn push(&mut self, link: usize, message: crate::wire::message::Message) {
+    pub(super) fn push(&mut self, link: usize, message: crate::wire::message::Message) {
         let it = &mut self.shell.links[link];
         if it.alive {
             it.up.push_back(Parcel::new(message, it.shape));
             self.read_soon(link);
-        }
-    }
-
-    fn act(&mut self, at: usize) -> Result<(), String> {
-        self.acting.remove(&at);
-        let now = self.time();
-        let link = match &self.actors[at] {
-            Actor::Client { link, .. } => *link,
-            Actor::Handler { party, .. } => party.link,
-            Actor::Stranger(stranger) => stranger.link,
-        };
-        let (alive, shape, end) = {
-            let it = &self.shell.links[link];
-            (it.alive, it.shape, it.end)
-        };
-        if let Actor::Stranger(stranger) = &mut self.actors[at] {
-            if alive && self.now < ALONE {
-                let message = stranger.act(shape, &self.cids, &mut self.rng);
-                self.push(link, message);
-                self.stranger_goes_on(at);
-            } else if alive {
-                self.cut(link);
-            }
-            return Ok(());
-        }
-        if !alive {
-            self.come_back(at);
-            return Ok(());
-        }
-        let (flow, said) = match &mut self.actors[at] {
-            Actor::Client { party: None, left: 0, .. } | Actor::Stranger(_) => return Ok(()),
-            Actor::Client { party: party @ None, left, .. } => {
-                *left -= 1;
-                self.flows += 1;
-                let direction = self.rng.pick(&[Direction::Extract, Direction::Inject]);
-                let stream = self.rng.pick(&[0, 1, 1, 2, 2, 2, 0, 0, 3]);
-                let bot = format!(r#"{{"stream": "s{stream}"}}"#);
-                let new = Party::new(link, self.flows, direction, bot, &mut self.rng);
-                (self.flows, party.insert(new).act(now, shape, &mut self.rng))
-            }
-            Actor::Client { party: Some(party), .. } | Actor::Handler { party, .. } => {
-                (party.flow, party.act(now, shape, &mut self.rng))
-            }
-        };
-        if let Some(message) = said {
-            self.push(link, message);
-            self.note_giver(end, flow);
-            self.soon(at);
-        }
-        self.look_whether_over(at, end);
-        Ok(())
-    }
-
-    /// What a giver has given is known from its EOT on, if that is the first one.
-    fn note_giver(&mut self, end: End, flow: u64) {
-        let Some(party) = self.party_of(end) else { return };
-        if flow != 0 && party.gave_all {
-            let given = party.given;
-            self.judge.given.insert(flow, given);
-        }
-    }
-
-    fn look_whether_over(&mut self, at: usize, end: End) {
-        let (state, deadline) = match &self.actors[at] {
-            Actor::Client { party: Some(party), .. } => {
-                (party.endpoint.state(), party.endpoint.next_timeout())
-            }
-            Actor::Handler { party, over: false } => {
-                (party.endpoint.state(), party.endpoint.next_timeout())
-            }
-            Actor::Client { party: None, .. } | Actor::Handler { .. } | Actor::Stranger(_) => {
-                return;
-            }
-        };
-        if !state.is_over() {
-            if deadline.is_some() && state == State::BotSent {
-                self.soon(at);
-            }
-            return;
-        }
-        self.judge_end(end);
-        match &mut self.actors[at] {
-            Actor::Client { party, left, .. } => {
-                *party = None;
-                if *left > 0 {
-                    self.saw("reused");
-                }
-                self.soon(at);
-            }
-            Actor::Handler { over, .. } => *over = true,
-            Actor::Stranger(_) => {}
-        }
-    }
-
-    /// An honest client whose connection was cut connects anew, if it has more to do.
-    fn come_back(&mut self, at: usize) {
-        let more = match &mut self.actors[at] {
-            Actor::Client { party, left, .. } => {
-                *party = None;
-                *left > 0
-            }
-            Actor::Handler { over, .. } => {
-                *over = true;
-                false
-            }
-            Actor::Stranger(_) => false,
-        };
-        if more {
-            let new = self.connect();
-            if let Actor::Client { link, .. } = &mut self.actors[at] {
-                *link = new;
-            }
-            self.by_link.resize(new + 1, usize::MAX);
-            self.by_link[new] = at;
-            self.soon(at);
-        }
-    }
-
-    fn stranger_goes_on(&mut self, at: usize) {
-        if self.acting.insert(at) {
-            let slow = self.now > CALM;
-            self.after(MS, if slow { 20 * SECOND } else { 400 * MS }, Event::Act(at));
-        }
-    }
-
-    /// Somebody comes for a flow: honest or not, on a connection of its own or one that it has.
-    fn send(&mut self, flow: FlowId) {
-        let Some(at) = self.bots.iter().position(|(other, ..)| *other == flow) else { return };
-        let (_, label, origin) = self.bots.remove(at);
-        let read = FlowLabel::read(&label).unwrap();
-        let direction = read.direction().unwrap();
-        if let Cid::Is(cid) = read.cid() {
-            self.judge.cids.insert(flow, cid.get());
-        }
-        let strangers: Vec<usize> = (0..self.actors.len())
-            .filter(|at| match &self.actors[*at] {
-                Actor::Stranger(it) => self.shell.links[it.link].alive,
-                _ => false,
-            })
-            .collect();
-        if !strangers.is_empty() && self.rng.one_in(4) {
-            let at = self.rng.pick(&strangers);
-            if let Actor::Stranger(stranger) = &mut self.actors[at] {
-                stranger.give(&label, &mut self.rng);
-                let end = self.shell.links[stranger.link].end;
-                self.judge.sent.entry(flow).or_default().insert(end);
-            }
-            return;
-        }
-        let idle: Vec<usize> = (0..self.actors.len())
-            .filter(|at| match &self.actors[*at] {
-                Actor::Handler { party, over } => *over && self.shell.links[party.link].alive,
-                _ => false,
-            })
-            .collect();
-        let reused = if idle.is_empty() { None } else { Some(self.rng.pick(&idle)) };
-        let actor = match reused.filter(|_| self.rng.one_in(2)) {
-            Some(actor) => {
-                let Actor::Handler { party, over } = &mut self.actors[actor] else { return };
-                *party = Party::new(party.link, origin, direction, label, &mut self.rng);
-                *over = false;
-                self.saw("reused");
-                self.soon(actor);
-                actor
-            }
-            None => {
-                let link = self.connect_handler(reused);
-                let party = Party::new(link, origin, direction, label, &mut self.rng);
-                self.enter(link, |_| Actor::Handler { party, over: false })
-            }
-        };
-        let Actor::Handler { party, .. } = &self.actors[actor] else { return };
-        let end = self.shell.links[party.link].end;
-        self.judge.sent.entry(flow).or_default().insert(end);
-    }
-
-    /// A connection for a handler, or another lane of one that there is.
-    fn connect_handler(&mut self, other: Option<usize>) -> usize {
-        let peer = other.and_then(|actor| match &self.actors[actor] {
-            Actor::Handler { party, .. } => Some(self.shell.links[party.link].end.peer),
-            _ => None,
-        });
-        match peer.filter(|_| self.rng.one_in(2)) {
-            Some(peer) => {
-                let lane = u64::try_from(self.shell.links.len()).unwrap();
-                self.saw("lanes");
-                self.connect_as(End { peer, lane })
-            }
-            None => self.connect(),
-        }
-    }
-
-    fn offer(&mut self) {
-        let now = self.time();
-        for _ in 0..self.rng.within(1, 2) {
-            let end = End::of(self.peers.insert(()));
-            let credit = u32::try_from(self.rng.within(0, 2)).unwrap();
-            if let Ok(id) = self.table.offer(now, end, service(), credit, &mut self.shell) {
-                self.offers.push((end, id));
-            }
-        }
-    }
-
-    fn fault(&mut self) {
-        let now = self.time();
-        let alive: Vec<usize> =
-            (0..self.shell.links.len()).filter(|link| self.shell.links[*link].alive).collect();
-        let link = if alive.is_empty() { None } else { Some(self.rng.pick(&alive)) };
-        match (self.rng.within(0, 6), link) {
-            (0 | 1, Some(link)) => self.cut(link),
-            (2 | 3, Some(link)) => {
-                self.shell.links[link].stalled = self.now + self.rng.within(SECOND, 5 * SECOND);
-            }
-            (4, _) => {
-                self.shell.memory = self.shell.charged;
-                self.after(SECOND, 3 * SECOND, Event::MemoryBack);
-            }
-            (5, _) => {
-                if let Some((end, _)) = self.offers.pop() {
-                    self.table.lost(now, end, &mut self.shell);
-                }
-            }
-            _ => {
-                let credit = u32::try_from(self.rng.within(0, 3)).unwrap();
-                if let Some((_, handler)) = self.offers.last() {
-                    self.table.set_credit(now, *handler, credit, &mut self.shell);
-                }
-            }
-        }
-    }
-
-    /// The connection of that link breaks, with all its lanes.
-    fn cut(&mut self, link: usize) {
-        let peer = self.shell.links[link].end.peer;
-        let own: Vec<usize> = (0..self.shell.links.len())
-            .filter(|at| self.shell.links[*at].end.peer == peer && self.shell.links[*at].alive)
-            .collect();
-        for at in &own {
-            let it = &mut self.shell.links[*at];
-            it.alive = false;
-            it.up.clear();
-            it.down.clear();
-            it.bytes = 0;
-            let end = it.end;
-            self.judge.cut.insert(end);
-            self.note(|| format!("{end:?} is cut"));
-        }
-        let now = self.time();
-        self.table.leave(now, peer, &mut self.shell);
-        for at in own {
-            let end = self.shell.links[at].end;
-            self.shell.by_end.remove(&end);
-            self.soon(self.by_link[at]);
         }
     }
 }
