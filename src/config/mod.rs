@@ -132,6 +132,10 @@ pub struct HandshakeSection {
     pub connects: u32,
     /// The same from one address. Default 50.
     pub connects_per_address: u32,
+    /// Of those, connections that begin with a handshake of CURVE, 1 to 1,000,000. Default 300.
+    pub hellos: u32,
+    /// The same from one address. Default 20.
+    pub hellos_per_address: u32,
     /// Handshakes of CURVE whose arithmetic waits for its turn, 1 to 65,536. Default 256.
     pub curve_queue: usize,
 }
@@ -145,6 +149,8 @@ impl Default for HandshakeSection {
             unfinished_per_address_max: 64,
             connects: 500,
             connects_per_address: 50,
+            hellos: 300,
+            hellos_per_address: 20,
             curve_queue: 256,
         }
     }
