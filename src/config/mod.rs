@@ -168,7 +168,7 @@ pub struct LimitsSection {
     pub message: usize,
     /// Frames of one message, 8 to 65,536. Default 1,024.
     pub frames: usize,
-    /// Body of one ZMTP command, 512 B to 64 KiB. Default 4 KiB.
+    /// Body of one ZMTP command behind the handshake, 512 B to 64 KiB. Default 4 KiB.
     #[serde(with = "units::text")]
     pub command: usize,
     /// Header of one MJP message, 1 KiB to 16 KiB. Default 16 KiB.
