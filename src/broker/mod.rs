@@ -313,9 +313,10 @@ fn warn_of_openness(config: &BrokerConfig, doors: &[Door]) {
     if config.auth.authorized == Authorized::Any {
         warn!("auth.authorized is \"any\": whoever has any CURVE key comes in");
     }
-    let open = config.broker.bind.iter().zip(doors).filter(|(endpoint, door)| {
-        !endpoint.is_loopback() && door.mechanism != Mechanism::Curve
-    });
+    let open =
+        config.broker.bind.iter().zip(doors).filter(|(endpoint, door)| {
+            !endpoint.is_loopback() && door.mechanism != Mechanism::Curve
+        });
     for (endpoint, door) in open {
         let mechanism = door.mechanism;
         warn!(%endpoint, %mechanism, "insecure: other machines reach it, and it is not encrypted");
