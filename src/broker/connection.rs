@@ -129,7 +129,7 @@ impl Connection {
             debug!(%identity, "a service of the broker joined");
         } else {
             let (socket_type, waits) = (&peer.socket_type, !reading);
-            info!(%remote, %identity, %socket_type, waits, "peer joined");
+            info!(%remote, %identity, %principal, %socket_type, waits, "peer joined");
         }
         let held = Held::nothing(shared.account.clone());
         Some(Self { shared, id, link, inbound, reading, held })

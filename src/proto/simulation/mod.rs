@@ -11,6 +11,7 @@ mod actor;
 mod client;
 mod coverage;
 mod faults;
+mod fence;
 mod judge;
 mod listener;
 mod native_client;
