@@ -16,6 +16,7 @@
 mod auth;
 mod check;
 mod client;
+mod curve;
 mod key;
 mod layers;
 mod memory;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub use auth::{AuthSection, Authorized};
 pub use client::ClientConfig;
+pub use curve::{CurveFiles, ServerKey};
 pub use key::Key;
 pub use layers::{Flag, Loaded, Sources};
 pub use memory::Memory;
