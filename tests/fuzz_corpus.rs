@@ -26,6 +26,11 @@ fn file_url() {
 }
 
 #[test]
+fn flow_machine() {
+    replay("flow_machine", fuzzing::flow_machine);
+}
+
+#[test]
 fn frame_codec() {
     replay("frame_codec", fuzzing::frame_codec);
 }
@@ -63,4 +68,9 @@ fn router_ops() {
 #[test]
 fn topics() {
     replay("topics", fuzzing::topics);
+}
+
+#[test]
+fn zio_message() {
+    replay("zio_message", fuzzing::zio_message);
 }

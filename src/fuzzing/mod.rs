@@ -4,6 +4,7 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a target reports what it finds by a panic")]
 
 mod file_url;
+mod flow_machine;
 mod frame_codec;
 mod greeting_handshake;
 mod mdp_command;
@@ -13,8 +14,10 @@ mod nfp_command;
 mod pieces;
 mod router_ops;
 mod topics;
+mod zio_message;
 
 pub use file_url::file_url;
+pub use flow_machine::flow_machine;
 pub use frame_codec::frame_codec;
 pub use greeting_handshake::greeting_handshake;
 pub use mdp_command::mdp_command;
@@ -23,3 +26,4 @@ pub use mjp_machine::mjp_machine;
 pub use nfp_command::nfp_command;
 pub use router_ops::router_ops;
 pub use topics::topics;
+pub use zio_message::zio_message;
