@@ -373,6 +373,7 @@ impl BrokerConfig {
             message_bytes_max: self.limits.message,
             message_frames_max: self.limits.frames,
             command_bytes_max: self.limits.command,
+            ..Limits::default()
         }
     }
 }

@@ -52,12 +52,14 @@ fn limits(choice: u8) -> Limits {
             message_bytes_max: 500,
             message_frames_max: 4,
             command_bytes_max: 64,
+            ..Limits::default()
         },
         _ => Limits {
             frame_bytes_max: 3 * LARGE,
             message_bytes_max: 4 * LARGE,
             message_frames_max: 8,
             command_bytes_max: 300,
+            ..Limits::default()
         },
     }
 }
@@ -189,6 +191,7 @@ fn round_trip(frames: &[Vec<u8>], mut cuts: Cuts<'_>) {
         message_bytes_max: usize::MAX,
         message_frames_max: usize::MAX,
         command_bytes_max: 0,
+        ..Limits::default()
     };
     let told = at_once(limits, &written);
     assert_eq!(told, Told { said: vec![Said::Message(twice)], error: None });

@@ -19,22 +19,23 @@ struct Ending {
 /// The first octet chooses our side, the next ones the cuts; the rest is the stream.
 pub fn greeting_handshake(input: &[u8]) {
     let mut choices = Choices::new(input);
-    let local = local(choices.octet());
+    let choice = choices.octet();
+    let Local { role, limits, .. } = local(choice);
     let cuts = Cuts::read(&mut choices);
     let stream = choices.rest();
 
     let mut whole = stream;
-    let ending = shake(&local, stream, |left| std::mem::take(left));
+    let ending = shake(choice, stream, |left| std::mem::take(left));
     let mut pieces = cuts;
-    assert_eq!(shake(&local, stream, |left| pieces.next(left)), ending, "in pieces");
+    assert_eq!(shake(choice, stream, |left| pieces.next(left)), ending, "in pieces");
 
     let taken = stream.len() - ending.left.len();
-    let most = GREETING_LEN + HEADER_LEN_MAX + local.limits.command_bytes_max;
+    let most = GREETING_LEN + HEADER_LEN_MAX + limits.handshake_command_bytes_max;
     assert!(taken <= most, "{taken} octets were taken, {most} at most were of use");
     let greeted = matches!(GreetingReader::new(Mechanism::Null).read(&mut whole), Ok(Some(_)));
-    check_output(&local.role, greeted, &ending);
+    check_output(&role, greeted, &ending);
     match &ending.result {
-        Ok(Some(peer)) => check_peer(&local.role, peer, stream),
+        Ok(Some(peer)) => check_peer(&role, peer, stream),
         Ok(None) => {}
         // A reason goes into the log: what the peer wrote in it is escaped.
         Err(reason) => {
@@ -54,19 +55,19 @@ fn local(choice: u8) -> Local {
             identity: (choice & 2 != 0).then(|| Identity::try_from(&b"me"[..]).expect("a name")),
         }
     };
-    let command_bytes_max = if choice >= 128 { 64 } else { 4096 };
-    let limits = Limits { command_bytes_max, ..Limits::default() };
+    let handshake_command_bytes_max = if choice >= 128 { 64 } else { 1024 };
+    let limits = Limits { handshake_command_bytes_max, ..Limits::default() };
     Local { role, security: Security::Null, limits }
 }
 
 /// Feeds one handshake until it ends or the stream does.
 fn shake<'s>(
-    local: &Local,
+    choice: u8,
     stream: &'s [u8],
     mut next: impl FnMut(&mut &'s [u8]) -> &'s [u8],
 ) -> Ending {
     let (mut out, mut left) = (Vec::new(), stream);
-    let mut handshake = Handshake::new(local.clone(), &mut out);
+    let mut handshake = Handshake::new(local(choice), &mut out);
     while !left.is_empty() {
         let mut piece = next(&mut left);
         let result = handshake.read(&mut piece, &mut out);

@@ -1,30 +1,43 @@
 //! greeting -> mechanism -> READY -> peer.
 //!
 //! ```text
-//!             64 octets                READY
-//! Greeting ---------------> Ready ---------------> Ended, with a Peer
-//!    |   dialer sends READY   |   acceptor sends READY
-//!    |                        |
-//!    +--- wrong octet --------+--- wrong command, ERROR ---> Ended, with a HandshakeError
+//!                    NULL
+//!             .--------------------------------------------------------------------------.
+//! Greeting ---+---- HELLO ----> Hello - WELCOME -> Welcome - INITIATE -> Initiate - READY-+-> Ready
+//!    |        PLAIN, CURVE        |                   |                     |                 |
+//!    |                            |                   |                     |               Ended,
+//!    +------- wrong octet --------+-- wrong command, ERROR, wrong box ------+-> Ended     with a Peer
 //! ```
 //!
 //! Our 64 octets go out before anything comes in: a libzmq peer sends 10 and waits. The accepting
-//! side sends READY only after the peer's, so that it can answer ERROR instead and so that the type
-//! it announces can follow the peer's (RFC 37 has the client speak first).
+//! side of NULL sends READY only after the peer's, so that it can answer ERROR instead and so that
+//! the type it announces can follow the peer's (RFC 37 has the client speak first). With PLAIN and
+//! CURVE ([`Security`]) the peer's metadata come in INITIATE, and READY answers it.
 //!
-//! PLAIN and CURVE are steps between `Greeting` and `Ready`: a variant of [`Security`] with its
-//! keys, the commands they exchange, and READY's metadata out of their last one.
+//! Each step is a type that is used up by the command it waits for: what is out of turn, or comes
+//! twice, finds nobody who would take it. Only the last one makes a [`Peer`].
 
+mod authority;
+mod curve;
 mod error;
+mod fresh;
+mod plain;
+mod security;
 mod step;
 
-pub use error::HandshakeError;
+pub use authority::{Authority, Claim, Verdict, same_secret};
+pub use error::{CurveError, HandshakeError};
+pub use fresh::Fresh;
+pub use security::{CurveClient, CurveServer, Password, PlainClient, PlainServer, Security};
 
-use self::step::{ExpectGreeting, ExpectReady};
-use crate::id::Identity;
+use zeroize::Zeroize;
+
+use self::step::{ExpectCommand, ExpectGreeting, Next};
+use super::curve::Channel;
+use crate::id::{Identity, Principal};
 use crate::wire::Limits;
 use crate::wire::command::{Command, CommandReader, SocketType};
-use crate::wire::greeting::{GreetingReader, Mechanism, Version};
+use crate::wire::greeting::{GreetingReader, Version};
 
 /// Which side of the connection we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,35 +64,31 @@ impl Role {
             }
         }
     }
-}
 
-/// How the connection is secured, with whatever keys that takes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Security {
-    /// Not at all.
-    #[default]
-    Null,
-}
-
-impl Security {
-    /// The mechanism we announce, and demand.
-    #[must_use]
-    pub fn mechanism(&self) -> Mechanism {
+    /// The type we announce to a peer that has not said yet what it is.
+    fn announced_first(&self) -> SocketType {
         match self {
-            Self::Null => Mechanism::Null,
+            Self::Accept => SocketType::Router,
+            Self::Dial { socket_type, .. } => *socket_type,
+        }
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::Accept => None,
+            Self::Dial { identity, .. } => identity.as_ref(),
         }
     }
 }
 
 /// Our side of a handshake.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Local {
     /// Accepting or dialing.
     pub role: Role,
     /// The mechanism and its keys.
     pub security: Security,
-    /// Of these only `command_bytes_max` concerns the handshake.
+    /// Of these only `handshake_command_bytes_max` and `metadata_bytes_max` concern the handshake.
     pub limits: Limits,
 }
 
@@ -95,6 +104,13 @@ pub struct Peer {
     pub identity: Option<Identity>,
     /// What it speaks: 3.0, or 3.1 and above.
     pub version: Version,
+    /// Who it has proven to be: a key with CURVE, on both sides; a user with PLAIN, if we are the
+    /// server. `None` with NULL.
+    pub proven: Option<Principal>,
+    /// CURVE: it knows us by our old key, and should learn the present one.
+    pub by_old_key: bool,
+    /// CURVE: what all that follows goes through.
+    pub channel: Option<Channel>,
 }
 
 /// The handshake of one connection, fed with octets as they arrive.
@@ -119,7 +135,7 @@ pub struct Handshake {
 #[derive(Debug)]
 enum Step {
     Greeting(GreetingReader, ExpectGreeting),
-    Ready(CommandReader, ExpectReady),
+    Command(CommandReader, ExpectCommand),
     Ended,
 }
 
@@ -159,12 +175,20 @@ impl Handshake {
             // Each step is used up by what it expects, and put back only if that has not come yet.
             self.step = match std::mem::replace(&mut self.step, Step::Ended) {
                 Step::Greeting(mut reader, step) => match reader.read(input)? {
-                    Some(greeting) => step.on_greeting(greeting, out),
+                    Some(greeting) => step.on_greeting(greeting, out)?,
                     None => return self.wait(Step::Greeting(reader, step)),
                 },
-                Step::Ready(mut reader, step) => match reader.read(input)? {
-                    Some(body) => return step.on_command(&body, out).map(Some),
-                    None => return self.wait(Step::Ready(reader, step)),
+                Step::Command(mut reader, step) => match reader.read(input)? {
+                    Some(mut body) => {
+                        let next = step.on_command(&mut body, out);
+                        // It may have been a password.
+                        body.zeroize();
+                        match next? {
+                            Next::Expect(step) => Step::Command(reader, step),
+                            Next::Peer(peer) => return Ok(Some(peer)),
+                        }
+                    }
+                    None => return self.wait(Step::Command(reader, step)),
                 },
                 Step::Ended => return Err(HandshakeError::Ended),
             };

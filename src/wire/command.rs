@@ -62,7 +62,9 @@ pub enum CommandError {
         flags: u8,
     },
     /// The body would be longer than we read.
-    #[error("command of {size} octets exceeds command_bytes_max = {max}; send less metadata")]
+    #[error(
+        "command of {size} octets exceeds {max}, the most that is read here; send less metadata"
+    )]
     TooBig {
         /// Octets announced.
         size: u64,
@@ -106,13 +108,7 @@ impl<'a> Command<'a> {
     /// # Errors
     /// A body without a name, or one that its name's layout does not allow.
     pub fn decode(body: &'a [u8]) -> Result<Self, CommandError> {
-        let Some((&len, rest)) = body.split_first().filter(|(len, _)| **len > 0) else {
-            return Err(CommandError::NoName);
-        };
-        let len = usize::from(len);
-        let Some((name, data)) = rest.split_at_checked(len) else {
-            return Err(CommandError::NameOverrun { len, body: body.len() });
-        };
+        let (name, data) = split(body)?;
         match name {
             b"READY" => Ok(Self::Ready(data)),
             b"ERROR" => decode_error(data),
@@ -138,6 +134,18 @@ impl<'a> Command<'a> {
             Self::Other { name } => frame(name, &[], out),
         }
     }
+}
+
+/// The name in the body of a command, and the data.
+///
+/// # Errors
+/// There is no name, or it is longer than the body.
+pub fn split(body: &[u8]) -> Result<(&[u8], &[u8]), CommandError> {
+    let Some((&len, rest)) = body.split_first().filter(|(len, _)| **len > 0) else {
+        return Err(CommandError::NoName);
+    };
+    let len = usize::from(len);
+    rest.split_at_checked(len).ok_or(CommandError::NameOverrun { len, body: body.len() })
 }
 
 fn decode_error(data: &[u8]) -> Result<Command<'_>, CommandError> {
@@ -166,14 +174,15 @@ fn cut(context: &[u8]) -> &[u8] {
 }
 
 /// A string of at most 255 octets, and its length in one octet.
-fn short(octets: &[u8]) -> (u8, &[u8]) {
+pub(super) fn short(octets: &[u8]) -> (u8, &[u8]) {
     match u8::try_from(octets.len()) {
         Ok(len) => (len, octets),
         Err(_) => (u8::MAX, octets.get(..usize::from(u8::MAX)).unwrap_or(octets)),
     }
 }
 
-fn frame(name: &[u8], data: &[&[u8]], out: &mut Vec<u8>) {
+/// Appends a command of these parts. A name is cut to 255 octets.
+pub(super) fn frame(name: &[u8], data: &[&[u8]], out: &mut Vec<u8>) {
     let (len, name) = short(name);
     let size = 1 + name.len() + data.iter().map(|part| part.len()).sum::<usize>();
     Header::encode(COMMAND, size, out);

@@ -1,57 +1,71 @@
-//! CURVE (RFC 26): the layout of its commands, without a look into their boxes (SPEC 2.5).
+//! CURVE (RFC 26): the layout of its commands, without a look into their boxes (SPEC 1.6).
+//!
+//! ```text
+//! client                                     server
+//! HELLO    C', box of zeros            --->
+//!                                      <---  WELCOME  box of S' and a cookie
+//! INITIATE cookie, box of C, vouch,    --->
+//!          metadata
+//!                                      <---  READY    box of metadata
+//! MESSAGE  box of a frame              <-->  MESSAGE
+//! ```
+//!
+//! The server may answer HELLO and INITIATE with ERROR instead. A box is a tag of 16 octets and an
+//! inside that is as long as the text it was made of.
 
-use super::frame::Header;
+mod hello;
+mod initiate;
+mod message;
+mod pair;
+mod ready;
+mod welcome;
 
-/// Octets of a MESSAGE besides what it carries: name, number, tag and flags.
-pub const MESSAGE_OVERHEAD: usize = PREFIX.len() + 8 + TAG_LEN + 1;
+pub use hello::Hello;
+pub use initiate::{Initiate, InitiateText};
+pub use message::{MESSAGE_OVERHEAD, MessageFrame, NotAMessage};
+pub use pair::{PAIR_BOX_LEN, PAIR_LEN, PairBox, pair, pair_halves};
+pub use ready::Ready;
+pub use welcome::{WELCOME_TEXT_LEN, Welcome};
 
-const PREFIX: &[u8; 8] = b"\x07MESSAGE";
+/// Octets of a tag.
 const TAG_LEN: usize = 16;
 
-/// A frame on a CURVE channel that is no MESSAGE.
+/// Octets of the part of a nonce that is not a number.
+pub const NONCE_LEN: usize = 16;
+
+/// A command of the handshake that is not as long as RFC 26 has it, or of another version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a frame of {len} octets on a CURVE channel is no MESSAGE of RFC 26, which has {MESSAGE_OVERHEAD} or more"
-)]
-pub struct NotAMessage {
-    /// Its octets.
-    pub len: usize,
+#[non_exhaustive]
+pub enum LayoutError {
+    /// HELLO and WELCOME have one length.
+    #[error("{command} of CURVE has {len} octets instead of {expected}")]
+    Length {
+        /// The command.
+        command: &'static str,
+        /// Its octets, name and all.
+        len: usize,
+        /// Those of RFC 26.
+        expected: usize,
+    },
+    /// INITIATE and READY have a least length.
+    #[error("{command} of CURVE has {len} octets; without any metadata it has {least}")]
+    Short {
+        /// The command.
+        command: &'static str,
+        /// Its octets, name and all.
+        len: usize,
+        /// The least ones of RFC 26.
+        least: usize,
+    },
+    /// HELLO of another version.
+    #[error("HELLO is of CURVE {major}.{minor}; we speak 1.0")]
+    Version {
+        /// First number.
+        major: u8,
+        /// Second number.
+        minor: u8,
+    },
 }
 
-/// A MESSAGE: one frame of ordinary traffic, in a box.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MessageFrame<'a> {
-    /// The end of the nonce, which rises from box to box.
-    pub number: u64,
-    /// The tag of the box.
-    pub tag: &'a [u8; TAG_LEN],
-    /// Its inside: one octet of flags and the body of the plain frame.
-    pub boxed: &'a [u8],
-}
-
-impl<'a> MessageFrame<'a> {
-    /// Reads the body of a frame.
-    ///
-    /// # Errors
-    /// It is no MESSAGE, or too short for one.
-    #[inline]
-    pub fn decode(body: &'a [u8]) -> Result<Self, NotAMessage> {
-        let error = NotAMessage { len: body.len() };
-        let rest = body.strip_prefix(PREFIX).ok_or(error)?;
-        let (number, rest) = rest.split_first_chunk().ok_or(error)?;
-        let (tag, boxed) = rest.split_first_chunk().ok_or(error)?;
-        if boxed.is_empty() {
-            return Err(error);
-        }
-        Ok(Self { number: u64::from_be_bytes(*number), tag, boxed })
-    }
-
-    /// Appends the frame up to the tag: its header, for a plain frame with `len` octets, the name
-    /// and the number.
-    #[inline]
-    pub fn begin(number: u64, len: usize, out: &mut Vec<u8>) {
-        Header::encode(0, MESSAGE_OVERHEAD + len, out);
-        out.extend_from_slice(PREFIX);
-        out.extend_from_slice(&number.to_be_bytes());
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ pub mod mdp;
 pub mod message;
 pub mod mjp;
 pub mod nfp;
+pub mod plain;
+pub mod z85;
 
 /// What a client or a worker speaks with a broker.
 #[derive(
@@ -34,8 +36,13 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Frames of one message. Default 1,024.
     pub message_frames_max: usize,
-    /// Body of one command, during the handshake and after it, octets. Default 4 KiB.
+    /// Body of one command behind the handshake, octets. Default 4 KiB.
     pub command_bytes_max: usize,
+    /// Body of one command of the handshake, octets. Default 1 KiB. CURVE takes 257 and the
+    /// metadata, PLAIN 518.
+    pub handshake_command_bytes_max: usize,
+    /// Metadata of a handshake, octets. Default 512.
+    pub metadata_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -45,6 +52,8 @@ impl Default for Limits {
             message_bytes_max: 32 << 20,
             message_frames_max: 1024,
             command_bytes_max: 4 << 10,
+            handshake_command_bytes_max: 1 << 10,
+            metadata_bytes_max: 512,
         }
     }
 }

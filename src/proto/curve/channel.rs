@@ -6,6 +6,7 @@ use crate::wire::curve::{MESSAGE_OVERHEAD, MessageFrame, NotAMessage};
 use crate::wire::frame::{COMMAND, Header, LONG, MORE};
 
 use super::crypto::{Crypto, Dryoc, Nonce, SharedKey, TAG_LEN};
+use super::nonce::numbered;
 
 /// Which side of the channel we are: the nonces of the two have different prefixes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,12 +98,7 @@ impl Channel {
 }
 
 fn nonce(side: Side, number: u64) -> Nonce {
-    let mut nonce = [0; 24];
-    let octets = side.prefix().iter().copied().chain(number.to_be_bytes());
-    for (to, from) in nonce.iter_mut().zip(octets) {
-        *to = from;
-    }
-    nonce
+    numbered(side.prefix(), number)
 }
 
 /// Makes boxes of frames, in the order in which they are to be sent.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use dryoc::classic::{crypto_box, crypto_core};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 use crate::id::PublicKey;
 
@@ -13,9 +13,10 @@ pub const TAG_LEN: usize = 16;
 /// What makes every box under one key another one: a prefix that says what for, and a number.
 pub type Nonce = [u8; 24];
 
-/// A secret key: it is not shown, and wiped when it is dropped.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct SecretKey([u8; Self::LEN]);
+/// A secret key: it is not shown, and wiped when it is dropped. It stays in one place, so that a
+/// value that is handed on leaves no copy behind.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretKey(Box<[u8; Self::LEN]>);
 
 impl SecretKey {
     /// Octets of a key.
@@ -24,13 +25,19 @@ impl SecretKey {
     /// The key of these octets; any 32 are one.
     #[must_use]
     pub fn new(octets: [u8; Self::LEN]) -> Self {
-        Self(octets)
+        Self(Box::new(octets))
     }
 
     /// The octets, not to be kept.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
+    }
+}
+
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        (*self.0).zeroize();
     }
 }
 
@@ -40,9 +47,10 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// The key of all boxes between two keys, or of a secret box: wiped when it is dropped.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct SharedKey([u8; Self::LEN]);
+/// The key of all boxes between two keys, or of a secret box: not shown, wiped when it is dropped,
+/// and in one place until then.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SharedKey(Box<[u8; Self::LEN]>);
 
 impl SharedKey {
     /// Octets of a key.
@@ -51,13 +59,19 @@ impl SharedKey {
     /// The key of these octets; any 32 are one.
     #[must_use]
     pub fn new(octets: [u8; Self::LEN]) -> Self {
-        Self(octets)
+        Self(Box::new(octets))
     }
 
     /// The octets, not to be kept.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
+    }
+}
+
+impl Drop for SharedKey {
+    fn drop(&mut self) {
+        (*self.0).zeroize();
     }
 }
 
@@ -98,7 +112,7 @@ impl Crypto for Dryoc {
     }
 
     fn agree(theirs: &PublicKey, ours: &SecretKey) -> Option<SharedKey> {
-        crypto_box::crypto_box_beforenm(&theirs.0, ours.as_bytes()).ok().map(SharedKey)
+        crypto_box::crypto_box_beforenm(&theirs.0, ours.as_bytes()).ok().map(SharedKey::new)
     }
 
     #[inline]

@@ -1,4 +1,5 @@
-//! CURVE (RFC 26): the boxes, and the channel that a finished handshake leaves.
+//! CURVE (RFC 26): keys and boxes, and the channel that a finished handshake leaves. The handshake
+//! itself is one of those in [`handshake`](super::handshake).
 //!
 //! ```text
 //! handshake --> Channel --> Sealer: plain frames -> MESSAGE frames
@@ -9,9 +10,12 @@
 
 mod channel;
 mod crypto;
+mod key_pair;
+pub(crate) mod nonce;
 
 pub use channel::{Channel, ChannelError, Opener, Sealer, Side};
 pub use crypto::{Crypto, Dryoc, Nonce, SecretKey, SharedKey, TAG_LEN};
+pub use key_pair::KeyPair;
 
 #[cfg(test)]
 mod tests;

@@ -157,7 +157,7 @@ fn frame_cases() -> Vec<Case> {
 
 fn command_cases() -> Vec<Case> {
     let closed = |error: CommandError| End::Closed(error.into());
-    let instead = |name: &str| End::Closed(HandshakeError::Unexpected { name: name.into() });
+    let instead = |name: &str| End::Closed(HandshakeError::unexpected(name.as_bytes(), "READY"));
     let refused_us = |why: &str| End::Closed(HandshakeError::Refused { reason: why.into() });
     let overrun = |len, body| closed(CommandError::NameOverrun { len, body });
     let long_context = |len| closed(CommandError::ContextTooLong { len });

@@ -62,7 +62,15 @@ pub(super) fn shake<'a>(role: Role, pieces: impl IntoIterator<Item = &'a [u8]>) 
 
 fn peer(socket_type: SocketType, announced: SocketType, identity: &[u8], minor: u8) -> Peer {
     let identity = Identity::try_from(identity).ok();
-    Peer { socket_type, announced, identity, version: Version { major: 3, minor } }
+    Peer {
+        socket_type,
+        announced,
+        identity,
+        version: Version { major: 3, minor },
+        proven: None,
+        by_old_key: false,
+        channel: None,
+    }
 }
 
 #[test]
@@ -202,7 +210,7 @@ fn our_two_sides_understand_each_other() {
 #[test]
 fn the_limit_of_a_command_holds_at_its_edge_before_anything_is_allocated() {
     let greeting = LIBZMQ_GREETING.concat();
-    let max = Limits::default().command_bytes_max;
+    let max = Limits::default().handshake_command_bytes_max;
     let type_len = LIBZMQ_DEALER_READY.len() - 2;
     for size in [max - 1, max, max + 1] {
         // One more property fills READY up: 7 octets around its value.
@@ -224,10 +232,11 @@ fn the_limit_of_a_command_holds_at_its_edge_before_anything_is_allocated() {
 
 #[test]
 fn a_handshake_that_has_ended_stays_ended() {
-    let local = Local { role: Role::Accept, security: Security::Null, limits: Limits::default() };
     for octets in [&b"GET"[..], &[&LIBZMQ_GREETING.concat(), LIBZMQ_DEALER_READY].concat()] {
         let mut out = Vec::new();
-        let mut handshake = Handshake::new(local.clone(), &mut out);
+        let local =
+            Local { role: Role::Accept, security: Security::Null, limits: Limits::default() };
+        let mut handshake = Handshake::new(local, &mut out);
         let first = handshake.read(&mut &octets[..], &mut out);
         assert_ne!(first, Ok(None));
         let sent = out.len();
@@ -250,7 +259,7 @@ fn errors_say_what_is_for_good() {
         (GreetingError::OldVersion { major: 1 }.into(), None, true),
         (GreetingError::MechanismDiffers { ours, at: 12, octet }.into(), None, true),
         (CommandError::NoName.into(), None, false),
-        (HandshakeError::unexpected(b"HELLO"), None, false),
+        (HandshakeError::unexpected(b"HELLO", "READY"), None, false),
         (HandshakeError::refused(b"no"), None, true),
         (HandshakeError::Ended, None, false),
         (MetadataError::TooMany.into(), Some("malformed-metadata"), true),

@@ -46,6 +46,8 @@ const SMALL: Limits = Limits {
     message_bytes_max: 600,
     message_frames_max: 3,
     command_bytes_max: 10,
+    handshake_command_bytes_max: 10,
+    metadata_bytes_max: 10,
 };
 
 // Golden: RFC 37 "Framing" for the octets, and what libzmq 4.3.5 was seen to take (long form of a

@@ -7,7 +7,7 @@ use super::SocketType;
 use crate::id::{Identity, NameError};
 
 /// Most properties a peer may send. libzmq sends two.
-pub const PROPERTIES_MAX: usize = 64;
+pub const PROPERTIES_MAX: usize = 16;
 
 const SOCKET_TYPE: &str = "Socket-Type";
 const IDENTITY: &str = "Identity";
