@@ -33,8 +33,15 @@ class Broker:
 
     def resident(self):
         """Resident memory, octets."""
+        return self.memory("VmRSS")
+
+    def peak(self):
+        """The most that it has ever been."""
+        return self.memory("VmHWM")
+
+    def memory(self, name):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
+        [line] = [line for line in status.splitlines() if line.startswith(name)]
         return int(line.split()[1]) * 1024
 
     def terminate(self):
