@@ -13,7 +13,7 @@
 //!
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
 //! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`] and [`mod@file`] are what
-//! a user holds. [`folder`] and [`inventory`] know none of the others.
+//! a user holds. [`folder`] and [`inventory`] know none of the others, [`keys`] only what is pure.
 
 pub mod broker;
 pub mod client;
@@ -25,6 +25,8 @@ pub mod folder;
 pub mod fuzzing;
 pub mod id;
 pub mod inventory;
+pub mod keys;
+mod nearest;
 pub mod proto;
 pub mod transport;
 pub mod wire;

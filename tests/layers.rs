@@ -15,12 +15,15 @@ use std::path::{Path, PathBuf};
 /// The parts of the library; each may use itself and those of a lower rank.
 const RANKS: &[(&str, u32)] = &[
     ("id", 0),
+    ("nearest", 0),
     ("wire", 1),
     ("proto", 2),
     ("transport", 3),
     // They know nothing of the rest: what a folder has, and what workers are told.
     ("folder", 1),
     ("inventory", 1),
+    // Who may come in: files of keys, judged by what is pure.
+    ("keys", 3),
     ("config", 4),
     // Roles do not import each other, and nobody imports the bodies of the fuzz targets.
     ("broker", 5),

@@ -16,6 +16,10 @@ pub(super) struct Counters {
     pub(super) rejected_address: Count,
     /// Connections closed at once: from a network that nobody may come from.
     pub(super) rejected_network: Count,
+    /// Connections closed after their handshake: too many of the same key are open.
+    pub(super) rejected_key: Count,
+    /// Peers that know the broker by the key before the present one.
+    pub(super) by_old_key: Count,
     /// Accepting failed: no file descriptors, most likely.
     pub(super) accept_errors: Count,
     /// Handshakes of NULL, of PLAIN and of CURVE.

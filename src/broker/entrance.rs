@@ -1,12 +1,12 @@
 //! Where connections come in: the handshake, and who is let through.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
-use crate::proto::handshake::{Local, Role, Security};
+use crate::proto::handshake::{Local, Role};
 use crate::transport::greet::{GreetError, Means, greet, linger};
 use crate::transport::inbound::Inbound;
 use crate::transport::link::{Link, OutboxLimits};
@@ -15,6 +15,7 @@ use crate::wire::greeting::Mechanism;
 use crate::wire::nfp::Era;
 
 use super::connection::Connection;
+use super::crowd::TooMany;
 use super::permits::Permits;
 use super::shared::Shared;
 
@@ -63,8 +64,12 @@ pub(super) async fn serve(
     };
     let (mut reader, writer) = stream.into_split();
     let timeout = shared.config.handshake.timeout;
-    let local =
-        Local { role: Role::Accept, security: Security::Null, limits: shared.config.wire_limits() };
+    let now = SystemTime::now();
+    let Some(security) = shared.guard.security(door.mechanism, principal, now) else {
+        return error!(%remote, "no randomness for a handshake; closed");
+    };
+    let limits = shared.config.wire_limits();
+    let local = Local { role: Role::Accept, security, limits };
     let silence = Some(shared.config.handshake.silence);
     let means = Means { bench: shared.bench.as_ref(), silence };
     let greeting = greet(&mut reader, &writer, local, means);
@@ -77,7 +82,7 @@ pub(super) async fn serve(
             return debug!(%remote, "no handshake yet and others wait; closed");
         }
     };
-    let (peer, early) = match greeting {
+    let (mut peer, early) = match greeting {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(error)) => {
             note_failure(&shared, door.mechanism, &remote, &error);
@@ -102,19 +107,36 @@ pub(super) async fn serve(
         }
     }
     permits.handshake_done();
+    let principal = peer.proven.unwrap_or(principal);
     if !door.house {
         shared.counters.handshakes(door.mechanism).done.add(1);
     }
-    let limits = OutboxLimits { bytes_max: shared.config.limits.outbox };
-    let link = Link::new(writer, limits, shared.account.clone()).within_process(door.house);
-    let link = Arc::new(link);
-    let inbound =
-        Inbound::new(reader, shared.config.wire_limits(), shared.account.clone()).with_early(early);
-    let Some(connection) =
-        Connection::join(shared, link, inbound, (&peer, door, principal), &remote)
-    else {
-        return;
+    if peer.by_old_key {
+        shared.counters.by_old_key.add(1);
+        info!(%remote, ?principal, "a peer still knows us by the key before the present one");
+    }
+    let _place = match shared.crowd.enter(principal) {
+        Ok(place) => place,
+        Err(TooMany) => {
+            shared.counters.rejected_key.add(1);
+            if let Some(held_back) = shared.log_refusal() {
+                warn!(%remote, ?principal, held_back, "closed: auth.connections_per_key are open");
+            }
+            return;
+        }
     };
+    let limits = OutboxLimits { bytes_max: shared.config.limits.outbox };
+    let mut link = Link::new(writer, limits, shared.account.clone()).within_process(door.house);
+    let mut inbound =
+        Inbound::new(reader, shared.config.wire_limits(), shared.account.clone()).with_early(early);
+    if let Some(channel) = peer.channel.take() {
+        let (sealer, opener) = channel.split();
+        link = link.with_sealer(sealer);
+        inbound = inbound.with_opener(opener);
+    }
+    let link = Arc::new(link);
+    let joined = Connection::join(shared, link, inbound, (&peer, door, principal), &remote);
+    let Some(connection) = joined else { return };
     connection.run(&remote).await;
 }
 

@@ -99,6 +99,7 @@ impl Scrape {
         let rejected = [
             ("address_limit", counters.rejected_address.get()),
             ("network", counters.rejected_network.get()),
+            ("key_limit", counters.rejected_key.get()),
             ("identity_in_use", counters.identity_in_use.get()),
         ];
         page.reasons("connections_rejected", "Newcomers turned away.", rejected)?;
@@ -120,6 +121,8 @@ impl Scrape {
             outcomes.map(move |(outcome, count)| ([label, ("outcome", outcome)], count))
         });
         page.counter("handshakes", "Handshakes ended.", outcomes)?;
+        let old = [(NO_LABEL, counters.by_old_key.get())];
+        page.counter("handshakes_by_old_key", "Done with the key before the present one.", old)?;
         let received = [(NO_LABEL, counters.messages_received.get())];
         page.counter("messages_received", "Messages read, of every dialect.", received)?;
         let sent = [(NO_LABEL, counters.messages_sent.get())];

@@ -18,7 +18,9 @@
 mod acceptor;
 mod connection;
 mod counters;
+mod crowd;
 mod entrance;
+mod guard;
 mod house;
 mod http;
 mod logs;
@@ -35,7 +37,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
@@ -46,9 +48,13 @@ use crate::folder::FileError;
 use crate::inventory::InventoryError;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::listener::Bound;
+use crate::transport::workbench::Workbench;
+use crate::wire::greeting::Mechanism;
 use crate::wire::nfp::Era;
 
 use entrance::Door;
+use guard::Guard;
+pub use guard::{GuardError, Reloaded};
 pub use logs::{LogLimits, LogRing};
 use shared::{Shared, now};
 
@@ -73,6 +79,9 @@ pub enum BrokerError {
     /// The folder of the file service cannot be used.
     #[error(transparent)]
     Files(#[from] FileError),
+    /// The broker's key or the file of authorized keys cannot be used.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// Nobody can be told where it listens.
     #[error("cannot print the endpoints: {0}; give it a standard output that somebody reads")]
     Announce(#[source] io::Error),
@@ -147,6 +156,7 @@ impl Broker {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| BrokerError::Seed(error.to_string()))?;
         let stock = house::Stock::read(&config.nfp)?;
+        let guard = Guard::read(&config.auth, SystemTime::now())?;
         let bound = bind_all(&config.broker.bind)?;
         let http = config.broker.http.map(http::bind).transpose()?;
         let http_addr = http.as_ref().map(|(_, address)| *address);
@@ -157,8 +167,14 @@ impl Broker {
             .collect::<io::Result<Vec<Runtime>>>()
             .map_err(BrokerError::Thread)?;
         let doors: Vec<Door> = config.broker.bind.iter().map(|e| door_of(e, &config)).collect();
-        let mut shared = Shared::new(config, u64::from_ne_bytes(seed));
+        let curve = doors.iter().any(|door| door.mechanism == Mechanism::Curve);
+        let queue_max = config.handshake.curve_queue;
+        let mut shared = Shared::new(config, guard, u64::from_ne_bytes(seed));
         (shared.endpoints, shared.logs) = (endpoints.clone(), logs);
+        if curve {
+            let bench = Workbench::start("majordomo-curve", queue_max);
+            shared.bench = Some(bench.map_err(BrokerError::Thread)?);
+        }
         let shared = Arc::new(shared);
         let tasks = TaskTracker::new();
         let handles: Vec<_> = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();
@@ -198,6 +214,15 @@ impl Broker {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.shared.unready().is_none()
+    }
+
+    /// Reads the broker's key and the file of authorized keys again: all of it holds from now on,
+    /// for those who are connected too, or nothing has changed. It blocks.
+    ///
+    /// # Errors
+    /// What is wrong with one of the files.
+    pub fn reload(&self) -> Result<Reloaded, GuardError> {
+        self.shared.reload()
     }
 
     /// Waits until an administrator, over an administration listener (`ipc://`), wants a restart

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::config::BrokerConfig;
 use crate::id::PeerId;
@@ -20,6 +21,8 @@ use crate::transport::workbench::Workbench;
 
 use super::AdminRequest;
 use super::counters::Counters;
+use super::crowd::Crowd;
+use super::guard::{Guard, GuardError, Reloaded};
 use super::logs::LogRing;
 use super::outboxes::{Links, Outboxes};
 
@@ -80,6 +83,10 @@ pub(super) struct Shared {
     pub(super) started_at: SystemTime,
     /// An endpoint that was bound cannot be listened at.
     pub(super) deaf: AtomicBool,
+    /// How peers prove who they are, and what they may do then.
+    pub(super) guard: Guard,
+    /// Connections of each key.
+    pub(super) crowd: Arc<Crowd>,
     /// Where the arithmetic of CURVE's handshakes is done, if anybody speaks it.
     pub(super) bench: Option<Workbench>,
     /// Where it listens, in the order of the configuration.
@@ -129,11 +136,10 @@ pub(super) struct State {
 }
 
 impl Shared {
-    pub(super) fn new(config: BrokerConfig, seed: u64) -> Self {
+    pub(super) fn new(config: BrokerConfig, guard: Guard, seed: u64) -> Self {
         let core = Core::new(config.settings(), seed, now());
         Self {
             account: Arc::new(Account::new(config.limits.memory.bytes())),
-            config,
             counters: Counters::default(),
             furnished: CancellationToken::new(),
             accepting: CancellationToken::new(),
@@ -141,6 +147,9 @@ impl Shared {
             started: now(),
             started_at: SystemTime::now(),
             deaf: AtomicBool::new(false),
+            crowd: Crowd::new(config.auth.connections_per_key),
+            guard,
+            config,
             bench: None,
             endpoints: Vec::new(),
             logs: None,
@@ -151,6 +160,13 @@ impl Shared {
             refusals: LogGate::default(),
             state: Mutex::new(State { core, links: Links::new() }),
         }
+    }
+
+    /// With a configuration that names no keys.
+    #[cfg(test)]
+    pub(super) fn for_tests(config: BrokerConfig) -> Self {
+        let guard = Guard::read(&config.auth, SystemTime::UNIX_EPOCH).unwrap();
+        Self::new(config, guard, 0)
     }
 
     /// The core. Whoever panicked under this lock left tables behind that nobody may trust: the
@@ -187,6 +203,13 @@ impl Shared {
         drop(state);
         touched.kick(&self.counters);
         (id, admission)
+    }
+
+    /// Reads keys and rights again, and has them hold for those who are here. It blocks.
+    pub(super) fn reload(&self) -> Result<Reloaded, GuardError> {
+        let reloaded = self.guard.reload(SystemTime::now())?;
+        info!(%reloaded, "keys and rights were read again");
+        Ok(reloaded)
     }
 
     /// Ends everything. Connections are told by their links, so that none has to ask for a token
@@ -304,7 +327,7 @@ mod tests {
     fn shared() -> Shared {
         let mut config = BrokerConfig::default();
         config.limits.memory = crate::config::Memory::Bytes(1000);
-        Shared::new(config, 0)
+        Shared::for_tests(config)
     }
 
     #[tokio::test(start_paused = true)]

@@ -171,6 +171,7 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Connected, ConnectEr
     let identity = config.identity.as_ref().map(|name| Identity::try_from(name.as_bytes()));
     let limits = config.wire_limits();
     let session_config = SessionConfig {
+        curve: None,
         // It was checked with the configuration.
         identity: identity.and_then(Result::ok),
         limits,

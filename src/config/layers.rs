@@ -14,6 +14,7 @@ use super::BrokerConfig;
 use super::key::Key;
 use super::problem::{ConfigError, Origin, Problem};
 use crate::inventory::{Inventory, InventoryError};
+use crate::nearest::nearest;
 
 /// First octets of every variable that belongs to the configuration.
 const PREFIX: &str = "MAJORDOMO__";
@@ -327,13 +328,13 @@ impl Layers {
                 self.defaults.keys().map(|key| key.section.as_str()).collect();
             sections.push("services");
             sections.dedup();
-            return best(&like, &sections).map_or_else(
+            return nearest(&like, &sections).map_or_else(
                 || format!("the sections are {}", sections.join(", ")),
                 |section| format!("did you mean `{section}`?"),
             );
         }
         let names: Vec<_> = here.iter().map(|key| key.name.as_str()).collect();
-        best(&name, &names).map_or_else(
+        nearest(&name, &names).map_or_else(
             || format!("the keys of [{}] are {}", wanted.table(), names.join(", ")),
             |name| format!("did you mean `{name}`?"),
         )
@@ -367,15 +368,6 @@ impl Layers {
             Err(ConfigError { problems })
         }
     }
-}
-
-/// The one of `names` that `wanted` was probably meant to be.
-fn best<'n>(wanted: &str, names: &[&'n str]) -> Option<&'n str> {
-    // Two letters that changed places are one slip, and nothing to the other measure.
-    let slip = |name: &str| strsim::osa_distance(wanted, name) <= 1;
-    let near = |name: &&&str| if slip(name) { 1.0 } else { strsim::jaro_winkler(wanted, name) };
-    let best = names.iter().max_by(|a, b| near(a).total_cmp(&near(b)))?;
-    (near(&best) >= 0.75).then_some(*best)
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -14,6 +14,7 @@ pub mod mmi;
 pub mod multiplex;
 pub mod output;
 pub mod policy;
+pub mod rights;
 pub mod router;
 pub mod serve;
 #[cfg(test)]

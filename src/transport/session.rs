@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
-use crate::id::Identity;
-use crate::proto::curve::ChannelError;
-use crate::proto::handshake::{Local, Peer, Role, Security};
+use crate::id::{Identity, PublicKey};
+use crate::proto::curve::{ChannelError, KeyPair};
+use crate::proto::handshake::{CurveClient, Fresh, Local, Peer, Role, Security};
 use crate::wire::Limits;
 use crate::wire::codec::{CodecError, Decoder, Encoder, Item};
 use crate::wire::command::{Command, CommandError, SocketType};
@@ -32,11 +32,22 @@ use super::stream::{Stream, WriteHalf};
 /// Octets read in one turn: the owner answers in between, so that both ends work at a time.
 const TURN_BYTES: usize = 16 << 10;
 
+/// Keys for a broker that speaks CURVE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurveIdentity {
+    /// Ours, which the broker has to know.
+    pub own: Arc<KeyPair>,
+    /// The broker's: whoever cannot prove that it has it is another one.
+    pub server: PublicKey,
+}
+
 /// How to connect, and how much to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionConfig {
     /// The name we give ourselves. Default none.
     pub identity: Option<Identity>,
+    /// Default none: the other side speaks NULL.
+    pub curve: Option<CurveIdentity>,
     /// What the other side may send.
     pub limits: Limits,
     /// From the first attempt to reach the other side until its READY. Default 5 s.
@@ -52,6 +63,7 @@ impl Default for SessionConfig {
     fn default() -> Self {
         Self {
             identity: None,
+            curve: None,
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(5),
             outbox_bytes_max: 1 << 20,
@@ -79,6 +91,12 @@ pub enum SessionError {
         endpoint: Endpoint,
         /// The time it had.
         timeout: Duration,
+    },
+    /// The system gives no randomness, which keys need.
+    #[error("the system gives no random octets: {reason}")]
+    NoRandomness {
+        /// What it says.
+        reason: String,
     },
     /// The handshake failed.
     #[error(transparent)]
@@ -207,22 +225,32 @@ impl Session {
     pub async fn over(stream: Stream, config: &SessionConfig) -> Result<Self, SessionError> {
         let (mut reader, writer) = stream.into_split();
         let identity = config.identity.clone();
+        let security = match &config.curve {
+            None => Security::Null,
+            Some(CurveIdentity { own, server }) => {
+                let fresh = Fresh::filled(getrandom::fill)
+                    .map_err(|error| SessionError::NoRandomness { reason: error.to_string() })?;
+                Security::CurveClient(CurveClient { server: *server, own: own.clone(), fresh })
+            }
+        };
         let local = Local {
             role: Role::Dial { socket_type: SocketType::Dealer, identity },
-            security: Security::Null,
+            security,
             limits: config.limits,
         };
-        let (peer, early) = greet(&mut reader, &writer, local, Means::default()).await?;
+        let (mut peer, early) = greet(&mut reader, &writer, local, Means::default()).await?;
         // Nobody else has a say in the memory of one session: its limits are those of the wire.
         let account = Arc::new(Account::new(usize::MAX));
-        Ok(Self {
-            pulse: Pulse::new(config.ping_interval, peer.version.has_ping()),
-            peer,
-            inbound: Inbound::new(reader, config.limits, account)
-                .with_turn(TURN_BYTES)
-                .with_early(early),
-            outbox: Outbox::new(writer, config.outbox_bytes_max),
-        })
+        let mut inbound =
+            Inbound::new(reader, config.limits, account).with_turn(TURN_BYTES).with_early(early);
+        let mut outbox = Outbox::new(writer, config.outbox_bytes_max);
+        if let Some(channel) = peer.channel.take() {
+            let (sealer, opener) = channel.split();
+            inbound = inbound.with_opener(opener);
+            outbox.sealing = Some(Box::new(Sealing::new(sealer)));
+        }
+        let pulse = Pulse::new(config.ping_interval, peer.version.has_ping());
+        Ok(Self { peer, inbound, outbox, pulse })
     }
 
     /// Who is at the other end.

@@ -55,13 +55,13 @@ fn start_anew(program: &Path) -> Result<ExitCode> {
     Err(error).with_context(|| format!("cannot restart {}", program.display()))
 }
 
-/// SIGTERM, SIGINT and an administrator drain; a signal after that stops at once.
+/// SIGTERM, SIGINT and an administrator drain; another of these signals after that stops at once.
 async fn serve(config: BrokerConfig, ring: LogRing) -> Result<Ended> {
     let mut signals = Signals::new()?;
     let drain = config.broker.drain;
     let broker = Broker::bind_with(config, Some(ring), print_endpoints)?;
     let asked = tokio::select! {
-        () = signals.next() => AdminRequest::Shutdown,
+        () = signals.next_or(|| reload(&broker)) => AdminRequest::Shutdown,
         asked = broker.asked() => asked,
     };
     tracing::info!(?drain, "stopping; a second signal stops at once");
@@ -72,6 +72,13 @@ async fn serve(config: BrokerConfig, ring: LogRing) -> Result<Ended> {
             _ => Ended::Exit(ExitCode::FAILURE),
         }),
         () = signals.next() => Ok(Ended::Exit(ExitCode::FAILURE)),
+    }
+}
+
+/// SIGHUP: keys and rights are read again. The log says what came of it.
+fn reload(broker: &Broker) {
+    if let Err(error) = broker.reload() {
+        tracing::error!(%error, "nothing was reloaded");
     }
 }
 

@@ -416,7 +416,7 @@ async fn a_shutdown_is_asked_of_the_program_around_the_broker() {
 
 /// A broker without sockets that has so many workers.
 fn crowd(workers: usize) -> Shared {
-    let shared = Shared::new(BrokerConfig::default(), 0);
+    let shared = Shared::for_tests(BrokerConfig::default());
     for number in 0..workers {
         let identity = Identity::try_from(format!("worker-{number:05}").as_bytes()).ok();
         let mut ready = Encoder::default();

@@ -1,0 +1,198 @@
+//! Files of keys: read with a look at who else can, written whole or not at all.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+use zeroize::Zeroizing;
+
+use super::error::KeyError;
+
+/// The permissions of a file.
+const PERMISSIONS: u32 = 0o7777;
+/// Of a secret.
+pub(super) const PRIVATE: u32 = 0o600;
+/// Of what everybody may know.
+pub(super) const PUBLIC: u32 = 0o644;
+
+/// Opens a regular file; a pipe is not waited for.
+pub(super) fn open_file(path: &Path) -> Result<(File, fs::Metadata), KeyError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = match open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Err(KeyError::Missing { path: path.into() }),
+        // A socket.
+        Err(Errno::NXIO) => return Err(KeyError::NotAFile { path: path.into() }),
+        Err(error) => return Err(unreadable(path, &error.into())),
+    };
+    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
+    if !metadata.is_file() {
+        return Err(KeyError::NotAFile { path: path.into() });
+    }
+    Ok((file, metadata))
+}
+
+/// The permissions of a file.
+pub(super) fn mode_of(metadata: &fs::Metadata) -> u32 {
+    metadata.mode() & PERMISSIONS
+}
+
+/// Reads what everybody may know, at most `max` octets.
+pub(super) fn read(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let (file, _) = open_file(path)?;
+    read_from(&file, path, max)
+}
+
+/// Reads a secret, at most `max` octets of it.
+///
+/// What is looked at is the file that is read, whatever is done to its name meanwhile.
+pub(super) fn read_secret(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let (file, metadata) = open_file(path)?;
+    let (owner, us) = (metadata.uid(), geteuid().as_raw());
+    if owner != us {
+        return Err(KeyError::NotOurs { path: path.into(), owner, us });
+    }
+    let mode = mode_of(&metadata);
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed { path: path.into(), mode });
+    }
+    read_from(&file, path, max)
+}
+
+/// Reads all of a file that was opened.
+pub(super) fn read_from(
+    file: &File,
+    path: &Path,
+    max: usize,
+) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let expected = file.metadata().map_or(0, |metadata| metadata.len());
+    let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(max);
+    // With room for all of it, no copy is left behind where it grew.
+    let mut octets = Zeroizing::new(Vec::with_capacity(expected + 64));
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_end(&mut octets).map_err(|error| unreadable(path, &error))?;
+    if octets.len() > max {
+        return Err(KeyError::TooBig { path: path.into(), max });
+    }
+    Ok(octets)
+}
+
+/// Writes a file that is not there yet. A secret has its mode from its first moment on.
+pub(super) fn create(path: &Path, mode: u32, octets: &[u8]) -> Result<(), KeyError> {
+    let attempt = || {
+        let options = &mut File::options();
+        let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
+        let written = file.write_all(octets).and_then(|()| file.sync_all());
+        if written.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        written
+    };
+    attempt().map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
+        _ => unwritable(path, &error),
+    })?;
+    sync_folder_of(path)
+}
+
+/// Puts a file in the place of the one of that name, if there is one: at no time is there half of
+/// it, nor none. `like` is the file whose mode and owner it gets; without, it has `mode`.
+pub(super) fn replace(
+    path: &Path,
+    mode: u32,
+    like: Option<&fs::Metadata>,
+    octets: &[u8],
+) -> Result<(), KeyError> {
+    let beside = beside(path);
+    // Left behind by a process that ended midway.
+    let _ = fs::remove_file(&beside);
+    let attempt = || {
+        let options = &mut File::options();
+        let mut file = options.write(true).create_new(true).mode(PRIVATE & mode).open(&beside)?;
+        file.write_all(octets)?;
+        if let Some(like) = like {
+            let ours = file.metadata()?;
+            if (ours.uid(), ours.gid()) != (like.uid(), like.gid()) {
+                std::os::unix::fs::fchown(&file, Some(like.uid()), Some(like.gid()))?;
+            }
+        }
+        let mode = like.map_or(mode, mode_of);
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    attempt().map_err(|error| {
+        let _ = fs::remove_file(&beside);
+        unwritable(path, &error)
+    })?;
+    sync_folder_of(path)
+}
+
+/// Keeps others from changing a file, until it is dropped. Whoever replaces the file holds the lock
+/// of the one that is replaced.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) file: File,
+    pub(super) metadata: fs::Metadata,
+}
+
+impl Held {
+    /// Waits for the lock. `path` is the file itself, not a link to it.
+    pub(super) fn open(path: &Path) -> Result<Self, KeyError> {
+        loop {
+            let (file, metadata) = open_file(path)?;
+            flock(&file, FlockOperation::LockExclusive)
+                .map_err(|error| unreadable(path, &error.into()))?;
+            // Who had it before may have put another file there.
+            let now = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+            if (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()) {
+                return Ok(Self { file, metadata });
+            }
+        }
+    }
+}
+
+/// The file that a path means in the end: what is replaced is no link.
+pub(super) fn real(path: &Path) -> Result<PathBuf, KeyError> {
+    fs::canonicalize(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => KeyError::Missing { path: path.into() },
+        _ => unreadable(path, &error),
+    })
+}
+
+/// A name with more behind it, in the same folder.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+fn beside(path: &Path) -> PathBuf {
+    with_suffix(path, &format!(".new-{}", std::process::id()))
+}
+
+fn sync_folder_of(path: &Path) -> Result<(), KeyError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| unwritable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> KeyError {
+    KeyError::Unreadable { path: path.into(), reason: plain(error) }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> KeyError {
+    KeyError::Unwritable { path: path.into(), reason: plain(error) }
+}
+
+/// What the system says, without its number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}

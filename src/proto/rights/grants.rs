@@ -1,0 +1,161 @@
+//! Grants: all that one principal may do.
+
+use std::sync::Arc;
+
+use super::rule::{Rule, Source, Verb};
+
+/// Most rules of one principal. They are gone through one by one.
+pub const RULES_MAX: usize = 1024;
+
+/// Too many rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a principal has {count} rules, more than {RULES_MAX}; write patterns with `*` instead")]
+pub struct TooManyRules {
+    /// How many.
+    pub count: usize,
+}
+
+/// What was decided, and by which rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The first rule that allows it; none denies it.
+    Allowed(Source),
+    /// The first rule that denies it.
+    Denied(Source),
+    /// No rule is about it, so it is denied.
+    Default,
+}
+
+/// What one principal may do. To clone it costs a counter.
+///
+/// ```
+/// use majordomo::proto::rights::{Grants, Rule, Source, Verb};
+///
+/// let source = Source { place: "role clerk".into(), line: 3 };
+/// let allow = Rule { deny: false, verb: Verb::Call, pattern: "billing.*".parse()?, source };
+/// let deny = Rule { deny: true, pattern: "billing.refund".parse()?, ..allow.clone() };
+/// let clerk = Grants::new(vec![allow, deny])?;
+/// assert!(clerk.allows(Verb::Call, b"billing.invoice"));
+/// assert!(!clerk.allows(Verb::Call, b"billing.refund"));
+/// assert!(!clerk.allows(Verb::Serve, b"billing.invoice"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grants(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Everything,
+    AllButAdmin,
+    Rules(Arc<[Rule]>),
+}
+
+/// Everything: for who is not asked for rights.
+impl Default for Grants {
+    fn default() -> Self {
+        Self::everything()
+    }
+}
+
+impl Grants {
+    /// All verbs with all names.
+    #[must_use]
+    pub const fn everything() -> Self {
+        Self(Kind::Everything)
+    }
+
+    /// All verbs but `admin`, with all names.
+    #[must_use]
+    pub const fn all_but_admin() -> Self {
+        Self(Kind::AllButAdmin)
+    }
+
+    /// Nothing.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self(Kind::Rules(Arc::default()))
+    }
+
+    /// What these rules allow, at most [`RULES_MAX`] of them, of all roles of the principal
+    /// together. Their order decides only which one is named as the reason.
+    ///
+    /// # Errors
+    /// There are more.
+    pub fn new(rules: Vec<Rule>) -> Result<Self, TooManyRules> {
+        if rules.len() > RULES_MAX {
+            return Err(TooManyRules { count: rules.len() });
+        }
+        Ok(Self(Kind::Rules(rules.into())))
+    }
+
+    /// Whether the verb is allowed with the name. What is `served`, `called` and so on has no
+    /// wildcards; see [`Self::allows_subscription`].
+    #[must_use]
+    pub fn allows(&self, verb: Verb, name: &[u8]) -> bool {
+        match &self.0 {
+            Kind::Everything => true,
+            Kind::AllButAdmin => verb != Verb::Admin,
+            Kind::Rules(rules) => {
+                let mut allowed = false;
+                for rule in rules.iter().filter(|rule| rule.verb == verb) {
+                    if rule.pattern.matches(name) {
+                        if rule.deny {
+                            return false;
+                        }
+                        allowed = true;
+                    }
+                }
+                allowed
+            }
+        }
+    }
+
+    /// Whether one may subscribe to the pattern (SPEC 9.12): all that it can mean is allowed by one
+    /// rule, and nothing that it might mean is denied. What stands before its first wildcard is
+    /// compared, so it may be refused though all subjects that it means are allowed.
+    #[must_use]
+    pub fn allows_subscription(&self, subject_pattern: &[u8]) -> bool {
+        let Kind::Rules(rules) = &self.0 else { return true };
+        // In a valid pattern these are whole tokens.
+        let wild = subject_pattern.iter().position(|octet| matches!(octet, b'*' | b'>'));
+        let Some(beginning) = wild.and_then(|at| subject_pattern.get(..at)) else {
+            return self.allows(Verb::Subscribe, subject_pattern);
+        };
+        let mut allowed = false;
+        for rule in rules.iter().filter(|rule| rule.verb == Verb::Subscribe) {
+            if !rule.deny {
+                allowed |= rule.pattern.covers(beginning);
+            // A wildcard in the first place means no subject of the broker's own.
+            } else if rule.pattern.may_meet(beginning)
+                && !(beginning.is_empty() && rule.pattern.is_reserved())
+            {
+                return false;
+            }
+        }
+        allowed
+    }
+
+    /// As [`Self::allows`], with the reason.
+    #[must_use]
+    pub fn explain(&self, verb: Verb, name: &[u8]) -> Decision {
+        let rules = match &self.0 {
+            Kind::AllButAdmin if verb == Verb::Admin => return Decision::Default,
+            Kind::Everything | Kind::AllButAdmin => return Decision::Allowed(Source::built_in()),
+            Kind::Rules(rules) => rules,
+        };
+        let mut about = rules.iter().filter(|rule| rule.verb == verb && rule.pattern.matches(name));
+        let Some(first) = about.next() else { return Decision::Default };
+        let deny = std::iter::once(first).chain(about).find(|rule| rule.deny);
+        match deny {
+            Some(rule) => Decision::Denied(rule.source.clone()),
+            None => Decision::Allowed(first.source.clone()),
+        }
+    }
+
+    /// Whether every verb but `admin` is allowed with every name, so that nothing else has to be
+    /// asked.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.0, Kind::Rules(_))
+    }
+}
