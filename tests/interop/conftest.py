@@ -11,6 +11,7 @@ import mdp
 from broker import BINARY, HERE, ROOT, Broker  # noqa: F401
 from curve import Guarded
 from nfp_peers import AGAINST_NORFAB, net, net_of_module, pair  # noqa: F401
+from seats import seats  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -85,6 +85,13 @@ class Guarded(Broker):
         self.admin = self.endpoints.pop()
         self.http = self.process.stdout.readline().strip()
         self.command = Command(directory, "--endpoint", self.admin)
+        self.alone = Command(directory)
+
+    def refuses(self, *words):
+        """What a broker says that does not start with these words, by its exit code of 78."""
+        said = self.alone("broker", *words)
+        assert said.code == 78, said
+        return said.err
 
     @property
     def public(self):

@@ -10,7 +10,7 @@ LONG = 2
 
 def frames(octets):
     """The frames of one side of a connection, the greeting of 64 octets first; half ones are left out."""
-    found, at = [octets[:64]], 64
+    found, at = [octets[:64]] if len(octets) >= 64 else [], 64
     while at < len(octets):
         head = 9 if octets[at] & LONG else 2
         if at + head > len(octets):
