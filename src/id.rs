@@ -241,6 +241,12 @@ pub enum Principal {
 }
 
 impl Principal {
+    /// Whether it has been proven, and not only come from somewhere.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        matches!(self, Self::Key(_) | Self::User(_))
+    }
+
     /// Octets of which no two principals have the same: the kind, and which one it is.
     pub(crate) fn octets(&self) -> [u8; 33] {
         let mut octets = [0; 33];
@@ -257,6 +263,20 @@ impl Principal {
             Self::User(name) => (*kind, *which) = (3, name.0),
         }
         octets
+    }
+}
+
+/// For logs: `local`, the address, `key` and its fingerprint, or `user` and its name.
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Address(octets) => {
+                write!(f, "{}", core::net::Ipv6Addr::from(*octets).to_canonical())
+            }
+            Self::Key(key) => write!(f, "key {key}"),
+            Self::User(name) => write!(f, "user {name}"),
+        }
     }
 }
 

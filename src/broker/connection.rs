@@ -106,8 +106,8 @@ impl Connection {
             takes_ping: peer.version.has_ping(),
             era: door.era,
             house: door.house,
-            admin: door.admin,
             principal,
+            ..Hello::default()
         };
         let identity = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
         let (id, admission) = shared.join(hello, &link);
@@ -126,7 +126,7 @@ impl Connection {
             debug!(%identity, "a service of the broker joined");
         } else {
             let (socket_type, waits) = (&peer.socket_type, !reading);
-            info!(%remote, %identity, %socket_type, waits, "peer joined");
+            info!(%remote, %identity, %principal, %socket_type, waits, "peer joined");
         }
         let held = Held::nothing(shared.account.clone());
         Some(Self { shared, id, link, inbound, reading, held })

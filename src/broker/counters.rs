@@ -43,6 +43,7 @@ pub(super) struct Counters {
     pub(super) identity_in_use: Count,
     pub(super) replaced: Count,
     pub(super) disconnected: Count,
+    pub(super) revoked: Count,
 }
 
 /// How handshakes of one mechanism ended.
@@ -123,6 +124,7 @@ impl Counters {
             CloseReason::IdentityInUse => self.identity_in_use.add(1),
             CloseReason::Replaced => self.replaced.add(1),
             CloseReason::Disconnected => self.disconnected.add(1),
+            CloseReason::Revoked => self.revoked.add(1),
             CloseReason::Shutdown => {}
         }
     }

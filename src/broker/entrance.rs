@@ -31,14 +31,12 @@ pub(super) struct Door {
     pub(super) era: Era,
     /// The other end is in this process.
     pub(super) house: bool,
-    /// Who comes in here may change how the broker runs.
-    pub(super) admin: bool,
 }
 
 impl Door {
     /// That of parts of the broker.
     pub(super) const HOUSE: Self =
-        Self { mechanism: Mechanism::Null, era: Era::Current, house: true, admin: false };
+        Self { mechanism: Mechanism::Null, era: Era::Current, house: true };
 }
 
 /// Serves one connection from its first octet to its last.

@@ -50,7 +50,8 @@ impl Collector for Scrape {
         self.write_workers(&mut page)?;
         self.write_jobs(&mut page)?;
         self.write_topics(&mut page)?;
-        self.write_keys(&mut page)
+        self.write_keys(&mut page)?;
+        self.write_rights(&mut page)
     }
 }
 
@@ -109,6 +110,7 @@ impl Scrape {
             ("ping_expired", counters.ping_expired.get()),
             ("replaced", counters.replaced.get()),
             ("disconnected", counters.disconnected.get()),
+            ("revoked", counters.revoked.get()),
             ("peer_error", counters.peers_gave_up.get()),
         ];
         page.reasons("connections_closed", "Peers closed for something they did.", closed)?;
@@ -265,6 +267,11 @@ impl Scrape {
         page.counter("keys_repeats", help, repeats)?;
         let help = "Answers forgotten before their time, to make room.";
         page.counter("keys_evicted", help, [(NO_LABEL, keys.stats.evicted)])
+    }
+
+    fn write_rights(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let denied = self.survey.denied.iter().map(|(right, count)| (right.as_str(), *count));
+        page.reasons("auth_denied", "What peers had no right to do, by the right.", denied)
     }
 
     fn rows(&self) -> impl Iterator<Item = &Row> {

@@ -43,7 +43,7 @@ use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::config::{BrokerConfig, ConfigError};
+use crate::config::{Authorized, BrokerConfig, ConfigError};
 use crate::folder::FileError;
 use crate::inventory::InventoryError;
 use crate::transport::endpoint::Endpoint;
@@ -167,6 +167,7 @@ impl Broker {
             .collect::<io::Result<Vec<Runtime>>>()
             .map_err(BrokerError::Thread)?;
         let doors: Vec<Door> = config.broker.bind.iter().map(|e| door_of(e, &config)).collect();
+        warn_of_openness(&config, &doors);
         let curve = doors.iter().any(|door| door.mechanism == Mechanism::Curve);
         let queue_max = config.handshake.curve_queue;
         let mut shared = Shared::new(config, guard, u64::from_ne_bytes(seed));
@@ -304,9 +305,22 @@ impl Drop for Broker {
 /// What is known of who comes in at an endpoint.
 fn door_of(endpoint: &Endpoint, config: &BrokerConfig) -> Door {
     let era = if config.nfp.old.contains(endpoint) { Era::Old } else { Era::Current };
-    // Only the owner can open such a file.
-    let admin = matches!(endpoint, Endpoint::Ipc(_));
-    Door { mechanism: config.mechanism_at(endpoint), era, house: false, admin }
+    Door { mechanism: config.mechanism_at(endpoint), era, house: false }
+}
+
+/// What an operator should be told at each start.
+fn warn_of_openness(config: &BrokerConfig, doors: &[Door]) {
+    if config.auth.authorized == Authorized::Any {
+        warn!("auth.authorized is \"any\": whoever has any CURVE key comes in");
+    }
+    let open =
+        config.broker.bind.iter().zip(doors).filter(|(endpoint, door)| {
+            !endpoint.is_loopback() && door.mechanism != Mechanism::Curve
+        });
+    for (endpoint, door) in open {
+        let mechanism = door.mechanism;
+        warn!(%endpoint, %mechanism, "insecure: other machines reach it, and it is not encrypted");
+    }
 }
 
 fn bind_all(endpoints: &[Endpoint]) -> Result<Vec<(Bound, Endpoint)>, BrokerError> {

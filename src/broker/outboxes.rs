@@ -6,7 +6,9 @@ use slotmap::SecondaryMap;
 use smallvec::SmallVec;
 
 use crate::id::PeerId;
+use crate::proto::core::Denial;
 use crate::proto::output::{CloseReason, Output, Pressure};
+use crate::proto::rights::{Decision, Verb};
 use crate::transport::account::Account;
 use crate::transport::link::{Appended, Link};
 use crate::wire::codec::Encoder;
@@ -39,9 +41,44 @@ pub(super) struct Outboxes<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     links: SmallVec<[Arc<Link>; 4]>,
+    /// The first thing that was denied, and how many others were.
+    denied: Option<(Box<Denied>, u64)>,
+}
+
+/// Something that was denied, for the log.
+#[derive(Debug)]
+pub(super) struct Denied {
+    pub(super) principal: String,
+    pub(super) name: String,
+    pub(super) identity: String,
+    pub(super) right: Verb,
+    pub(super) what: String,
+    pub(super) by: String,
+}
+
+impl Denied {
+    fn new(denial: &Denial<'_>) -> Self {
+        let by = match denial.decision() {
+            Decision::Denied(rule) => rule.to_string(),
+            Decision::Allowed(_) | Decision::Default => "no rule allows it".into(),
+        };
+        Self {
+            principal: denial.principal.to_string(),
+            name: denial.name.unwrap_or_default().into(),
+            identity: denial.identity.map(ToString::to_string).unwrap_or_default(),
+            right: denial.verb,
+            what: denial.what.escape_ascii().to_string(),
+            by,
+        }
+    }
 }
 
 impl Touched {
+    /// Takes what was denied: one thing, and how many others were.
+    pub(super) fn take_denied(&mut self) -> Option<(Box<Denied>, u64)> {
+        self.denied.take()
+    }
+
     /// Writes what waits, or has it written.
     pub(super) fn kick(self, counters: &Counters) {
         let count = self.links.len();
@@ -175,5 +212,12 @@ impl Output for Outboxes<'_> {
 
     fn has_room(&self) -> bool {
         self.used() <= self.account.low_mark()
+    }
+
+    fn denied(&mut self, _: PeerId, denial: &Denial<'_>) {
+        match &mut self.touched.denied {
+            Some((_, others)) => *others += 1,
+            first => *first = Some((Box::new(Denied::new(denial)), 0)),
+        }
     }
 }

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::BrokerConfig;
-use crate::id::PeerId;
-use crate::proto::core::{Admission, Core, Hello};
+use crate::id::{PeerId, Principal};
+use crate::keys::Known;
+use crate::proto::core::{Admission, Core, Hello, Regranted};
 use crate::proto::output::CloseReason;
 use crate::transport::account::Account;
 use crate::transport::endpoint::Endpoint;
@@ -24,7 +25,7 @@ use super::counters::Counters;
 use super::crowd::Crowd;
 use super::guard::{Guard, GuardError, Reloaded};
 use super::logs::LogRing;
-use super::outboxes::{Links, Outboxes};
+use super::outboxes::{Denied, Links, Outboxes, Touched};
 
 /// While memory is short, a peer that reads nothing for so long is given up.
 const STUCK_MAX: Duration = Duration::from_secs(10);
@@ -114,9 +115,12 @@ struct LogGate {
 impl LogGate {
     const LINES_PER_SECOND: u64 = 10;
 
-    fn take(&self, since_start: Duration) -> Option<u64> {
+    /// Whether one line may be written now, and how many were not since the last one; `others` are
+    /// never written.
+    fn take(&self, others: u64, since_start: Duration) -> Option<u64> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let (second, lines, held_back) = &mut *inner;
+        *held_back += others;
         if *second != since_start.as_secs() {
             (*second, *lines) = (since_start.as_secs(), 0);
         }
@@ -183,13 +187,20 @@ impl Shared {
         let result = input(core, &mut out);
         let touched = out.finish();
         drop(state);
-        touched.kick(&self.counters);
+        self.carry_out(touched);
         result
     }
 
-    /// A peer comes.
-    pub(super) fn join(&self, hello: Hello, link: &Arc<Link>) -> (PeerId, Admission) {
+    /// A peer comes. What it may do is looked up here.
+    pub(super) fn join(&self, mut hello: Hello, link: &Arc<Link>) -> (PeerId, Admission) {
         let mut state = self.lock();
+        // Under the lock: whoever is not seen by a reload sees what it has changed.
+        if !hello.house {
+            match self.guard.known(&hello.principal) {
+                Some(Known { grants, name }) => (hello.grants, hello.name) = (grants, name),
+                None => return (PeerId::default(), Admission::Refused(CloseReason::Revoked)),
+            }
+        }
         let State { core, links } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let (id, admission) = core.join(now(), hello, &mut out);
@@ -201,15 +212,39 @@ impl Shared {
             link.close(CloseReason::Shutdown);
         }
         drop(state);
-        touched.kick(&self.counters);
+        self.carry_out(touched);
         (id, admission)
     }
 
     /// Reads keys and rights again, and has them hold for those who are here. It blocks.
     pub(super) fn reload(&self) -> Result<Reloaded, GuardError> {
         let reloaded = self.guard.reload(SystemTime::now())?;
-        info!(%reloaded, "keys and rights were read again");
+        self.regrant(&reloaded);
         Ok(reloaded)
+    }
+
+    /// Has those who are here have the rights that hold now. What has changed is for the log.
+    pub(super) fn regrant(&self, what: &impl fmt::Display) {
+        let known = |principal: &Principal| self.guard.known(principal).map(|k| (k.grants, k.name));
+        let done = self.with_core(|core, out| core.regrant(now(), known, out));
+        let Regranted { closed, changed, dismissed, unsubscribed } = done;
+        info!(%what, closed, changed, dismissed, unsubscribed, "keys and rights have changed");
+    }
+
+    /// Writes what was decided, and logs what was denied.
+    fn carry_out(&self, mut touched: Touched) {
+        let denied = touched.take_denied();
+        touched.kick(&self.counters);
+        if let Some((denied, others)) = denied {
+            self.log_denied(&denied, others);
+        }
+    }
+
+    #[cold]
+    fn log_denied(&self, denied: &Denied, others: u64) {
+        let Some(held_back) = self.refusals.take(others, self.since_start()) else { return };
+        let Denied { principal, name, identity, right, what, by } = denied;
+        warn!(%principal, %name, %identity, %right, %what, %by, held_back, "denied");
     }
 
     /// Ends everything. Connections are told by their links, so that none has to ask for a token
@@ -228,7 +263,7 @@ impl Shared {
         core.leave(now(), id, &mut out);
         let touched = out.finish();
         drop(state);
-        touched.kick(&self.counters);
+        self.carry_out(touched);
     }
 
     /// Does what is due; returns when to come back.
@@ -310,13 +345,17 @@ impl Shared {
     /// Whether a line about an unwanted peer may be logged now, and how many were held back since
     /// the last one: strangers must not fill the log.
     pub(super) fn log_refusal(&self) -> Option<u64> {
-        self.refusals.take(now().saturating_duration_since(self.started))
+        self.refusals.take(0, self.since_start())
+    }
+
+    fn since_start(&self) -> Duration {
+        now().saturating_duration_since(self.started)
     }
 
     /// Time since the core last ticked.
     fn since_tick(&self) -> Duration {
         let last = Duration::from_millis(self.last_tick.load(Ordering::Relaxed));
-        now().saturating_duration_since(self.started).saturating_sub(last)
+        self.since_start().saturating_sub(last)
     }
 }
 

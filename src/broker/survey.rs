@@ -14,6 +14,7 @@ use crate::proto::clock::Time;
 use crate::proto::core::Population;
 use crate::proto::jobs::Progress;
 use crate::proto::keys::KeyStats;
+use crate::proto::rights::Verb;
 use crate::proto::router::{ServiceId, ServiceView, TalkStats};
 use crate::proto::stats::ServiceStats;
 use crate::proto::topics::Counts;
@@ -41,6 +42,8 @@ pub(super) struct Survey {
     pub(super) stalls: u64,
     pub(super) invalid: BTreeMap<&'static str, u64>,
     pub(super) dropped: u64,
+    /// What was denied, by right.
+    pub(super) denied: Vec<(Verb, u64)>,
     /// Workers by the name of their dialect.
     pub(super) dialects: BTreeMap<&'static str, u64>,
     pub(super) jobs: Jobs,
@@ -242,6 +245,7 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
             .look(|core| {
                 (survey.stalls, survey.dropped) = (core.stalls(), core.dropped());
                 survey.invalid.clone_from(core.invalid());
+                survey.denied = core.denied().collect();
                 survey.subscriptions = core.topics().len();
                 survey.topics = core.topics().counts();
                 let jobs = &core.router().jobs;

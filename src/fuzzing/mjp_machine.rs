@@ -16,6 +16,7 @@ use crate::id::PeerId;
 use crate::proto::core::{Admission, Core, Hello, Taken};
 use crate::proto::keys::KeyLimits;
 use crate::proto::policy::MjpLimits;
+use crate::proto::rights::Grants;
 use crate::wire::message::Message;
 use crate::wire::mjp::{self, Answer, FromBroker, Outcome, Tally, Targets, ToBroker, is_mjp};
 
@@ -151,7 +152,8 @@ impl Stage {
         }
         let name = (how >= 0xe0).then_some([b'a' + how % 2]);
         let identity = name.and_then(|name| crate::id::Identity::try_from(&name[..]).ok());
-        let hello = Hello { identity, takes_ping: how.is_multiple_of(2), ..Hello::default() };
+        let (takes_ping, grants) = (how.is_multiple_of(2), Grants::all_but_admin());
+        let hello = Hello { identity, takes_ping, grants, ..Hello::default() };
         let (id, admission) = self.core.join(self.now(), hello, &mut self.world);
         if !matches!(admission, Admission::Refused(_)) {
             let paused = admission == Admission::Wait;

@@ -7,6 +7,9 @@ use super::router::Router;
 /// Names that start so are the broker's own; no worker may serve them.
 pub const PREFIX: &[u8] = b"mmi.";
 
+/// The status that answers who may not ask.
+pub const DENIED: &[u8] = b"403";
+
 /// The status that answers a request for an `mmi.` service: `200`, `404` or `501`.
 #[must_use]
 pub fn status(router: &Router, service: &[u8], mut body: Frames<'_>) -> &'static [u8] {

@@ -1,6 +1,7 @@
 //! Where decisions go.
 
 use crate::id::PeerId;
+use crate::proto::core::Denial;
 use crate::wire::codec::Encoder;
 
 /// The world as the core sees it: outboxes it appends to, connections it ends.
@@ -51,6 +52,9 @@ pub trait Output {
 
     /// Whether new work is welcome again after `charge` has refused some.
     fn has_room(&self) -> bool;
+
+    /// A peer wanted to do what it may not. It has been counted; this is for a log.
+    fn denied(&mut self, _peer: PeerId, _denial: &Denial<'_>) {}
 }
 
 /// How full an outbox is.
@@ -87,6 +91,9 @@ pub enum CloseReason {
     /// An administrator wants it.
     #[error("an administrator had the peer disconnected")]
     Disconnected,
+    /// Its principal is not wanted any more.
+    #[error("the key or the user has been revoked")]
+    Revoked,
     /// The broker stops.
     #[error("the broker stops")]
     Shutdown,

@@ -73,11 +73,14 @@ pub enum Loss {
     Left,
     /// It said something that it may not say.
     Misbehaved,
+    /// It may not serve the service any more.
+    Denied,
 }
 
 impl Loss {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Closed, Self::Expired, Self::Left, Self::Misbehaved];
+    pub const ALL: [Self; 5] =
+        [Self::Closed, Self::Expired, Self::Left, Self::Misbehaved, Self::Denied];
 
     /// The value of the label `reason` in the metrics.
     #[must_use]
@@ -87,6 +90,7 @@ impl Loss {
             Self::Expired => "expired",
             Self::Left => "left",
             Self::Misbehaved => "misbehaved",
+            Self::Denied => "denied",
         }
     }
 }

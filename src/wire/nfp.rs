@@ -63,6 +63,8 @@ pub mod status {
     pub const PENDING: &[u8; 3] = b"300";
     /// The broker knows no worker for the job, or refuses it.
     pub const FAILED: &[u8; 3] = b"400";
+    /// The client may not do that; as `FAILED` otherwise.
+    pub const DENIED: &[u8; 3] = b"403";
     /// The worker does not know the job.
     pub const NOT_FOUND: &[u8; 3] = b"404";
     /// The worker cannot say how the job is.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::proto::serve::Job;
-use crate::proto::serve::words::{Delivery, Reply, Talk, Told};
+use crate::proto::serve::words::{Caller, Delivery, Reply, Talk, Told};
 use crate::wire::Protocol;
 use crate::wire::message::Message;
 
@@ -27,6 +27,7 @@ pub struct Request {
     pub(super) attempt: u32,
     pub(super) deadline: Option<Instant>,
     pub(super) identity: Option<Box<[u8]>>,
+    pub(super) caller: Option<Box<Caller>>,
     pub(super) trace: Option<Box<str>>,
     pub(super) state: Option<Box<str>>,
     pub(super) key: Option<Box<[u8]>>,
@@ -75,7 +76,7 @@ impl Request {
         protocol: Protocol,
         limits: Arc<AnswerLimits>,
     ) -> Self {
-        let Delivery { body, attempt, timeout, identity, trace, state, key } = delivery;
+        let Delivery { body, attempt, timeout, identity, caller, trace, state, key } = delivery;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         Self {
             body,
@@ -83,6 +84,7 @@ impl Request {
             attempt,
             deadline,
             identity,
+            caller,
             trace,
             state,
             key,
@@ -111,6 +113,14 @@ impl Request {
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Who the caller has proven to be, by its key or its password: the broker has checked it, and
+    /// says it (SPEC 9.3). `None`: it came in without either, or the protocol is MDP, which does
+    /// not say it.
+    #[must_use]
+    pub fn caller(&self) -> Option<&Caller> {
+        self.caller.as_deref()
     }
 
     /// The name that the caller gave itself. It proves nothing.

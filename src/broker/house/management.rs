@@ -59,8 +59,8 @@ impl Management {
         let (task, shared) = (&asked.task[..], &self.shared);
         if !call.is_admin() {
             return Err(format!(
-                "{task} is not allowed here; connect to an administration listener, which is an \
-                 ipc:// endpoint of broker.bind"
+                "{task} is not allowed here: the right `admin` for {task} is missing; connect to \
+                 an administration listener, which is an ipc:// endpoint of broker.bind"
             ));
         }
         let client = String::from_utf8_lossy(&call.client);

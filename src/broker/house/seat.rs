@@ -25,9 +25,9 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// It came from where only those come in who may change how the broker runs.
+    /// The client has the right `admin` for what it asks.
     pub(super) fn is_admin(&self) -> bool {
-        // Only the core sends MMI to a worker, and only for those.
+        // Only the core sends MMI to a worker, and only for that.
         self.verb == Verb::Mmi
     }
 }

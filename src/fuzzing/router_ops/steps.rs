@@ -8,6 +8,7 @@ use crate::fuzzing::pieces::{Choices, bodies};
 use crate::id::{Identity, PeerId};
 use crate::proto::clock::Clock;
 use crate::proto::core::{Admission, Hello, Taken};
+use crate::proto::rights::Grants;
 use crate::wire::mdp::Version;
 use crate::wire::message::{LARGE, Message};
 
@@ -79,7 +80,8 @@ impl Scene {
         let name = (how >= 0xe0).then_some(b'a' + how % 2);
         let takes_ping = who.is_multiple_of(2);
         let identity = name.map(|name| Identity::try_from(&[name][..]).expect("a name"));
-        let hello = Hello { identity, takes_ping, ..Hello::default() };
+        let grants = Grants::all_but_admin();
+        let hello = Hello { identity, takes_ping, grants, ..Hello::default() };
         let (id, admission) = self.core.join(self.now(), hello, &mut self.world);
         let mut namesakes: Vec<_> =
             self.model.peers.values().filter(|peer| name.is_some() && peer.name == name).collect();

@@ -3,19 +3,23 @@
 mod follow;
 mod listing;
 
+use std::borrow::Cow;
+
 use crate::id::PeerId;
 use crate::proto::clock::Time;
 use crate::proto::output::Output;
+use crate::proto::rights::Verb as Right;
 use crate::proto::router::{Gate, ServiceId};
 use crate::wire::message::Message;
 use crate::wire::mjp::{AdminEvent, AdminHeader, AdminReport, Code, FromBroker, Packed, Verb};
 
 use super::Core;
+use super::rights::why_denied;
 
 pub(super) use follow::Followers;
 
 /// Why a verb is not carried out.
-type Refused = (Code, &'static str);
+type Refused = (Code, Cow<'static, str>);
 
 impl Core {
     /// Carries out ADMIN, and answers it.
@@ -28,7 +32,7 @@ impl Core {
         out: &mut O,
     ) {
         if let Err((code, why)) = self.try_to_administer(now, id, query, says, out) {
-            self.object(id, query, code, why, out);
+            self.object(id, query, code, &why, out);
         }
     }
 
@@ -41,11 +45,20 @@ impl Core {
         out: &mut O,
     ) -> Result<(), Refused> {
         let Some(verb) = Verb::from_name(says.verb) else {
-            return Err((Code::Unsupported, "no verb of this broker"));
+            return Err((Code::Unsupported, "no verb of this broker".into()));
         };
-        if !verb.only_reads() && !self.peers.get(id).is_some_and(|peer| peer.admin) {
-            let why = "only who comes in by an administration listener (ipc://) may do that";
-            return Err((Code::Forbidden, why));
+        let name = verb.as_str();
+        if verb.only_reads() {
+            if !self.may_look(id, name, out) {
+                let name = ["mmi.", name].concat();
+                return Err((Code::Denied, why_denied(Right::Call, name.as_bytes()).into()));
+            }
+        } else if !self.may(id, Right::Admin, name.as_bytes(), out) {
+            let why = format!(
+                "the right `admin` for {name} is missing; who comes in by an administration \
+                 listener (ipc://) has it"
+            );
+            return Err((Code::Denied, why.into()));
         }
         match verb {
             Verb::Jobs => self.say_jobs(now, id, query, says, out)?,
@@ -61,9 +74,9 @@ impl Core {
             Verb::Drain => self.shut(now, id, query, says, Gate::Draining, out)?,
             Verb::Resume => self.shut(now, id, query, says, Gate::Open, out)?,
             Verb::Kick => {
-                let name = says.name.ok_or((Code::BadRequest, "`name` is missing"))?;
+                let name = says.name.ok_or((Code::BadRequest, "`name` is missing".into()))?;
                 if !self.kick(now, name.as_bytes(), out) {
-                    return Err((Code::NotFound, "no peer has that name"));
+                    return Err((Code::NotFound, "no peer has that name".into()));
                 }
                 self.say_done(id, query, out);
             }
@@ -102,7 +115,7 @@ impl Core {
         gate: Gate,
         out: &mut O,
     ) -> Result<(), Refused> {
-        let name = says.service.ok_or((Code::BadRequest, "`service` is missing"))?;
+        let name = says.service.ok_or((Code::BadRequest, "`service` is missing".into()))?;
         let service = self.service_of_guests(name)?;
         let before = self.router.gate_of(service).label();
         self.router.set_gate(now, service, gate, out);
@@ -122,7 +135,8 @@ impl Core {
     fn service_of_guests(&self, name: &[u8]) -> Result<ServiceId, Refused> {
         let service = self.router.service_id(name);
         let service = service.filter(|_| !crate::proto::router::is_of_the_house(name));
-        service.ok_or((Code::NotFound, "nobody offers or asks for a service of that name"))
+        let why = "nobody offers or asks for a service of that name";
+        service.ok_or((Code::NotFound, why.into()))
     }
 
     /// Ends a job as if its client had wanted it.
@@ -132,11 +146,11 @@ impl Core {
         says: &AdminHeader<'_>,
         out: &mut O,
     ) -> Result<(), Refused> {
-        let uuid = says.uuid.ok_or((Code::BadRequest, "`uuid` is missing"))?;
-        let (known, job) =
-            self.router.jobs.named(uuid).ok_or((Code::NotFound, "no job of that uuid is known"))?;
+        let uuid = says.uuid.ok_or((Code::BadRequest, "`uuid` is missing".into()))?;
+        let unknown = || (Code::NotFound, "no job of that uuid is known".into());
+        let (known, job) = self.router.jobs.named(uuid).ok_or_else(unknown)?;
         if job.ended_at.is_some() {
-            return Err((Code::NotFound, "the job has ended already"));
+            return Err((Code::NotFound, "the job has ended already".into()));
         }
         // The workers of NFP answer the client as if it had said DELETE.
         self.call_off(now, known, Message::new([&b"{}"[..]]).frames(), out);

@@ -5,6 +5,7 @@ use crate::proto::clock::Time;
 use crate::proto::dialect::{CallerVoice, Native, Terms};
 use crate::proto::mmi;
 use crate::proto::output::Output;
+use crate::proto::rights::Verb as Right;
 use crate::proto::router::Refusal;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{Answer, Code, FromBroker, Request};
@@ -45,12 +46,26 @@ impl Core {
             self.object(id, request.id, Code::DuplicateId, message, out);
             return true;
         }
+        if !self.may(id, Right::Call, request.says.service, out) {
+            self.object_call(id, request.id, request.says.service, out);
+            return true;
+        }
         let is_mmi =
             request.says.service.starts_with(mmi::PREFIX) && !self.router.is_open(id, request.id);
         if is_mmi {
             self.answer_native_mmi(id, request, out);
         }
         is_mmi
+    }
+
+    /// Tells a caller that it may not call the service. To an id that is open already that would be
+    /// the end of the other request.
+    fn object_call<O: Output>(&mut self, id: PeerId, request: u64, service: &[u8], out: &mut O) {
+        if self.router.is_open(id, request) {
+            self.refuse_ask(id, request, Refusal::DuplicateId, out);
+        } else {
+            self.object_denied(id, request, Right::Call, service, out);
+        }
     }
 
     /// Tells a caller why its request was not accepted.

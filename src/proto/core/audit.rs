@@ -1,6 +1,7 @@
 //! The invariants of the core, beyond those of the routing tables.
 
 use crate::proto::dialect::State;
+use crate::proto::rights::Verb;
 use crate::proto::router::audit::demand;
 
 use super::Core;
@@ -32,6 +33,7 @@ impl Core {
                 demand!(self.timers.is_armed(at, id), "{id:?}: {at:?} is not among the timers");
             }
             self.audit_name(id, peer)?;
+            self.audit_rights(id, peer)?;
         }
         let asked: usize = self.peers.values().map(|peer| peer.asked).sum();
         demand!(asked == self.house_asked, "the house owes {asked}, not {}", self.house_asked);
@@ -50,6 +52,21 @@ impl Core {
     #[must_use]
     pub fn charged(&self) -> usize {
         self.router.charged() + self.topics.charged()
+    }
+
+    /// Nobody is what it may not be.
+    fn audit_rights(&self, id: crate::id::PeerId, peer: &Peer) -> Result<(), String> {
+        let grants = peer.rights.grants();
+        let service = peer.worker.and_then(|worker| self.router.service_of(worker));
+        let serves = service.is_none_or(|name| grants.allows(Verb::Serve, name.as_bytes()));
+        demand!(serves, "{id:?} serves {service:?} and may not");
+        for (_, pattern) in self.topics.patterns_of(id) {
+            let hears = grants.allows_subscription(pattern.as_bytes());
+            demand!(hears, "{id:?} has subscribed to {pattern} and may not");
+        }
+        let follows = self.followers.contains_key(&id);
+        demand!(!follows || grants.allows(Verb::Admin, b"follow"), "{id:?} follows and may not");
+        Ok(())
     }
 
     fn audit_name(&self, id: crate::id::PeerId, peer: &Peer) -> Result<(), String> {

@@ -8,6 +8,7 @@ use crate::proto::keepalive::{Busy, End, Watch};
 use crate::proto::mmi;
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::policy::Keepalive;
+use crate::proto::rights::Verb as Right;
 use crate::proto::router::{Offer, Worker, WorkerId};
 use crate::proto::stats::Loss;
 use crate::wire::mdp::{
@@ -62,8 +63,14 @@ impl Core {
                 return Taken::Yes;
             }
         }
+        let allowed = self.may(id, Right::Call, request.service, out);
         if request.service.starts_with(mmi::PREFIX) {
-            self.answer_mmi(id, &request, out);
+            self.answer_mmi(id, &request, allowed, out);
+            return Taken::Yes;
+        }
+        // MDP has no word for that.
+        if !allowed {
+            self.dropped += 1;
             return Taken::Yes;
         }
         let voice = CallerVoice::Mdp(request.version, Envelope::keep(request.envelope));
@@ -227,8 +234,19 @@ impl Core {
         }
     }
 
-    fn answer_mmi<O: Output>(&mut self, id: PeerId, request: &Request<'_>, out: &mut O) {
-        let status = Message::new([mmi::status(&self.router, request.service, request.body)]);
+    fn answer_mmi<O: Output>(
+        &mut self,
+        id: PeerId,
+        request: &Request<'_>,
+        allowed: bool,
+        out: &mut O,
+    ) {
+        let status = if allowed {
+            mmi::status(&self.router, request.service, request.body)
+        } else {
+            mmi::DENIED
+        };
+        let status = Message::new([status]);
         let fits = out.offer(id, status.bytes(), |encoder| {
             let answer = ToClient {
                 version: request.version,
@@ -252,14 +270,17 @@ impl Core {
         out: &mut O,
     ) {
         let voice = WorkerVoice::Mdp(version);
-        let worker = ServiceName::try_from(service).ok().and_then(|name| {
+        let name = ServiceName::try_from(service).ok();
+        let name = name.filter(|_| self.may(id, Right::Serve, service, out));
+        let worker = name.and_then(|name| {
             let offer = Offer { voice, name, credit: None, about: &[] };
             self.router.register(now, id, offer, out)
         });
         match worker {
             Some(worker) => self.watch(now, id, worker, out),
             None => {
-                // No room for one more service: as if its time were up already.
+                // It may not, or there is no room for one more service: as if its time were up
+                // already.
                 self.advance(id, Event::Expired);
                 say_disconnect(id, version, out);
             }
@@ -320,9 +341,9 @@ impl Core {
     pub(super) fn expire<O: Output>(&mut self, now: Time, id: PeerId, code: Code, out: &mut O) {
         match self.peers.get(id).map(|peer| peer.state) {
             Some(State::Mjp(_)) => self.expire_mjp(now, id, code, out),
-            Some(State::Nfp(_)) => self.expire_nfp(now, id, out),
+            Some(State::Nfp(_)) => self.expire_nfp(now, id, code, out),
             Some(State::Mdp(_)) if self.advance(id, Event::Expired) == Some(Action::Dismiss) => {
-                self.dismiss(now, id, Loss::Expired, out);
+                self.dismiss(now, id, loss_for(code), out);
             }
             Some(State::Mdp(_)) | None => {}
         }
@@ -395,6 +416,11 @@ impl Core {
         }
         self.arm(id, verdict.next);
     }
+}
+
+/// How a worker is lost that is told this code.
+pub(super) fn loss_for(code: Code) -> Loss {
+    if code == Code::Denied { Loss::Denied } else { Loss::Expired }
 }
 
 fn say_disconnect<O: Output>(id: PeerId, version: Version, out: &mut O) {

@@ -7,6 +7,7 @@ use crate::proto::clock::Time;
 use crate::proto::dialect::mjp::{Action, Event};
 use crate::proto::dialect::{Reply, State, WorkerVoice, fault, mdp, mjp};
 use crate::proto::output::{CloseReason, Output};
+use crate::proto::rights::Verb as Right;
 use crate::proto::router::Offer;
 use crate::proto::stats::Loss;
 use crate::wire::codec::Encoder;
@@ -16,7 +17,9 @@ use crate::wire::mjp::{
     Rejected, Request, ToBroker, kind,
 };
 
+use super::mdp::loss_for;
 use super::nfp::is_reserved;
+use super::rights::why_denied;
 use super::{Core, Taken};
 
 /// Who we are, for people.
@@ -163,7 +166,11 @@ impl Core {
                 self.unfollow(id, *request);
             }
             (Action::Report, ToBroker::Status { id: query, says }) => {
-                self.report(now, id, *query, says, out);
+                if self.may_look(id, "status", out) {
+                    self.report(now, id, *query, says, out);
+                } else {
+                    self.object_denied(id, *query, Right::Call, b"mmi.status", out);
+                }
             }
             (Action::Report, ToBroker::Admin { id: query, says }) => {
                 self.administer(now, id, *query, says, out);
@@ -294,6 +301,10 @@ impl Core {
         header: &[u8],
         out: &mut O,
     ) {
+        if !self.may(id, Right::Serve, says.service, out) {
+            self.advance_mjp(id, Event::Expired);
+            return self.object_denied(id, 0, Right::Serve, says.service, out);
+        }
         let worker = ServiceName::try_from(says.service).ok().and_then(|name| {
             let credit = Some(self.credit(says.credit()));
             let about = about(says, header);
@@ -317,11 +328,12 @@ impl Core {
         if self.advance_mjp(id, Event::Expired) == Some(Action::Dismiss) {
             let message = match code {
                 Code::Draining => "the broker stops",
+                Code::Denied => "the right `serve` for the service has been taken away",
                 _ => "nothing was heard of the worker for too long; READY registers it anew",
             };
             // Management gets through whatever waits; it is said once a registration.
             out.send(id, |encoder| FromBroker::Bye(fault(code, message)).encode(encoder));
-            self.unregister(now, id, Loss::Expired, out);
+            self.unregister(now, id, loss_for(code), out);
         }
     }
 
@@ -371,6 +383,18 @@ impl Core {
     ) {
         let fault = fault(code, message);
         self.say(id, 64 + message.len(), out, |encoder| fault.encode(request, encoder));
+    }
+
+    /// Says ERROR `denied`; with id 0 it is about the connection.
+    pub(super) fn object_denied<O: Output>(
+        &mut self,
+        id: PeerId,
+        request: u64,
+        verb: Right,
+        what: &[u8],
+        out: &mut O,
+    ) {
+        self.object(id, request, Code::Denied, &why_denied(verb, what), out);
     }
 
     /// Says something that the peer asked for: however much it asks, what it does not read ends it.

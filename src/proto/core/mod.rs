@@ -14,6 +14,7 @@ mod names;
 mod nfp;
 mod peer;
 mod report;
+mod rights;
 mod roster;
 mod scatter;
 mod talk;
@@ -37,14 +38,16 @@ use super::clock::{Clock, Time};
 use super::dialect::{State, mdp as majordomo, nfp as norfab};
 use super::output::{CloseReason, Output};
 use super::policy::Settings;
+use super::rights::Verb;
 use super::router::{Refusal, Router};
 use super::stats::Loss;
 use super::timers::Timers;
 use super::topics::Topics;
 
-use names::{Claim, Names};
+use names::{Claim, Kinship, Names};
 pub use peer::Hello;
 use peer::Peer;
+pub use rights::{Denial, Regranted};
 pub use roster::{ClientRow, Page, WorkerRow};
 
 /// What became of a message.
@@ -94,6 +97,8 @@ pub struct Core {
     dropped: u64,
     refused_jobs: u64,
     worker_events: u64,
+    /// What peers wanted to do and might not, by the number of the verb.
+    denied: [u64; Verb::ALL.len()],
     /// Peers that are parts of the broker, and what they have not answered yet.
     household: usize,
     house_asked: usize,
@@ -118,6 +123,7 @@ impl Core {
             dropped: 0,
             refused_jobs: 0,
             worker_events: 0,
+            denied: [0; Verb::ALL.len()],
             household: 0,
             house_asked: 0,
             followers: admin::Followers::new(),
@@ -136,14 +142,19 @@ impl Core {
         self.household += usize::from(hello.house);
         let id = self.peers.insert(Peer::new(hello, now));
         self.announce_peer("peer.joined", id, out);
+        self.introduce(id);
         let Some(identity) = identity else { return (id, Admission::Open) };
-        self.router.introduce(id, identity.clone());
         let claim = self.names.claim(identity, id);
         #[cfg(test)]
         crate::proto::witness::saw("name", "claim", claim.label());
-        let admission = match claim {
-            Claim::Holder => Admission::Open,
-            Claim::Contender { holder } if self.can_show_life(holder) => {
+        let admission = match (claim, self.kinship(claim, id)) {
+            (Claim::Holder, _) => Admission::Open,
+            // Who can prove to be the same need not wait until nobody is there.
+            (Claim::Contender { holder }, Kinship::Same) => {
+                self.end(now, holder, CloseReason::Replaced, out);
+                Admission::Open
+            }
+            (Claim::Contender { holder }, Kinship::Unproven) if self.can_show_life(holder) => {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.contest = Some(now);
                 }
@@ -151,13 +162,14 @@ impl Core {
                 self.arm(id, now.after(Peer::CONTEST));
                 Admission::Wait
             }
-            Claim::Contender { .. } | Claim::Refused => {
+            (Claim::Contender { .. } | Claim::Refused, _) => {
                 Admission::Refused(CloseReason::IdentityInUse)
             }
         };
         if let Admission::Refused(_) = admission {
             self.remove(now, id, Loss::Closed, out);
         }
+        self.end_doomed(now, out);
         (id, admission)
     }
 

@@ -1,8 +1,14 @@
 //! Which peer has which identity, and who waits for it.
+//!
+//! Who has proven who it is has its name for itself: it may come back and take it at once, and
+//! nobody else gets it as long as its connection is there.
 
 use std::collections::HashMap;
 
-use crate::id::{Identity, PeerId};
+use crate::id::{Identity, PeerId, Principal};
+use crate::proto::dialect::{Asker, Proof};
+
+use super::Core;
 
 /// Identities in use. The map hashes with the standard library's keyed hash: strangers choose
 /// the names.
@@ -29,6 +35,59 @@ pub(super) enum Claim {
     },
     /// Another one has the name, and a third waits for it.
     Refused,
+}
+
+/// What a newcomer has to do with the peer whose name it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kinship {
+    /// Both have proven to be the same.
+    Same,
+    /// The holder has proven to be somebody else.
+    Other,
+    /// Nobody can tell.
+    Unproven,
+}
+
+impl Kinship {
+    fn between(holder: &Principal, newcomer: &Principal) -> Self {
+        match (holder.is_proven(), holder == newcomer) {
+            (true, true) => Self::Same,
+            (true, false) => Self::Other,
+            (false, _) => Self::Unproven,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Other => "other",
+            Self::Unproven => "unproven",
+        }
+    }
+}
+
+impl Core {
+    /// What a newcomer has to do with whoever has the name.
+    pub(super) fn kinship(&self, claim: Claim, newcomer: PeerId) -> Kinship {
+        let Claim::Contender { holder } = claim else { return Kinship::Unproven };
+        let principal = |id| self.peers.get(id).map(|peer| &peer.principal);
+        let pair = principal(holder).zip(principal(newcomer));
+        let kinship = pair.map_or(Kinship::Unproven, |(a, b)| Kinship::between(a, b));
+        #[cfg(test)]
+        crate::proto::witness::saw("name", "kinship", kinship.label());
+        kinship
+    }
+
+    /// Workers that can be told will see who asks.
+    pub(super) fn introduce(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let proof = Proof::of(&peer.principal, peer.name.as_ref());
+        let asker = Asker { identity: peer.identity.clone(), proof };
+        if asker != Asker::default() {
+            self.router.introduce(id, asker);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,14 @@ use crate::id::{Identity, PeerId, ServiceName, handle_of, number_in};
 use crate::proto::clock::Time;
 use crate::proto::dialect::nfp::{Action, Event, State as NfpState};
 use crate::proto::dialect::{State, WorkerVoice};
-use crate::proto::jobs::{JobId, Progress};
+use crate::proto::jobs::{Job, JobId, Progress};
 use crate::proto::mmi;
 use crate::proto::output::Output;
+use crate::proto::rights::Verb as Right;
 use crate::proto::router::{Offer, WorkerId, is_of_the_house};
 use crate::proto::stats::Loss;
 use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::Code;
 use crate::wire::nfp::body::EventType;
 use crate::wire::nfp::{
     self, Era, Forward, FromClient, FromWorker, Kind, Malformed, Reply, Report, ToBroker, ToClient,
@@ -22,6 +24,7 @@ use crate::wire::nfp::{
 };
 
 use super::Core;
+use super::mdp::loss_for;
 use super::scatter::is_scatter;
 
 /// Whether no worker from outside may serve that name: it is the broker's own.
@@ -156,14 +159,17 @@ impl Core {
 
     fn register_nfp<O: Output>(&mut self, now: Time, id: PeerId, service: &[u8], out: &mut O) {
         let era = self.era_of(id);
-        let worker = ServiceName::try_from(service).ok().and_then(|name| {
+        let name = ServiceName::try_from(service).ok();
+        let name = name.filter(|_| self.may(id, Right::Serve, service, out));
+        let worker = name.and_then(|name| {
             let offer = Offer { voice: WorkerVoice::Nfp(era), name, credit: None, about: &[] };
             self.router.register(now, id, offer, out)
         });
         match worker {
             Some(worker) => self.watch(now, id, worker, out),
             None => {
-                // No room for one more service: as if its time were up already.
+                // It may not, or there is no room for one more service: as if its time were up
+                // already.
                 self.advance_nfp(id, Event::Expired);
                 self.say_nfp_disconnect(id, service, out);
             }
@@ -171,13 +177,13 @@ impl Core {
     }
 
     /// A worker counts as gone, though its connection is there.
-    pub(super) fn expire_nfp<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
+    pub(super) fn expire_nfp<O: Output>(&mut self, now: Time, id: PeerId, code: Code, out: &mut O) {
         if self.advance_nfp(id, Event::Expired) == Some(Action::Dismiss) {
             let worker = self.peers.get(id).and_then(|peer| peer.worker);
             let service = worker.and_then(|worker| self.router.service_of(worker)).cloned();
             let service = service.as_ref().map(ServiceName::as_bytes).unwrap_or_default();
             self.say_nfp_disconnect(id, service, out);
-            self.unregister(now, id, Loss::Expired, out);
+            self.unregister(now, id, loss_for(code), out);
         }
     }
 
@@ -193,10 +199,11 @@ impl Core {
             self.note_house_answer(id);
         }
         let job = self.router.jobs.named(report.uuid).filter(|_| !is_scatter(report.uuid));
-        let job = job.map(|(job, known)| (job, &known.owner));
         // Who asks for a job of another client is refused; whoever a worker names is no way around.
-        let is_owner = job.is_none_or(|(_, owner)| owner.as_bytes() == report.client);
+        let is_owner = job.is_none_or(|(_, known)| known.owner.as_bytes() == report.client);
         let client = self.peer_named(report.client).filter(|_| is_owner);
+        // Somebody else may have got the name since.
+        let client = client.filter(|client| job.is_none_or(|(_, known)| self.owns(*client, known)));
         if let Some(job) = job.map(|(job, _)| job).filter(|_| is_owner) {
             self.note_progress(now, worker, job, report);
         }
@@ -259,7 +266,7 @@ impl Core {
             target: refused.target,
             uuid: refused.uuid,
         };
-        self.say_failed(id, about, &refused.why, false, out);
+        self.say_failed(id, about, status::FAILED, &refused.why, false, out);
     }
 
     /// Says something about a job to a client.
@@ -283,6 +290,12 @@ impl Core {
         let era = self.era_of(id);
         // Management gets through whatever waits; it is said once a registration.
         out.send(id, |encoder| ToWorker::Disconnect { service }.encode(era, encoder));
+    }
+
+    /// Whether a job was posted by the peer, or by one of the same name and principal before it.
+    fn owns(&self, id: PeerId, job: &Job) -> bool {
+        let principal = self.peers.get(id).map(|peer| peer.principal);
+        principal == Some(job.principal) && self.name_of(id) == job.owner
     }
 
     fn era_of(&self, id: PeerId) -> Era {

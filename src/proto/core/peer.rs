@@ -1,12 +1,16 @@
 //! A peer: one connection, and what it has shown itself to be.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{Identity, Principal};
 use crate::proto::clock::Time;
 use crate::proto::dialect::State;
+use crate::proto::rights::Grants;
 use crate::proto::router::WorkerId;
 use crate::wire::nfp::Era;
+
+use super::rights::Rights;
 
 /// What a handshake found out about a peer.
 #[derive(Debug, Clone, Default)]
@@ -19,10 +23,12 @@ pub struct Hello {
     pub era: Era,
     /// It is a part of the broker and may serve the broker's own names.
     pub house: bool,
-    /// It came in where only those come in who may change how the broker runs.
-    pub admin: bool,
     /// On whose behalf it speaks.
     pub principal: Principal,
+    /// What that one may do. A part of the broker is not asked.
+    pub grants: Grants,
+    /// What that one is called by whoever gave it its rights.
+    pub name: Option<Arc<str>>,
 }
 
 /// One connection after its handshake.
@@ -32,8 +38,10 @@ pub(super) struct Peer {
     pub(super) takes_ping: bool,
     pub(super) era: Era,
     pub(super) house: bool,
-    pub(super) admin: bool,
     pub(super) principal: Principal,
+    /// The verified name of that one.
+    pub(super) name: Option<Arc<str>>,
+    pub(super) rights: Rights,
     /// When its handshake was done.
     pub(super) joined: Time,
     pub(super) state: State,
@@ -73,8 +81,9 @@ impl Peer {
             takes_ping: hello.takes_ping,
             era: hello.era,
             house: hello.house,
-            admin: hello.admin,
             principal: hello.principal,
+            name: hello.name,
+            rights: Rights::new(if hello.house { Grants::everything() } else { hello.grants }),
             joined: now,
             state: State::UNKNOWN,
             worker: None,

@@ -7,6 +7,7 @@ use crate::id::{Identity, PeerId, ServiceName, slot_of};
 use crate::proto::clock::Time;
 use crate::proto::dialect::State;
 use crate::proto::output::{CloseReason, Output};
+use crate::proto::rights::Verb as Right;
 use crate::proto::router::Worker;
 
 use super::Core;
@@ -59,7 +60,7 @@ pub struct ClientRow {
     pub jobs: usize,
     /// Subscriptions.
     pub subscriptions: usize,
-    /// It may change how the broker runs.
+    /// It has some right to change how the broker runs.
     pub admin: bool,
 }
 
@@ -124,7 +125,7 @@ impl Core {
             requests: self.router.requests_of(id),
             jobs: self.router.jobs.open_of(&name),
             subscriptions: self.topics.len_of(id),
-            admin: peer.admin,
+            admin: peer.rights.grants().allows_some(Right::Admin),
             name,
         })
     }

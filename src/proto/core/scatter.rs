@@ -1,10 +1,13 @@
 //! SCATTER: one request to several workers, with an outcome for each.
 
+use std::borrow::Cow;
+
 use crate::id::{Identity, PeerId, ServiceName};
 use crate::proto::clock::Time;
-use crate::proto::dialect::{CallerVoice, Part, Terms, Way, fault, progress_of};
+use crate::proto::dialect::{CallerVoice, Part, Terms, Way, progress_of};
 use crate::proto::jobs::{Job, JobId, Progress};
 use crate::proto::output::Output;
+use crate::proto::rights::Verb as Right;
 use crate::proto::router::{Worker, WorkerId};
 use crate::proto::stats::Outcome;
 use crate::wire::message::{Frames, Message};
@@ -13,6 +16,7 @@ use crate::wire::mjp::{
 };
 
 use super::Core;
+use super::rights::why_denied;
 
 /// Most workers of one scatter.
 const TARGETS_MAX: usize = 1000;
@@ -47,8 +51,7 @@ impl Core {
         out: &mut O,
     ) {
         if let Err((code, why)) = self.try_scatter(now, peer, scatter, kept, out) {
-            let fault = fault(code, why);
-            self.say(peer, 64 + why.len(), out, |encoder| fault.encode(scatter.id, encoder));
+            self.object(peer, scatter.id, code, &why, out);
         }
     }
 
@@ -59,20 +62,26 @@ impl Core {
         scatter: &Scatter<'_>,
         kept: Frames<'_>,
         out: &mut O,
-    ) -> Result<(), (Code, &'static str)> {
+    ) -> Result<(), (Code, Cow<'static, str>)> {
         let (id, says) = (scatter.id, &scatter.says);
         if self.router.is_open(peer, id) || self.is_scattering(peer, id) {
             let why = "another request of this id is open on the connection";
-            return Err((Code::DuplicateId, why));
+            return Err((Code::DuplicateId, why.into()));
+        }
+        if !self.may(peer, Right::Call, says.service, out) {
+            return Err((Code::Denied, why_denied(Right::Call, says.service).into()));
         }
         if self.router.is_draining() || self.router.is_closed(says.service) {
-            return Err((Code::Draining, self.why_draining()));
+            return Err((Code::Draining, self.why_draining().into()));
         }
         let workers = self.recipients(says.service, &says.to);
         match workers.len() {
-            0 => return Err((Code::NoTarget, "no worker of the service is meant")),
+            0 => return Err((Code::NoTarget, "no worker of the service is meant".into())),
             1..=TARGETS_MAX => {}
-            _ => return Err((Code::TooBig, "more than 1000 workers are meant; name some of them")),
+            _ => {
+                let why = "more than 1000 workers are meant; name some of them";
+                return Err((Code::TooBig, why.into()));
+            }
         }
         let owner = self.name_of(peer);
         let uuid = uuid_of(peer, id);
@@ -83,13 +92,13 @@ impl Core {
             || !self.router.charge_forgetting(cost + parts, out)
         {
             let why = "a limit of the client or the broker is reached";
-            return Err((Code::Overloaded, why));
+            return Err((Code::Overloaded, why.into()));
         }
         // Each part takes its own share of this.
         out.release(parts);
         let Ok(service) = ServiceName::try_from(says.service) else {
             out.release(cost);
-            return Err((Code::BadRequest, "a service has a name of 1 to 255 octets"));
+            return Err((Code::BadRequest, "a service has a name of 1 to 255 octets".into()));
         };
         let mut job = Job::new(uuid.as_bytes(), owner, service, "", now);
         job.scatter = Some((peer, id));

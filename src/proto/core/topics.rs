@@ -3,6 +3,7 @@
 use crate::id::{Identity, PeerId};
 use crate::proto::clock::Time;
 use crate::proto::output::Output;
+use crate::proto::rights::Verb as Right;
 use crate::proto::topics::{Pattern, Refused as TableRefused, Subject, Topics};
 use crate::wire::mjp::{
     AcceptedHeader, Code, FromBroker, GapHeader, News, NewsHeader, Publish, PublishedHeader,
@@ -10,6 +11,7 @@ use crate::wire::mjp::{
 };
 
 use super::Core;
+use super::rights::why_denied;
 
 /// Octets that one publication may have the broker copy, to all its subscribers together.
 const COPIED_MAX: usize = 64 << 20;
@@ -61,6 +63,9 @@ impl Core {
     ) -> Result<(), Refused> {
         let pattern =
             Pattern::parse(says.subject).map_err(|why| (Code::BadRequest, why.to_string()))?;
+        if !self.may_subscribe(peer, says.subject, out) {
+            return Err((Code::Denied, why_denied(Right::Subscribe, says.subject.as_bytes())));
+        }
         if self.router.is_draining() {
             return Err((Code::Draining, self.why_draining().into()));
         }
@@ -100,6 +105,10 @@ impl Core {
             .map_err(|why| (Code::BadRequest, why.to_string()))?;
         if subject.is_reserved() {
             return Err((Code::Forbidden, "what begins with `$` only the broker says".into()));
+        }
+        if !self.may(peer, Right::Publish, subject.as_str().as_bytes(), out) {
+            let why = why_denied(Right::Publish, subject.as_str().as_bytes());
+            return Err((Code::Denied, why));
         }
         let (bytes, wire) = (ADDED + header.len() + body.bytes(), &self.settings.wire);
         if body.len() + FRAMES_BEFORE > wire.message_frames_max || bytes > wire.message_bytes_max {

@@ -1,5 +1,6 @@
 //! Dialects: translations at the edge. Behind them there is one router for all.
 
+mod asker;
 pub mod mdp;
 pub mod mjp;
 pub mod nfp;
@@ -12,6 +13,7 @@ use std::num::NonZeroU32;
 use super::clock::Time;
 use crate::wire::nfp::Era;
 
+pub(crate) use asker::{Asker, Proof};
 pub(crate) use part::{Part, Post, Way, progress_of};
 pub(crate) use talk::Talk;
 pub(crate) use voice::{

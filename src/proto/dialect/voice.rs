@@ -16,7 +16,7 @@ use crate::wire::mjp::{
 use crate::wire::nfp::body::{self, JobBody};
 use crate::wire::nfp::{Era, Order, ToWorker, Verb};
 
-use super::{Part, Terms, Way};
+use super::{Asker, Part, Terms, Way};
 
 /// The entry by which a caller's id finds its request, in a table that is half full, octets.
 const ENTRY: usize = 2 * size_of::<(u64, RequestId, u8)>();
@@ -42,8 +42,8 @@ pub(crate) struct Keyed {
     pub(crate) key: KeyId,
     /// Who asked first. The deadline is that of whoever waits longest.
     pub(crate) first: Native,
-    /// The name that that one gave itself, which workers see even when it has gone.
-    pub(crate) identity: Option<Identity>,
+    /// Who that is, which workers see even when it has gone.
+    pub(crate) asker: Asker,
 }
 
 impl Keyed {
@@ -296,8 +296,8 @@ pub(crate) struct Work<'a> {
     pub(crate) attempt: u32,
     /// Time that its caller still waits.
     pub(crate) left: Option<Duration>,
-    /// The name that its caller gave itself.
-    pub(crate) identity: Option<&'a Identity>,
+    /// Who its caller is, if that is known.
+    pub(crate) asker: Option<&'a Asker>,
 }
 
 /// How a worker is spoken to.
@@ -414,8 +414,8 @@ impl Work<'_> {
         // Rounded up: a worker is not to believe that no time is left while there is some.
         let left = self.left.map(|left| left.as_micros().div_ceil(1000));
         let timeout = left.map(|left| u64::try_from(left).unwrap_or(u64::MAX));
-        let identity = self.identity.map(Identity::as_bytes);
-        let says = DeliveryHeader { attempt, timeout, identity };
+        let asker = self.asker.map(Asker::says).unwrap_or_default();
+        let says = DeliveryHeader { attempt, timeout, ..asker };
         let write = |header, out: &mut Encoder| {
             mjp::Delivery { id: self.id.token(), header, says, body: self.body }.encode(out);
         };

@@ -1,6 +1,6 @@
 //! A job, and the parts of it.
 
-use crate::id::{Identity, PeerId, RequestId, ServiceName, beginning};
+use crate::id::{Identity, PeerId, Principal, RequestId, ServiceName, beginning};
 use crate::proto::clock::Time;
 use crate::proto::router::WorkerId;
 
@@ -30,6 +30,8 @@ pub struct Job {
     pub uuid: Box<[u8]>,
     /// The name of the client.
     pub owner: Identity,
+    /// On whose behalf that one spoke: nobody else of its name is its owner.
+    pub principal: Principal,
     /// The service asked.
     pub service: ServiceName,
     /// What is to be done, as far as it was said; shortened.
@@ -60,6 +62,7 @@ impl Job {
         Self {
             uuid: uuid.into(),
             owner,
+            principal: Principal::default(),
             service,
             task: beginning(task, Self::TASK_MAX).into(),
             targets: Vec::new(),

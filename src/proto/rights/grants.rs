@@ -152,6 +152,15 @@ impl Grants {
         }
     }
 
+    /// Whether some rule allows the verb with some name, whatever others deny.
+    pub(crate) fn allows_some(&self, verb: Verb) -> bool {
+        match &self.0 {
+            Kind::Everything => true,
+            Kind::AllButAdmin => verb != Verb::Admin,
+            Kind::Rules(rules) => rules.iter().any(|rule| !rule.deny && rule.verb == verb),
+        }
+    }
+
     /// Whether every verb but `admin` is allowed with every name, so that nothing else has to be
     /// asked.
     #[inline]

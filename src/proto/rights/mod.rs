@@ -8,10 +8,12 @@
 
 mod grants;
 mod pattern;
+mod recent;
 mod role;
 mod rule;
 
 pub use grants::{Decision, Grants, RULES_MAX, TooManyRules};
 pub use pattern::{Pattern, PatternError};
+pub(crate) use recent::Recent;
 pub use role::built_in_role;
 pub use rule::{Rule, Source, UnknownVerb, Verb};

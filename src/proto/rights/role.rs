@@ -4,8 +4,7 @@ use super::pattern::Pattern;
 use super::rule::{Rule, Source, Verb};
 
 /// What a client does.
-const CLIENT: &[(Verb, &str)] =
-    &[(Verb::Call, "*"), (Verb::Publish, "*"), (Verb::Subscribe, "*"), (Verb::File, "*")];
+const CLIENT: &[(Verb, &str)] = &[(Verb::Call, "*"), (Verb::Publish, "*"), (Verb::Subscribe, "*")];
 
 /// What a worker does, and what one of NorFab asks the broker for.
 const WORKER: &[(Verb, &str)] = &[
@@ -15,7 +14,6 @@ const WORKER: &[(Verb, &str)] = &[
     (Verb::Call, "sid.service.broker"),
     (Verb::Call, "fss.service.broker"),
     (Verb::Call, "filesharing"),
-    (Verb::File, "*"),
 ];
 
 /// The rules of a role that is known without being written: `client`, `worker` or `admin`.

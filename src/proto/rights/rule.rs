@@ -25,7 +25,7 @@ pub enum Verb {
     Lease,
     /// Open flows of the name. Nothing asks for it yet.
     Flow,
-    /// Have the broker's own file services answer.
+    /// Have files of the name. Nothing asks for it yet.
     File,
 }
 

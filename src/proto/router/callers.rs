@@ -2,8 +2,9 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::id::{Identity, PeerId, RequestId};
+use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
+use crate::proto::dialect::Asker;
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::policy::ClientLimits;
 use crate::proto::stats::Outcome;
@@ -22,8 +23,8 @@ pub(super) struct Caller {
     pub(super) paused: Option<Pause>,
     /// The service that it asked for last.
     pub(super) last_service: ServiceId,
-    /// The name that it gave itself.
-    pub(super) identity: Option<Identity>,
+    /// Who it is, for those who can be told.
+    pub(super) asker: Asker,
     /// Open requests that the caller can name, or that have to be found when it goes.
     pub(super) named: Option<Box<HashMap<u64, RequestId, Hasher>>>,
     /// Parts of its scatters that are at workers that can be asked to stop. They have no names: any
@@ -124,10 +125,10 @@ impl Caller {
 }
 
 impl Router {
-    /// A peer has a name: workers that can be told will see who asks.
-    pub(crate) fn introduce(&mut self, peer: PeerId, identity: Identity) {
+    /// It is known who a peer is: workers that can be told will see who asks.
+    pub(crate) fn introduce(&mut self, peer: PeerId, asker: Asker) {
         if let Some(entry) = self.callers.entry(peer) {
-            entry.or_default().identity = Some(identity);
+            entry.or_default().asker = asker;
         }
     }
 

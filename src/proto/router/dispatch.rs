@@ -139,7 +139,7 @@ impl Router {
             body,
             attempt: request.losses + 1,
             left: None,
-            identity: None,
+            asker: None,
         };
         if voice.takes_cancel() {
             if let Some(caller) = self.callers.get_mut(request.caller) {
@@ -149,10 +149,10 @@ impl Router {
                     caller.name(id.token(), id, &self.hasher);
                 }
                 work.left = request.terms().deadline.map(|deadline| deadline.since(now));
-                work.identity = caller.identity.as_ref();
+                work.asker = Some(&caller.asker);
             } else if let CallerVoice::Keyed(keyed) = &request.voice {
                 work.left = request.terms().deadline.map(|deadline| deadline.since(now));
-                work.identity = keyed.identity.as_ref();
+                work.asker = Some(&keyed.asker);
             }
         }
         match out.send(worker.peer, |encoder| voice.request(&work, encoder)) {

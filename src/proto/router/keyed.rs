@@ -4,9 +4,9 @@
 //! When that one has gone, has cancelled or waits no longer, it is nobody's: no peer has the null
 //! handle, and so nobody's requests have a lane of their own, like those of one client.
 
-use crate::id::{Identity, PeerId, RequestId};
+use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
-use crate::proto::dialect::{CallerVoice, Keyed, Native, Reply, fault, fault_of};
+use crate::proto::dialect::{Asker, CallerVoice, Keyed, Native, Reply, fault, fault_of};
 use crate::proto::keys::{Kept, KeyId, Keys, Known, Scope, Waiter};
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::stats::Outcome;
@@ -82,8 +82,8 @@ impl Router {
         let cost = Request::cost_of(Keyed::BYTES + kept.bytes());
         let waiter = Waiter { peer: caller, id: name, parts, deadline, cost, owner: true };
         let key = self.keys.begin(scope, digest, waiter);
-        let identity = self.identity_of(caller);
-        let voice = CallerVoice::Keyed(Box::new(Keyed { key, first: native, identity }));
+        let asker = self.asker_of(caller);
+        let voice = CallerVoice::Keyed(Box::new(Keyed { key, first: native, asker }));
         let accepted = self.accept(now, caller, voice, service, kept, out);
         match accepted {
             // Or it has ended already.
@@ -98,8 +98,8 @@ impl Router {
         accepted.map(drop)
     }
 
-    fn identity_of(&self, caller: PeerId) -> Option<Identity> {
-        self.callers.get(caller)?.identity.clone()
+    fn asker_of(&self, caller: PeerId) -> Asker {
+        self.callers.get(caller).map(|caller| caller.asker.clone()).unwrap_or_default()
     }
 
     /// One more caller waits for the answer.

@@ -45,12 +45,43 @@ pub struct Delivery {
     pub timeout: Option<Duration>,
     /// The name that the caller gave itself.
     pub identity: Option<Box<[u8]>>,
+    /// Who the caller has proven to be, as the broker says. Only MJP says it.
+    pub caller: Option<Box<Caller>>,
     /// `traceparent` of W3C Trace Context.
     pub trace: Option<Box<str>>,
     /// The caller's idempotency key.
     pub key: Option<Box<[u8]>>,
     /// `tracestate` of W3C Trace Context.
     pub state: Option<Box<str>>,
+}
+
+/// Who a caller has proven to be. The broker says it, and nobody can say it in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Caller {
+    fingerprint: Option<Box<str>>,
+    name: Option<Box<str>>,
+}
+
+impl Caller {
+    /// The fingerprint of its key (CURVE), as `majordomo key show` prints it. `None`: it is a user
+    /// with a password (PLAIN).
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<&str> {
+        self.fingerprint.as_deref()
+    }
+
+    /// What the operator of the broker calls it; of a user the name that it logged in by. `None`:
+    /// its key is known by no name.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    fn of(says: &mjp::DeliveryHeader<'_>) -> Option<Box<Self>> {
+        let (fingerprint, name) = (says.fingerprint.map(Into::into), says.name.map(Into::into));
+        let caller = Self { fingerprint, name };
+        (caller != Self::default()).then(|| Box::new(caller))
+    }
 }
 
 /// How large a message may be that a broker takes. What it does not say is not there.
@@ -318,8 +349,9 @@ impl Offer {
 impl Delivery {
     /// A request of which nothing is known but its body.
     fn plain(body: Message) -> Self {
-        let (timeout, identity, trace, state, key) = (None, None, None, None, None);
-        Self { body, attempt: 1, timeout, identity, trace, state, key }
+        let (timeout, identity, caller) = (None, None, None);
+        let (trace, state, key) = (None, None, None);
+        Self { body, attempt: 1, timeout, identity, caller, trace, state, key }
     }
 }
 
@@ -334,15 +366,16 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
     };
     Ok(match heard {
         FromBroker::Request(request) => {
-            let caller = mjp::RequestHeader::decode(request.header).ok();
+            let said = mjp::RequestHeader::decode(request.header).ok();
             let delivery = Delivery {
                 body: request.body.to_message(),
                 attempt: request.says.attempt.get(),
                 timeout: request.says.timeout.map(Duration::from_millis),
                 identity: request.says.identity.map(Into::into),
-                trace: caller.and_then(|caller| caller.trace).map(Into::into),
-                state: caller.and_then(|caller| caller.state).map(Into::into),
-                key: caller.and_then(|caller| caller.key).map(Into::into),
+                caller: Caller::of(&request.says),
+                trace: said.and_then(|said| said.trace).map(Into::into),
+                state: said.and_then(|said| said.state).map(Into::into),
+                key: said.and_then(|said| said.key).map(Into::into),
             };
             Heard::Request(Token::Id(request.id), Box::new(delivery))
         }

@@ -279,6 +279,7 @@ impl Output for Sockets {
             CloseReason::Replaced => "replaced",
             CloseReason::Stuck => "stuck",
             CloseReason::Disconnected => "disconnected",
+            CloseReason::Revoked => "revoked",
             CloseReason::Shutdown => "shutdown",
         };
         witness::saw("peer", "closed", label);

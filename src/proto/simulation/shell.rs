@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::proto::clock::{Clock, Time};
 use crate::proto::core::{Admission, Core, Hello, Taken};
+use crate::proto::rights::Grants;
 use crate::proto::witness;
 use crate::wire::codec::Item;
 use crate::wire::command::Command;
@@ -104,7 +105,8 @@ impl World {
         }
         let (actor, takes_ping) = (link.actor, link.takes_ping);
         let identity = link.identity.clone();
-        let hello = Hello { identity, takes_ping, ..Hello::default() };
+        let grants = Grants::all_but_admin();
+        let hello = Hello { identity, takes_ping, grants, ..Hello::default() };
         let (id, admission) = self.core.join(self.instant(), hello, &mut self.sockets);
         self.note(|| format!("{conn} joins: {admission:?}"));
         let label = match admission {

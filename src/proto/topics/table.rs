@@ -123,6 +123,12 @@ impl Topics {
         self.subscribers.get(&peer).map_or(0, |subscriber| subscriber.by_id.len())
     }
 
+    /// The subscriptions of one peer: what it calls each, and the pattern.
+    pub(in crate::proto) fn patterns_of(&self, peer: PeerId) -> impl Iterator<Item = (u64, &str)> {
+        let own = self.subscribers.get(&peer).into_iter().flat_map(|it| &it.by_id);
+        own.filter_map(|(id, number)| Some((*id, &*self.subscriptions.get(number)?.pattern)))
+    }
+
     /// What has been counted.
     #[must_use]
     pub fn counts(&self) -> Counts {

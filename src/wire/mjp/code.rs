@@ -30,8 +30,10 @@ pub enum Code {
     Failed,
     /// No worker is meant.
     NoTarget,
-    /// Only the operator may do that, or only from another listener.
+    /// Only the broker may do that.
     Forbidden,
+    /// The right to do that is missing.
+    Denied,
     /// The key stands for another request.
     KeyConflict,
     /// There is none of that name.
@@ -42,7 +44,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BadRequest,
         Self::DuplicateId,
         Self::Unsupported,
@@ -57,6 +59,7 @@ impl Code {
         Self::Failed,
         Self::NoTarget,
         Self::Forbidden,
+        Self::Denied,
         Self::KeyConflict,
         Self::NotFound,
         Self::NoCaller,
@@ -80,6 +83,7 @@ impl Code {
             Self::Failed => "failed",
             Self::NoTarget => "no_target",
             Self::Forbidden => "forbidden",
+            Self::Denied => "denied",
             Self::KeyConflict => "key_conflict",
             Self::NotFound => "not_found",
             Self::NoCaller => "no_caller",

@@ -129,11 +129,29 @@ pub struct DeliveryHeader<'a> {
     /// The caller's identity, if it has one.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none", serialize_with = "bin")]
     pub identity: Option<&'a [u8]>,
+    /// The fingerprint of the key that the caller has proven to have.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<&'a str>,
+    /// What the operator calls the caller, or the user that it has proven to be.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+}
+
+impl Default for DeliveryHeader<'_> {
+    fn default() -> Self {
+        DeliveryHeader::FIRST
+    }
 }
 
 impl DeliveryHeader<'static> {
     /// A first delivery of which there is nothing else to say: almost every one.
-    pub(super) const FIRST: Self = Self { attempt: NonZeroU32::MIN, timeout: None, identity: None };
+    pub(super) const FIRST: Self = Self {
+        attempt: NonZeroU32::MIN,
+        timeout: None,
+        identity: None,
+        fingerprint: None,
+        name: None,
+    };
     /// The same, encoded.
     pub(super) const FIRST_OCTETS: &'static [u8] = b"\x81\xa7attempt\x01";
 }

@@ -210,8 +210,8 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Room for what the broker says of a delivery, the longest identity included.
-    const SHORT: usize = 320;
+    /// Room for what the broker says of a delivery, the longest identity and a fingerprint included.
+    const SHORT: usize = 384;
 
     /// Encodes a header; its fields go by their names.
     #[must_use]

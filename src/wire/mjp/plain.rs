@@ -79,14 +79,20 @@ pub(super) fn request(octets: &[u8]) -> Option<RequestHeader<'_>> {
 pub(super) fn delivery(octets: &[u8]) -> Option<DeliveryHeader<'_>> {
     let mut rest = octets;
     let (mut attempt, mut timeout) = (None, None);
+    let (mut identity, mut fingerprint, mut name) = (None, None, None);
     for _ in 0..pairs(&mut rest)? {
         match text(&mut rest)? {
             b"attempt" if attempt.is_none() => attempt = Some(count(&mut rest)?),
             b"timeout" if timeout.is_none() => timeout = Some(number(&mut rest)?),
+            b"identity" if identity.is_none() => identity = Some(bin(&mut rest)?),
+            b"fingerprint" if fingerprint.is_none() => {
+                fingerprint = Some(std::str::from_utf8(text(&mut rest)?).ok()?);
+            }
+            b"name" if name.is_none() => name = Some(std::str::from_utf8(text(&mut rest)?).ok()?),
             _ => return None,
         }
     }
-    let says = DeliveryHeader { attempt: attempt?, timeout, identity: None };
+    let says = DeliveryHeader { attempt: attempt?, timeout, identity, fingerprint, name };
     rest.is_empty().then_some(says)
 }
 
@@ -105,6 +111,16 @@ fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
         return None;
     }
     take(rest, usize::from(marker & 0x1f))
+}
+
+/// A bin of up to 255 octets.
+#[inline]
+fn bin<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    if octet(rest)? != 0xc4 {
+        return None;
+    }
+    let len = octet(rest)?;
+    take(rest, usize::from(len))
 }
 
 /// The name of a service: a text or bin of 1 to 255 octets.
@@ -208,18 +224,46 @@ impl Packed {
     #[inline]
     #[must_use]
     pub fn delivery(says: &DeliveryHeader<'_>) -> Self {
-        if says.identity.is_some() {
+        let short = |text: &str| text.len() < 32;
+        if !says.fingerprint.is_none_or(short) || !says.name.is_none_or(short) {
             return Self::new(says);
         }
+        let identity = match says.identity.map(|it| (it, u8::try_from(it.len()))) {
+            None => None,
+            Some((identity, Ok(len))) => Some((identity, len)),
+            Some((_, Err(_))) => return Self::new(says),
+        };
+        let given = [says.timeout.is_some(), identity.is_some(), says.fingerprint.is_some()];
+        let given = given.into_iter().chain([says.name.is_some()]).map(u8::from).sum::<u8>();
         let mut packed = Self::empty();
-        packed.put(&[0x81 + u8::from(says.timeout.is_some())]);
+        packed.put(&[0x81 + given]);
         packed.put(b"\xa7attempt");
         packed.put_number(says.attempt.get().into());
         if let Some(timeout) = says.timeout {
             packed.put(b"\xa7timeout");
             packed.put_number(timeout);
         }
+        if let Some((identity, len)) = identity {
+            packed.put(b"\xa8identity\xc4");
+            packed.put(&[len]);
+            packed.put(identity);
+        }
+        if let Some(fingerprint) = says.fingerprint {
+            packed.put(b"\xabfingerprint");
+            packed.put_short(fingerprint);
+        }
+        if let Some(name) = says.name {
+            packed.put(b"\xa4name");
+            packed.put_short(name);
+        }
         packed
+    }
+
+    /// A text of up to 31 octets.
+    #[inline]
+    fn put_short(&mut self, text: &str) {
+        self.put(&[0xa0 | u8::try_from(text.len()).unwrap_or_default()]);
+        self.put(text.as_bytes());
     }
 
     /// The shortest form of a number.

@@ -251,6 +251,8 @@ fn a_delivery_has_the_octets_of_the_client_and_a_header_of_the_broker() {
         attempt: NonZeroU32::MAX,
         timeout: Some(u64::MAX),
         identity: Some(&identity),
+        fingerprint: Some("0123-4567-89ab-cdef"),
+        name: Some("billing-1"),
     };
     assert!(Packed::new(&says).is_short(), "no allocation for a message");
     assert_eq!(Packed::new(&DeliveryHeader::FIRST).octets(), DeliveryHeader::FIRST_OCTETS);

@@ -6,8 +6,9 @@ use crate::id::{PeerId, ServiceName};
 use crate::proto::core::Core;
 use crate::proto::core::peer::Peer;
 use crate::proto::output::Output;
+use crate::proto::rights::{Grants, Verb as Right};
 use crate::proto::router::WorkerId;
-use crate::wire::mjp::{AdminEvent, AdminHeader, Code, FromBroker, Packed};
+use crate::wire::mjp::{AdminEvent, AdminHeader, Code, FromBroker, Packed, Verb};
 
 use super::Refused;
 
@@ -41,10 +42,10 @@ impl Core {
     ) -> Result<(), Refused> {
         let prefix = says.prefix.unwrap_or_default();
         if prefix.len() > PREFIX_MAX {
-            return Err((Code::BadRequest, "`prefix` is longer than 64 octets"));
+            return Err((Code::BadRequest, "`prefix` is longer than 64 octets".into()));
         }
         if self.followers.len() >= FOLLOWERS_MAX && !self.followers.contains_key(&id) {
-            return Err((Code::Overloaded, "64 others follow already"));
+            return Err((Code::Overloaded, "64 others follow already".into()));
         }
         let follower = Follower { id: query, prefix: prefix.into(), missed: 0 };
         self.followers.insert(id, follower);
@@ -62,6 +63,21 @@ impl Core {
     pub(in crate::proto::core) fn unfollow(&mut self, id: PeerId, query: u64) {
         if self.followers.get(&id).is_some_and(|follower| follower.id == query) {
             self.forget_follower(id);
+        }
+    }
+
+    /// The peer has other rights now: it may not be told any more.
+    pub(in crate::proto::core) fn regrant_follower<O: Output>(
+        &mut self,
+        id: PeerId,
+        grants: &Grants,
+        out: &mut O,
+    ) {
+        let Some(query) = self.followers.get(&id).map(|follower| follower.id) else { return };
+        if !grants.allows(Right::Admin, Verb::Follow.as_str().as_bytes()) {
+            self.forget_follower(id);
+            let why = "the right `admin` for follow has been taken away";
+            self.object(id, query, Code::Denied, why, out);
         }
     }
 

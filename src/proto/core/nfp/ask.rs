@@ -4,25 +4,33 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use crate::id::{Identity, PeerId, ServiceName};
+use crate::id::{Identity, PeerId, Principal, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::jobs::{Job as KnownJob, JobId, Progress};
 use crate::proto::output::Output;
+use crate::proto::rights::Verb as Right;
 use crate::proto::router::{Worker, WorkerId, is_of_the_house};
 use crate::wire::message::Frames;
 use crate::wire::nfp::body::{self, About, JobBody, NotSent, Target};
 use crate::wire::nfp::{Era, Job, Kind, Order, Verb, status};
 
 use super::super::Core;
+use super::super::rights::why_denied;
 use super::super::scatter::is_scatter;
 use super::{about, answers_twice, text_of};
 
 /// The service that stands for all services.
 pub(super) const ALL: &[u8] = b"all";
+/// The management calls that change how the broker runs, by which the right `admin` asks.
+const CHANGES: [&str; 3] = ["disconnect", "restart", "shutdown"];
 
 impl Core {
     /// POST, GET, DELETE, PUT or MMI of a client.
     pub(super) fn on_job<O: Output>(&mut self, now: Time, id: PeerId, job: &Job<'_>, out: &mut O) {
+        // What stands for all services is asked about for each of them.
+        if job.service != ALL && !self.may(id, Right::Call, job.service, out) {
+            return self.deny_job(id, job, out);
+        }
         if is_of_the_house(job.service) {
             return self.ask_house(now, id, job, out);
         }
@@ -38,7 +46,7 @@ impl Core {
         }
         let owner = self.name_of(id);
         let known = self.router.jobs.named(job.uuid).map(|(_, known)| known);
-        if known.is_some_and(|known| known.owner != owner) {
+        if known.is_some_and(|known| !self.owns(id, known)) {
             let why = "the job is another client's";
             return self.refuse_job(id, job, &why, out);
         }
@@ -53,6 +61,9 @@ impl Core {
             Ok(workers) => workers,
             Err(_) if !gone.is_empty() => Vec::new(),
             Err(why) => return self.refuse_job(id, job, &why, out),
+        };
+        let Some(workers) = self.within_rights(id, workers, out) else {
+            return self.deny_job(id, job, out);
         };
         match job.verb {
             Verb::Post => self.post(now, id, job, owner, &workers, out),
@@ -104,7 +115,7 @@ impl Core {
             let why = "the client has as many open requests as it may; see [client]";
             return self.refuse_job(id, job, &why, out);
         }
-        if let Err(why) = self.record(now, job, &owner, &says, workers, out) {
+        if let Err(why) = self.record(now, (id, &owner), job, &says, workers, out) {
             return self.refuse_job(id, job, &why, out);
         }
         self.say_dispatched(id, job, &self.names_of(workers), out);
@@ -119,8 +130,8 @@ impl Core {
     fn record<O: Output>(
         &mut self,
         now: Time,
+        (id, owner): (PeerId, &Identity),
         job: &Job<'_>,
-        owner: &Identity,
         says: &JobBody<'_>,
         workers: &[WorkerId],
         out: &mut O,
@@ -145,9 +156,11 @@ impl Core {
             out.release(cost);
             return Err("a service has a name of 1 to 255 octets");
         };
+        let principal = self.principal_of(id);
         let known = open.unwrap_or_else(|| {
             let due = says.timeout().map(|timeout| now.after(timeout));
-            let new = KnownJob::new(job.uuid, owner.clone(), service, &says.task, now);
+            let mut new = KnownJob::new(job.uuid, owner.clone(), service, &says.task, now);
+            new.principal = principal;
             self.router.jobs.insert(new, due)
         });
         for worker in newcomers.iter() {
@@ -222,12 +235,41 @@ impl Core {
             return self.refuse_job(id, job, &why, out);
         };
         let owner = self.name_of(id);
-        // A name may be another peer's when it is looked up: so the order itself says what the
-        // one may do who gave it. Nobody else sends MMI to a worker.
-        let may_change = self.peers.get(id).is_some_and(|peer| peer.admin);
+        // A name may be another peer's when it is looked up: so the order itself says whether the
+        // one may do it who gave it. Nobody else sends MMI to a worker.
+        let may_change = self.may_change(id, first(job.body), out);
         let order = order(if may_change { Verb::Mmi } else { Verb::Post }, &owner, job);
         self.note_house_order(worker);
         self.router.tell(now, worker, out, |era, encoder| order.encode(era, encoder));
+    }
+
+    /// Whether a call changes how the broker runs, and the client may have that done.
+    fn may_change<O: Output>(&mut self, id: PeerId, body: &[u8], out: &mut O) -> bool {
+        let Ok(JobBody { task, .. }) = JobBody::read(body) else { return false };
+        CHANGES.contains(&&*task) && self.may(id, Right::Admin, task.as_bytes(), out)
+    }
+
+    /// Those of the workers whose services the client may call; none if it may call none of them.
+    fn within_rights<O: Output>(
+        &mut self,
+        id: PeerId,
+        mut workers: Vec<WorkerId>,
+        out: &mut O,
+    ) -> Option<Vec<WorkerId>> {
+        let grants = self.peers.get(id).map(|peer| peer.rights.grants().clone())?;
+        if grants.is_open() {
+            return Some(workers);
+        }
+        let was_meant = !workers.is_empty();
+        workers.retain(|worker| {
+            let service = self.router.service_of(*worker);
+            service.is_some_and(|name| grants.allows(Right::Call, name.as_bytes()))
+        });
+        if was_meant && workers.is_empty() {
+            self.deny(id, Right::Call, ALL, out);
+            return None;
+        }
+        Some(workers)
     }
 
     /// A part of the broker has something to answer: the broker does not stop before it has.
@@ -317,6 +359,11 @@ impl Core {
         services.into_iter().filter_map(|service| self.router.least_loaded(service)).collect()
     }
 
+    /// On whose behalf a peer speaks.
+    pub(super) fn principal_of(&self, id: PeerId) -> Principal {
+        self.peers.get(id).map(|peer| peer.principal).unwrap_or_default()
+    }
+
     fn is_house(&self, id: PeerId) -> bool {
         self.peers.get(id).is_some_and(|peer| peer.house)
     }
@@ -349,14 +396,23 @@ impl Core {
     ) {
         self.refused_jobs += 1;
         let management = job.verb == Verb::Mmi || answers_twice(job.service);
-        self.say_failed(id, about(job), why, management, out);
+        self.say_failed(id, about(job), status::FAILED, why, management, out);
     }
 
-    /// Status 400, in the way of the client's era; a management call reads another command.
+    /// Tells a client that it may not do that.
+    fn deny_job<O: Output>(&mut self, id: PeerId, job: &Job<'_>, out: &mut O) {
+        self.refused_jobs += 1;
+        let why = why_denied(Right::Call, job.service);
+        let management = job.verb == Verb::Mmi || answers_twice(job.service);
+        self.say_failed(id, about(job), status::DENIED, &why, management, out);
+    }
+
+    /// Status 400 or 403, in the way of the client's era; a management call reads another command.
     pub(super) fn say_failed<O: Output>(
         &mut self,
         id: PeerId,
         about: About<'_>,
+        status: &[u8],
         why: &impl Display,
         management: bool,
         out: &mut O,
@@ -366,10 +422,10 @@ impl Core {
             Era::Old => why.to_string().into_bytes(),
         };
         if management {
-            self.say_reply(id, Kind::Response, about, status::FAILED, body.clone(), out);
-            self.say_reply(id, Kind::Mmi, about, status::FAILED, body, out);
+            self.say_reply(id, Kind::Response, about, status, body.clone(), out);
+            self.say_reply(id, Kind::Mmi, about, status, body, out);
         } else {
-            self.say_reply(id, Kind::Response, about, status::FAILED, body, out);
+            self.say_reply(id, Kind::Response, about, status, body, out);
         }
     }
 }

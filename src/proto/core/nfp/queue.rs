@@ -84,7 +84,8 @@ impl Core {
         if !self.router.jobs.has_room(&owner) || !self.router.charge_forgetting(cost, out) {
             return Err(FULL.into());
         }
-        let known = KnownJob::new(job.uuid, owner, name, &says.task, now);
+        let mut known = KnownJob::new(job.uuid, owner, name, &says.task, now);
+        known.principal = self.principal_of(id);
         let known = self.router.jobs.insert(known, None);
         self.router.jobs.charge(known, cost);
         let name = Identity::made_of(ANY);

@@ -11,12 +11,11 @@ use super::native::ECHO;
 
 impl Desk {
     fn operator(&mut self) -> PeerId {
-        let hello = Hello { admin: true, ..Hello::default() };
-        self.core.join(self.now, hello, &mut self.said).0
+        self.join()
     }
 
     /// Says ADMIN, and looks at the answer, or at the code of an error.
-    fn admin<T>(
+    pub(super) fn admin<T>(
         &mut self,
         peer: PeerId,
         says: AdminHeader<'_>,
@@ -56,7 +55,7 @@ impl Desk {
         events.collect()
     }
 
-    fn scatter_to_all(&mut self, client: PeerId, id: u64) {
+    pub(super) fn scatter_to_all(&mut self, client: PeerId, id: u64) {
         let says = ScatterHeader { service: b"echo", to: Recipients::All, timeout: None };
         let (header, body) = (Packed::new(&says), Message::new([id.to_string().into_bytes()]));
         let (header, body) = (header.octets(), body.frames());
@@ -70,9 +69,9 @@ impl Desk {
 }
 
 #[test]
-fn only_an_administration_listener_changes_anything() {
+fn only_who_has_the_right_changes_anything() {
     let mut desk = Desk::new(ServicePolicy::default());
-    let (stranger, operator) = (desk.join(), desk.operator());
+    let (stranger, operator) = (desk.guest(), desk.operator());
     desk.native_worker(1);
     for verb in Verb::ALL {
         let says = AdminHeader {
@@ -82,10 +81,10 @@ fn only_an_administration_listener_changes_anything() {
             ..AdminHeader::new(verb)
         };
         let answer = desk.admin(stranger, says, |_| ());
-        let is_forbidden = answer == Err("forbidden".into());
-        assert_eq!(is_forbidden, !verb.only_reads(), "{verb:?}: {answer:?}");
+        let is_denied = answer == Err("denied".into());
+        assert_eq!(is_denied, !verb.only_reads(), "{verb:?}: {answer:?}");
         let answer = desk.admin(operator, says, |_| ());
-        assert_ne!(answer, Err("forbidden".into()), "{verb:?}");
+        assert_ne!(answer, Err("denied".into()), "{verb:?}");
     }
     let says = AdminHeader { verb: "explode", ..AdminHeader::default() };
     assert_eq!(desk.admin(operator, says, |_| ()), Err("unsupported".into()));
@@ -275,7 +274,7 @@ fn jobs_are_listed_shown_and_cancelled() {
 #[test]
 fn clients_and_workers_have_names_by_which_they_are_kicked() {
     let mut desk = Desk::new(ServicePolicy::default());
-    let (operator, client) = (desk.operator(), desk.join());
+    let (operator, client) = (desk.operator(), desk.guest());
     let worker = desk.native_worker(1);
     let stock = desk.worker();
     desk.call(client, 1, ECHO);

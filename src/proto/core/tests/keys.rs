@@ -9,11 +9,17 @@ use crate::proto::keys::{KeyLimits, KeyStats};
 use crate::proto::stats::Outcome;
 use crate::wire::mjp::{self, Packed, RequestHeader, ToBroker};
 
-const KEYED: RequestHeader<'static> = RequestHeader { key: Some(b"k"), ..ECHO };
+pub(super) const KEYED: RequestHeader<'static> = RequestHeader { key: Some(b"k"), ..ECHO };
 const MS: Duration = Duration::from_millis(1);
 
 impl Desk {
-    fn keyed(&mut self, client: PeerId, id: u64, says: RequestHeader<'_>, body: &'static str) {
+    pub(super) fn keyed(
+        &mut self,
+        client: PeerId,
+        id: u64,
+        says: RequestHeader<'_>,
+        body: &'static str,
+    ) {
         let (header, body) = (Packed::new(&says), Message::new([body]));
         let (header, body) = (header.octets(), body.frames());
         self.mjp(client, &ToBroker::Request(mjp::Request { id, header, says, body }));

@@ -9,6 +9,7 @@ mod keys;
 mod late;
 mod native;
 mod nfp;
+mod rights;
 mod roster;
 mod scatter;
 mod status;
@@ -19,10 +20,11 @@ use std::time::{Duration, Instant};
 
 use slotmap::SecondaryMap;
 
-use super::{Core, Hello, Taken};
+use super::{Core, Denial, Hello, Taken};
 use crate::id::PeerId;
 use crate::proto::output::{CloseReason, Output, Pressure};
 use crate::proto::policy::{ServicePolicy, Settings};
+use crate::proto::rights::Grants;
 use crate::wire::Limits;
 use crate::wire::codec::{Decoder, Encoder, Item};
 use crate::wire::mdp::{Answer, FromWorker, Request, ToClient, ToWorker, Version};
@@ -46,6 +48,8 @@ struct Said {
     resumed: Vec<PeerId>,
     /// The memory account takes no new work.
     account_full: bool,
+    /// What was denied: the right, and for what.
+    denied: Vec<String>,
 }
 
 impl Output for Said {
@@ -100,6 +104,10 @@ impl Output for Said {
 
     fn has_room(&self) -> bool {
         !self.account_full
+    }
+
+    fn denied(&mut self, _: PeerId, denial: &Denial<'_>) {
+        self.denied.push(format!("{} {}", denial.verb, denial.what.escape_ascii()));
     }
 }
 
@@ -164,6 +172,12 @@ impl Desk {
 
     fn join(&mut self) -> PeerId {
         self.core.join(self.now, Hello::default(), &mut self.said).0
+    }
+
+    /// A peer that may do what it likes to, but for administration.
+    fn guest(&mut self) -> PeerId {
+        let hello = Hello { grants: Grants::all_but_admin(), ..Hello::default() };
+        self.core.join(self.now, hello, &mut self.said).0
     }
 
     fn leave(&mut self, peer: PeerId) {

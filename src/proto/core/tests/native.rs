@@ -28,6 +28,8 @@ pub(super) struct Given {
     pub(super) attempt: u32,
     pub(super) timeout: Option<u64>,
     pub(super) identity: Option<Vec<u8>>,
+    pub(super) fingerprint: Option<String>,
+    pub(super) name: Option<String>,
     pub(super) body: Vec<u8>,
 }
 
@@ -78,6 +80,8 @@ impl Desk {
                 attempt: given.says.attempt.get(),
                 timeout: given.says.timeout,
                 identity: given.says.identity.map(<[u8]>::to_vec),
+                fingerprint: given.says.fingerprint.map(ToOwned::to_owned),
+                name: given.says.name.map(ToOwned::to_owned),
                 body: given.body.take_first()?.to_vec(),
             }),
             _ => None,

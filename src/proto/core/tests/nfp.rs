@@ -30,11 +30,18 @@ impl Desk {
         peer
     }
 
-    fn work(&mut self, worker: PeerId, says: FromWorker<'_>) {
+    pub(super) fn work(&mut self, worker: PeerId, says: FromWorker<'_>) {
         self.say(worker, |out| says.encode(out));
     }
 
-    fn job(&mut self, client: PeerId, verb: Verb, service: &str, target: &str, uuid: &str) {
+    pub(super) fn job(
+        &mut self,
+        client: PeerId,
+        verb: Verb,
+        service: &str,
+        target: &str,
+        uuid: &str,
+    ) {
         self.job_with(client, verb, service, target, uuid, ADD);
     }
 
@@ -95,7 +102,7 @@ impl Desk {
             .collect()
     }
 
-    fn statuses(&mut self, client: PeerId) -> Vec<String> {
+    pub(super) fn statuses(&mut self, client: PeerId) -> Vec<String> {
         self.told(client).into_iter().map(|(.., status, _)| status).collect()
     }
 
@@ -112,7 +119,7 @@ impl Desk {
         orders.collect()
     }
 
-    fn disconnects(&mut self, worker: PeerId) -> usize {
+    pub(super) fn disconnects(&mut self, worker: PeerId) -> usize {
         let fresh = self.fresh(worker);
         let said = fresh.iter().filter(|message| {
             matches!(ToWorker::decode(message.frames()), Ok((_, ToWorker::Disconnect { .. })))

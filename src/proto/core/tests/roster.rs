@@ -108,9 +108,9 @@ fn clients_are_rows_too() {
     let mut desk = desk();
     desk.norfab("mmi", b"mmi.service.broker", house());
     desk.norfab("w1", b"work", Hello::default());
-    let client = desk.named("c1", Hello { admin: true, ..Hello::default() });
+    let client = desk.named("c1", Hello::default());
     desk.manage(client);
-    let stock = desk.join();
+    let stock = desk.guest();
     desk.ask(stock, b"x");
     desk.join();
     for max in [1, 2, 100] {

@@ -9,11 +9,11 @@ use crate::wire::mjp::{
 };
 
 impl Desk {
-    fn subscribe(&mut self, peer: PeerId, id: u64, subject: &str) {
+    pub(super) fn subscribe(&mut self, peer: PeerId, id: u64, subject: &str) {
         self.mjp(peer, &ToBroker::Subscribe { id, says: SubscribeHeader { subject, ack: None } });
     }
 
-    fn publish(&mut self, peer: PeerId, id: u64, subject: &str, body: &str) {
+    pub(super) fn publish(&mut self, peer: PeerId, id: u64, subject: &str, body: &str) {
         let says = PublishHeader { subject };
         let (header, body) = (Packed::new(&says), Message::new([body.as_bytes().to_vec()]));
         let (header, body) = (header.octets(), body.frames());
@@ -21,7 +21,7 @@ impl Desk {
     }
 
     /// What a peer was told since it was last asked.
-    fn news(&mut self, peer: PeerId) -> Vec<String> {
+    pub(super) fn news(&mut self, peer: PeerId) -> Vec<String> {
         let said = self.said.to.remove(peer).unwrap_or_default();
         let told = said.iter().map(|message| match FromBroker::decode(message.frames()).unwrap() {
             FromBroker::News(mut news) => {

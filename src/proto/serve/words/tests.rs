@@ -152,6 +152,10 @@ fn an_mjp_worker_hears_all_that_a_broker_says_to_one() {
     };
     let work = hear(0x10, 7, &[caller, added, b"a"]);
     assert_eq!(work, Ok(Heard::Request(Token::Id(7), Box::new(delivery))));
+    let added = b"\x83\xa7attempt\x01\xabfingerprint\xa45bd8\xa4name\xa3bob";
+    let Ok(Heard::Request(_, proven)) = hear(0x10, 7, &[caller, added, b"a"]) else { panic!() };
+    let proven = proven.caller.unwrap();
+    assert_eq!((proven.fingerprint(), proven.name()), (Some("5bd8"), Some("bob")));
     let unreadable = hear(0x10, 7, &[caller, b"\x80", b"a"]);
     assert!(matches!(unreadable, Ok(Heard::Unreadable(Token::Id(7), _))), "{unreadable:?}");
     assert_eq!(hear(0x11, 7, &[]), Ok(Heard::Cancel(7)));

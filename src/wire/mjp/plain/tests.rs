@@ -139,17 +139,22 @@ proptest! {
         parts in prop::option::of(any::<bool>()),
         trace in prop::option::of("[a-f0-9-]{0,40}"),
         events in prop::option::of(any::<bool>()),
+        (fingerprint, name) in (prop::option::of("[a-z-]{0,40}"), prop::option::of("[a-zäß]{0,40}")),
     ) {
         let (service, trace) = (service.as_slice(), trace.as_deref());
+        let (fingerprint, name) = (fingerprint.as_deref(), name.as_deref());
         let attempts = attempts.and_then(NonZeroU32::new);
         let says = RequestHeader { service, timeout, attempts, ack, parts, trace, events, ..RequestHeader::default() };
         let (short, long) = (Packed::request(&says), Packed::new(&says));
         prop_assert_eq!(short.octets(), long.octets());
         let identity = trace.map(str::as_bytes);
         let attempt = attempts.unwrap_or(NonZeroU32::MIN);
-        let says = DeliveryHeader { attempt, timeout, identity };
+        let says = DeliveryHeader { attempt, timeout, identity, fingerprint, name };
         let (short, long) = (Packed::delivery(&says), Packed::new(&says));
         prop_assert_eq!(short.octets(), long.octets());
+        if let Some(read) = delivery(short.octets()) {
+            prop_assert_eq!(read, says);
+        }
     }
 }
 
@@ -166,4 +171,6 @@ fn the_usual_headers_are_read_at_once() {
     }
     assert_eq!(delivery(DeliveryHeader::FIRST_OCTETS), Some(DeliveryHeader::FIRST));
     assert!(delivery(b"\x82\xa7attempt\x02\xa7timeout\xcd\x75\x30").is_some());
+    let proven = b"\x84\xa7attempt\x02\xa8identity\xc4\x02me\xabfingerprint\xa13\xa4name\xa1n";
+    assert!(delivery(proven).is_some_and(|says| says.name == Some("n")));
 }
