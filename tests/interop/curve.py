@@ -1,5 +1,6 @@
 """CURVE and PLAIN with libzmq: keys, brokers that ask for them, and how a handshake ends."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -182,6 +183,17 @@ class Running:
 SERVED, AGAIN, FINAL = "served", "tries again", "gave up"
 
 
+@contextlib.contextmanager
+def monitored(socket, events=zmq.EVENT_ALL):
+    """What libzmq tells about a socket. With a monitor that nobody reads all its sockets stand still."""
+    monitor = socket.get_monitor_socket(events)
+    try:
+        yield monitor
+    finally:
+        socket.disable_monitor()
+        monitor.close()
+
+
 class Try:
     """A libzmq peer that does nothing but connect: how its handshakes end.
 
@@ -195,10 +207,9 @@ class Try:
             socket.linger = 0
             for option, value in {zmq.RECONNECT_IVL: 20, **(options or {})}.items():
                 socket.set(option, value)
-            with socket.get_monitor_socket() as self.monitor:
+            with monitored(socket) as self.monitor:
                 socket.connect(endpoint)
                 self.outcome = self.watch(times)
-                socket.disable_monitor()
 
     def watch(self, times):
         closed = 0

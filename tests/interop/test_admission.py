@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from curve import AGAIN, FINAL, SERVED, Key, Try
+from curve import AGAIN, FINAL, SERVED, Key, Try, monitored
 from mdp import until
 from mjp import header, id_of
 from seats import denied
@@ -95,13 +95,12 @@ class TestRevoked:
         client.send(b"echo", b"work")
         id, _, body = first.request()
         second = at.mjp(CARL, b"second").ready()
-        with first.socket.get_monitor_socket() as monitor:
+        with monitored(first.socket) as monitor:
             started = time.monotonic()
             done(broker.command("key", "revoke", "bob"))
             assert monitor.poll(10_000)
             frames = second.expect("REQUEST")
             took = time.monotonic() - started
-            first.socket.disable_monitor()
         assert took < AT_ONCE, took
         assert frames[4:] == body == [b"work"] and header(frames, 3)["attempt"] == 2
         # What it says now reaches nobody.
@@ -115,13 +114,12 @@ class TestRevoked:
         other = at.client(CARL)
         for client in (*clients, other):
             assert client.status(b"x") == b"404"
-        with other.socket.get_monitor_socket() as monitor:
+        with monitored(other.socket) as monitor:
             done(broker.command("key", "revoke", "bob"))
             for client in clients:
                 client.send(b"mmi.service", b"x")
             assert not any(client.socket.poll(100) for client in clients)
             assert not monitor.poll(200)
-            other.socket.disable_monitor()
         assert other.status(b"x") == b"404"
 
     def test_by_its_fingerprint(self, broker):

@@ -9,7 +9,7 @@ import zmq.auth
 
 import mdp
 import zmtp
-from curve import AGAIN, FINAL, SERVED, Key, Try, user
+from curve import AGAIN, FINAL, SERVED, Key, Try, user, monitored
 from mdp import Client, Worker, until
 
 ANNA, BOB, EVE = Key("anna"), Key("bob"), Key("eve")
@@ -94,11 +94,10 @@ def test_ten_thousand_requests_in_a_row_keep_their_order(enter):
 def test_ping_of_libzmq_is_answered_inside_the_boxes(enter):
     """An unanswered PING would end the connection after 300 ms."""
     client = enter.client(options={zmq.HEARTBEAT_IVL: 50, zmq.HEARTBEAT_TIMEOUT: 300})
-    with client.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) as monitor:
+    with monitored(client.socket, zmq.EVENT_DISCONNECTED) as monitor:
         assert client.status(b"x") == b"404"
         assert not monitor.poll(1500)
         assert client.status(b"x") == b"404"
-        client.socket.disable_monitor()
 
 
 def test_the_broker_pings_busy_workers_inside_the_boxes(guard, peers):

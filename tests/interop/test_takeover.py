@@ -78,16 +78,18 @@ def test_the_same_key_replaces_its_own_peer(at):
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_work_of_an_mdp_worker(at, version):
-    """Its address alone is good for nothing."""
+    """Its address is good for nothing, whether Eve has work of her own or none."""
     bob, client = at.worker(BOB, b"mine", version), at.client(ANNA, version)
-    eve = at.worker(EVE, b"hers", version)
     client.send(b"mine", b"work")
     address, _ = bob.request()
-    eve.final(address, b"forged")
-    client.send(b"hers", b"work")
-    # Its answer to that comes after the forged one.
-    eve.echo()
-    assert client.reply(b"hers") == [b"work"]
+    for busy in (False, True):
+        eve, other = at.worker(EVE, b"hers", version), at.client(ANNA, version)
+        if busy:
+            other.send(b"hers", b"work")
+            eve.request()
+        eve.final(address, b"forged")
+        assert eve.recv() == ("DISCONNECT", [])
+        eve.close()
     bob.final(address, b"done")
     assert client.reply(b"mine") == [b"done"]
 
