@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use majordomo::keys::text_of_public;
 use serde::Serialize;
 
+use crate::boxes;
 use crate::load::Calls;
 use crate::mode::{Mode, Peer, Shape};
 use crate::process::{Process, cpu_of, cpu_of_machine, ourselves};
@@ -85,6 +87,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Holds the client library against the clients of the load generator.
 pub(crate) fn library(rounds: &Rounds) -> Result<()> {
     rounds.run(&[Mode::W2], &[Peer::MajordomoMjp, Peer::Library], |report| report.library())
+}
+
+/// Holds the broker over CURVE against itself over NULL and against libzmq's proxy over CURVE.
+pub(crate) fn curve(rounds: &Rounds) -> Result<()> {
+    println!("one box, made or opened: {:.3} us", boxes::cost());
+    let peers = [Peer::Majordomo, Peer::MajordomoCurve, Peer::ZmqCurve];
+    rounds.run(&[Mode::W1, Mode::W2], &peers, |report| report.curve(boxes::cost()))
 }
 
 impl Rounds {
@@ -186,6 +195,9 @@ pub(crate) fn load(role: &str, server: &Server, count: u32, shape: &Shape) -> Re
     command.args([role, &format!("--speech={:?}", server.speech).to_lowercase(), "--addr", addr]);
     command.arg(format!("--count={count}")).arg(format!("--size={}", shape.size));
     command.arg(format!("--credit={}", shape.prefetch));
+    if let Some((key, _)) = &server.key {
+        command.arg(format!("--server-key={}", text_of_public(key)));
+    }
     Ok(command)
 }
 

@@ -5,6 +5,7 @@
 //! broker by starting itself again. `cargo bench --bench broker -- --help` lists what it can do.
 
 mod beats;
+mod boxes;
 mod compare;
 mod idle;
 mod load;
@@ -42,6 +43,8 @@ enum Role {
     /// Calls a second of a thousand callers of the client library over one connection, against the
     /// load generator's own client
     Library(compare::Rounds),
+    /// The broker over CURVE, against itself over NULL and against libzmq's proxy over CURVE
+    Curve(compare::Rounds),
     /// Time until the broker has answered, its memory when idle, and its size on disk
     Start(start::Options),
     /// Clients of the load generator
@@ -76,6 +79,7 @@ fn main() -> Result<()> {
         Some(Role::Heartbeats(options)) => idle::heartbeats(&options)?,
         Some(Role::Crowd(options)) => idle::crowd(&options)?,
         Some(Role::Library(rounds)) => compare::library(&rounds)?,
+        Some(Role::Curve(rounds)) => compare::curve(&rounds)?,
         Some(Role::Start(options)) => start::run(&options)?,
         Some(Role::Clients(args)) => load::clients(&args),
         Some(Role::Workers(args)) => load::workers(&args),

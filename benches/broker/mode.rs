@@ -75,6 +75,10 @@ pub(crate) enum Peer {
     RelayTurn,
     /// libzmq's own proxy
     Zmq,
+    /// The broker, by MDP/0.1 over CURVE
+    MajordomoCurve,
+    /// libzmq's own proxy over CURVE, with as many frames on the way as with the broker
+    ZmqCurve,
     /// Debian's nats-server, by a queue group
     Nats,
 }
@@ -88,6 +92,8 @@ impl Peer {
             Self::Relay => "relay",
             Self::RelayTurn => "relay, turn",
             Self::Zmq => "zmq proxy",
+            Self::MajordomoCurve => "majordomo, curve",
+            Self::ZmqCurve => "zmq proxy, curve",
             Self::Nats => "nats",
         }
     }

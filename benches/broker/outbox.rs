@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 
 use bytes::{Buf, Bytes};
+use majordomo::proto::curve::Sealer;
 use tokio::net::tcp::OwnedWriteHalf;
+
+use crate::load::seal;
 
 /// Bodies from this size on are written from where they lie.
 pub(crate) const LARGE: usize = 16 << 10;
@@ -17,10 +20,18 @@ pub(crate) struct Outbox {
     run: Vec<u8>,
     /// Octets of `run` that are written, while `pieces` is empty.
     written: usize,
+    /// What is in boxes and not written, and what makes them. Pieces are for who makes none.
+    boxes: Option<(Vec<u8>, Sealer)>,
 }
 
 impl Outbox {
     const SLICES: usize = 32;
+
+    /// The same outbox, over a CURVE channel if there is a sealer.
+    pub(crate) fn sealed_by(mut self, sealer: Option<Sealer>) -> Self {
+        self.boxes = sealer.map(|sealer| (Vec::new(), sealer));
+        self
+    }
 
     /// The run, to be appended to.
     pub(crate) fn run(&mut self) -> &mut Vec<u8> {
@@ -45,6 +56,19 @@ impl Outbox {
 
     /// Writes what the socket takes; true if nothing is left.
     pub(crate) fn flush(&mut self, writer: &OwnedWriteHalf) -> io::Result<bool> {
+        if let Some((boxes, sealer)) = &mut self.boxes {
+            assert!(self.pieces.is_empty(), "large bodies are not measured with CURVE");
+            seal(sealer, &self.run, boxes);
+            self.run.clear();
+            while !boxes.is_empty() {
+                match writer.try_write(boxes) {
+                    Ok(count) => drop(boxes.drain(..count)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(true);
+        }
         while !self.is_empty() {
             let rest = self.run.get(self.written..).unwrap_or_default();
             let wrote = if self.pieces.is_empty() {

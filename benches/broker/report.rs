@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::boxes;
 use crate::compare::Sample;
 use crate::mode::{Mode, Peer};
 
@@ -123,6 +124,21 @@ impl<'a> Report<'a> {
         ]
     }
 
+    /// What the broker has to reach over CURVE, where a box costs so many microseconds.
+    pub(crate) fn curve(&self, cost: f64) -> Vec<Target> {
+        let (own, null) = ((Mode::W2, Peer::MajordomoCurve), (Mode::W2, Peer::Majordomo));
+        let per_core = |of: (Mode, Peer)| self.median(of.0, of.1, CPU);
+        let proxy = per_core((Mode::W2, Peer::ZmqCurve));
+        let ratio = proxy.zip(per_core(own)).map(|(proxy, own)| proxy / own);
+        let boxes = boxes::PER_CALL as f64 * cost;
+        let over = per_core(own).zip(per_core(null)).map(|(own, null)| (own - null) / boxes);
+        vec![
+            at_least("W2: calls per CPU second to those of zmq_proxy, floor", ratio, 1.2),
+            at_least("W2: calls per CPU second to those of zmq_proxy, goal", ratio, 2.0),
+            at_most("W2: CPU over that of NULL to that of its boxes", over, 1.15),
+        ]
+    }
+
     /// What the client library has to reach.
     pub(crate) fn library(&self) -> Vec<Target> {
         let (own, load) = ((Mode::W2, Peer::Library), (Mode::W2, Peer::MajordomoMjp));
@@ -138,7 +154,7 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "mode  peer            calls/s  p50 us    p99 us  p99.9 us  CPU us  client  x relay  x zmq  x nats"
+            "mode  peer               calls/s  p50 us    p99 us  p99.9 us  CPU us  client  x relay  x zmq  x nats"
         )?;
         let mut rows: Vec<(Mode, Peer)> =
             self.samples.iter().map(|sample| (sample.mode, sample.peer)).collect();
@@ -148,7 +164,7 @@ impl fmt::Display for Report<'_> {
             let figure = |figure: Figure| self.median(mode, peer, figure).unwrap_or_default();
             write!(
                 f,
-                "{:4}  {:13} {:9.0} {:7.1} {:9.1} {:9.1} {:7.2} {:7.2}",
+                "{:4}  {:16} {:9.0} {:7.1} {:9.1} {:9.1} {:7.2} {:7.2}",
                 format!("{mode:?}"),
                 peer.name(),
                 figure(RATE),

@@ -110,7 +110,10 @@ impl Connection {
             ..Hello::default()
         };
         let identity = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
-        let (id, admission) = shared.join(hello, &link);
+        let Some((id, admission)) = shared.join(hello, &link) else {
+            info!(%remote, %identity, "closed: its key was taken out while it came in");
+            return None;
+        };
         let reading = match admission {
             Admission::Open => true,
             Admission::Wait => false,

@@ -40,6 +40,8 @@ pub struct Reloaded {
     pub changes: Changes,
     /// The broker has another key.
     pub broker_key: bool,
+    /// Connections that were closed, as they may not be here any more.
+    pub closed: usize,
 }
 
 /// What has changed, in one line.
@@ -77,7 +79,7 @@ impl Guard {
         let mut present = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let broker_key = *present != keys;
         *present = keys;
-        Ok(Reloaded { changes, broker_key })
+        Ok(Reloaded { changes, broker_key, closed: 0 })
     }
 
     /// Who decides about keys, if there are any.

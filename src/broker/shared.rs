@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -94,6 +94,8 @@ pub(super) struct Shared {
     pub(super) endpoints: Vec<Endpoint>,
     /// The log records that are kept, if any are.
     pub(super) logs: Option<LogRing>,
+    /// The core has something to be done outside.
+    pub(super) errands: Notify,
     /// What an administrator wants of the program around the broker.
     pub(super) asked: watch::Sender<Option<AdminRequest>>,
     /// That program has asked for it.
@@ -157,6 +159,7 @@ impl Shared {
             bench: None,
             endpoints: Vec::new(),
             logs: None,
+            errands: Notify::new(),
             asked: watch::Sender::new(None),
             heeded: AtomicBool::new(false),
             last_tick: AtomicU64::new(0),
@@ -186,20 +189,21 @@ impl Shared {
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let result = input(core, &mut out);
         let touched = out.finish();
+        if core.has_errands() {
+            self.errands.notify_one();
+        }
         drop(state);
         self.carry_out(touched);
         result
     }
 
-    /// A peer comes. What it may do is looked up here.
-    pub(super) fn join(&self, mut hello: Hello, link: &Arc<Link>) -> (PeerId, Admission) {
+    /// A peer comes. `None`: it may not be here.
+    pub(super) fn join(&self, mut hello: Hello, link: &Arc<Link>) -> Option<(PeerId, Admission)> {
         let mut state = self.lock();
-        // Under the lock: whoever is not seen by a reload sees what it has changed.
+        // Under the lock: its rights may be changed in this moment, for all who are here.
         if !hello.house {
-            match self.guard.known(&hello.principal) {
-                Some(Known { grants, name }) => (hello.grants, hello.name) = (grants, name),
-                None => return (PeerId::default(), Admission::Refused(CloseReason::Revoked)),
-            }
+            let Known { grants, name } = self.guard.known(&hello.principal)?;
+            (hello.grants, hello.name) = (grants, name);
         }
         let State { core, links } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
@@ -213,22 +217,22 @@ impl Shared {
         }
         drop(state);
         self.carry_out(touched);
-        (id, admission)
+        Some((id, admission))
     }
 
     /// Reads keys and rights again, and has them hold for those who are here. It blocks.
     pub(super) fn reload(&self) -> Result<Reloaded, GuardError> {
-        let reloaded = self.guard.reload(SystemTime::now())?;
-        self.regrant(&reloaded);
+        let mut reloaded = self.guard.reload(SystemTime::now())?;
+        reloaded.closed = self.judge_again().closed;
+        info!(%reloaded, "keys and rights were read again");
         Ok(reloaded)
     }
 
-    /// Has those who are here have the rights that hold now. What has changed is for the log.
-    pub(super) fn regrant(&self, what: &impl fmt::Display) {
-        let known = |principal: &Principal| self.guard.known(principal).map(|k| (k.grants, k.name));
-        let done = self.with_core(|core, out| core.regrant(now(), known, out));
-        let Regranted { closed, changed, dismissed, unsubscribed } = done;
-        info!(%what, closed, changed, dismissed, unsubscribed, "keys and rights have changed");
+    /// Has the rights as they are now hold for those who are here; who may not be here is closed.
+    pub(super) fn judge_again(&self) -> Regranted {
+        let known = |principal: &Principal| self.guard.known(principal);
+        let judge = |principal: &Principal| known(principal).map(|it| (it.grants, it.name));
+        self.with_core(|core, out| core.regrant(now(), judge, out))
     }
 
     /// Writes what was decided, and logs what was denied.

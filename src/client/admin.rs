@@ -1,5 +1,6 @@
 //! A closer look at the broker, and what an operator changes.
 
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::call::{Guard, Replies};
@@ -7,7 +8,9 @@ use super::error::CallError;
 use super::pending::{Ask, Pending, Reply, Sink};
 use super::{Client, FOREVER};
 use crate::wire::message::Message;
-use crate::wire::mjp::{AdminEvent, AdminHeader, AdminReport, HEADER_MAX, Packed, Verb};
+use crate::wire::mjp::{
+    AdminEvent, AdminHeader, AdminReport, HEADER_MAX, KeyHeader, KeyReport, Packed, Verb,
+};
 
 /// What a broker answers to ADMIN.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,21 @@ impl Answered {
     pub fn report(&self) -> AdminReport<'_> {
         // It could be read when it came.
         AdminReport::decode(&self.octets).unwrap_or_default()
+    }
+}
+
+/// What a broker answers to ADMIN about keys and rights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyAnswered {
+    octets: Vec<u8>,
+}
+
+impl KeyAnswered {
+    /// What it says: of its keys those that were asked for are there.
+    #[must_use]
+    pub fn report(&self) -> KeyReport<'_> {
+        // It could be read when it came.
+        KeyReport::decode(&self.octets).unwrap_or_default()
     }
 }
 
@@ -108,18 +126,36 @@ impl Client {
         if ask.verb == Verb::Follow.as_str() {
             return Err(CallError::Unsupported { what: "one answer to ADMIN `follow`" });
         }
+        let octets = self.ask_admin(packed(ask)?).await?;
+        AdminReport::decode(&octets).map_err(unreadable)?;
+        Ok(Answered { octets })
+    }
+
+    /// Asks about keys and rights, or has them changed: with a verb of keys, `acl.test` or
+    /// `admin.reload`. Needs MJP/1.
+    ///
+    /// # Errors
+    /// As [`Self::admin`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::admin`].
+    pub async fn key_admin(&self, ask: &KeyHeader<'_>) -> Result<KeyAnswered, CallError> {
+        let octets = self.ask_admin(packed(ask)?).await?;
+        KeyReport::decode(&octets).map_err(unreadable)?;
+        Ok(KeyAnswered { octets })
+    }
+
+    async fn ask_admin(&self, header: Message) -> Result<Vec<u8>, CallError> {
         let (to, answer) = oneshot::channel();
         let (timeout, attempts) = (self.config().timeout, self.config().attempts);
-        let (ask, sink) = (Ask::Admin(packed(ask)?), Sink::Whole(to, Vec::new()));
+        let (ask, sink) = (Ask::Admin(header), Sink::Whole(to, Vec::new()));
         // What changes something may have been done when a connection is lost: it may be done
         // twice, which makes no difference.
         let guard =
             Guard::submit(self.clone(), attempts, Box::new(Pending { ask, timeout, sink }))?;
         let answer = answer.await.unwrap_or(Err(CallError::Closed));
         guard.ended();
-        let octets = answer?.first().to_vec();
-        AdminReport::decode(&octets).map_err(unreadable)?;
-        Ok(Answered { octets })
+        Ok(answer?.first().to_vec())
     }
 
     /// Follows what happens at the broker, as far as its name begins with `prefix`, until the
@@ -150,7 +186,7 @@ impl Client {
     }
 }
 
-fn packed(says: &AdminHeader<'_>) -> Result<Message, CallError> {
+fn packed(says: &impl Serialize) -> Result<Message, CallError> {
     let octets = Packed::new(says).octets().to_vec();
     if octets.len() > HEADER_MAX {
         let (what, size, max) = ("header", octets.len(), HEADER_MAX);

@@ -109,7 +109,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use admin::{Answered, Happening, Happenings};
+pub use admin::{Answered, Happening, Happenings, KeyAnswered};
 pub use builder::ClientBuilder;
 pub use call::{Answer, Call, Replies};
 pub use error::{CallError, ClientError, ConnectError};

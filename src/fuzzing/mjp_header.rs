@@ -5,7 +5,9 @@ mod naive;
 
 use super::pieces::{Choices, frames_written, is_label};
 use crate::wire::message::{Frames, Message};
-use crate::wire::mjp::{FromBroker, Packed, Rejected, Report, RequestHeader, ToBroker, is_mjp};
+use crate::wire::mjp::{
+    FromBroker, KeyHeader, KeyReport, Packed, Rejected, Report, RequestHeader, ToBroker, is_mjp,
+};
 
 /// The input: an octet for the kind, one for the shape (bodies, whether there is an id, a header,
 /// a whole second frame), each body with its length, and the header.
@@ -90,5 +92,11 @@ fn header_alone(header: &[u8]) {
     }
     if let Ok(report) = Report::decode(header) {
         assert_eq!(Report::decode(Packed::new(&report).octets()), Ok(report));
+    }
+    if let Ok(says) = KeyHeader::decode(header) {
+        assert_eq!(KeyHeader::decode(Packed::new(&says).octets()), Ok(says));
+    }
+    if let Ok(report) = KeyReport::decode(header) {
+        assert_eq!(KeyReport::decode(Packed::new(&report).octets()), Ok(report));
     }
 }

@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use hdrhistogram::Histogram;
+use majordomo::proto::curve::{Opener, Sealer};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use super::wire::{Body, HEAD, Said, Side, Wire};
 use super::{
-    Inbox, LoadArgs, Speech, length, library, millis, mjp, nats, on_one_thread, open, say, zmtp,
+    Inbox, LoadArgs, Opened, Speech, length, library, millis, mjp, nats, on_one_thread, open, say,
+    zmtp,
 };
 use crate::outbox::Outbox;
 
@@ -81,6 +83,7 @@ pub(crate) fn clients(args: &ClientArgs) {
         Speech::Mjp => run::<mjp::Mjp>(args),
         Speech::Library => library::run(args),
         Speech::Plain => run::<zmtp::Plain>(args),
+        Speech::Padded => run::<zmtp::Padded>(args),
         Speech::Nats => run::<nats::Nats>(args),
         Speech::Length => run::<length::Length>(args),
     }
@@ -93,7 +96,7 @@ fn run<W: Wire>(args: &ClientArgs) {
         for number in 0..args.load.count {
             opened.push(open::<W>(&args.load, Side::Client, number).expect("a connection"));
         }
-        for (number, (wire, stream)) in (0..).zip(opened) {
+        for (number, Opened { wire, stream, channel }) in (0..).zip(opened) {
             let client = Client {
                 wire,
                 body: Body::new(args.load.size),
@@ -102,7 +105,7 @@ fn run<W: Wire>(args: &ClientArgs) {
                 sequence: 0,
                 tally: tally.clone(),
             };
-            spawn_local(async move { client.call(stream).await.expect("a connection") });
+            spawn_local(async move { client.call(stream, channel).await.expect("a connection") });
         }
         report(args, &tally).await;
     });
@@ -137,9 +140,15 @@ struct Client<W> {
 }
 
 impl<W: Wire> Client<W> {
-    async fn call(mut self, stream: TcpStream) -> std::io::Result<()> {
+    async fn call(
+        mut self,
+        stream: TcpStream,
+        channel: Option<(Sealer, Opener)>,
+    ) -> std::io::Result<()> {
         let (mut reader, writer) = stream.into_split();
-        let (mut inbox, mut outbox) = (Inbox::for_body(self.body.size()), Outbox::default());
+        let (sealer, opener) = channel.unzip();
+        let mut inbox = Inbox::for_body(self.body.size()).opened_by(opener);
+        let mut outbox = Outbox::default().sealed_by(sealer);
         let mut free: Vec<usize> = (0..self.sent.len()).collect();
         let mut ask = Vec::new();
         loop {

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::client::head;
+use super::line::Line;
 use super::mjp::Mjp;
 use super::wire::{Body, HEAD, SERVICE, Said, Side, Wire};
 use crate::outbox::Outbox;
@@ -35,10 +36,10 @@ struct End {
 
 impl End {
     fn open(addr: SocketAddr, side: Side) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(addr)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let wire = Mjp::open(&mut stream, side, SERVICE, 1, Body::new(SIZE))?;
+        let mut line = Line::open(addr, None)?;
+        line.stream().set_read_timeout(Some(PATIENCE))?;
+        let wire = Mjp::open(&mut line, side, SERVICE, 1, Body::new(SIZE))?;
+        let (stream, _) = line.into_parts();
         Ok(Self { stream, wire })
     }
 

@@ -1,8 +1,8 @@
 //! What the raw relay speaks: a length of 4 octets, an address of 4, a body.
 
 use std::io::{self, Write};
-use std::net::TcpStream;
 
+use super::line::Line;
 use super::wire::{Body, HEAD, Said, Side, Wire};
 use crate::outbox::Outbox;
 use crate::relay::{CLIENT, HEADER, WORKER};
@@ -14,8 +14,8 @@ pub(crate) struct Length {
 }
 
 impl Wire for Length {
-    fn open(stream: &mut TcpStream, side: Side, _: &str, _: u16, body: Body) -> io::Result<Self> {
-        stream.write_all(&[if side == Side::Client { CLIENT } else { WORKER }])?;
+    fn open(line: &mut Line, side: Side, _: &str, _: u16, body: Body) -> io::Result<Self> {
+        line.stream().write_all(&[if side == Side::Client { CLIENT } else { WORKER }])?;
         Ok(Self { body })
     }
 

@@ -1,8 +1,8 @@
 //! MJP/1, as section 9 of SPEC.md has it.
 
-use std::io::{self, Write};
-use std::net::TcpStream;
+use std::io;
 
+use super::line::Line;
 use super::wire::{Body, HEAD, Said, Side, Wire};
 use super::zmtp::{Item, MORE, frame, header, next, on_command, shake};
 use crate::outbox::Outbox;
@@ -56,14 +56,8 @@ fn contains(octets: &[u8], part: &[u8]) -> bool {
 }
 
 impl Wire for Mjp {
-    fn open(
-        stream: &mut TcpStream,
-        side: Side,
-        name: &str,
-        credit: u16,
-        body: Body,
-    ) -> io::Result<Self> {
-        shake(stream)?;
+    fn open(line: &mut Line, side: Side, name: &str, credit: u16, body: Body) -> io::Result<Self> {
+        shake(line)?;
         let service = [text("service"), text(name)].concat();
         let (mut before, mut after) = (Vec::new(), Vec::new());
         match side {
@@ -72,7 +66,7 @@ impl Wire for Mjp {
                 frame(MORE, &[b"\x81", &service[..]].concat(), &mut after);
             }
             Side::Worker => {
-                stream.write_all(&ready(&service, credit))?;
+                line.write_frames(&ready(&service, credit))?;
                 before.extend_from_slice(&opening(FINAL));
                 frame(MORE, b"", &mut after);
             }

@@ -5,6 +5,7 @@ mod client;
 mod first;
 mod length;
 mod library;
+mod line;
 mod mjp;
 mod nats;
 mod wire;
@@ -12,7 +13,7 @@ mod worker;
 mod zmtp;
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -21,6 +22,11 @@ use tokio::net::tcp::OwnedReadHalf;
 
 pub(crate) use client::{Calls, ClientArgs, clients};
 pub(crate) use first::first_call;
+pub(crate) use line::seal;
+use line::{Line, unseal};
+use majordomo::id::PublicKey;
+use majordomo::keys::public_from_text;
+use majordomo::proto::curve::{Opener, Sealer};
 pub(crate) use wire::SERVICE;
 use wire::{Body, Side, Wire};
 pub(crate) use worker::workers;
@@ -34,6 +40,8 @@ pub(crate) enum Speech {
     /// MJP/1 to workers; clients are those of the library.
     Library,
     Plain,
+    /// As plain, with as many frames as MDP has on the whole way.
+    Padded,
     Nats,
     Length,
 }
@@ -60,6 +68,13 @@ pub(crate) struct LoadArgs {
     /// Workers say that often that they live.
     #[arg(long, value_parser = millis)]
     pub(crate) beat: Option<Duration>,
+    /// The key of a server that speaks CURVE, in Z85.
+    #[arg(long, value_parser = key, allow_hyphen_values = true)]
+    pub(crate) server_key: Option<PublicKey>,
+}
+
+fn key(text: &str) -> Result<PublicKey, &'static str> {
+    public_from_text(text).ok_or("no key in Z85")
 }
 
 pub(crate) fn millis(text: &str) -> Result<Duration, std::num::ParseIntError> {
@@ -81,19 +96,22 @@ fn on_one_thread(main: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().block_on(&current_thread(), main);
 }
 
+/// A connection whose messages may begin.
+struct Opened<W> {
+    wire: W,
+    stream: tokio::net::TcpStream,
+    channel: Option<(Sealer, Opener)>,
+}
+
 /// Connects and speaks until messages may follow.
-fn open<W: Wire>(
-    args: &LoadArgs,
-    side: Side,
-    number: u32,
-) -> io::Result<(W, tokio::net::TcpStream)> {
-    let mut stream = TcpStream::connect(args.addr)?;
-    stream.set_nodelay(true)?;
+fn open<W: Wire>(args: &LoadArgs, side: Side, number: u32) -> io::Result<Opened<W>> {
+    let mut line = Line::open(args.addr, args.server_key)?;
     let own = args.own_services && side == Side::Worker;
     let name = if own { format!("{SERVICE}.{number}") } else { SERVICE.into() };
-    let wire = W::open(&mut stream, side, &name, args.credit, Body::new(args.size))?;
+    let wire = W::open(&mut line, side, &name, args.credit, Body::new(args.size))?;
+    let (stream, channel) = line.into_parts();
     stream.set_nonblocking(true)?;
-    Ok((wire, tokio::net::TcpStream::from_std(stream)?))
+    Ok(Opened { wire, stream: tokio::net::TcpStream::from_std(stream)?, channel })
 }
 
 /// What has come and was not taken yet.
@@ -101,11 +119,18 @@ struct Inbox {
     octets: Vec<u8>,
     start: usize,
     end: usize,
+    /// What came in boxes that are not whole yet, and what opens them.
+    boxes: Option<(Vec<u8>, Opener)>,
 }
 
 impl Inbox {
     fn new(octets: usize) -> Self {
-        Self { octets: vec![0; octets], start: 0, end: 0 }
+        Self { octets: vec![0; octets], start: 0, end: 0, boxes: None }
+    }
+
+    fn opened_by(mut self, opener: Option<Opener>) -> Self {
+        self.boxes = opener.map(|opener| (Vec::new(), opener));
+        self
     }
 
     /// Room for the largest batch worth having.
@@ -121,8 +146,17 @@ impl Inbox {
             self.octets.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        let count = reader.read(&mut self.octets[self.end..]).await?;
-        self.end += count;
+        let Some((boxes, opener)) = &mut self.boxes else {
+            let count = reader.read(&mut self.octets[self.end..]).await?;
+            self.end += count;
+            return Ok(count > 0);
+        };
+        boxes.reserve(64 << 10);
+        let count = reader.read_buf(boxes).await?;
+        self.octets.truncate(self.end);
+        let left = unseal(opener, boxes, &mut self.octets).len();
+        self.end = self.octets.len();
+        boxes.drain(..boxes.len() - left);
         Ok(count > 0)
     }
 

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::str;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::line::Line;
 use super::wire::{Body, HEAD, Said, Side, Wire};
 use crate::outbox::Outbox;
 
@@ -30,13 +31,8 @@ fn line(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 }
 
 impl Wire for Nats {
-    fn open(
-        stream: &mut TcpStream,
-        side: Side,
-        name: &str,
-        _: u16,
-        body: Body,
-    ) -> io::Result<Self> {
+    fn open(connection: &mut Line, side: Side, name: &str, _: u16, body: Body) -> io::Result<Self> {
+        let stream = connection.stream();
         static INBOXES: AtomicU32 = AtomicU32::new(0);
         let inbox = format!("_INBOX.{}", INBOXES.fetch_add(1, Ordering::Relaxed));
         assert!(line(stream)?.starts_with(b"INFO "), "not a NATS server");

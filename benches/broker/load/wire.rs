@@ -1,10 +1,10 @@
 //! What a peer has to be told and what it says, whatever its protocol.
 
 use std::io;
-use std::net::TcpStream;
 
 use bytes::Bytes;
 
+use super::line::Line;
 use crate::outbox::{LARGE, Outbox};
 
 /// Octets at the start of each body that say whose it is; the rest is filler.
@@ -36,13 +36,7 @@ pub(crate) enum Said<'a> {
 pub(crate) trait Wire: Sized + 'static {
     /// Whatever comes before the first message. `name` is the service, and `credit` what a worker
     /// takes at a time, if that is for a worker to say.
-    fn open(
-        stream: &mut TcpStream,
-        side: Side,
-        name: &str,
-        credit: u16,
-        body: Body,
-    ) -> io::Result<Self>;
+    fn open(line: &mut Line, side: Side, name: &str, credit: u16, body: Body) -> io::Result<Self>;
 
     /// Takes the next thing from the front of `input`; `None` if it is not complete.
     fn next<'a>(&self, input: &mut &'a [u8]) -> Option<Said<'a>>;

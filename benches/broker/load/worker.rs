@@ -11,7 +11,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
 use super::wire::{Body, Said, Side, Wire};
-use super::{Inbox, LoadArgs, Speech, length, mjp, nats, on_one_thread, open, say, zmtp};
+use super::{Inbox, LoadArgs, Opened, Speech, length, mjp, nats, on_one_thread, open, say, zmtp};
 use crate::outbox::Outbox;
 
 /// Runs workers; says `ready`, and when its input ends, how many requests each has had at least.
@@ -20,6 +20,7 @@ pub(crate) fn workers(args: &LoadArgs) {
         Speech::Mdp => run::<zmtp::Mdp>(args),
         Speech::Mjp | Speech::Library => run::<mjp::Mjp>(args),
         Speech::Plain => run::<zmtp::Plain>(args),
+        Speech::Padded => run::<zmtp::Padded>(args),
         Speech::Nats => run::<nats::Nats>(args),
         Speech::Length => run::<length::Length>(args),
     }
@@ -31,7 +32,8 @@ fn run<W: Wire>(args: &LoadArgs) {
     on_one_thread(async {
         let served = Rc::new(RefCell::new(vec![0_u64; args.count as usize]));
         for number in 0..args.count {
-            let (wire, stream) = open::<W>(args, Side::Worker, number).expect("a connection");
+            let Opened { wire, stream, channel } =
+                open::<W>(args, Side::Worker, number).expect("a connection");
             let worker = Worker {
                 wire,
                 body: Body::new(args.size),
@@ -42,7 +44,11 @@ fn run<W: Wire>(args: &LoadArgs) {
             let size = args.size;
             let inbox =
                 if args.count > FEW { Inbox::new(2 * size + 2048) } else { Inbox::for_body(size) };
-            spawn_local(async move { worker.serve(stream, inbox).await.expect("a connection") });
+            let (sealer, opener) = channel.unzip();
+            let (inbox, outbox) = (inbox.opened_by(opener), Outbox::default().sealed_by(sealer));
+            spawn_local(async move {
+                worker.serve(stream, inbox, outbox).await.expect("a connection");
+            });
             if number % FEW == 0 {
                 tokio::task::yield_now().await;
             }
@@ -72,9 +78,13 @@ struct Worker<W> {
 }
 
 impl<W: Wire> Worker<W> {
-    async fn serve(self, stream: TcpStream, mut inbox: Inbox) -> std::io::Result<()> {
+    async fn serve(
+        self,
+        stream: TcpStream,
+        mut inbox: Inbox,
+        mut outbox: Outbox,
+    ) -> std::io::Result<()> {
         let (mut reader, writer) = stream.into_split();
-        let mut outbox = Outbox::default();
         // One that does not beat has a deadline that never comes while the bench runs.
         let beat = self.beat.unwrap_or(Duration::from_secs(86_400));
         let mut next_beat = Instant::now() + beat;

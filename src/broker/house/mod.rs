@@ -5,6 +5,7 @@
 //! lock. All share one thread.
 
 mod clock;
+mod errands;
 mod folder;
 mod inventory;
 mod management;
@@ -140,6 +141,7 @@ pub(super) fn start(
         runtime.block_on(async {
             let management = management::Management::new(shared.clone(), inventory.clone());
             let inventory = inventory::Inventory::new(inventory);
+            let errands = errands::run(shared.clone());
             let (shared, acceptor) = (&*shared, &*acceptor);
             let mut expected = vec![management::Management::NAME, inventory::Inventory::NAME];
             if store.is_some() {
@@ -158,6 +160,7 @@ pub(super) fn start(
                 keep(shared, acceptor, management),
                 keep(shared, acceptor, inventory),
                 files,
+                errands,
                 furnish(shared, &expected),
             )
         });

@@ -26,6 +26,7 @@ mod build;
 mod diff;
 mod document;
 pub mod edit;
+mod explain;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -39,9 +40,10 @@ use super::disk;
 use super::error::KeyError;
 use super::text::public_from_text;
 use crate::id::{Principal, PublicKey, UserName};
-use crate::proto::rights::{Decision, Grants, Rule, Verb};
+use crate::proto::rights::{Grants, Rule};
 
 pub use diff::{Change, ChangeKind, Changes};
+pub use explain::Explanation;
 pub use problem::{RingError, RingProblem};
 
 /// Octets of a file of authorized keys.
@@ -108,17 +110,6 @@ pub struct Known {
     pub grants: Grants,
     /// The name that the operator has given it.
     pub name: Option<Arc<str>>,
-}
-
-/// Whether somebody may do something, and which line decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
-    /// The name of who asks, if it has one.
-    pub name: Option<Arc<str>>,
-    /// What was decided.
-    pub decision: Decision,
-    /// The rule that decided, as it is written; none if it is built in, or none did.
-    pub rule: Option<String>,
 }
 
 impl KeyRing {
@@ -255,28 +246,6 @@ impl KeyRing {
         found.extend(users.map(|(user, _)| Principal::User(*user)));
         found.sort_unstable();
         found
-    }
-
-    /// Whether somebody may do something, and why. `None`: it may not come in at all.
-    #[must_use]
-    pub fn explain(&self, principal: &Principal, verb: Verb, name: &[u8]) -> Option<Explanation> {
-        let Standing::Known(known) = self.judge(principal) else { return None };
-        let decision = known.grants.explain(verb, name);
-        let source = match &decision {
-            Decision::Allowed(source) | Decision::Denied(source) if source.line > 0 => Some(source),
-            _ => None,
-        };
-        let own = match principal {
-            Principal::Key(key) => self.keys.get(key).map(|holder| &holder.own),
-            Principal::User(user) => self.users.get(user).map(|user| &user.holder.own),
-            _ => None,
-        };
-        let rules = own.into_iter().flatten().chain(self.roles.values().flatten());
-        let about = |rule: &&Rule| rule.verb == verb && rule.pattern.matches(name);
-        let rule = source.and_then(|source| {
-            rules.filter(about).find(|rule| rule.source == *source).map(ToString::to_string)
-        });
-        Some(Explanation { name: known.name, decision, rule })
     }
 
     /// What is different in `new`.

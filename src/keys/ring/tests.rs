@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::keys::text::text_of_public;
+use crate::proto::rights::Verb;
 
 /// The file of this name in an error.
 const FILE: &str = "keys.toml";
@@ -114,32 +115,43 @@ fn roles_that_are_built_in_can_be_written_anew_and_strangers_have_one() {
 #[test]
 fn the_line_that_decides_is_told() {
     let ring = ring(&example()).unwrap();
-    let explain = |number, verb, name: &str| {
-        let why = ring.explain(&Principal::Key(key(number)), verb, name.as_bytes()).unwrap();
-        let source = match why.decision {
-            Decision::Allowed(source) => format!("allowed by {source}"),
-            Decision::Denied(source) => format!("denied by {source}"),
-            Decision::Default => "denied".into(),
-        };
-        (source, why.rule.unwrap_or_default())
+    let test = |who: &str, rule| {
+        let [why] = &ring.test(who, rule).unwrap()[..] else { panic!() };
+        let allowed = if why.allowed { "yes" } else { "no" };
+        let line = why.line.map_or(String::new(), |line| format!(", line {line}"));
+        let rule = why.rule.as_ref().map_or(String::new(), |rule| format!(": {rule}"));
+        format!("{allowed}, {}{line}{rule}", why.because)
     };
-    let because = |source: &str, rule: &str| (source.to_owned(), rule.to_owned());
-    assert_eq!(
-        explain(1, Verb::Serve, "billing.x"),
-        because("allowed by role billing, line 5", "allow serve billing.*")
-    );
-    assert_eq!(
-        explain(1, Verb::Call, "audit.x"),
-        because("allowed by role billing, line 6", "allow call audit.*")
-    );
-    assert_eq!(
-        explain(2, Verb::Serve, "billing.secret"),
-        because("denied by role billing, line 8", "deny serve billing.secret")
-    );
-    assert_eq!(explain(1, Verb::Call, "x"), because("allowed by role client, built in", ""));
-    assert_eq!(explain(3, Verb::Call, "x"), because("denied", ""));
-    assert_eq!(ring.explain(&Principal::Key(key(4)), Verb::Call, b"x"), None);
-    assert_eq!(ring.explain(&Principal::Key(key(5)), Verb::Call, b"x"), None);
+    let one = key(1).fingerprint();
+    for (who, rule, expected) in [
+        (&*one, "serve billing.x", "yes, role billing, line 5: allow serve billing.*"),
+        (&one, "call audit.x", "yes, role billing, line 6: allow call audit.*"),
+        (&one, "serve billing.secret", "no, role billing, line 8: deny serve billing.secret"),
+        (&one, "call extra", "yes, role client, built in"),
+        (&text(1), "admin shutdown", "no, no rule allows it"),
+        ("nobody", "call x", "no, no rule allows it"),
+        ("mallory", "call x", "no, the key is denied"),
+        (&text(5), "call x", "no, nobody has approved the key"),
+    ] {
+        assert_eq!(test(who, rule), expected, "{who} {rule}");
+    }
+    let twins = ring.test("billing-1", "call extra").unwrap();
+    assert_eq!([&twins[0], &twins[1]].map(|why| why.allowed), [true, false]);
+    assert_eq!(twins[1].fingerprint, Some(key(2).fingerprint()));
+    assert_eq!(twins[1].name.as_deref(), Some("billing-1"));
+    for (who, rule, expected) in [
+        (
+            "x",
+            "call x",
+            "no key of the file goes by `x`; it knows names, fingerprints and keys in Z85",
+        ),
+        ("nobody", "call", "`call` is no rule; write a right and a name, as `call billing.*`"),
+        ("nobody", "call x*", "`x*` is no name; test what is done with one name, without `*`"),
+    ] {
+        assert_eq!(ring.test(who, rule).unwrap_err().to_string(), expected);
+    }
+    let [any] = &KeyRing::any().test("whoever", "admin x").unwrap()[..] else { panic!() };
+    assert_eq!((any.allowed, &*any.because), (false, "no rule allows it"));
     let keys = |who: &str| ring.named(who);
     assert_eq!(keys("billing-1"), [Principal::Key(key(1)), Principal::Key(key(2))]);
     assert_eq!(keys(&key(2).fingerprint()), [Principal::Key(key(2))]);

@@ -1,5 +1,6 @@
 //! ADMIN: the tables seen more closely, and what an operator changes.
 
+mod errand;
 mod follow;
 mod listing;
 
@@ -16,6 +17,8 @@ use crate::wire::mjp::{AdminEvent, AdminHeader, AdminReport, Code, FromBroker, P
 use super::Core;
 use super::rights::why_denied;
 
+pub use errand::Errand;
+pub(super) use errand::Errands;
 pub(super) use follow::Followers;
 
 /// Why a verb is not carried out.
@@ -28,10 +31,10 @@ impl Core {
         now: Time,
         id: PeerId,
         query: u64,
-        says: &AdminHeader<'_>,
+        (says, header): (&AdminHeader<'_>, &[u8]),
         out: &mut O,
     ) {
-        if let Err((code, why)) = self.try_to_administer(now, id, query, says, out) {
+        if let Err((code, why)) = self.try_to_administer(now, id, query, (says, header), out) {
             self.object(id, query, code, &why, out);
         }
     }
@@ -41,7 +44,7 @@ impl Core {
         now: Time,
         id: PeerId,
         query: u64,
-        says: &AdminHeader<'_>,
+        (says, header): (&AdminHeader<'_>, &[u8]),
         out: &mut O,
     ) -> Result<(), Refused> {
         let Some(verb) = Verb::from_name(says.verb) else {
@@ -80,6 +83,12 @@ impl Core {
                 }
                 self.say_done(id, query, out);
             }
+            Verb::KeyPending
+            | Verb::KeyApprove
+            | Verb::KeyDeny
+            | Verb::KeyRevoke
+            | Verb::AclTest
+            | Verb::Reload => self.send_out(id, query, verb, header)?,
         }
         Ok(())
     }

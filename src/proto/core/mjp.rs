@@ -173,7 +173,7 @@ impl Core {
                 }
             }
             (Action::Report, ToBroker::Admin { id: query, says }) => {
-                self.administer(now, id, *query, says, out);
+                self.administer(now, id, *query, (says, header), out);
             }
             (Action::Topic, said) => self.on_topic(now, id, said, out),
             (Action::Beat, _) => {

@@ -44,6 +44,7 @@ use super::stats::Loss;
 use super::timers::Timers;
 use super::topics::Topics;
 
+pub use admin::Errand;
 use names::{Claim, Kinship, Names};
 pub use peer::Hello;
 use peer::Peer;
@@ -103,6 +104,7 @@ pub struct Core {
     household: usize,
     house_asked: usize,
     followers: admin::Followers,
+    errands: admin::Errands,
     topics: Topics,
 }
 
@@ -127,6 +129,7 @@ impl Core {
             household: 0,
             house_asked: 0,
             followers: admin::Followers::new(),
+            errands: admin::Errands::default(),
         }
     }
 

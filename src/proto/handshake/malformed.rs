@@ -9,7 +9,7 @@ use super::tests::{
 use super::*;
 use crate::wire::command::CommandError;
 use crate::wire::frame::FrameError;
-use crate::wire::greeting::{GREETING_LEN, GreetingError};
+use crate::wire::greeting::{GREETING_LEN, GreetingError, Mechanism};
 
 /// What a case ends in.
 #[derive(Debug, Clone, PartialEq, Eq)]

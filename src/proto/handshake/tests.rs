@@ -1,6 +1,6 @@
 use super::*;
 use crate::wire::command::{CommandError, MetadataError};
-use crate::wire::greeting::GreetingError;
+use crate::wire::greeting::{GreetingError, Mechanism};
 use proptest::prelude::*;
 
 // Captured from libzmq 4.3.5 (pyzmq 27.3) against a raw socket, in the pieces it sent.

@@ -31,11 +31,23 @@ pub enum Verb {
     Kick,
     /// Be told what happens.
     Follow,
+    /// Keys that knocked in vain.
+    KeyPending,
+    /// Let a key in.
+    KeyApprove,
+    /// Deny a key for good.
+    KeyDeny,
+    /// Take a key out again.
+    KeyRevoke,
+    /// Whether somebody may do something, and why.
+    AclTest,
+    /// Read the file of authorized keys again.
+    Reload,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::Jobs,
         Self::Job,
         Self::Clients,
@@ -46,6 +58,12 @@ impl Verb {
         Self::Resume,
         Self::Kick,
         Self::Follow,
+        Self::KeyPending,
+        Self::KeyApprove,
+        Self::KeyDeny,
+        Self::KeyRevoke,
+        Self::AclTest,
+        Self::Reload,
     ];
 
     /// As on the wire.
@@ -62,6 +80,12 @@ impl Verb {
             Self::Resume => "resume",
             Self::Kick => "kick",
             Self::Follow => "follow",
+            Self::KeyPending => "key.pending",
+            Self::KeyApprove => "key.approve",
+            Self::KeyDeny => "key.deny",
+            Self::KeyRevoke => "key.revoke",
+            Self::AclTest => "acl.test",
+            Self::Reload => "admin.reload",
         }
     }
 
@@ -77,9 +101,18 @@ impl Verb {
     pub fn only_reads(self) -> bool {
         match self {
             Self::Jobs | Self::Job | Self::Clients | Self::Workers => true,
-            Self::Cancel | Self::Pause | Self::Drain | Self::Resume | Self::Kick | Self::Follow => {
-                false
-            }
+            Self::Cancel
+            | Self::Pause
+            | Self::Drain
+            | Self::Resume
+            | Self::Kick
+            | Self::Follow
+            | Self::KeyPending
+            | Self::KeyApprove
+            | Self::KeyDeny
+            | Self::KeyRevoke
+            | Self::AclTest
+            | Self::Reload => false,
         }
     }
 }

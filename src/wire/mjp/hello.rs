@@ -129,7 +129,7 @@ pub struct HelloLimits {
 }
 
 /// Texts, without room for as many as are announced.
-fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<&'de str>, D::Error> {
+pub(super) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<&'de str>, D::Error> {
     struct List;
     impl<'de> Visitor<'de> for List {
         type Value = Vec<&'de str>;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::id::Identity;
 use crate::wire::mjp::{
-    AdminEvent, AdminHeader, AdminReport, Fault, FromBroker, Packed, Recipients, Scatter,
+    AdminEvent, AdminHeader, AdminReport, Code, Fault, FromBroker, Packed, Recipients, Scatter,
     ScatterHeader, ServiceReport, ToBroker, Verb,
 };
 
@@ -347,4 +347,55 @@ fn one_who_follows_is_told_what_happens_and_what_it_missed() {
     desk.mjp(operator, &ToBroker::Cancel { id: 9 });
     desk.shut(other, Verb::Resume).unwrap();
     assert!(desk.events(operator).is_empty());
+}
+
+#[test]
+fn what_takes_a_file_is_done_outside_and_answered_later() {
+    let mut desk = Desk::new(ServicePolicy::default());
+    let (operator, stranger) = (desk.operator(), desk.join());
+    let says = AdminHeader::new(Verb::KeyPending);
+    let refused = desk.admin(stranger, says, |_| ()).unwrap_err();
+    assert_ne!(refused, "nothing was said");
+    assert!(!desk.core.has_errands(), "strangers have nothing done");
+    let ask = |desk: &mut Desk| desk.admin(operator, says, |_| ()).unwrap_err();
+    assert_eq!(
+        (ask(&mut desk), ask(&mut desk)),
+        ("nothing was said".into(), "nothing was said".into())
+    );
+    assert!(desk.core.has_errands());
+    let errands = desk.core.take_errands();
+    assert!(errands.len() == 2 && !desk.core.has_errands());
+    assert_eq!(
+        (errands[0].verb, &*errands[0].header),
+        (Verb::KeyPending, Packed::new(&says).octets())
+    );
+    desk.said.to.remove(operator);
+    let report = Packed::new(&AdminReport { next: Some(7), ..AdminReport::default() });
+    desk.core.answer_errand(&errands[0], Ok(&report), &mut desk.said);
+    desk.core.answer_errand(&errands[1], Err((Code::NotFound, "no key")), &mut desk.said);
+    let said = desk.said.to.remove(operator).unwrap();
+    let [first, second] = &said[..] else { panic!("{said:?}") };
+    let Ok(FromBroker::Admin { id: 77, header }) = FromBroker::decode(first.frames()) else {
+        panic!("{first:?}")
+    };
+    assert_eq!(header, report.octets());
+    let Ok(FromBroker::Error(failure)) = FromBroker::decode(second.frames()) else { panic!() };
+    let fault = Fault::decode(failure.header).unwrap();
+    assert_eq!((failure.id, fault.code, fault.message), (77, "not_found", Some("no key")));
+
+    // They are bounded, until they are answered.
+    for _ in 0..64 {
+        ask(&mut desk);
+    }
+    assert_eq!(ask(&mut desk), "overloaded");
+    let errands = desk.core.take_errands();
+    assert_eq!((errands.len(), ask(&mut desk)), (64, "overloaded".into()));
+    desk.core.leave(desk.now, operator, &mut desk.said);
+    desk.said.to.remove(operator);
+    for errand in &errands {
+        desk.core.answer_errand(errand, Ok(&report), &mut desk.said);
+    }
+    assert!(desk.said.to.get(operator).is_none(), "who has gone is told nothing");
+    let operator = desk.operator();
+    assert_eq!(desk.admin(operator, says, |_| ()).unwrap_err(), "nothing was said");
 }
