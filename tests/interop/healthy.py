@@ -15,6 +15,8 @@ import zmq
 
 # Between the answer to a client and its next call, seconds.
 PAUSE = 0.01
+# Read without a buffer, as it is polled.
+INPUT = open(0, "rb", buffering=0)
 # What no call may take, seconds.
 PATIENCE = 20.0
 WORKERS = 2
@@ -83,20 +85,20 @@ class Load:
                 now = time.monotonic()
                 self.took.append(now - at)
                 self.due[client] = now + PAUSE
-        return sys.stdin.fileno() in ready
+        return INPUT.fileno() in ready
 
     def run(self):
-        self.poller.register(sys.stdin.fileno(), zmq.POLLIN)
+        self.poller.register(INPUT.fileno(), zmq.POLLIN)
         while True:
             if self.turn():
-                if not sys.stdin.readline():
+                if not INPUT.readline():
                     return
                 print(json.dumps(self.figures()), flush=True)
                 self.begin()
 
 
 def main(endpoint, clients):
-    options = [(number, text.encode()) for number, text in json.loads(sys.stdin.readline())]
+    options = [(number, text.encode()) for number, text in json.loads(INPUT.readline())]
     Load(endpoint, int(clients), options).run()
 
 

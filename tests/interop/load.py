@@ -1,4 +1,4 @@
-"""Healthy peers in a process of their own, and what becomes of them meanwhile."""
+"""Peers that go on in the background: healthy ones in a process of their own, and workers."""
 
 import json
 import os
@@ -6,8 +6,10 @@ import resource
 import select
 import subprocess
 import sys
+import threading
 import time
 
+import mdp
 from broker import HERE
 
 # `full` has the sizes of the promise; otherwise they are those for every run.
@@ -26,6 +28,32 @@ def files_max(wanted):
         soft = min(hard, wanted + 500)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return min(wanted, soft - 500)
+
+
+class Answering(threading.Thread):
+    """A worker that answers with what `answer` makes of a body, and notes the first frame of each."""
+
+    def __init__(self, endpoint, service, options=None, answer=lambda *body: body):
+        super().__init__()
+        self.worker = mdp.Worker(endpoint, service, options=options)
+        self.answer, self.seen = answer, []
+        self.stopping = threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.stopping.is_set():
+            if self.worker.socket.poll(20):
+                name, frames = self.worker.recv(beats=True)
+                if name == "REQUEST":
+                    self.seen.append(frames[2])
+                    self.worker.final(frames[0], *self.answer(*frames[2:]))
+                else:
+                    self.worker.say("HEARTBEAT")
+
+    def close(self):
+        self.stopping.set()
+        self.join()
+        self.worker.close()
 
 
 class Healthy:

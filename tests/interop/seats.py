@@ -46,6 +46,8 @@ def seats(peers):
 
 def denied(peer, name, id, says=None, *body):
     """What an MJP peer says is denied."""
+    if name in ("REQUEST", "SCATTER") and not body:
+        body = (b"body",)
     peer.say(name, id, says, *body)
     refused = mjp.header(peer.expect("ERROR", id))
     assert refused["code"] == "denied", refused

@@ -1,13 +1,12 @@
 """Recorded sessions of CURVE: none of their octets is good for anything again, or when changed."""
 
-import threading
-
 import pytest
 import zmq
 
 import mdp
 import zmtp
 from curve import Key, monitored
+from load import Answering
 from mdp import until
 from mjp import Peer, kind
 from wire_tap import Tap, frames
@@ -23,35 +22,10 @@ def broker(guard_of_module):
     return guard_of_module("--set=handshake.silence=500ms")
 
 
-class Echo(threading.Thread):
-    """A worker that notes every body that it is given."""
-
-    def __init__(self, broker, service):
-        super().__init__()
-        self.seen = []
-        self.worker = mdp.Worker(broker.endpoint, service, options=BOB.to(broker))
-        self.stopping = threading.Event()
-        self.start()
-
-    def run(self):
-        while not self.stopping.is_set():
-            if self.worker.socket.poll(20):
-                name, frames = self.worker.recv(beats=True)
-                if name == "REQUEST":
-                    self.seen.append(frames[2])
-                    self.worker.final(frames[0], *frames[2:])
-                elif name == "HEARTBEAT":
-                    self.worker.say("HEARTBEAT")
-
-    def close(self):
-        self.stopping.set()
-        self.join()
-        self.worker.close()
-
-
 @pytest.fixture
 def echo(broker, peers):
-    return peers(Echo(broker, b"echo"))
+    """A worker that notes every body that it is given."""
+    return peers(Answering(broker.endpoint, b"echo", BOB.to(broker)))
 
 
 @pytest.fixture
