@@ -21,6 +21,16 @@ fn replay(name: &str, target: fn(&[u8])) {
 }
 
 #[test]
+fn curve_client() {
+    replay("curve_client", fuzzing::curve_client);
+}
+
+#[test]
+fn curve_server() {
+    replay("curve_server", fuzzing::curve_server);
+}
+
+#[test]
 fn file_url() {
     replay("file_url", fuzzing::file_url);
 }

@@ -78,7 +78,10 @@ impl Scrape {
         let help = "Memory that peers may make the broker hold.";
         page.gauge("memory_limit", Some(Unit::Bytes), help, [(NO_LABEL, limit as f64)])?;
         let help = "Memory that is accepted or waits to be written.";
-        page.gauge("memory_accounted", Some(Unit::Bytes), help, [(NO_LABEL, used as f64)])?;
+        let tables = self.shared.account.tables().min(used);
+        let parts = [("tables", tables), ("connections", used - tables)];
+        let parts = parts.map(|(part, octets)| ([("part", part)], octets as f64));
+        page.gauge("memory_accounted", Some(Unit::Bytes), help, parts)?;
         let help = "Pauses of a second or more in which the broker itself did not run.";
         page.counter("loop_stalls", help, [(NO_LABEL, self.survey.stalls)])
     }

@@ -167,7 +167,7 @@ impl Broker {
             .collect::<io::Result<Vec<Runtime>>>()
             .map_err(BrokerError::Thread)?;
         let doors: Vec<Door> = config.broker.bind.iter().map(|e| door_of(e, &config)).collect();
-        warn_of_openness(&config, &doors);
+        warn_of_openness(&config);
         let curve = doors.iter().any(|door| door.mechanism == Mechanism::Curve);
         let queue_max = config.handshake.curve_queue;
         let mut shared = Shared::new(config, guard, u64::from_ne_bytes(seed));
@@ -309,16 +309,12 @@ fn door_of(endpoint: &Endpoint, config: &BrokerConfig) -> Door {
 }
 
 /// What an operator should be told at each start.
-fn warn_of_openness(config: &BrokerConfig, doors: &[Door]) {
+fn warn_of_openness(config: &BrokerConfig) {
     if config.auth.authorized == Authorized::Any {
         warn!("auth.authorized is \"any\": whoever has any CURVE key comes in");
     }
-    let open =
-        config.broker.bind.iter().zip(doors).filter(|(endpoint, door)| {
-            !endpoint.is_loopback() && door.mechanism != Mechanism::Curve
-        });
-    for (endpoint, door) in open {
-        let mechanism = door.mechanism;
+    for endpoint in config.broker.bind.iter().filter(|endpoint| config.is_open(endpoint)) {
+        let mechanism = config.mechanism_at(endpoint);
         warn!(%endpoint, %mechanism, "insecure: other machines reach it, and it is not encrypted");
     }
 }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::id::PeerId;
 use crate::proto::core::Denial;
-use crate::proto::output::{CloseReason, Output, Pressure};
+use crate::proto::output::{CloseReason, Memory, Output, Pressure};
 use crate::proto::rights::{Decision, Verb};
 use crate::transport::account::Account;
 use crate::transport::link::{Appended, Link};
@@ -101,8 +101,7 @@ impl<'a> Outboxes<'a> {
     /// Settles with the account and says who has to write, once the core's lock is released.
     #[must_use]
     pub(super) fn finish(self) -> Touched {
-        self.account.add(self.taken.saturating_sub(self.given));
-        self.account.sub(self.given.saturating_sub(self.taken));
+        self.account.settle_tables(self.taken, self.given);
         if self.said > 0 {
             self.counters.messages_sent.add(self.said);
         }
@@ -123,6 +122,11 @@ impl<'a> Outboxes<'a> {
 }
 
 impl Output for Outboxes<'_> {
+    fn memory(&self) -> Memory {
+        let tables = (self.account.tables() + self.taken).saturating_sub(self.given);
+        Memory { limit: self.account.limit(), used: self.used(), tables }
+    }
+
     #[inline]
     fn send(&mut self, peer: PeerId, write: impl FnOnce(&mut Encoder)) -> Pressure {
         match self.links.get(peer) {
@@ -194,11 +198,14 @@ impl Output for Outboxes<'_> {
 
     #[inline]
     fn charge(&mut self, bytes: usize) -> bool {
-        if self.used().saturating_add(bytes) > self.account.high_mark() {
-            return false;
-        }
-        self.taken += bytes;
-        true
+        let fits = self.would_take(bytes, 0);
+        self.taken += if fits { bytes } else { 0 };
+        fits
+    }
+
+    #[inline]
+    fn would_take(&self, bytes: usize, freed: usize) -> bool {
+        self.used().saturating_sub(freed).saturating_add(bytes) <= self.account.high_mark()
     }
 
     fn take(&mut self, bytes: usize) {

@@ -83,6 +83,12 @@ impl BrokerConfig {
         }
     }
 
+    /// Whether other machines reach that endpoint, and what they say there is not encrypted.
+    #[must_use]
+    pub fn is_open(&self, endpoint: &Endpoint) -> bool {
+        !endpoint.is_loopback() && self.mechanism_at(endpoint) != Mechanism::Curve
+    }
+
     pub(super) fn check_auth(&self, check: &mut Check) {
         let key = |name| Key::new("auth", name);
         let auth = &self.auth;
@@ -116,8 +122,7 @@ impl BrokerConfig {
             check.refuse(key("null"), format!("{both} stands in auth.plain too; remove one"));
         }
         for endpoint in &self.broker.bind {
-            let curve = self.mechanism_at(endpoint) == Mechanism::Curve;
-            if !self.broker.insecure && !endpoint.is_loopback() && !curve {
+            if !self.broker.insecure && self.is_open(endpoint) {
                 check.refuse(Key::new("broker", "bind"), open(endpoint, "tcp://127.0.0.1:5555"));
             }
         }

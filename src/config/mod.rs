@@ -362,6 +362,7 @@ impl BrokerConfig {
             services_max: self.limits.services,
             answer_frames_max: self.limits.frames,
             answer_bytes_max: self.limits.message,
+            insecure: self.broker.bind.iter().any(|endpoint| self.is_open(endpoint)),
         }
     }
 

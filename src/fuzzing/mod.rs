@@ -3,9 +3,13 @@
 //! Each takes whatever octets it is given and panics if the code under it breaks a promise.
 #![expect(clippy::panic, clippy::expect_used, reason = "a target reports what it finds by a panic")]
 
+mod curve_client;
+mod curve_server;
+mod damage;
 mod file_url;
 mod frame_codec;
 mod greeting_handshake;
+pub mod handshakes;
 mod mdp_command;
 mod mjp_header;
 mod mjp_machine;
@@ -14,6 +18,8 @@ mod pieces;
 mod router_ops;
 mod topics;
 
+pub use curve_client::curve_client;
+pub use curve_server::curve_server;
 pub use file_url::file_url;
 pub use frame_codec::frame_codec;
 pub use greeting_handshake::greeting_handshake;

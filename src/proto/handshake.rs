@@ -202,6 +202,4 @@ impl Handshake {
 }
 
 #[cfg(test)]
-mod malformed;
-#[cfg(test)]
 mod tests;

@@ -311,6 +311,12 @@ impl Jobs {
         self.due.next()
     }
 
+    /// Memory of the jobs that have ended, octets: what [`Self::evict`] can give back.
+    #[must_use]
+    pub fn ended_bytes(&self) -> usize {
+        self.ended_bytes
+    }
+
     /// Memory of what was forgotten since the last call, octets.
     pub fn take_freed(&mut self) -> usize {
         std::mem::take(&mut self.freed)

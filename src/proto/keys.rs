@@ -171,6 +171,11 @@ impl Keys {
         self.bytes
     }
 
+    /// The same with their keys: what [`Self::evict`] can give back.
+    pub(crate) fn done_bytes(&self) -> usize {
+        self.done * Self::ENTRY + self.bytes
+    }
+
     /// What happened so far.
     #[must_use]
     pub fn stats(&self) -> KeyStats {

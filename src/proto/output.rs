@@ -44,17 +44,36 @@ pub trait Output {
     /// account is too full for new work.
     fn charge(&mut self, bytes: usize) -> bool;
 
+    /// Whether [`Self::charge`] would take `bytes` once `freed` were released.
+    fn would_take(&self, bytes: usize, freed: usize) -> bool;
+
     /// Takes `bytes` of memory that has to be there, however full the account is.
     fn take(&mut self, bytes: usize);
 
     /// Gives back memory that was charged or taken.
     fn release(&mut self, bytes: usize);
 
+    /// How much memory there is and is in use, to be told.
+    fn memory(&self) -> Memory {
+        Memory::default()
+    }
+
     /// Whether new work is welcome again after `charge` has refused some.
     fn has_room(&self) -> bool;
 
     /// A peer wanted to do what it may not. It has been counted; this is for a log.
     fn denied(&mut self, _peer: PeerId, _denial: &Denial<'_>) {}
+}
+
+/// What peers make the broker hold, octets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What there may be.
+    pub limit: usize,
+    /// What there is.
+    pub used: usize,
+    /// Of that, what the core has charged; the rest is on its way in or out.
+    pub tables: usize,
 }
 
 /// How full an outbox is.

@@ -198,6 +198,9 @@ pub struct Settings {
     pub answer_frames_max: usize,
     /// Octets of such an answer. Default 32 MiB.
     pub answer_bytes_max: usize,
+    /// Other machines reach the broker, and it does not know who they are: it says so. Default
+    /// false.
+    pub insecure: bool,
 }
 
 impl Default for Settings {
@@ -215,6 +218,7 @@ impl Default for Settings {
             services_max: 65_536,
             answer_frames_max: 1024,
             answer_bytes_max: 32 << 20,
+            insecure: false,
         }
     }
 }

@@ -14,6 +14,8 @@ use std::task::{Context, Poll, Waker};
 pub struct Account {
     limit: usize,
     used: AtomicUsize,
+    /// Of that, what is kept in tables; the rest is on its way in or out.
+    tables: AtomicUsize,
     /// Tickets given out so far.
     tickets: AtomicUsize,
     waiting: Mutex<VecDeque<(usize, Waker)>>,
@@ -28,6 +30,7 @@ impl Account {
         Self {
             limit,
             used: AtomicUsize::new(0),
+            tables: AtomicUsize::new(0),
             tickets: AtomicUsize::new(0),
             waiting: Mutex::new(VecDeque::new()),
             waiters: AtomicUsize::new(0),
@@ -44,6 +47,25 @@ impl Account {
     #[must_use]
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Of the octets in use, those that tables keep: requests, and what is remembered. The rest is
+    /// on its way in or out.
+    #[must_use]
+    pub fn tables(&self) -> usize {
+        self.tables.load(Ordering::Relaxed)
+    }
+
+    /// Counts octets that a table has taken and given back, whether there is room or not.
+    pub fn settle_tables(&self, taken: usize, given: usize) {
+        let (more, less) = (taken.saturating_sub(given), given.saturating_sub(taken));
+        if more > 0 {
+            self.tables.fetch_add(more, Ordering::Relaxed);
+        } else if less > 0 {
+            self.tables.fetch_sub(less, Ordering::Relaxed);
+        }
+        self.add(more);
+        self.sub(less);
     }
 
     /// Over this mark no new work is taken: 85 %.

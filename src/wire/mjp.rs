@@ -34,7 +34,7 @@ pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use plain::Plain;
 pub use repeat::Digest;
-pub use report::{BrokerReport, Report, ServiceReport, WorkerReport};
+pub use report::{BrokerReport, MemoryReport, Report, ServiceReport, WorkerReport};
 pub use request::{Answer, Delivery, Failure, Request};
 pub use scatter::{Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets};
 pub use talk::{Ask, AskHeader, Event, EventHeader, Tell, TellHeader};

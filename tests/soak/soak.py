@@ -71,7 +71,7 @@ class Broker:
         with urllib.request.urlopen(f"{self.http}/metrics", timeout=10) as page:
             text = page.read().decode()
         pattern = r"^\w*memory_accounted_bytes(?:\{.*\})? (\S+)$"
-        return int(float(re.search(pattern, text, re.MULTILINE)[1]))
+        return sum(int(float(part)) for part in re.findall(pattern, text, re.MULTILINE))
 
 
 class Memory(threading.Thread):

@@ -148,7 +148,20 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
                 said.subscriptions,
                 said.keys
             );
-            broker = (text, json!(said));
+            let memory = said.memory.map_or_else(String::new, |memory| {
+                let size = |octets: u64| format!("{:.1} MiB", octets as f64 / f64::from(1 << 20));
+                format!(
+                    "\nmemory: {} of {}: requests {}, remembered {}, connections {}",
+                    size(memory.used),
+                    size(memory.limit),
+                    size(memory.requests),
+                    size(memory.remembered),
+                    size(memory.connections)
+                )
+            });
+            let open = "\nINSECURE: other machines reach it, and nobody is authenticated";
+            let open = if said.insecure { open } else { "" };
+            broker = (text + &memory + open, json!(said));
         }
     })
     .await?;

@@ -81,6 +81,10 @@ impl Output for World {
         !self.account_full
     }
 
+    fn would_take(&self, _: usize, _: usize) -> bool {
+        !self.account_full
+    }
+
     fn take(&mut self, bytes: usize) {
         self.charged += bytes;
     }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::id::{Identity, PeerId};
 use crate::proto::clock::Time;
-use crate::proto::output::Output;
+use crate::proto::output::{Memory, Output};
 use crate::proto::router::{ServiceView, Worker};
 use crate::proto::stats::Outcome;
 use crate::wire::mjp::{
-    BrokerReport, FromBroker, HEADER_MAX, Packed, ReadyHeader, Report, ServiceReport, StatusHeader,
-    What, WorkerReport,
+    BrokerReport, FromBroker, HEADER_MAX, MemoryReport, Packed, ReadyHeader, Report, ServiceReport,
+    StatusHeader, What, WorkerReport,
 };
 
 use super::Core;
@@ -61,7 +61,9 @@ impl Core {
         out: &mut O,
     ) {
         let report = match says.what {
-            What::Broker => Report { broker: Some(self.broker_report(now)), ..Report::default() },
+            What::Broker => {
+                Report { broker: Some(self.broker_report(now, out.memory())), ..Report::default() }
+            }
             What::Services => self.services_page(now, says),
             What::Workers => self.workers_page(says),
         };
@@ -72,7 +74,9 @@ impl Core {
         });
     }
 
-    fn broker_report(&self, now: Time) -> BrokerReport<'static> {
+    fn broker_report(&self, now: Time, memory: Memory) -> BrokerReport<'static> {
+        let Memory { limit, used, tables } = memory;
+        let remembered = self.router.keys.bytes() + self.router.jobs.ended_bytes();
         BrokerReport {
             agent: AGENT,
             uptime: millis(now.since(Time::default())),
@@ -83,6 +87,14 @@ impl Core {
             open: count(self.router.open_requests()),
             subscriptions: count(self.topics.len()),
             keys: count(self.router.keys.len()),
+            insecure: self.settings.insecure,
+            memory: (limit > 0).then(|| MemoryReport {
+                limit: count(limit),
+                used: count(used),
+                requests: count(tables.saturating_sub(remembered)),
+                remembered: count(remembered.min(tables)),
+                connections: count(used.saturating_sub(tables)),
+            }),
         }
     }
 

@@ -1,7 +1,7 @@
 //! How the caller of a job hears of one worker's part in it.
 
 use crate::id::Identity;
-use crate::proto::jobs::{JobId, Progress};
+use crate::proto::jobs::{Job, JobId, Progress};
 use crate::proto::stats::Outcome;
 use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
@@ -45,6 +45,14 @@ impl Part {
     /// Whether it is for any worker, and waits for one.
     pub(crate) fn is_queued(&self) -> bool {
         matches!(&self.way, Way::Post(post) if post.queued)
+    }
+
+    /// Memory of the job, if it comes with the request, octets.
+    pub(super) fn beside(&self) -> usize {
+        match &self.way {
+            Way::Post(post) if post.queued => Job::cost_of(&post.uuid, 1),
+            Way::Post(_) | Way::Scatter(_) => 0,
+        }
     }
 
     pub(super) fn answer(

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::id::{Identity, RequestId, number_in};
-use crate::proto::keys::KeyId;
+use crate::proto::keys::{KeyId, Keys};
 use crate::proto::stats::Outcome;
 use crate::wire::codec::Encoder;
 use crate::wire::mdp::{self, ToClient, Version};
@@ -159,6 +159,16 @@ impl CallerVoice {
             Self::Mjp(_) => ENTRY,
             Self::Keyed(_) => Keyed::BYTES,
             Self::Part(part) => ENTRY + size_of::<Part>() + part.name.as_bytes().len(),
+        }
+    }
+
+    /// Memory of what is remembered of the request in another table, octets: it is charged with the
+    /// request, and given back by that table.
+    pub(crate) fn beside(&self) -> usize {
+        match self {
+            Self::Keyed(_) => Keys::ENTRY,
+            Self::Part(part) => part.beside(),
+            Self::Mjp(_) | Self::Mdp(..) | Self::Nobody => 0,
         }
     }
 

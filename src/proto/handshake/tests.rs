@@ -3,22 +3,25 @@ use crate::wire::command::{CommandError, MetadataError};
 use crate::wire::greeting::{GreetingError, Mechanism};
 use proptest::prelude::*;
 
+mod curve;
+mod plain;
+
 // Captured from libzmq 4.3.5 (pyzmq 27.3) against a raw socket, in the pieces it sent.
-pub(super) const LIBZMQ_GREETING: [&[u8]; 3] = [
+const LIBZMQ_GREETING: [&[u8]; 3] = [
     b"\xff\0\0\0\0\0\0\0\x01\x7f",
     b"\x03",
     b"\x01NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
 ];
 const LIBZMQ_GREETING_OF_WORKER_1: [&[u8]; 3] =
     [b"\xff\0\0\0\0\0\0\0\x09\x7f", LIBZMQ_GREETING[1], LIBZMQ_GREETING[2]];
-pub(super) const LIBZMQ_DEALER_READY: &[u8] =
+const LIBZMQ_DEALER_READY: &[u8] =
     b"\x04\x29\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0";
 const LIBZMQ_READY_OF_WORKER_1: &[u8] =
     b"\x04\x31\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\x08worker-1";
 const LIBZMQ_REQ_READY: &[u8] =
     b"\x04\x26\x05READY\x0bSocket-Type\0\0\0\x03REQ\x08Identity\0\0\0\0";
 const LIBZMQ_REQ_MESSAGE: &[u8] = b"\x01\0\0\x05hello";
-pub(super) const LIBZMQ_ROUTER_READY: &[u8] =
+const LIBZMQ_ROUTER_READY: &[u8] =
     b"\x04\x29\x05READY\x0bSocket-Type\0\0\0\x06ROUTER\x08Identity\0\0\0\0";
 const LIBZMQ_PUB_READY: &[u8] = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB";
 /// A ROUTER whose ZAP handler says 400 sends this instead of READY, without waiting for ours.
@@ -30,21 +33,25 @@ const ZMQ_RS_GREETING: &[u8] =
     \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 const ZMQ_RS_DEALER_READY: &[u8] = b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06DEALER";
 
-pub(super) const DIAL: Role = Role::Dial { socket_type: SocketType::Dealer, identity: None };
+const DIAL: Role = Role::Dial { socket_type: SocketType::Dealer, identity: None };
 
 /// What a handshake made of some octets.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Outcome {
-    pub(super) result: Result<Option<Peer>, HandshakeError>,
+struct Outcome {
+    result: Result<Option<Peer>, HandshakeError>,
     /// What it sent behind its greeting.
-    pub(super) sent: Vec<u8>,
+    sent: Vec<u8>,
     /// Octets it left for the traffic.
-    pub(super) left: usize,
+    left: usize,
 }
 
 /// Feeds the pieces one after the other, until there is a result.
-pub(super) fn shake<'a>(role: Role, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-    let local = Local { role, security: Security::Null, limits: Limits::default() };
+fn shake<'a>(role: Role, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
+    shake_as(Local { role, security: Security::Null, limits: Limits::default() }, pieces)
+}
+
+/// The same with this side.
+fn shake_as<'a>(local: Local, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
     let mut out = Vec::new();
     let mut handshake = Handshake::new(local, &mut out);
     let (mut result, mut left) = (Ok(None), 0);
@@ -185,32 +192,72 @@ fn a_dialer_that_finds_the_wrong_socket_says_so_and_gives_up() {
     assert_eq!(sent.strip_prefix(LIBZMQ_DEALER_READY), Some(&refusal[..]));
 }
 
+/// What came of a server and a client that were brought together, and all they said.
+struct Met {
+    at_server: Result<Option<Peer>, HandshakeError>,
+    at_client: Result<Option<Peer>, HandshakeError>,
+    to_server: Vec<u8>,
+    to_client: Vec<u8>,
+}
+
+/// Carries octets between the two until nothing more is said.
+fn meet(server: Local, client: Local) -> Met {
+    let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+    let mut server = Handshake::new(server, &mut to_client);
+    let mut client = Handshake::new(client, &mut to_server);
+    let (mut at_server, mut at_client) = (Ok(None), Ok(None));
+    let (mut heard_by_server, mut heard_by_client) = (0, 0);
+    loop {
+        let mut input = &to_client.clone()[heard_by_client..];
+        if at_client == Ok(None) && !input.is_empty() {
+            heard_by_client = to_client.len();
+            at_client = client.read(&mut input, &mut to_server);
+            continue;
+        }
+        let mut input = &to_server.clone()[heard_by_server..];
+        if at_server == Ok(None) && !input.is_empty() {
+            heard_by_server = to_server.len();
+            at_server = server.read(&mut input, &mut to_client);
+            continue;
+        }
+        return Met { at_server, at_client, to_server, to_client };
+    }
+}
+
+/// Whatever of these octets has come, there is no outcome before the last one; and it is the same
+/// however they come.
+fn every_cut_waits(
+    local: impl Fn() -> Local,
+    octets: &[u8],
+    expected: &Result<Option<Peer>, HandshakeError>,
+) {
+    for len in 0..octets.len() {
+        let Outcome { result, left, .. } = shake_as(local(), [&octets[..len]]);
+        assert_eq!((result, left), (Ok(None), 0), "first {len} octets");
+    }
+    let whole = shake_as(local(), [octets]);
+    assert_eq!(&whole.result, expected);
+    for size in [1, 2, 7, 100] {
+        assert_eq!(shake_as(local(), octets.chunks(size)), whole, "{size} octets at a time");
+    }
+}
+
 #[test]
 fn our_two_sides_understand_each_other() {
     use SocketType::{Dealer, Router};
     let local = |role| Local { role, security: Security::Null, limits: Limits::default() };
     let identity = Identity::try_from(&b"ours"[..]).ok();
-    let dealer = Role::Dial { socket_type: Dealer, identity };
-    let (mut to_broker, mut to_client) = (Vec::new(), Vec::new());
-    let mut broker = Handshake::new(local(Role::Accept), &mut to_client);
-    let mut client = Handshake::new(local(dealer), &mut to_broker);
-    let (mut at_broker, mut at_client) = (Ok(None), Ok(None));
-    while at_client == Ok(None) {
-        at_client = client.read(&mut &std::mem::take(&mut to_client)[..], &mut to_broker);
-        assert!(!to_broker.is_empty() || at_client != Ok(None), "both sides wait");
-        let mut input = &std::mem::take(&mut to_broker)[..];
-        if !input.is_empty() {
-            at_broker = broker.read(&mut input, &mut to_client);
-        }
-    }
-    assert_eq!(at_broker, Ok(Some(peer(Dealer, Router, b"ours", 1))));
-    assert_eq!(at_client, Ok(Some(peer(Router, Dealer, b"", 1))));
+    let met = meet(local(Role::Accept), local(Role::Dial { socket_type: Dealer, identity }));
+    assert_eq!(met.at_server, Ok(Some(peer(Dealer, Router, b"ours", 1))));
+    assert_eq!(met.at_client, Ok(Some(peer(Router, Dealer, b"", 1))));
+    every_cut_waits(|| local(Role::Accept), &met.to_server, &met.at_server);
 }
 
 #[test]
 fn the_limit_of_a_command_holds_at_its_edge_before_anything_is_allocated() {
     let greeting = LIBZMQ_GREETING.concat();
     let max = Limits::default().handshake_command_bytes_max;
+    let limits = Limits { metadata_bytes_max: max, ..Limits::default() };
     let type_len = LIBZMQ_DEALER_READY.len() - 2;
     for size in [max - 1, max, max + 1] {
         // One more property fills READY up: 7 octets around its value.
@@ -220,7 +267,8 @@ fn the_limit_of_a_command_holds_at_its_edge_before_anything_is_allocated() {
         assert_eq!(body.len(), size);
         let mut header = Vec::new();
         crate::wire::frame::Header::encode(4, size, &mut header);
-        let Outcome { result, sent, .. } = shake(Role::Accept, [&greeting[..], &header, &body]);
+        let local = Local { role: Role::Accept, security: Security::Null, limits };
+        let Outcome { result, sent, .. } = shake_as(local, [&greeting[..], &header, &body]);
         if size <= max {
             assert!(matches!(result, Ok(Some(_))), "{size}: {result:?}");
         } else {

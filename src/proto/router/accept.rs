@@ -74,7 +74,7 @@ impl Router {
                 }
             }
         };
-        let taker = match self.admit(caller, id, cost, out) {
+        let taker = match self.admit(caller, id, (cost, voice.beside()), out) {
             Ok(taker) => taker,
             Err(pause) => {
                 self.forget_if_empty(id, out);
@@ -129,14 +129,14 @@ impl Router {
         last.filter(is_it).or_else(|| self.by_name.get(name).copied())
     }
 
-    /// Whether there is room for one more request, which is then charged and counted; or what to
-    /// wait for. Returns the worker that takes it at once.
+    /// Whether there is room for one more request, which is then charged, with what is kept beside
+    /// it, and counted; or what to wait for. Returns the worker that takes it at once.
     #[inline]
     fn admit<O: Output>(
         &mut self,
         peer: PeerId,
         id: ServiceId,
-        cost: usize,
+        (cost, beside): (usize, usize),
         out: &mut O,
     ) -> Result<Option<WorkerId>, Pause> {
         if self.draining {
@@ -155,9 +155,9 @@ impl Router {
         if taker.is_none() && !service.has_room(cost) {
             return Err(Pause::Service(id));
         }
-        if out.charge(cost) {
+        if out.charge(cost + beside) {
             service.stats.accepted += 1;
-        } else if self.charge_forgetting(cost, out)
+        } else if self.charge_forgetting(cost + beside, out)
             && let Some(service) = self.services.get_mut(id)
         {
             service.stats.accepted += 1;
@@ -168,15 +168,28 @@ impl Router {
     }
 
     /// Charges memory for something new. What is only remembered goes before that is refused: ended
-    /// jobs, and then answers kept for repeats, the oldest first.
+    /// jobs, and then answers kept for repeats, the oldest first, and no more of them than it takes.
+    /// Nothing is forgotten for what would not fit even then.
     pub(crate) fn charge_forgetting<O: Output>(&mut self, cost: usize, out: &mut O) -> bool {
-        while !out.charge(cost) {
-            if !self.jobs.evict() && !self.keys.evict() {
-                return false;
-            }
-            out.release(self.jobs.take_freed() + self.keys.take_freed());
+        out.release(self.take_freed());
+        if out.charge(cost) {
+            return true;
         }
-        true
+        if !out.would_take(cost, self.jobs.ended_bytes() + self.keys.done_bytes()) {
+            return false;
+        }
+        while self.jobs.evict() || self.keys.evict() {
+            out.release(self.take_freed());
+            if out.charge(cost) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Memory of what was forgotten since the last call, octets.
+    fn take_freed(&mut self) -> usize {
+        self.jobs.take_freed() + self.keys.take_freed()
     }
 
     /// Has a caller wait until there is room, or tells it that there is none, if it can be told.

@@ -7,7 +7,7 @@
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
 use crate::proto::dialect::{Asker, CallerVoice, Keyed, Native, Reply, fault, fault_of};
-use crate::proto::keys::{Kept, KeyId, Keys, Known, Scope, Waiter};
+use crate::proto::keys::{Kept, KeyId, Known, Scope, Waiter};
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::stats::Outcome;
 use crate::wire::codec::Encoder;
@@ -74,7 +74,7 @@ impl Router {
         kept: Frames<'_>,
         out: &mut O,
     ) -> Result<(), Refusal> {
-        if !self.keys.has_room() || !self.charge_forgetting(Keys::ENTRY, out) {
+        if !self.keys.has_room() {
             return Err(Refusal::Overloaded);
         }
         let Asked { service, scope, digest, native } = asked;
@@ -91,7 +91,11 @@ impl Router {
                 self.keys.set_request(key, request);
             }
             Ok(_) => {}
-            Err(_) => drop(self.keys.end(key)),
+            Err(_) => {
+                // Nothing was charged for it.
+                self.keys.end(key);
+                self.keys.take_freed();
+            }
         }
         self.keys.trim();
         out.release(self.keys.take_freed());
@@ -254,14 +258,18 @@ impl Router {
         };
         let bytes = kept.bytes();
         while self.keys.is_crowded_by(bytes) && self.keys.evict() {}
-        out.release(self.keys.take_freed());
-        // However short memory is, what is left of it goes to what has been carried out.
+        // However short memory is, what has been carried out is remembered. Older answers go for it
+        // until there is room, or as much was given back.
+        let mut freed = self.keys.take_freed();
+        out.release(freed);
         while !out.charge(bytes) {
-            if !self.keys.evict() {
+            if freed >= bytes || !self.keys.evict() {
                 out.take(bytes);
                 break;
             }
-            out.release(self.keys.take_freed());
+            let more = self.keys.take_freed();
+            freed += more;
+            out.release(more);
         }
         self.keys.keep(now, key, kept)
     }

@@ -34,6 +34,16 @@ impl Actor {
         matches!(self, Self::Client(_) | Self::NativeClient(_) | Self::Repeater(_))
     }
 
+    /// The service that it is there for, if it is a worker whose rights may change.
+    pub(super) fn offers(&self) -> Option<&'static str> {
+        match self {
+            Self::Worker(worker) => Some(worker.service),
+            Self::NativeWorker(worker) => Some(worker.service),
+            Self::NfpWorker(worker) => Some(worker.service),
+            _ => None,
+        }
+    }
+
     /// Whether it has a name of its own. Peers of NFP always have one.
     pub(super) fn is_named(&self) -> bool {
         matches!(self, Self::NfpClient(_) | Self::NfpWorker(_))

@@ -109,9 +109,11 @@ const SERVE: [(&str, &[&str]); 5] = [
 const PUBLISHED: [&str; 4] = ["told", "told with a gap", "told of a gap", "missed"];
 const PAUSES: [&str; 4] = ["own", "service", "broker", "name"];
 const CLAIMS: [&str; 3] = ["holder", "contender", "refused"];
+const KINSHIPS: [&str; 3] = ["same", "other", "unproven"];
 const ADMISSIONS: [&str; 3] = ["open", "wait", "refused"];
 /// `stuck` and `shutdown` are decided by the shell.
-const CLOSES: [&str; 5] = ["slow reader", "silent", "ping expired", "identity in use", "replaced"];
+const CLOSES: [&str; 6] =
+    ["slow reader", "silent", "ping expired", "identity in use", "replaced", "revoked"];
 
 pub(super) fn check(seen: &BTreeSet<Transition>) {
     let mut wanted = BTreeSet::<Transition>::new();
@@ -157,6 +159,7 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     want("topic", "published", &PUBLISHED);
     want("caller", "paused", &PAUSES);
     want("name", "claim", &CLAIMS);
+    want("name", "kinship", &KINSHIPS);
     want("peer", "joined", &ADMISSIONS);
     want("peer", "closed", &CLOSES);
     let missing: Vec<_> = wanted.difference(seen).collect();

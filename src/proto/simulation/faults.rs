@@ -26,7 +26,7 @@ impl World {
         let alive: Vec<usize> = self.links.iter().flatten().copied().collect();
         let conn = if alive.is_empty() { None } else { Some(alive[self.rng.index(alive.len())]) };
         let until = self.now + self.rng.within(50, 900) * MS;
-        match (self.rng.within(0, 8), conn) {
+        match (self.rng.within(0, 9), conn) {
             (0 | 1, Some(conn)) => self.cut(conn),
             (2, Some(conn)) => {
                 self.note(|| format!("{conn} is not heard"));
@@ -66,6 +66,7 @@ impl World {
                 self.sockets.memory = 3_000;
                 self.at(until, Event::MemoryBack);
             }
+            (8, _) => return self.regrant(),
             _ => {
                 let stall = self.rng.pick(&[30, 400, 1_500]);
                 self.note(|| format!("the broker stands still for {stall} ms"));

@@ -63,7 +63,7 @@ struct Job {
 
 #[derive(Debug)]
 pub(super) struct NativeWorker {
-    service: &'static str,
+    pub(super) service: &'static str,
     interval: u64,
     kind: Kind,
     conn: Option<u32>,
@@ -329,9 +329,13 @@ impl NativeWorker {
             FromBroker::Published { .. } => Ok(()),
             FromBroker::Error(failure) if failure.id >= listener::IDS => Ok(()),
             FromBroker::Error(failure) if matches!(failure.id, 0 | 1) => {
+                let denied = Fault::decode(failure.header).is_ok_and(|it| it.code == "denied");
                 // It may have become a worker of something else.
                 if cx.calm && failure.id == 0 {
                     self.reconnect(cx);
+                } else if denied && self.jobs.is_empty() {
+                    self.registered = false;
+                    self.ready_at = Some(cx.now + cx.rng.within(1, 3 * self.interval));
                 }
                 Ok(())
             }

@@ -291,12 +291,16 @@ impl Output for Sockets {
     }
 
     fn charge(&mut self, bytes: usize) -> bool {
-        let fits = self.used() + bytes <= self.memory / 100 * 85;
+        let fits = self.would_take(bytes, 0);
         self.charged += if fits { bytes } else { 0 };
         if !fits {
             self.judge.refused_memory();
         }
         fits
+    }
+
+    fn would_take(&self, bytes: usize, freed: usize) -> bool {
+        (self.used() + bytes).saturating_sub(freed) <= self.memory / 100 * 85
     }
 
     fn take(&mut self, bytes: usize) {

@@ -59,7 +59,7 @@ impl Work {
 
 #[derive(Debug)]
 pub(super) struct NfpWorker {
-    service: &'static str,
+    pub(super) service: &'static str,
     interval: u64,
     kind: Kind,
     conn: Option<u32>,

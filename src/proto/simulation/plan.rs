@@ -49,6 +49,8 @@ pub(super) struct Plan {
     pub(super) calm_at: u64,
     /// The broker drains and says good-bye in the end.
     pub(super) drains: bool,
+    /// There are peers of NFP.
+    pub(super) nfp: bool,
 }
 
 impl Plan {
@@ -74,6 +76,7 @@ impl Plan {
             faults,
             calm_at,
             drains: rng.one_in(3),
+            nfp,
         }
     }
 }

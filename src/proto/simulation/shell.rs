@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::proto::clock::{Clock, Time};
 use crate::proto::core::{Admission, Core, Hello, Taken};
-use crate::proto::rights::Grants;
+use crate::proto::rights::Verb;
 use crate::proto::witness;
 use crate::wire::codec::Item;
 use crate::wire::command::Command;
@@ -14,6 +14,7 @@ use crate::wire::mjp::{self, is_mjp};
 use crate::wire::nfp::{self, is_nfp};
 
 use super::actor::{Act, Actor};
+use super::fence::{Fence, principal_of};
 use super::judge::Dialect;
 use super::net::{Call, Sockets};
 use super::plan::MS;
@@ -70,7 +71,7 @@ impl World {
     }
 
     /// What has to follow every input.
-    fn after_input(&mut self) -> Result<(), String> {
+    pub(super) fn after_input(&mut self) -> Result<(), String> {
         for call in std::mem::take(&mut self.sockets.calls) {
             match call {
                 Call::Flush(conn) => self.flush(conn),
@@ -91,6 +92,7 @@ impl World {
             return Err(violation);
         }
         self.core.audit()?;
+        self.check_fences()?;
         let (told, charged) = (self.sockets.charged, self.core.charged());
         if told != charged {
             return Err(format!("{told} octets were charged, the tables have {charged}"));
@@ -105,8 +107,9 @@ impl World {
         }
         let (actor, takes_ping) = (link.actor, link.takes_ping);
         let identity = link.identity.clone();
-        let grants = Grants::all_but_admin();
-        let hello = Hello { identity, takes_ping, grants, ..Hello::default() };
+        let principal = principal_of(actor, &self.actors[actor], self.plan.nfp);
+        let grants = self.fences[actor].grants();
+        let hello = Hello { identity, takes_ping, principal, grants, ..Hello::default() };
         let (id, admission) = self.core.join(self.instant(), hello, &mut self.sockets);
         self.note(|| format!("{conn} joins: {admission:?}"));
         let label = match admission {
@@ -161,13 +164,13 @@ impl World {
             return Ok(());
         }
         let now = self.instant();
-        let Self { core, sockets, conns, actors, .. } = self;
+        let Self { core, sockets, conns, actors, fences, .. } = self;
         let link = &mut conns[conn];
         let Some(id) = link.id else { return Ok(()) };
         core.hear(now, id, false);
         let (mut rest, mut spoke) = (octets, false);
         let mut pongs = Vec::new();
-        let tracked = actors[link.actor].is_client();
+        let (tracked, fence) = (actors[link.actor].is_client(), &fences[link.actor]);
         while let Some(item) = link.reader.next(&mut rest).map_err(|e| format!("a peer: {e}"))? {
             match item {
                 Item::Message(frames) => {
@@ -175,7 +178,7 @@ impl World {
                         core.hear(now, id, true);
                         sockets.judge.spoke(conn);
                     }
-                    let taken = tell(core, sockets, now, (conn, id), frames, tracked);
+                    let taken = tell(core, sockets, now, (conn, id), frames, (tracked, fence));
                     if taken == Taken::NotYet {
                         link.held = Some(frames.to_message());
                         link.unread = rest.to_vec();
@@ -213,10 +216,10 @@ impl World {
         let link = &mut self.conns[conn];
         link.reading = true;
         if let Some(message) = link.held.take() {
-            let tracked = self.actors[link.actor].is_client();
-            let now = self.instant();
-            let (core, sockets) = (&mut self.core, &mut self.sockets);
-            if tell(core, sockets, now, (conn, id), message.frames(), tracked) == Taken::NotYet {
+            let (actor, now) = (link.actor, self.instant());
+            let Self { core, sockets, actors, fences, .. } = self;
+            let who = (actors[actor].is_client(), &fences[actor]);
+            if tell(core, sockets, now, (conn, id), message.frames(), who) == Taken::NotYet {
                 let link = &mut self.conns[conn];
                 link.held = Some(message);
                 link.reading = false;
@@ -314,6 +317,7 @@ impl World {
                 Ok(())
             })?;
         }
+        self.take_fences_down()?;
         if self.plan.drains {
             self.at(self.plan.calm_at + 2_050 * MS, Event::Fault);
         }
@@ -368,21 +372,40 @@ impl World {
     }
 }
 
-/// Gives a message to the core, and tells the judge of it.
+/// Gives a message to the core, and tells the judge of it. What is beyond the rights of the peer the
+/// judge does not hear of: to him it was never asked.
 fn tell(
+    core: &mut Core,
+    sockets: &mut Sockets,
+    now: std::time::Instant,
+    peer: (usize, crate::id::PeerId),
+    frames: Frames<'_>,
+    (tracked, fence): (bool, &Fence),
+) -> Taken {
+    let denied = |core: &Core| core.denied().find(|(verb, _)| *verb == Verb::Call);
+    let (beyond, before) = (fence.forbids(frames), denied(core));
+    let taken = if is_mjp(frames) {
+        tell_natively(core, sockets, now, peer, frames, (tracked, beyond))
+    } else if is_nfp(frames) {
+        tell_in_nfp(core, sockets, now, peer, frames)
+    } else {
+        tell_in_mdp(core, sockets, now, peer, frames, (tracked, beyond))
+    };
+    if !beyond && denied(core) != before {
+        sockets.judge.fail(|| format!("{} was denied what it may do", peer.0));
+    }
+    taken
+}
+
+/// As [`tell`], of a message of Majordomo.
+fn tell_in_mdp(
     core: &mut Core,
     sockets: &mut Sockets,
     now: std::time::Instant,
     (conn, id): (usize, crate::id::PeerId),
     frames: Frames<'_>,
-    tracked: bool,
+    (tracked, beyond): (bool, bool),
 ) -> Taken {
-    if is_mjp(frames) {
-        return tell_natively(core, sockets, now, (conn, id), frames, tracked);
-    }
-    if is_nfp(frames) {
-        return tell_in_nfp(core, sockets, now, (conn, id), frames);
-    }
     let decoded = ToBroker::decode(frames);
     let mut asked = None;
     let speaks = decoded.is_ok() && sockets.judge.speaks(conn, Dialect::Mdp);
@@ -392,7 +415,7 @@ fn tell(
             let tag = request.body.clone().next().and_then(Tag::decode);
             // What was read together with something that ended the peer comes to nothing.
             let counts = !request.service.starts_with(b"mmi.") && !sockets.judge.is_gone(conn);
-            asked = tag.filter(|_| counts);
+            asked = tag.filter(|_| counts && !beyond);
             if let Some(tag) = asked {
                 let streams = request.version == Version::V02;
                 sockets.judge.asked(tag, request.service, streams, tracked);
@@ -419,7 +442,7 @@ fn tell_natively(
     now: std::time::Instant,
     (conn, id): (usize, crate::id::PeerId),
     frames: Frames<'_>,
-    tracked: bool,
+    (tracked, beyond): (bool, bool),
 ) -> Taken {
     let decoded = mjp::ToBroker::decode(frames);
     let decides = !matches!(&decoded, Err(rejected) if rejected.why == mjp::Malformed::NoKind);
@@ -445,9 +468,10 @@ fn tell_natively(
                 return taken;
             }
             let counts = !request.says.service.starts_with(b"mmi.");
-            asked = tag.filter(|_| counts);
+            asked = tag.filter(|_| counts && !beyond);
             sockets.judge.asked_natively(conn, request, asked, tracked);
         }
+        Ok(mjp::ToBroker::Ready(_)) if beyond => sockets.judge.end_turn(),
         Ok(said) if speaks => sockets.judge.said_by_native(conn, said),
         Err(rejected) if speaks => sockets.judge.unreadable(conn, rejected),
         _ => sockets.judge.end_turn(),

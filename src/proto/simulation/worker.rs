@@ -48,7 +48,7 @@ struct Job {
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    service: &'static str,
+    pub(super) service: &'static str,
     interval: u64,
     kind: Kind,
     conn: Option<u32>,

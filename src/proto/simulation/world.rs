@@ -12,6 +12,7 @@ use crate::wire::command::Command;
 use crate::wire::message::Message;
 
 use super::actor::{Act, Actor, Context};
+use super::fence::Fence;
 use super::judge::Judge;
 use super::net::{Pipe, Sockets};
 use super::plan::{MS, Plan};
@@ -71,6 +72,8 @@ pub(super) struct World {
     pub(super) sockets: Sockets,
     pub(super) conns: Vec<Conn>,
     pub(super) actors: Vec<Actor>,
+    /// What they may do.
+    pub(super) fences: Vec<Fence>,
     /// Their connection, when they are to be woken, until when their process stands still.
     pub(super) links: Vec<Option<usize>>,
     armed: Vec<Option<u64>>,
@@ -110,6 +113,7 @@ impl World {
             links: vec![None; actors.len()],
             armed: vec![None; actors.len()],
             frozen: vec![0; actors.len()],
+            fences: vec![Fence::default(); actors.len()],
             actors,
             broker_until: 0,
             memory: plan.memory,
@@ -126,7 +130,10 @@ impl World {
         world.at(world.plan.calm_at, Event::Calm);
         world.at(world.plan.calm_at + 2_000 * MS, Event::Settled);
         world.at(0, Event::Tick);
-        (0..world.actors.len()).for_each(|actor| world.rearm(actor));
+        for actor in 0..world.actors.len() {
+            world.fences[actor] = world.fence_of(actor);
+            world.rearm(actor);
+        }
         world
     }
 

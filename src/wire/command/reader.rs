@@ -5,10 +5,18 @@ use super::CommandError;
 
 /// Reads one command after the other, as the handshake needs it: messages are not allowed, and
 /// memory grows with the octets that arrive, never with a size that was announced.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CommandReader {
     frame: Vec<u8>,
     bytes_max: usize,
+}
+
+/// What has arrived is not shown: it may be half a password.
+impl std::fmt::Debug for CommandReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { frame, bytes_max } = self;
+        write!(f, "CommandReader {{ {} octets, bytes_max: {bytes_max} }}", frame.len())
+    }
 }
 
 impl CommandReader {

@@ -72,6 +72,27 @@ pub struct BrokerReport<'a> {
     /// Idempotency keys known, of running and of answered requests.
     #[serde(default)]
     pub keys: u64,
+    /// Other machines reach it, and nobody is authenticated.
+    #[serde(default)]
+    pub insecure: bool,
+    /// What it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryReport>,
+}
+
+/// What peers make the broker hold, octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryReport {
+    /// What it may be: `limits.memory`.
+    pub limit: u64,
+    /// What it is, in all: the three parts below.
+    pub used: u64,
+    /// Requests that have not ended, registrations, subscriptions.
+    pub requests: u64,
+    /// Jobs that have ended, and answers kept for repeats.
+    pub remembered: u64,
+    /// What is on its way in or out.
+    pub connections: u64,
 }
 
 /// A service.

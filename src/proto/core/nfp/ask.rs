@@ -115,7 +115,7 @@ impl Core {
             let why = "the client has as many open requests as it may; see [client]";
             return self.refuse_job(id, job, &why, out);
         }
-        if let Err(why) = self.record(now, (id, &owner), job, &says, workers, out) {
+        if let Err(why) = self.record(now, (id, &owner), job, &says, (workers, parts), out) {
             return self.refuse_job(id, job, &why, out);
         }
         self.say_dispatched(id, job, &self.names_of(workers), out);
@@ -126,14 +126,15 @@ impl Core {
         self.give_parts(now, id, job, &says, workers, out);
     }
 
-    /// Remembers a job; a client that repeats one that is open adds workers to it at most.
+    /// Remembers a job, if there is memory for it and for the requests that stand for its `parts`; a
+    /// client that repeats one that is open adds workers to it at most.
     fn record<O: Output>(
         &mut self,
         now: Time,
         (id, owner): (PeerId, &Identity),
         job: &Job<'_>,
         says: &JobBody<'_>,
-        workers: &[WorkerId],
+        (workers, parts): (&[WorkerId], usize),
         out: &mut O,
     ) -> Result<(), &'static str> {
         let open = self.router.jobs.named(job.uuid).filter(|(_, known)| known.ended_at.is_none());
@@ -149,9 +150,11 @@ impl Core {
             Some(_) => newcomers.len() * KnownJob::TARGET,
             None => KnownJob::cost_of(job.uuid, newcomers.len()),
         };
-        if !self.router.charge_forgetting(cost, out) {
+        if !self.router.charge_forgetting(cost + parts, out) {
             return Err("the broker is short of memory; ask again later");
         }
+        // Each part takes its own share of this.
+        out.release(parts);
         let Ok(service) = ServiceName::try_from(job.service) else {
             out.release(cost);
             return Err("a service has a name of 1 to 255 octets");

@@ -80,14 +80,12 @@ impl Core {
             return Err("the time of the job is over".into());
         }
         let name = ServiceName::try_from(service).map_err(|why| why.to_string())?;
-        let cost = KnownJob::cost_of(job.uuid, 1);
-        if !self.router.jobs.has_room(&owner) || !self.router.charge_forgetting(cost, out) {
+        if !self.router.jobs.has_room(&owner) {
             return Err(FULL.into());
         }
         let mut known = KnownJob::new(job.uuid, owner, name, &says.task, now);
         known.principal = self.principal_of(id);
         let known = self.router.jobs.insert(known, None);
-        self.router.jobs.charge(known, cost);
         let name = Identity::made_of(ANY);
         let index = self.router.jobs.add_target(known, None, name.clone(), false);
         let index = index.unwrap_or_default();
@@ -95,9 +93,11 @@ impl Core {
         let way = Way::Post(Post { uuid, task, era: self.era_of(id), queued: true });
         let terms = Terms { deadline, attempts: None };
         let voice = CallerVoice::Part(Box::new(Part { job: known, index, name, terms, way }));
+        let cost = voice.beside();
         let accepted = self.router.accept(now, id, voice, service, job.body, out);
         match accepted {
             Ok(request) => {
+                self.router.jobs.charge(known, cost);
                 if let Some(target) = self.router.jobs.target_mut(known, index) {
                     target.child = Some(request);
                 }

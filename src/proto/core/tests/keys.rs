@@ -341,12 +341,13 @@ fn answers_are_kept_as_far_as_there_is_room_for_them() {
     }
     let keys = &desk.core.router().keys;
     assert!(keys.bytes() <= bytes_max && keys.done() < 5, "{} octets", keys.bytes());
-    assert_eq!(keys.stats().evicted, 5 - keys.done() as u64);
+    let done = keys.done();
+    assert_eq!(keys.stats().evicted, 5 - done as u64);
     // Memory is short: what was answered is remembered all the same.
     desk.keyed(client, 6, KEYED, "pay");
     desk.said.account_full = true;
     desk.reply(worker, "pay", true);
-    assert_eq!(desk.core.router().keys.done(), 1, "the others have made room");
+    assert_eq!(desk.core.router().keys.done(), done, "an older one has made room");
     desk.keyed(client, 7, KEYED, "pay");
     assert_eq!(desk.heard(client).last().unwrap(), "FINAL 7 answer");
 }

@@ -7,6 +7,7 @@ mod credit;
 mod deadline;
 mod keys;
 mod late;
+mod memory;
 mod native;
 mod nfp;
 mod rights;
@@ -50,6 +51,8 @@ struct Said {
     account_full: bool,
     /// What was denied: the right, and for what.
     denied: Vec<String>,
+    /// The memory account takes new work up to so many octets, if that is said.
+    memory: Option<usize>,
 }
 
 impl Output for Said {
@@ -90,8 +93,14 @@ impl Output for Said {
     }
 
     fn charge(&mut self, bytes: usize) -> bool {
-        self.charged += if self.account_full { 0 } else { bytes };
+        let fits = self.would_take(bytes, 0);
+        self.charged += if fits { bytes } else { 0 };
+        fits
+    }
+
+    fn would_take(&self, bytes: usize, freed: usize) -> bool {
         !self.account_full
+            && self.memory.is_none_or(|memory| self.charged + bytes <= memory + freed)
     }
 
     fn take(&mut self, bytes: usize) {

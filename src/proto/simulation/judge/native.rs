@@ -31,7 +31,8 @@ impl Terms {
 }
 
 /// Codes that say that a request was not accepted.
-const REFUSALS: [&str; 5] = ["overloaded", "draining", "duplicate_id", "bad_request", "no_target"];
+const REFUSALS: [&str; 6] =
+    ["overloaded", "draining", "duplicate_id", "bad_request", "no_target", "denied"];
 
 impl Judge {
     /// A native request is about to be given to the broker.

@@ -253,7 +253,7 @@ impl Judge {
         let stray = self.nfp.stray.take_if(|stray| *stray == conn).is_some();
         let fresh = self.nfp.registering == Some(conn);
         let spoke = self.nfp.known.get(&conn).map_or(0, |peer| peer.spoke);
-        let (silent, over) = (self.time.saturating_sub(spoke), self.is_over);
+        let (silent, over) = (self.time.saturating_sub(spoke), self.is_over || self.regrants);
         let fits = match state {
             State::New => stray,
             State::Worker => over || fresh || silent >= self.nfp_expiry(),
