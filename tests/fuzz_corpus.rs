@@ -36,6 +36,11 @@ fn file_url() {
 }
 
 #[test]
+fn flow_machine() {
+    replay("flow_machine", fuzzing::flow_machine);
+}
+
+#[test]
 fn frame_codec() {
     replay("frame_codec", fuzzing::frame_codec);
 }
@@ -73,4 +78,9 @@ fn router_ops() {
 #[test]
 fn topics() {
     replay("topics", fuzzing::topics);
+}
+
+#[test]
+fn zio_message() {
+    replay("zio_message", fuzzing::zio_message);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::ConfigError;
 use crate::id::NameError;
+use crate::keys::KeyError;
 use crate::proto::topics::SubjectError;
 use crate::transport::endpoint::EndpointError;
 use crate::transport::session::SessionError;
@@ -34,6 +35,9 @@ pub enum ConnectError {
     /// No connection, or one that broke.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// Our key, or that of the broker, cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// Whoever listens does not speak MJP/1.
     #[error(
         "{endpoint} did not answer HELLO within {timeout:?}; if it is a broker without MJP/1, call \

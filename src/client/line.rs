@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::error::ConnectError;
 use super::mjp;
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, CurveFiles};
 use crate::id::Identity;
 use crate::proto::multiplex::LaneId;
 use crate::transport::session::{Session, SessionConfig, SessionError};
@@ -171,7 +171,8 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Connected, ConnectEr
     let identity = config.identity.as_ref().map(|name| Identity::try_from(name.as_bytes()));
     let limits = config.wire_limits();
     let session_config = SessionConfig {
-        curve: None,
+        // A key may be another one by now, as that of a broker after a rotation.
+        curve: config.curve.as_ref().map(CurveFiles::load).transpose()?,
         // It was checked with the configuration.
         identity: identity.and_then(Result::ok),
         limits,

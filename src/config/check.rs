@@ -90,6 +90,9 @@ impl BrokerConfig {
         check.count(handshake("connects"), self.handshake.connects, 1..=1_000_000);
         let per_address = self.handshake.connects_per_address;
         check.count(handshake("connects_per_address"), per_address, 1..=1_000_000);
+        check.count(handshake("hellos"), self.handshake.hellos, 1..=1_000_000);
+        let per_address = self.handshake.hellos_per_address;
+        check.count(handshake("hellos_per_address"), per_address, 1..=1_000_000);
         check.count(handshake("curve_queue"), self.handshake.curve_queue, 1..=65_536);
         let key = |name| Key::new("limits", name);
         let limits = &self.limits;
@@ -342,7 +345,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 48, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 50, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Check, ms};
+use super::curve::CurveFiles;
 use super::key::Key;
 use super::problem::ConfigError;
 use super::units;
@@ -81,6 +82,10 @@ pub struct ClientConfig {
     /// their turn. Default 1 MiB.
     #[serde(with = "units::text")]
     pub outbox: usize,
+    /// Our key and the broker's, if it speaks CURVE. They are read each time it connects. Default
+    /// none: it speaks NULL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curve: Option<CurveFiles>,
 }
 
 impl Default for ClientConfig {
@@ -105,6 +110,7 @@ impl Default for ClientConfig {
             parts_max: 1024,
             unread: 32 << 20,
             outbox: 1 << 20,
+            curve: None,
         }
     }
 }
@@ -137,6 +143,9 @@ impl ClientConfig {
         check.count(key("parts_max"), self.parts_max, 1..=1_000_000);
         check.text(key("unread"), self.unread, 4 * kib..=1024 * mib);
         check.text(key("outbox"), self.outbox, 64 * kib..=1024 * mib);
+        if let Some(curve) = &self.curve {
+            curve.check("client", &mut check);
+        }
         check.into_result()
     }
 
@@ -176,7 +185,7 @@ mod tests {
         };
         assert_eq!(refused(&|_| {}), "taken");
         type Change = &'static dyn Fn(&mut ClientConfig);
-        let cases: [(&str, Change); 16] = [
+        let cases: [(&str, Change); 17] = [
             ("identity", &|it| it.identity = Some(String::new())),
             ("connections", &|it| it.connections = 0),
             ("in_flight_max", &|it| it.in_flight_max = 0),
@@ -193,6 +202,9 @@ mod tests {
             ("parts_max", &|it| it.parts_max = 0),
             ("unread", &|it| it.unread = 4095),
             ("outbox", &|it| it.outbox = 1),
+            ("curve.secret", &|it| {
+                it.curve = toml::from_str("secret = \"\"\nserver = \"x\"").ok();
+            }),
         ];
         for (key, change) in cases {
             let said = refused(change);

@@ -16,6 +16,7 @@
 mod auth;
 mod check;
 mod client;
+mod curve;
 mod key;
 mod layers;
 mod memory;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub use auth::{AuthSection, Authorized};
 pub use client::ClientConfig;
+pub use curve::{CurveFiles, ServerKey};
 pub use key::Key;
 pub use layers::{Flag, Loaded, Sources};
 pub use memory::Memory;
@@ -132,6 +134,10 @@ pub struct HandshakeSection {
     pub connects: u32,
     /// The same from one address. Default 50.
     pub connects_per_address: u32,
+    /// Of those, connections that begin with a handshake of CURVE, 1 to 1,000,000. Default 300.
+    pub hellos: u32,
+    /// The same from one address. Default 20.
+    pub hellos_per_address: u32,
     /// Handshakes of CURVE whose arithmetic waits for its turn, 1 to 65,536. Default 256.
     pub curve_queue: usize,
 }
@@ -145,6 +151,8 @@ impl Default for HandshakeSection {
             unfinished_per_address_max: 64,
             connects: 500,
             connects_per_address: 50,
+            hellos: 300,
+            hellos_per_address: 20,
             curve_queue: 256,
         }
     }
@@ -162,7 +170,7 @@ pub struct LimitsSection {
     pub message: usize,
     /// Frames of one message, 8 to 65,536. Default 1,024.
     pub frames: usize,
-    /// Body of one ZMTP command, 512 B to 64 KiB. Default 4 KiB.
+    /// Body of one ZMTP command behind the handshake, 512 B to 64 KiB. Default 4 KiB.
     #[serde(with = "units::text")]
     pub command: usize,
     /// Header of one MJP message, 1 KiB to 16 KiB. Default 16 KiB.

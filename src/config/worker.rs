@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Check, ms};
+use super::curve::CurveFiles;
 use super::key::Key;
 use super::problem::ConfigError;
 use super::units;
@@ -74,6 +75,10 @@ pub struct WorkerConfig {
     /// Default 1 MiB.
     #[serde(with = "units::text")]
     pub outbox: usize,
+    /// Our key and the broker's, if it speaks CURVE. They are read each time it connects. Default
+    /// none: it speaks NULL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curve: Option<CurveFiles>,
 }
 
 impl Default for WorkerConfig {
@@ -97,6 +102,7 @@ impl Default for WorkerConfig {
             message: wire.message_bytes_max,
             frames: wire.message_frames_max,
             outbox: 1 << 20,
+            curve: None,
         }
     }
 }
@@ -131,6 +137,9 @@ impl WorkerConfig {
         check.text(key("message"), self.message, self.frame..=2048 * mib);
         check.count(key("frames"), self.frames, 8..=65_536);
         check.text(key("outbox"), self.outbox, 64 * kib..=1024 * mib);
+        if let Some(curve) = &self.curve {
+            curve.check("worker", &mut check);
+        }
         check.into_result()
     }
 

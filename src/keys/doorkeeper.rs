@@ -208,7 +208,8 @@ fn not_found(who: &str) -> EditError {
 }
 
 /// The name of a key that nobody has named.
-pub(super) fn default_name(key: &PublicKey) -> String {
+#[must_use]
+pub fn default_name(key: &PublicKey) -> String {
     format!("key-{}", key.fingerprint().chars().take(9).collect::<String>())
 }
 

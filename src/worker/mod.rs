@@ -59,8 +59,9 @@ pub use request::{PartError, Request};
 pub use talk::{AskError, Event, Question};
 pub use typed::{json, msgpack};
 
-use crate::config::{ConfigError, WorkerConfig};
+use crate::config::{ConfigError, CurveFiles, WorkerConfig};
 use crate::id::{NameError, ServiceName};
+use crate::keys::KeyError;
 use crate::transport::endpoint::{Endpoint, EndpointError};
 use crate::wire::Protocol;
 use crate::wire::message::Message;
@@ -79,6 +80,9 @@ pub enum WorkerError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Our key, or that of the broker, cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// No seed from the system.
     #[error("the system gives no random seed: {0}")]
     Seed(String),
@@ -230,7 +234,8 @@ impl WorkerBuilder {
     /// in a tokio runtime.
     ///
     /// # Errors
-    /// [`WorkerError::Service`], [`WorkerError::Config`], [`WorkerError::Seed`].
+    /// [`WorkerError::Service`], [`WorkerError::Config`], [`WorkerError::Keys`],
+    /// [`WorkerError::Seed`].
     pub fn start<H, Fut, M, E>(self, handler: H) -> Result<Worker, WorkerError>
     where
         H: Fn(Request) -> Fut + Send + Sync + 'static,
@@ -240,6 +245,8 @@ impl WorkerBuilder {
     {
         let service = ServiceName::try_from(self.config.service.as_bytes())?;
         self.config.validate()?;
+        // They are read again whenever it connects; what is wrong from the start is said at once.
+        self.config.curve.as_ref().map(CurveFiles::load).transpose()?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| WorkerError::Seed(error.to_string()))?;
         let (control, controlled) = mpsc::channel(8);

@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
-use crate::config::WorkerConfig;
+use crate::config::{CurveFiles, WorkerConfig};
 use crate::id::{Identity, ServiceName};
+use crate::keys::KeyError;
 use crate::proto::backoff::Backoff;
 use crate::proto::clock::Time;
 use crate::proto::policy::Keepalive;
@@ -45,11 +46,21 @@ pub(super) enum Control {
     Stop { deadline: Duration, done: oneshot::Sender<Report> },
 }
 
-type Dial = Pin<Box<dyn Future<Output = Result<Box<Session>, SessionError>> + Send>>;
+type Dial = Pin<Box<dyn Future<Output = Result<Box<Session>, DialError>> + Send>>;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
 
 pub(super) struct Task<H> {
     endpoint: Endpoint,
     session_config: SessionConfig,
+    curve: Option<CurveFiles>,
     offer: Offer,
     serve: Serve<Box<Delivery>, Reply>,
     epoch: Instant,
@@ -75,7 +86,7 @@ pub(super) struct Task<H> {
 /// What one round of the loop brings.
 enum Turn {
     Talked(Result<(), SessionError>),
-    Dialled(Result<Box<Session>, SessionError>),
+    Dialled(Result<Box<Session>, DialError>),
     Answered,
     Controlled(Option<Control>),
     Time,
@@ -107,6 +118,7 @@ where
         let (said, answers) = mpsc::channel(BATCH);
         Self {
             endpoint: config.endpoint,
+            curve: config.curve,
             session_config: SessionConfig {
                 identity,
                 limits,
@@ -222,7 +234,7 @@ where
         self.serve.handle(now, Input::Lost);
     }
 
-    fn on_dialled(&mut self, now: Time, dialled: Result<Box<Session>, SessionError>) {
+    fn on_dialled(&mut self, now: Time, dialled: Result<Box<Session>, DialError>) {
         self.dial = None;
         match dialled {
             Ok(session) => {
@@ -294,9 +306,13 @@ where
         while let Some(output) = self.serve.poll_output() {
             match output {
                 Output::Dial => {
-                    let (endpoint, config) = (self.endpoint.clone(), self.session_config.clone());
-                    let dial =
-                        async move { Session::connect(&endpoint, &config).await.map(Box::new) };
+                    let (endpoint, curve) = (self.endpoint.clone(), self.curve.clone());
+                    let mut config = self.session_config.clone();
+                    let dial = async move {
+                        // A key may be another one by now, as that of a broker after a rotation.
+                        config.curve = curve.as_ref().map(CurveFiles::load).transpose()?;
+                        Ok(Box::new(Session::connect(&endpoint, &config).await?))
+                    };
                     self.dial = Some(Box::pin(dial));
                 }
                 Output::Close => {
@@ -402,7 +418,7 @@ async fn talk(
     }
 }
 
-async fn dialled(dial: &mut Option<Dial>) -> Result<Box<Session>, SessionError> {
+async fn dialled(dial: &mut Option<Dial>) -> Result<Box<Session>, DialError> {
     match dial {
         Some(dial) => dial.await,
         None => pending().await,

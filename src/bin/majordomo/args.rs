@@ -16,6 +16,9 @@ use crate::context::{self, ContextAction};
 use crate::demo::{self, DemoArgs};
 use crate::failure::{CliError, Exit};
 use crate::file::{self, FileAction};
+use crate::key::acl::{self, AclAction};
+use crate::key::admin::{self, AdminAction};
+use crate::key::{self, KeyAction};
 use crate::manage::client::{self, ClientAction};
 use crate::manage::events::{self, EventsArgs};
 use crate::manage::job::{self, JobAction};
@@ -109,6 +112,24 @@ pub(crate) enum Command {
     Client {
         #[command(subcommand)]
         action: ClientAction,
+    },
+    /// Make keys, and say whose may come in
+    #[command(after_help = key::EXAMPLES)]
+    Key {
+        #[command(subcommand)]
+        action: KeyAction,
+    },
+    /// Tell what somebody may do, and why
+    #[command(after_help = acl::EXAMPLES)]
+    Acl {
+        #[command(subcommand)]
+        action: AclAction,
+    },
+    /// Have the broker read its files of keys again
+    #[command(after_help = admin::EXAMPLES)]
+    Admin {
+        #[command(subcommand)]
+        action: AdminAction,
     },
     /// Follow what happens at a broker
     #[command(after_help = events::EXAMPLES)]

@@ -135,7 +135,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let mut target = args.connect.target()?;
     let broker = args.embedded.then(embedded).transpose()?;
     if let Some(endpoint) = broker.as_ref().and_then(|broker| broker.local_addrs().first()) {
-        target.endpoint = endpoint.clone();
+        (target.endpoint, target.curve) = (endpoint.clone(), None);
     }
     let mut measured = Vec::new();
     for &mode in &args.modes {

@@ -150,6 +150,7 @@ async fn call(args: &CallArgs, target: &Target, body: Message, follows: bool) ->
     }
     let config = ClientConfig {
         endpoint: target.endpoint.clone(),
+        curve: target.curve.clone(),
         protocol: target.protocol,
         connections: if target.protocol == Protocol::Mjp { 1 } else { at_a_time },
         in_flight_max: at_a_time.max(1),

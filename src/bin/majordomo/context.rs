@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use majordomo::config::Text;
+use majordomo::config::{ServerKey, Text};
 use majordomo::transport::endpoint::Endpoint;
 use majordomo::wire::Protocol;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
-use crate::connect::{protocol_name, protocol_parser, some_time};
+use crate::connect::{protocol_name, protocol_parser, server_key, some_time};
 use crate::failure::{CliError, Exit};
 use crate::output::{Table, print, print_json};
 
@@ -68,6 +68,12 @@ pub(crate) struct AddArgs {
     /// How long a call may take, unless the call says otherwise [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     timeout: Option<Duration>,
+    /// Our key, if the broker speaks CURVE: NAME.secret of `majordomo key new`
+    #[arg(long, value_name = "FILE", requires = "server_key")]
+    curve_key: Option<PathBuf>,
+    /// The key of the broker, or a file that has it
+    #[arg(long, value_name = "Z85|FILE", requires = "curve_key", value_parser = server_key)]
+    server_key: Option<ServerKey>,
     /// A word about it
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -87,9 +93,10 @@ Examples:
   majordomo context add prod --endpoint tcp://10.0.0.5:5555 --timeout 5s --select
   MAJORDOMO_CONTEXT=prod majordomo status
   majordomo call echo hello --context prod
+  majordomo context add prod --endpoint tcp://10.0.0.5:5555 --curve-key anna.secret --server-key broker.pub
 
 Contexts are files: $XDG_CONFIG_HOME/majordomo/context/NAME.toml, or the same in ~/.config.
---endpoint, --protocol and --timeout win over the context; --context wins over MAJORDOMO_CONTEXT,
+Keys are named, not copied. --endpoint, --protocol, --timeout and keys win over the context; --context wins over MAJORDOMO_CONTEXT,
 and that over `context select`.";
 
 impl ContextAction {
@@ -113,6 +120,11 @@ pub(crate) struct Context {
     pub(crate) protocol: Option<Protocol>,
     #[serde(skip_serializing_if = "Option::is_none", with = "text")]
     pub(crate) timeout: Option<Duration>,
+    /// The file with our secret key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) curve_key: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "text")]
+    pub(crate) server_key: Option<ServerKey>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<String>,
 }
@@ -145,9 +157,16 @@ pub(crate) fn run(action: ContextAction) -> Result<ExitCode> {
 }
 
 fn add(args: AddArgs) -> Result<ExitCode> {
-    let AddArgs { name, endpoint, protocol, timeout, description, select, force, json } = args;
+    let AddArgs { name, endpoint, protocol, timeout, description, select, force, json, .. } = args;
     let path = path_of(&name)?;
-    let context = Context { endpoint: Some(endpoint), protocol, timeout, description };
+    // It is to hold wherever it is used.
+    let curve_key = args.curve_key.map(std::path::absolute).transpose()?;
+    let server_key = match args.server_key {
+        Some(ServerKey::File(file)) => Some(ServerKey::File(std::path::absolute(file)?)),
+        key => key,
+    };
+    let endpoint = Some(endpoint);
+    let context = Context { endpoint, protocol, timeout, curve_key, server_key, description };
     let text = toml::to_string(&context)?;
     if !force && path.exists() {
         let message = format!("there is a context `{name}` already, in {}", path.display());

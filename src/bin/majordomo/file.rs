@@ -156,6 +156,7 @@ impl FromArgs {
         let timeout = self.timeout.or(target.timeout).unwrap_or(config.timeout);
         let config = ClientConfig {
             endpoint: target.endpoint.clone(),
+            curve: target.curve.clone(),
             timeout,
             connect_timeout: config.connect_timeout.min(timeout.max(Duration::from_millis(10))),
             ..config

@@ -11,6 +11,7 @@ mod demo;
 mod docs;
 mod failure;
 mod file;
+mod key;
 mod logging;
 mod manage;
 mod output;
@@ -67,6 +68,9 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         | Command::Service { .. }
         | Command::Worker { .. }
         | Command::Client { .. }
+        | Command::Key { .. }
+        | Command::Acl { .. }
+        | Command::Admin { .. }
         | Command::Events(_) => Some(logging::start(&log.section("off")?, None)?),
         // The broker's configuration says it, and the rest has nothing to log.
         Command::Broker(_)
@@ -93,6 +97,9 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::Service { action } => manage::service::run(action),
         Command::Worker { action } => manage::worker::run(action),
         Command::Client { action } => manage::client::run(action),
+        Command::Key { action } => key::run(action),
+        Command::Acl { action } => key::acl::run(action),
+        Command::Admin { action } => key::admin::run(action),
         Command::Events(args) => manage::events::run(&args),
         Command::Context { action } => context::run(action),
         Command::Config { action } => config::run(action, log),
@@ -117,6 +124,9 @@ fn wants_json(command: &Command) -> bool {
         Command::Service { action } => action.json(),
         Command::Worker { action } => action.json(),
         Command::Client { action } => action.json(),
+        Command::Key { action } => action.json(),
+        Command::Acl { action } => action.json(),
+        Command::Admin { action } => action.json(),
         Command::Events(args) => args.json(),
         Command::Context { action } => action.json(),
         _ => false,

@@ -59,6 +59,7 @@ impl AskArgs {
         let timeout = self.timeout.or(target.timeout).unwrap_or(config.timeout);
         let config = ClientConfig {
             endpoint: target.endpoint.clone(),
+            curve: target.curve.clone(),
             timeout,
             connect_timeout: config.connect_timeout.min(timeout.max(Duration::from_millis(10))),
             ..config
@@ -103,9 +104,9 @@ impl Desk {
         };
         let what = harmless(what);
         match Code::from_name(code) {
-            Some(Code::Forbidden) => {
+            Some(code @ (Code::Forbidden | Code::Denied)) => {
                 let message = format!("{what}: {}", harmless(message));
-                CliError::new(Exit::NotAllowed, "forbidden", message)
+                CliError::new(Exit::NotAllowed, code.as_str(), message)
                     .hint("say it at an endpoint such as ipc:///run/majordomo.sock")
             }
             Some(Code::NotFound) => not_found(&what, &harmless(message)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use majordomo::config::Text;
+use majordomo::config::{CurveFiles, Text};
 use majordomo::transport::session::{Session, SessionConfig};
 use majordomo::wire::Protocol;
 use majordomo::wire::mdp::{self, ToClient, Version};
@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::call::no_session;
 use crate::connect::{ConnectArgs, Target, duration, protocol_name, some_time};
 use crate::failure::{CliError, Exit};
+use crate::key::of_key;
 use crate::output::{harmless, millis, print};
 
 #[derive(Debug, Args)]
@@ -53,7 +54,9 @@ pub(crate) fn run(args: &PingArgs) -> Result<ExitCode> {
 }
 
 async fn ping(args: &PingArgs, target: &Target) -> Result<ExitCode> {
-    let config = SessionConfig { connect_timeout: args.timeout, ..SessionConfig::default() };
+    let curve = target.curve.as_ref().map(CurveFiles::load).transpose();
+    let curve = curve.map_err(|error| of_key(&error))?;
+    let config = SessionConfig { connect_timeout: args.timeout, curve, ..SessionConfig::default() };
     let session = Session::connect(&target.endpoint, &config).await;
     let mut session = session.map_err(|error| no_session(target, &error))?;
     let (endpoint, protocol) = (&target.endpoint, protocol_name(target.protocol));

@@ -101,6 +101,7 @@ pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode> {
 async fn show(args: &StatusArgs, target: &Target) -> Result<ExitCode> {
     let config = ClientConfig {
         endpoint: target.endpoint.clone(),
+        curve: target.curve.clone(),
         connect_timeout: args.timeout.max(Duration::from_millis(10)),
         timeout: args.timeout,
         ..ClientConfig::default()

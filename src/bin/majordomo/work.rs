@@ -105,6 +105,7 @@ pub(crate) fn run(args: WorkArgs) -> Result<ExitCode> {
     let shop = shop(&args, &target)?;
     let config = WorkerConfig {
         endpoint: target.endpoint.clone(),
+        curve: target.curve.clone(),
         service: args.service.clone(),
         protocol: target.protocol,
         credit: args.concurrency,

@@ -49,6 +49,7 @@ impl World {
                 self.leave(conn);
             }
             Event::Resume(conn) => self.resume(conn)?,
+            Event::Regrant => self.regrant(),
             Event::Relieved(conn) => {
                 if let Some(id) = self.conns[conn].id.filter(|_| self.conns[conn].broker_has) {
                     self.sockets.judge.pressed(conn, false);
@@ -317,7 +318,7 @@ impl World {
                 Ok(())
             })?;
         }
-        self.take_fences_down()?;
+        self.at(self.now, Event::Regrant);
         if self.plan.drains {
             self.at(self.plan.calm_at + 2_050 * MS, Event::Fault);
         }

@@ -62,6 +62,7 @@ impl Load<'_> {
         let Shape { clients, window, .. } = self.shape;
         let config = ClientConfig {
             endpoint: self.target.endpoint.clone(),
+            curve: self.target.curve.clone(),
             protocol: self.target.protocol,
             connections: if self.target.protocol == Protocol::Mjp { 1 } else { window },
             in_flight_max: window,
@@ -84,6 +85,7 @@ impl Load<'_> {
     ) -> Result<thread::JoinHandle<Result<()>>> {
         let config = WorkerConfig {
             endpoint: self.target.endpoint.clone(),
+            curve: self.target.curve.clone(),
             service: service.to_owned(),
             protocol: self.target.protocol,
             credit: self.shape.credit,

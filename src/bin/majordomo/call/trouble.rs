@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use majordomo::client::{CallError, Client, ClientError, ConnectError};
 use majordomo::config::Text;
+use majordomo::transport::greet::GreetError;
 use majordomo::transport::session::SessionError;
 
 use crate::connect::Target;
 use crate::failure::{CliError, Exit};
+use crate::key::of_key;
 use crate::output::harmless;
 
 /// Nobody could be reached.
@@ -21,6 +23,7 @@ pub(crate) fn cannot_connect(target: &Target, error: &ClientError) -> CliError {
             CliError::new(Exit::CannotConnect, "no_hello", message)
                 .hint("a Majordomo broker without MJP is called with --protocol mdp02 or mdp01")
         }
+        ClientError::Connect(ConnectError::Keys(error)) => of_key(error),
         error => CliError::new(Exit::CannotConnect, "refused", harmless(&error.to_string())),
     }
 }
@@ -45,6 +48,12 @@ pub(crate) fn no_session(target: &Target, error: &SessionError) -> CliError {
         SessionError::TimedOut { timeout, .. } => {
             let message = format!("{endpoint} did not shake hands within {timeout:?}");
             said("no_handshake", message).hint("check that it is the endpoint of a ZeroMQ broker")
+        }
+        SessionError::Greet(GreetError::HungUp) if target.curve.is_some() => {
+            let message = format!("{endpoint} hung up in the handshake");
+            let hint = "it has another key than --server-key says, or has not approved ours yet: \
+                        look there with `majordomo key pending`";
+            said("hung_up", message).hint(hint)
         }
         error => {
             let message = format!("{endpoint}: {}", harmless(&error.to_string()));
@@ -137,6 +146,8 @@ fn refused(service: &str, code: &str, said: &str, retry: Option<Duration>) -> Cl
             .hint(format!("look who is there: `majordomo status {service}`")),
         "timeout" => error(Exit::TimedOut, &format!("`{service}` did not reply in time"))
             .hint("it may have been executed in part; give it more with --timeout"),
+        "denied" => error(Exit::NotAllowed, &format!("`{service}` may not be called by you"))
+            .hint("have the right given to your key: `majordomo key approve`, or its file"),
         "not_allowed" => error(Exit::NotAllowed, &format!("`{service}` may not be called")),
         "worker_lost" => error(Exit::Failed, &format!("the worker of `{service}` was lost"))
             .hint("it may have been executed in part; call again only if that does no harm"),
@@ -168,6 +179,12 @@ mod tests {
             ("unserved", None, Exit::NotFound, "start a worker with `majordomo work s -- COMMAND`"),
             ("no_target", None, Exit::NotFound, "look who is there: `majordomo status s`"),
             ("timeout", None, Exit::TimedOut, "give it more with --timeout"),
+            (
+                "denied",
+                None,
+                Exit::NotAllowed,
+                "`s` may not be called by you: said; have the right",
+            ),
             ("not_allowed", None, Exit::NotAllowed, "`s` may not be called: said"),
             ("worker_lost", None, Exit::Failed, "call again only if that does no harm"),
             ("poison", None, Exit::Failed, "look at the logs of the workers"),

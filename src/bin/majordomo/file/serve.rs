@@ -58,6 +58,7 @@ pub(super) async fn run(args: &ServeArgs) -> Result<ExitCode> {
     let store = store.map_err(|error| of_folder(&error))?;
     let config = WorkerConfig {
         endpoint: target.endpoint.clone(),
+        curve: target.curve.clone(),
         service: args.service.clone(),
         credit: args.concurrency,
         ..WorkerConfig::default()

@@ -35,7 +35,7 @@ pub(super) struct Services {
     handlers: SlotMap<HandlerId, Handler>,
     by_end: BTreeMap<End, BTreeSet<HandlerId>>,
     by_name: BTreeMap<ServiceName, Service>,
-    /// Grows with each flow that is given or has to wait.
+    /// Grows with each offer, and with each flow that is given or has to wait.
     clock: u64,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Handler {
     credit: u32,
     /// Flows that it has; those for which it has not come yet among them.
     pub(super) flows: BTreeSet<FlowId>,
-    /// When it was given the last one.
+    /// When it was given the last one, or began.
     used: u64,
 }
 
@@ -87,6 +87,7 @@ impl Services {
             return Err(OfferError::TooMany { max: self.handlers_max });
         }
         self.by_name.entry(service.clone()).or_default().offers += 1;
+        self.clock += 1;
         let handler = Handler { end, service, credit, flows: BTreeSet::new(), used: self.clock };
         let id = self.handlers.insert(handler);
         self.by_end.entry(end).or_default().insert(id);
