@@ -17,8 +17,8 @@ use crate::wire::Limits;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{
-    self, AdminHeader, Code, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
-    RequestHeader, StatusHeader, TellHeader, ToBroker, Versions,
+    self, Code, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain, RequestHeader,
+    StatusHeader, TellHeader, ToBroker, Versions, encode_admin,
 };
 
 /// Who we are, for people.
@@ -79,9 +79,7 @@ pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, 
         Ask::Publish(publication) => topics::encode_publish(id, publication, out),
         Ask::Subscribe(pattern) => topics::encode_subscribe(id, pattern, out),
         Ask::Admin(header) | Ask::Follow(header) => {
-            // It was written from this.
-            let says = AdminHeader::decode(header.first()).unwrap_or_default();
-            ToBroker::Admin { id, says }.encode(out);
+            encode_admin(id, header.first(), out);
         }
     }
 }

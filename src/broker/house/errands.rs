@@ -62,7 +62,7 @@ async fn answer(shared: &Arc<Shared>, errand: &Errand) -> Result<Packed, Refused
             let reloaded = tokio::task::spawn_blocking(move || shared.reload()).await;
             let reloaded = reloaded.map_err(|_| stopped())?;
             let reloaded = reloaded.map_err(|error| (Code::Failed, error.to_string()))?;
-            return Ok(changed(&reloaded.changes, reloaded.closed));
+            return Ok(changed(&reloaded.changes, reloaded.closed, reloaded.broker_key));
         }
         (None, _) => {
             let why = "this broker asks nobody for a key; start it with --curve-secret and \
@@ -80,7 +80,7 @@ async fn answer(shared: &Arc<Shared>, errand: &Errand) -> Result<Packed, Refused
             for change in changes.list.iter().take(LOGGED_MAX) {
                 info!(verb = verb.as_str(), %change, "an operator changed who may come in");
             }
-            changed(&changes, shared.judge_again().closed)
+            changed(&changes, shared.judge_again().closed, false)
         }
     })
 }
@@ -170,7 +170,7 @@ fn address_of(from: &Principal) -> String {
     }
 }
 
-fn changed(changes: &Changes, closed: usize) -> Packed {
+fn changed(changes: &Changes, closed: usize, broker_key: bool) -> Packed {
     let mut room = Room::new();
     let rows = changes.list.iter().map(|change| ChangeReport {
         change: change.kind.as_str(),
@@ -185,6 +185,7 @@ fn changed(changes: &Changes, closed: usize) -> Packed {
     Packed::new(&KeyReport {
         changes: Some(rows),
         more: (more > 0).then_some(more),
+        broker_key: broker_key.then_some(true),
         closed: (closed > 0).then_some(closed as u64),
         ..KeyReport::default()
     })

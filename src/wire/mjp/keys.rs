@@ -5,7 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use super::hello::texts;
 use super::malformed::Malformed;
-use super::pack;
+use super::opening::with_header;
+use super::{kind, pack};
+use crate::wire::codec::Encoder;
+
+/// Writes ADMIN of a client, with a header as it is: an [`AdminHeader`](super::AdminHeader) or a
+/// [`KeyHeader`].
+pub fn encode_admin(id: u64, header: &[u8], out: &mut Encoder) {
+    with_header(kind::ADMIN, id, header, out);
+}
 
 /// ADMIN with a verb of keys, or `acl.test`: what it needs. Other readers know `verb` alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +78,9 @@ pub struct KeyReport<'a> {
     /// So many changes more there are than are told. Absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub more: Option<u64>,
+    /// Of `admin.reload`: the broker has another key. Absent: it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_key: Option<bool>,
     /// Of what changes something: connections that were closed, as they may not be here any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<u64>,
@@ -193,6 +204,7 @@ mod tests {
             pending: Some(vec![stranger]),
             changes: Some(vec![change]),
             more: Some(1),
+            broker_key: Some(true),
             closed: Some(2),
             decisions: Some(vec![decision]),
             next: Some(3),

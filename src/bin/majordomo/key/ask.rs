@@ -296,7 +296,12 @@ fn only_one(file: &Path, who: &str) -> Result<PublicKey, CliError> {
 /// What is different now, as a broker tells it.
 pub(super) fn told(ask: &AskArgs, report: &KeyReport<'_>) -> Result<ExitCode> {
     let rows = report.changes.iter().flatten();
-    let rows: Vec<_> = rows.map(|row| of_report(row, ask.json)).collect();
+    let mut rows: Vec<_> = rows.map(|row| of_report(row, ask.json)).collect();
+    if report.broker_key == Some(true) {
+        let key =
+            ChangeReport { change: "changed", what: "broker key", name: "", fingerprint: None };
+        rows.push(of_report(&key, ask.json));
+    }
     tell(ask, rows, report.more.unwrap_or(0), report.closed.unwrap_or(0))
 }
 
