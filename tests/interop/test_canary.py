@@ -99,7 +99,8 @@ def test_all_that_is_said_about_keys_and_passwords(guard, peers, tmp_path):
             assert command(*words, *flags).code == 0, words
         assert alone("key", "show", broker.secret, *flags).code == 0
         assert alone("key", "broker", broker.secret, "--endpoint", curve, *flags).code == 0
-        assert alone("config", "show", "--effective", *broker.flags, *flags).code == 0
+        shown = alone("config", "show", "--effective", *broker.flags, *broker.binds, *flags)
+        assert shown.code == 0 and str(broker.secret) in shown.out, shown
     assert command("key", "approve", row["fingerprint"], "--role=client", "--name=eve").code == 0
     assert command("key", "revoke", "eve").code == 0
     assert command("key", "deny", str(EVE)).code == 0
