@@ -82,6 +82,7 @@ class Guarded(Broker):
         self.flags = ["--curve-secret", self.secret, "--http", "127.0.0.1:0", *flags]
         self.flags += ["--authorized-keys", "any" if authorized == "any" else self.file]
         admin = f"ipc://{directory}/admin-{number}.sock"
+        self.binds = [f"--bind={bind}" for bind in (*binds, admin)]
         super().__init__(directory, *self.flags, binds=[*binds, admin])
         self.admin = self.endpoints.pop()
         self.http = self.process.stdout.readline().strip()

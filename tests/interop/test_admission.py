@@ -123,7 +123,7 @@ class TestRevoked:
         assert other.status(b"x") == b"404"
 
     def test_by_its_fingerprint(self, broker):
-        row = broker.command("key", "show", CARL.write(broker.directory), "--json").json
+        row = broker.alone("key", "show", CARL.write(broker.directory), "--json").json
         done(broker.command("key", "revoke", row["fingerprint"]))
         assert Try(broker.endpoint, CARL.to(broker)).outcome == AGAIN
 

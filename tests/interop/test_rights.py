@@ -189,7 +189,7 @@ def test_management_that_changes_something_needs_the_right_too(broker, at, task)
 
 def test_what_decides_is_explained(broker):
     def explain(key, *asked):
-        return broker.command("acl", "test", "--key", str(key), *asked)
+        return broker.command("acl", "test", f"--key={key}", *asked)
 
     said = explain(WORKER, "serve", "billing.a")
     assert said.code == 0 and "role billing" in said.out and "line 2" in said.out, said
@@ -201,7 +201,7 @@ def test_what_decides_is_explained(broker):
 def test_what_was_denied_is_counted_and_logged(broker, at):
     denied(at.mjp(NOBODY), "REQUEST", 1, {"service": b"counted"})
     lines = [line for line in broker.metrics().splitlines() if "denied" in line]
-    calls = [line for line in lines if 'right="call"' in line]
+    calls = [line for line in lines if 'reason="call"' in line]
     assert calls and float(calls[0].split()[-1]) > 0, lines
     assert "nobody" in broker.log()
 
@@ -218,7 +218,7 @@ def test_a_flood_of_denied_requests_does_not_flood_the_log(broker, at):
 
 def fingerprint(broker, key):
     """What people compare instead of the key."""
-    said = broker.command("key", "show", key.write(broker.directory), "--json")
+    said = broker.alone("key", "show", key.write(broker.directory), "--json")
     return said.json["fingerprint"]
 
 
