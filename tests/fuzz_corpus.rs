@@ -21,6 +21,11 @@ fn replay(name: &str, target: fn(&[u8])) {
 }
 
 #[test]
+fn acl() {
+    replay("acl", fuzzing::acl);
+}
+
+#[test]
 fn file_url() {
     replay("file_url", fuzzing::file_url);
 }

@@ -3,6 +3,7 @@
 //! Each takes whatever octets it is given and panics if the code under it breaks a promise.
 #![expect(clippy::panic, clippy::expect_used, reason = "a target reports what it finds by a panic")]
 
+mod acl;
 mod file_url;
 mod frame_codec;
 mod greeting_handshake;
@@ -14,6 +15,7 @@ mod pieces;
 mod router_ops;
 mod topics;
 
+pub use acl::acl;
 pub use file_url::file_url;
 pub use frame_codec::frame_codec;
 pub use greeting_handshake::greeting_handshake;

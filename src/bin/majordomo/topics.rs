@@ -163,7 +163,7 @@ fn trouble(subject: &str, error: &CallError) -> CliError {
     match error {
         CallError::Subject(why) => CliError::usage(format!("{subject}: {why}")),
         CallError::Refused { code, message, .. } => match Code::from_name(code) {
-            Some(Code::Forbidden) => said(Exit::NotAllowed, code, message),
+            Some(Code::Forbidden | Code::Denied) => said(Exit::NotAllowed, code, message),
             Some(Code::Overloaded | Code::Draining) => said(Exit::Overloaded, code, message)
                 .hint("try again later, or look at the limits: `majordomo config default`"),
             Some(Code::Unsupported) => {

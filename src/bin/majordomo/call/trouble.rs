@@ -137,7 +137,9 @@ fn refused(service: &str, code: &str, said: &str, retry: Option<Duration>) -> Cl
             .hint(format!("look who is there: `majordomo status {service}`")),
         "timeout" => error(Exit::TimedOut, &format!("`{service}` did not reply in time"))
             .hint("it may have been executed in part; give it more with --timeout"),
-        "not_allowed" => error(Exit::NotAllowed, &format!("`{service}` may not be called")),
+        "not_allowed" | "denied" => {
+            error(Exit::NotAllowed, &format!("`{service}` may not be called"))
+        }
         "worker_lost" => error(Exit::Failed, &format!("the worker of `{service}` was lost"))
             .hint("it may have been executed in part; call again only if that does no harm"),
         "poison" => error(Exit::Failed, &format!("this request has cost `{service}` its workers"))
@@ -169,6 +171,7 @@ mod tests {
             ("no_target", None, Exit::NotFound, "look who is there: `majordomo status s`"),
             ("timeout", None, Exit::TimedOut, "give it more with --timeout"),
             ("not_allowed", None, Exit::NotAllowed, "`s` may not be called: said"),
+            ("denied", None, Exit::NotAllowed, "`s` may not be called: said"),
             ("worker_lost", None, Exit::Failed, "call again only if that does no harm"),
             ("poison", None, Exit::Failed, "look at the logs of the workers"),
             ("failed", None, Exit::Failed, "`s` failed: said"),

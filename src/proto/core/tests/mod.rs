@@ -7,6 +7,7 @@ mod credit;
 mod deadline;
 mod keys;
 mod late;
+mod limits;
 mod native;
 mod nfp;
 mod rights;
