@@ -13,6 +13,8 @@ mod docs;
 mod failures;
 #[path = "cli/file.rs"]
 mod file;
+#[path = "cli/key.rs"]
+mod key;
 #[path = "cli/look.rs"]
 mod look;
 #[path = "cli/manage.rs"]

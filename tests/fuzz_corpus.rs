@@ -21,6 +21,11 @@ fn replay(name: &str, target: fn(&[u8])) {
 }
 
 #[test]
+fn acl() {
+    replay("acl", fuzzing::acl);
+}
+
+#[test]
 fn curve_client() {
     replay("curve_client", fuzzing::curve_client);
 }

@@ -18,6 +18,8 @@ use majordomo::wire::message::{Frames, Message};
 mod login;
 #[path = "spec_examples/mjp.rs"]
 mod mjp;
+#[path = "spec_examples/zio.rs"]
+mod zio;
 
 const SPEC: &str = include_str!("../SPEC.md");
 
@@ -184,6 +186,7 @@ fn message(kind: &str, frames: Frames<'_>) -> (String, Option<Vec<u8>>) {
             let (service, body) = (quoted(answer.service), bodies(answer.body));
             format!("{} {name} {service}: {body}", version(answer.version))
         }
+        "zio" | "refused-zio" => return zio::message(frames),
         other => return mjp::message(other, frames),
     };
     (text, Some(written(&out)))

@@ -43,6 +43,9 @@ impl BrokerConfig {
         }
         let client = |name| Key::new("client", name);
         check.count(client("requests_max"), self.client.requests_max, 1..=10_000_000);
+        check.count(client("services_max"), self.client.services_max, 1..=65_536);
+        check.count(client("rate"), self.client.rate, 0..=1_000_000);
+        check.count(client("burst"), self.client.burst, 1..=1_000_000);
         check.text(client("bytes_max"), self.client.bytes_max, KIB..=TIB);
         check.policy(|name| Key::new("service", name), &ServicePatch::from(&self.service));
         for (pattern, patch) in &self.services {

@@ -3,13 +3,16 @@
 //! broker would have told.
 
 mod model;
+mod times;
+mod words;
 mod world;
 
 use std::time::Duration;
 
 use slotmap::SlotMap;
 
-use self::model::{DECISION, ENDING, HANDLER, Model, WAITING_MAX, Words};
+use self::model::{DECISION, ENDING, HANDLER, Model, WAITING_MAX};
+use self::words::Words;
 use self::world::World;
 use super::pieces::Choices;
 use crate::id::{PeerId, ServiceName};

@@ -3,6 +3,7 @@
 //! Each takes whatever octets it is given and panics if the code under it breaks a promise.
 #![expect(clippy::panic, clippy::expect_used, reason = "a target reports what it finds by a panic")]
 
+mod acl;
 mod curve_client;
 mod curve_server;
 mod damage;
@@ -20,6 +21,7 @@ mod router_ops;
 mod topics;
 mod zio_message;
 
+pub use acl::acl;
 pub use curve_client::curve_client;
 pub use curve_server::curve_server;
 pub use file_url::file_url;

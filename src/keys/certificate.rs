@@ -430,6 +430,22 @@ mod tests {
     }
 
     #[test]
+    fn secrets_of_others_are_refused() {
+        let us = rustix::process::geteuid().as_raw();
+        let dir = tempfile::tempdir().unwrap();
+        let (_, secret, _) = write_pair(dir.path(), "anna").unwrap();
+        // Only root can give a file away, and only others find files of root.
+        let (path, owner) = if us == 0 {
+            std::os::unix::fs::chown(&secret, Some(1), None).unwrap();
+            (secret.as_path(), 1)
+        } else {
+            (Path::new("/etc/passwd"), 0)
+        };
+        let said = read_secret(path).unwrap_err();
+        assert_eq!(said, KeyError::NotOurs { path: path.into(), owner, us });
+    }
+
+    #[test]
     fn what_is_no_file_of_keys_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);

@@ -1,4 +1,4 @@
-//! ZIO messages, and the labels of its flow protocol (SPEC 12).
+//! ZIO messages, and the labels of its flow protocol (SPEC 13).
 //!
 //! A message is a prefix, 24 octets of coordinates and any number of payload parts. Sockets of one
 //! frame (CLIENT, SERVER) have all parts in that frame, each behind its size; others (DEALER,

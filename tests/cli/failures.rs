@@ -122,6 +122,54 @@ fn what_is_not_there_is_said_with_how_to_get_it() {
 }
 
 #[test]
+fn keys_that_cannot_be_used_are_said_with_what_to_do() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = home();
+    let (code, _, _) = run(&mut majordomo(home.path(), &["key", "new", "anna"]));
+    assert_eq!(code, 0);
+    let file = |name: &str, text: &str, mode| {
+        let path = home.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let secret = fs::read_to_string(home.path().join("anna.secret")).unwrap();
+    file("open.secret", &secret, 0o644);
+    file("public.secret", &fs::read_to_string(home.path().join("anna.pub")).unwrap(), 0o600);
+    file("empty.secret", "", 0o600);
+    file("wrong.secret", "curve\n    secret-key = \"x\"\n", 0o600);
+    file("open.toml", "", 0o666);
+    file("wrong.toml", "[[key]]\nname = \"anna\"\n[roles.x]\nallow = [\"call\"]\n", 0o600);
+    let mut report = Report::new(home.path());
+    report.add(2, "ping --curve-key anna.secret");
+    report.add(2, "ping --server-key anna.pub");
+    report.add(2, "ping --curve-key anna.secret --server-key anna.pub --endpoint ipc://x");
+    report.add(2, "context add x --endpoint ipc://x --curve-key anna.secret");
+    report.add(2, "key new .anna");
+    report.add(2, "key approve anna.pub");
+    for (exit, line) in [
+        (6, "ping --curve-key none.secret --server-key anna.pub"),
+        (6, "ping --curve-key anna.secret --server-key none.pub"),
+        (1, "ping --curve-key open.secret --server-key anna.pub"),
+        (1, "ping --curve-key public.secret --server-key anna.pub"),
+        (1, "ping --curve-key empty.secret --server-key anna.pub"),
+        (1, "ping --curve-key wrong.secret --server-key anna.pub"),
+        (1, "ping --curve-key . --server-key anna.pub"),
+        (6, "key show none"),
+        (1, "key new anna"),
+        (6, "key rotate none"),
+        (6, "acl test --key anna call x --file none.toml"),
+        (1, "acl test --key anna call x --file open.toml"),
+        (78, "acl test --key anna call x --file wrong.toml"),
+        (78, "key revoke anna --file wrong.toml"),
+        (6, "key revoke anna --file none.toml"),
+    ] {
+        report.add_json(exit, line);
+    }
+    insta::assert_snapshot!("failures_keys", report.text);
+}
+
+#[test]
 fn a_context_that_cannot_be_read_is_a_bad_configuration() {
     let home = home();
     let mut report = Report::new(home.path());

@@ -145,7 +145,7 @@ fn what_is_not_allowed_or_not_there_has_its_exit_code() {
         assert!(err.contains("ipc://"), "{line}: {err}");
         let (_, out, _) = said(home, &format!("{line} --json"), &open);
         let error: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
-        assert_eq!(error["error"]["code"], "forbidden", "{line}");
+        assert_eq!(error["error"]["code"], "denied", "{line}");
     }
     for line in [
         "service pause nobody",

@@ -93,7 +93,7 @@ Examples:
   majordomo context add prod --endpoint tcp://10.0.0.5:5555 --timeout 5s --select
   MAJORDOMO_CONTEXT=prod majordomo status
   majordomo call echo hello --context prod
-  majordomo context add prod --endpoint tcp://10.0.0.5:5555 --curve-key anna.secret --server-key broker.pub
+  majordomo context add safe --endpoint tcp://10.0.0.6:5555 --curve-key me.secret --server-key b.pub
 
 Contexts are files: $XDG_CONFIG_HOME/majordomo/context/NAME.toml, or the same in ~/.config.
 Keys are named, not copied. --endpoint, --protocol, --timeout and keys win over the context; --context wins over MAJORDOMO_CONTEXT,

@@ -22,9 +22,9 @@ pub(crate) enum KeyAction {
     New {
         /// Its name: letters, digits, `-`, `_` and `.`
         name: String,
-        /// Write the files there
-        #[arg(long, value_name = "FOLDER", default_value = ".", hide_default_value = true)]
-        dir: PathBuf,
+        /// Write the files there [default: the current folder]
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -69,10 +69,12 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   majordomo key new broker
   majordomo broker --curve-secret broker.secret --authorized-keys keys.toml
-  majordomo key pending --endpoint ipc:///run/majordomo.sock
-  majordomo key approve q3ds-8kmx-1vn2-7hzc --name anna --role client --endpoint ipc:///run/majordomo.sock
+  majordomo key pending
+  majordomo key approve q3ds-8kmx-1vn2-7hzc --name anna --role client
 
-A secret key is in its file and nowhere else: no command prints one, or takes one as an argument.
+Pending, approve, deny and revoke are for those who come in by an administration listener (ipc://),
+or have the right `admin`. A secret key is in its file and nowhere else: no command prints one, or
+takes one as an argument.
 Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 5 not allowed, 6 no such key";
 
 impl KeyAction {
@@ -90,7 +92,7 @@ impl KeyAction {
 
 pub(crate) fn run(action: KeyAction) -> Result<ExitCode> {
     match action {
-        KeyAction::New { name, dir, json } => pair::new(&dir, &name, json),
+        KeyAction::New { name, dir, json } => pair::new(&dir.unwrap_or_default(), &name, json),
         KeyAction::Show { file, json } => pair::show(&file, json),
         KeyAction::Broker(args) => broker::show(&args),
         KeyAction::Rotate { file, json } => broker::rotate(&file, json),

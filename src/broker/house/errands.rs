@@ -114,8 +114,8 @@ fn code_of(error: &EditError) -> Code {
     match error {
         EditError::NotFound { .. } => Code::NotFound,
         EditError::Any => Code::Unsupported,
-        EditError::Wrong(_) | EditError::Taken { .. } => Code::BadRequest,
-        EditError::Ring(_) => Code::Failed,
+        EditError::Wrong(_) => Code::BadRequest,
+        EditError::Ring(_) | EditError::Taken { .. } => Code::Failed,
     }
 }
 

@@ -1,65 +1,12 @@
 //! A broker of flows as simple as can be: lists that are searched from the front, and no state of
 //! an end but what follows from the flows.
 
+use super::words::{Words, reverse};
 use super::world::Did;
 use crate::proto::flow::{End, FlowId};
 
-/// A message, in the words of the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Words {
-    pub(super) kind: &'static str,
-    /// Of BOT: `extract`, `inject`, or anything else.
-    pub(super) direction: &'static str,
-    /// As it is written.
-    pub(super) credit: &'static str,
-    pub(super) stream: &'static str,
-    /// Of a handler's BOT.
-    pub(super) cid: Option<u32>,
-    pub(super) seqno: u64,
-}
-
-fn reverse(direction: &'static str) -> &'static str {
-    match direction {
-        "extract" => "inject",
-        "inject" => "extract",
-        other => other,
-    }
-}
-
-impl Words {
-    pub(super) fn label(&self) -> String {
-        match self.kind {
-            "BOT" => self.bot(self.kind, self.direction, self.cid.map(|cid| cid.to_string())),
-            "PAY" => format!(r#"{{"flow": "PAY", "credit": {}}}"#, self.credit),
-            kind => format!(r#"{{"flow": "{kind}"}}"#),
-        }
-    }
-
-    fn bot(&self, kind: &str, direction: &str, cid: Option<String>) -> String {
-        let cid = cid.map_or_else(String::new, |cid| format!(r#", "cid": {cid}"#));
-        let (credit, stream) = (self.credit, self.stream);
-        format!(
-            r#"{{"flow": "{kind}", "credit": {credit}, "direction": "{direction}", "stream": "{stream}"{cid}}}"#
-        )
-    }
-
-    /// As a handler gets a client's; the id is taken out.
-    fn for_handler(&self) -> String {
-        self.bot("BOT", reverse(self.direction), Some("#".into()))
-    }
-
-    fn refusal(&self, to: End, named: bool) -> Did {
-        let cid = named.then(|| "#".into());
-        Did::Said(to, self.bot("EOT", reverse(self.direction), cid), self.seqno)
-    }
-
-    fn number(&self) -> Option<i64> {
-        self.credit.parse().ok()
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Deciding { until: u64, early: Option<(End, Words)> },
     Queued { until: u64 },
     Coming { until: u64 },
@@ -67,26 +14,26 @@ enum Stage {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Pair {
+pub(super) struct Pair {
     /// Client and handler.
-    ends: [End; 2],
-    closed: [bool; 2],
+    pub(super) ends: [End; 2],
+    pub(super) closed: [bool; 2],
     said_eot: [bool; 2],
     last: [u64; 2],
-    giver: usize,
+    pub(super) giver: usize,
     total: u64,
     out: u64,
     /// When something last went.
-    touched: u64,
+    pub(super) touched: u64,
 }
 
 #[derive(Debug)]
-struct Flow {
-    id: Option<FlowId>,
+pub(super) struct Flow {
+    pub(super) id: Option<FlowId>,
     cid: Option<u32>,
     client: End,
     bot: Words,
-    stage: Stage,
+    pub(super) stage: Stage,
     /// Its place among those that wait for the service, and which offer has it.
     number: u64,
     offer: Option<u64>,
@@ -110,13 +57,13 @@ pub(super) const WAITING_MAX: usize = 3;
 pub(super) struct Model {
     pub(super) now: u64,
     pub(super) members: Vec<End>,
-    told: Vec<End>,
+    pub(super) told: Vec<End>,
     pub(super) paused: Vec<End>,
-    flows: Vec<Flow>,
+    pub(super) flows: Vec<Flow>,
     offers: Vec<Offer>,
     clock: u64,
     /// When the takers are cut, and when it is over.
-    stop: Option<(Option<u64>, u64)>,
+    pub(super) stop: Option<(Option<u64>, u64)>,
     pub(super) did: Vec<Did>,
 }
 
@@ -159,11 +106,11 @@ impl Model {
         self.did.push(Did::Said(to, label.into(), seqno));
     }
 
-    fn eot(&mut self, to: End, seqno: u64) {
+    pub(super) fn eot(&mut self, to: End, seqno: u64) {
         self.say(to, r#"{"flow": "EOT"}"#, seqno);
     }
 
-    fn resume(&mut self, end: End) {
+    pub(super) fn resume(&mut self, end: End) {
         if self.paused.contains(&end) && self.members.contains(&end) {
             self.paused.retain(|other| *other != end);
             self.did.push(Did::Resumed(end));
@@ -386,7 +333,7 @@ impl Model {
         true
     }
 
-    fn end_pair(&mut self, at: usize, outcome: &'static str) {
+    pub(super) fn end_pair(&mut self, at: usize, outcome: &'static str) {
         let Some(Stage::Open(pair)) = self.flows.get(at).map(|flow| flow.stage.clone()) else {
             return;
         };
@@ -415,7 +362,7 @@ impl Model {
     }
 
     /// The BOT of a flow that waits, answered by EOT.
-    fn refuse(&mut self, at: usize) {
+    pub(super) fn refuse(&mut self, at: usize) {
         let Some(flow) = self.flows.get(at) else { return };
         self.did.push(flow.bot.refusal(flow.client, true));
         self.forget(at, "refused");
@@ -522,79 +469,6 @@ impl Model {
         }
     }
 
-    /// What is due first, and which flow it is; equal ones in the order of the table.
-    pub(super) fn due(&self) -> Option<(u64, FlowId)> {
-        let due = self.flows.iter().filter_map(|flow| {
-            let at = match &flow.stage {
-                Stage::Deciding { until, .. }
-                | Stage::Queued { until }
-                | Stage::Coming { until } => *until,
-                Stage::Open(pair) if pair.closed != [false; 2] => pair.touched + ENDING,
-                Stage::Open(_) => return None,
-            };
-            Some((at, flow.id?))
-        });
-        due.min()
-    }
-
-    pub(super) fn tick(&mut self) {
-        while let Some((_, id)) = self.due().filter(|(at, _)| *at <= self.now) {
-            let Some(at) = self.flows.iter().position(|flow| flow.id == Some(id)) else { return };
-            if matches!(self.flows.get(at).map(|flow| &flow.stage), Some(Stage::Open(_))) {
-                self.end_pair(at, "no_answer");
-            } else {
-                self.refuse(at);
-            }
-        }
-        if let Some((Some(cut), over)) = self.stop
-            && cut <= self.now
-        {
-            self.stop = Some((None, over));
-            self.in_order().into_iter().for_each(|id| {
-                if let Some(at) = self.flows.iter().position(|flow| flow.id == Some(id)) {
-                    self.end_pair(at, "stopped");
-                }
-            });
-        }
-    }
-
-    /// Flows in the order of the table's slots.
-    fn in_order(&self) -> Vec<FlowId> {
-        let mut ids: Vec<FlowId> = self.flows.iter().filter_map(|flow| flow.id).collect();
-        ids.sort_by_key(|id| id.token() & u64::from(u32::MAX));
-        ids
-    }
-
-    pub(super) fn stop(&mut self, within: u64) {
-        if self.stop.is_some() {
-            return;
-        }
-        self.stop = Some((Some(self.now + within / 2), self.now + within));
-        for id in self.in_order() {
-            let Some(at) = self.flows.iter().position(|flow| flow.id == Some(id)) else { continue };
-            let Some(flow) = self.flows.get_mut(at) else { continue };
-            let Stage::Open(pair) = &mut flow.stage else {
-                self.refuse(at);
-                continue;
-            };
-            if pair.closed != [false; 2] {
-                continue;
-            }
-            let taker = 1 - pair.giver;
-            pair.closed = std::array::from_fn(|it| it == taker);
-            pair.touched = self.now;
-            let (ends, seqno) = (pair.ends, pair.last(taker) + 1);
-            let [giver, taker] = if taker == 1 { ends } else { [ends[1], ends[0]] };
-            self.eot(giver, seqno);
-            self.resume(taker);
-        }
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        let idle = self.flows.is_empty() && self.told.is_empty();
-        self.stop.is_some_and(|(_, over)| over <= self.now || idle)
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }
@@ -609,7 +483,7 @@ impl Pair {
         self.said_eot.get(side).copied().unwrap_or_default()
     }
 
-    fn last(&self, side: usize) -> u64 {
+    pub(super) fn last(&self, side: usize) -> u64 {
         self.last.get(side).copied().unwrap_or_default()
     }
 }

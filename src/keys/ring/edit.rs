@@ -110,7 +110,7 @@ fn edit(
         Ok(real) => real,
         Err(KeyError::Missing { .. }) => {
             let Some(text) = change(HEADER, path)? else { return Ok(None) };
-            KeyRing::parse(text.as_bytes(), path)?;
+            check(&text, path)?;
             disk::create(path, PRIVATE, text.as_bytes())?;
             return Ok(Some(()));
         }
@@ -125,9 +125,21 @@ fn edit(
     if text.len() > RING_MAX {
         return Err(KeyError::TooBig { path: path.into(), max: RING_MAX }.into());
     }
-    KeyRing::parse(text.as_bytes(), path)?;
+    check(&text, path)?;
     disk::replace(&real, PRIVATE, Some(&metadata), text.as_bytes())?;
     Ok(Some(()))
+}
+
+/// The file was right: what is wrong now has come with the change.
+fn check(text: &str, path: &Path) -> Result<(), EditError> {
+    match KeyRing::parse(text.as_bytes(), path) {
+        Ok(_) => Ok(()),
+        Err(RingError::Content(problems, _)) => {
+            let what: Vec<_> = problems.into_iter().map(|problem| problem.what).collect();
+            Err(EditError::Wrong(what.join("; ")))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A file that is about to be changed: its lines, and what is in it.
@@ -469,7 +481,7 @@ key = \"KEY4\"
         fs::write(&path, "").unwrap();
         let nobody = Approval { roles: vec!["cleint".into()], ..approval(1) };
         let said = approve(&path, &nobody).unwrap_err().to_string();
-        assert!(said.contains("there is no role `cleint`; did you mean `client`?"), "{said}");
+        assert_eq!(said, "there is no role `cleint`; did you mean `client`?");
         assert_eq!(fs::read_to_string(&path).unwrap(), "");
         assert!(matches!(revoke(&dir.path().join("x"), "a"), Err(EditError::NotFound { .. })));
         assert!(!dir.path().join("x").exists());

@@ -1,4 +1,4 @@
-//! Flows (SPEC 12): one-way streams with credit, and the broker that brings their ends together.
+//! Flows (SPEC 13): one-way streams with credit, and the broker that brings their ends together.
 //!
 //! ```text
 //! client --BOT--> table --rules--> flow service --assign--> handler

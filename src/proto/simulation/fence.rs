@@ -5,6 +5,7 @@ use crate::proto::rights::{Grants, Pattern, Rule, Source, Verb};
 use crate::wire::mdp;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{self, is_mjp};
+use crate::wire::nfp;
 
 use super::actor::Actor;
 use super::plan::{GHOST, SERVED};
@@ -74,6 +75,11 @@ impl Fence {
                 Ok(mjp::ToBroker::Ready(says)) => !self.may_serve(says.service),
                 _ => false,
             };
+        }
+        if let Ok(nfp::ToBroker::Worker(nfp::FromWorker::Ready { service })) =
+            nfp::ToBroker::decode(frames)
+        {
+            return !self.may_serve(service);
         }
         matches!(mdp::ToBroker::decode(frames), Ok(mdp::ToBroker::Request(request))
             if !self.may_call(request.service))

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use majordomo::client::{CallError, Client, ClientError, ConnectError};
 use majordomo::config::Text;
+use majordomo::proto::handshake::HandshakeError;
 use majordomo::transport::greet::GreetError;
 use majordomo::transport::session::SessionError;
+use majordomo::wire::greeting::GreetingError;
 
 use crate::connect::Target;
 use crate::failure::{CliError, Exit};
@@ -55,9 +57,36 @@ pub(crate) fn no_session(target: &Target, error: &SessionError) -> CliError {
                         look there with `majordomo key pending`";
             said("hung_up", message).hint(hint)
         }
+        SessionError::Greet(GreetError::Handshake(error)) => refused_handshake(target, error),
         error => {
             let message = format!("{endpoint}: {}", harmless(&error.to_string()));
             said("no_handshake", message).hint("check that it is the endpoint of a ZeroMQ broker")
+        }
+    }
+}
+
+/// A handshake that has failed for something that was said in it.
+fn refused_handshake(target: &Target, error: &HandshakeError) -> CliError {
+    let Target { endpoint, curve, .. } = target;
+    match error {
+        HandshakeError::Refused { .. } if curve.is_some() => {
+            let message = format!("{endpoint} denies our key: {}", harmless(&error.to_string()));
+            CliError::new(Exit::NotAllowed, "denied", message)
+                .hint("it has to be approved there: `majordomo key approve`")
+        }
+        HandshakeError::Greeting(GreetingError::MechanismDiffers { .. }) => {
+            let message = format!("{endpoint}: {}", harmless(&error.to_string()));
+            let hint = if curve.is_some() {
+                "leave --curve-key and --server-key out if it speaks no CURVE"
+            } else {
+                "if it speaks CURVE, name keys with --curve-key and --server-key"
+            };
+            CliError::new(Exit::CannotConnect, "mechanism", message).hint(hint)
+        }
+        error => {
+            let message = format!("{endpoint}: {}", harmless(&error.to_string()));
+            CliError::new(Exit::CannotConnect, "no_handshake", message)
+                .hint("check that it is the endpoint of a ZeroMQ broker")
         }
     }
 }

@@ -32,8 +32,8 @@ Examples:
   majordomo acl test --key anna call billing.invoice
   majordomo acl test --key q3ds-8kmx-1vn2-7hzc serve billing --file keys.toml
 
-What denies beats what allows, and what no line allows is denied. If several keys have the name, each
-is told, and all have to be allowed.
+What denies beats what allows, and what no line allows is denied. If several keys have the name,
+each is told, and all have to be allowed.
 Exit codes: 0 allowed, 5 denied (or you may not ask), 6 no such key";
 
 #[derive(Debug, Args)]

@@ -33,8 +33,8 @@ Examples:
   majordomo key approve billing.pub --name billing-1 --service billing.print --allow 'call audit.*'
   majordomo key approve anna.pub --name anna --role client --file keys.toml
 
-The next attempt of the key gets in. The roles client, worker and admin are there; [roles.NAME] of the
-file makes others. With --file no broker is asked: it reads the file with `majordomo admin reload`.";
+The next attempt of the key gets in. The roles client, worker and admin are there; [roles.NAME] of
+the file makes others. With --file no broker is asked: it reads the file with `admin reload`.";
 
 pub(super) const DENY_EXAMPLES: &str = "\
 Examples:
@@ -48,8 +48,8 @@ Examples:
   majordomo key revoke anna
   majordomo key revoke q3ds-8kmx-1vn2-7hzc --file keys.toml
 
-Its connections are closed, and what it held goes to others. If it comes again it is pending; `key
-deny` refuses it for good.";
+Its connections are closed, and what it held goes to others. If it comes again it is pending;
+`key deny` refuses it for good.";
 
 #[derive(Debug, Args)]
 pub(crate) struct PendingArgs {

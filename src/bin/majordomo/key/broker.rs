@@ -41,9 +41,9 @@ Examples:
   majordomo key rotate broker.secret
   majordomo admin reload --endpoint ipc:///run/majordomo.sock
 
-The present key becomes FILE.old, and the broker answers to both for the time of auth.overlap (7 days)
-after the rotation, once it has read them: with `admin reload`, SIGHUP or a start. Give your clients
-the new public key in that time. What FILE.old was before is gone.";
+The present key becomes FILE.old, and the broker answers to both for the time of auth.overlap (7
+days) after the rotation, once it has read them: with `admin reload`, SIGHUP or a start. Give your
+clients the new public key in that time. What FILE.old was before is gone.";
 
 pub(super) fn show(args: &BrokerKeyArgs) -> Result<ExitCode> {
     let config = match args.file {

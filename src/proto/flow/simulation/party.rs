@@ -17,7 +17,6 @@ pub(super) struct Party {
     pub(super) endpoint: Endpoint,
     /// The number of the flow: the origin of all that both ends say in it.
     pub(super) flow: u64,
-    direction: Direction,
     /// The label of its BOT.
     bot: String,
     /// DATs it will give before it ends, or take before it ends itself.
@@ -52,7 +51,6 @@ impl Party {
             link,
             endpoint: Endpoint::new(terms),
             flow,
-            direction,
             bot,
             wants: rng.within(0, 9),
             given: 0,
@@ -145,9 +143,5 @@ impl Party {
         }
         self.heard += 1;
         Ok(())
-    }
-
-    pub(super) fn direction(&self) -> Direction {
-        self.direction
     }
 }
