@@ -31,6 +31,11 @@ fn curve_server() {
 }
 
 #[test]
+fn authorized_keys() {
+    replay("authorized_keys", fuzzing::authorized_keys);
+}
+
+#[test]
 fn file_url() {
     replay("file_url", fuzzing::file_url);
 }
@@ -73,4 +78,9 @@ fn router_ops() {
 #[test]
 fn topics() {
     replay("topics", fuzzing::topics);
+}
+
+#[test]
+fn zcert() {
+    replay("zcert", fuzzing::zcert);
 }

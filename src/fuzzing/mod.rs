@@ -3,6 +3,7 @@
 //! Each takes whatever octets it is given and panics if the code under it breaks a promise.
 #![expect(clippy::panic, clippy::expect_used, reason = "a target reports what it finds by a panic")]
 
+mod authorized_keys;
 mod curve_client;
 mod curve_server;
 mod damage;
@@ -17,7 +18,9 @@ mod nfp_command;
 mod pieces;
 mod router_ops;
 mod topics;
+mod zcert;
 
+pub use authorized_keys::authorized_keys;
 pub use curve_client::curve_client;
 pub use curve_server::curve_server;
 pub use file_url::file_url;
@@ -29,3 +32,4 @@ pub use mjp_machine::mjp_machine;
 pub use nfp_command::nfp_command;
 pub use router_ops::router_ops;
 pub use topics::topics;
+pub use zcert::zcert;
