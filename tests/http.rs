@@ -19,13 +19,17 @@ use peer::{Peer, connect};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn broker() -> Broker {
+fn config() -> BrokerConfig {
     let mut config = BrokerConfig::default();
     config.broker.bind = vec!["tcp://127.0.0.1:0".parse().unwrap()];
     config.broker.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     // No heartbeats among the octets that are counted.
     config.mdp.heartbeat = Duration::from_secs(60);
-    Broker::bind(config).unwrap()
+    config
+}
+
+fn broker() -> Broker {
+    Broker::bind(config()).unwrap()
 }
 
 fn zmtp(broker: &Broker) -> SocketAddr {
@@ -192,7 +196,9 @@ fn octets_are_counted_whoever_writes_them() {
 
 #[test]
 fn at_most_500_services_have_labels_and_the_rest_are_one() {
-    let broker = broker();
+    let mut config = config();
+    config.client.services_max = 300;
+    let broker = Broker::bind(config).unwrap();
     let mut client = Peer::dealer(zmtp(&broker));
     for number in 0..300u16 {
         client.request(&[b"made-up\xff\"\n".as_slice(), &number.to_be_bytes()].concat());

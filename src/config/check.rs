@@ -348,7 +348,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 50, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 53, "a range is no longer written as the test reads it");
     }
 
     #[test]

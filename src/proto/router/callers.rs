@@ -23,6 +23,8 @@ pub(super) struct Caller {
     pub(super) paused: Option<Pause>,
     /// Services that it had made and that nobody offers.
     pub(super) founded: usize,
+    /// How often those were left to others, as it had no request open.
+    pub(super) idle: u64,
     /// The service that it asked for last.
     pub(super) last_service: ServiceId,
     /// Who it is, for those who can be told.

@@ -7,9 +7,16 @@ use crate::proto::output::Output;
 use super::service::ServiceId;
 use super::{Pause, Router};
 
+/// The caller that had a service made, and which time it was without an open request before that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Founder {
+    caller: PeerId,
+    idle: u64,
+}
+
 impl Router {
-    /// As [`Self::service_for`], for a caller that asks for a service. A caller that has no request
-    /// open may always have one made: there will be none whose end it could wait for.
+    /// As [`Self::service_for`], for a caller that asks for a service. With no request open it may
+    /// always have one made: what is still there of those before is there for others.
     pub(super) fn service_asked_for<O: Output>(
         &mut self,
         now: Time,
@@ -24,17 +31,23 @@ impl Router {
         }
         let id = self.service_for(now, name, out)?;
         if let Some(entry) = self.callers.entry(caller) {
-            entry.or_default().founded += 1;
+            let entry = entry.or_default();
+            if entry.requests == 0 && entry.founded > 0 {
+                (entry.founded, entry.idle) = (0, entry.idle + 1);
+            }
+            entry.founded += 1;
+            let idle = entry.idle;
             if let Some(service) = self.services.get_mut(id) {
-                service.founder = Some(caller);
+                service.founder = Some(Founder { caller, idle });
             }
         }
         Ok(id)
     }
 
     /// Somebody offers the service, or it is forgotten: it is not there for that caller alone.
-    pub(super) fn release_founder(&mut self, founder: Option<PeerId>) {
-        if let Some(caller) = founder.and_then(|founder| self.callers.get_mut(founder)) {
+    pub(super) fn release_founder(&mut self, founder: Option<Founder>) {
+        let Some(Founder { caller, idle }) = founder else { return };
+        if let Some(caller) = self.callers.get_mut(caller).filter(|caller| caller.idle == idle) {
             caller.founded = caller.founded.saturating_sub(1);
         }
     }
@@ -44,7 +57,8 @@ impl Router {
     pub(super) fn audit_founders(&self) -> Result<(), String> {
         use super::audit::demand;
         for (peer, caller) in &self.callers {
-            let is_its = |service: &&super::Service| service.founder == Some(peer);
+            let founder = Founder { caller: peer, idle: caller.idle };
+            let is_its = |service: &&super::Service| service.founder == Some(founder);
             let made = self.services.values().filter(is_its).count();
             demand!(made == caller.founded, "{peer:?} had {made} made, not {}", caller.founded);
             let most = self.settings.client.services_max.max(1);

@@ -8,6 +8,7 @@ use crate::proto::clock::Time;
 use crate::proto::policy::ServicePolicy;
 use crate::proto::stats::ServiceStats;
 
+use super::founders::Founder;
 use super::Hasher;
 use super::queue::Queue;
 use super::ready::Ready;
@@ -69,7 +70,7 @@ pub(super) struct Service {
     /// Callers that are not read because the queue is full.
     pub(super) paused: BTreeSet<PeerId>,
     /// The caller that had it made, as long as nobody offers it.
-    pub(super) founder: Option<PeerId>,
+    pub(super) founder: Option<Founder>,
     /// Since when it has no worker.
     pub(super) unserved_since: Time,
     /// The one deadline that counts for its waiting requests.
