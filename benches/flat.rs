@@ -65,7 +65,8 @@ impl Case {
             queue_bytes_max: 1 << 40,
             ..Default::default()
         };
-        let client = ClientLimits { requests_max: most, bytes_max: 1 << 40 };
+        let client =
+            ClientLimits { requests_max: most, bytes_max: 1 << 40, services_max: most, rate: None };
         let mut tables = Tables::new(Settings { policy, client, ..Settings::default() });
         let clients: Vec<PeerId> = (0..size.clients).map(|_| tables.join()).collect();
         let half = size.services / 2;

@@ -21,6 +21,11 @@ fn replay(name: &str, target: fn(&[u8])) {
 }
 
 #[test]
+fn acl() {
+    replay("acl", fuzzing::acl);
+}
+
+#[test]
 fn curve_client() {
     replay("curve_client", fuzzing::curve_client);
 }
@@ -38,6 +43,11 @@ fn authorized_keys() {
 #[test]
 fn file_url() {
     replay("file_url", fuzzing::file_url);
+}
+
+#[test]
+fn flow_machine() {
+    replay("flow_machine", fuzzing::flow_machine);
 }
 
 #[test]
@@ -83,4 +93,9 @@ fn topics() {
 #[test]
 fn zcert() {
     replay("zcert", fuzzing::zcert);
+}
+
+#[test]
+fn zio_message() {
+    replay("zio_message", fuzzing::zio_message);
 }

@@ -167,7 +167,7 @@ fn check(file: &File, found: &mut Vec<String>) {
         }
         let Some(part) = file.part() else { continue };
         if PURE.contains(&part) {
-            for word in IMPURE.iter().filter(|word| code.contains(**word)) {
+            for word in IMPURE.iter().filter(|word| begins_in(code, word)) {
                 complain(format!("`{word}` in {part}, which is pure"));
             }
         }
@@ -180,6 +180,14 @@ fn check(file: &File, found: &mut Vec<String>) {
             complain("`super` up to the root of the crate; write `crate::`".into());
         }
     }
+}
+
+/// Whether a name in the code begins with these letters.
+fn begins_in(code: &str, letters: &str) -> bool {
+    code.match_indices(letters).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
 }
 
 /// The parts that a line of code names: `crate::wire`, `crate::{id, wire}`; the binary, which is a

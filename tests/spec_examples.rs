@@ -14,8 +14,12 @@ use majordomo::wire::greeting::{GREETING_LEN, Greeting, GreetingReader, Mechanis
 use majordomo::wire::mdp::{self, Answer, FromWorker, ToBroker, ToClient, ToWorker};
 use majordomo::wire::message::{Frames, Message};
 
+#[path = "spec_examples/login.rs"]
+mod login;
 #[path = "spec_examples/mjp.rs"]
 mod mjp;
+#[path = "spec_examples/zio.rs"]
+mod zio;
 
 const SPEC: &str = include_str!("../SPEC.md");
 
@@ -65,6 +69,7 @@ fn meaning(kind: &str, octets: &[u8]) -> (String, Option<Vec<u8>>) {
             (if refused { "closed" } else { "served" }.into(), None)
         }
         "command" => command(octets),
+        "login" => login::command(octets),
         _ => {
             let mut decoder = Decoder::new(Limits::default());
             let mut input = octets;
@@ -78,12 +83,17 @@ fn meaning(kind: &str, octets: &[u8]) -> (String, Option<Vec<u8>>) {
 
 fn greeting(octets: &[u8]) -> (String, Option<Vec<u8>>) {
     assert_eq!(octets.len(), GREETING_LEN);
-    let read = GreetingReader::new(Mechanism::Null).read(&mut { octets });
+    let mechanism = match octets[12] {
+        b'C' => Mechanism::Curve,
+        b'P' => Mechanism::Plain,
+        _ => Mechanism::Null,
+    };
+    let read = GreetingReader::new(mechanism).read(&mut { octets });
     let greeting = read.expect("a greeting").expect("a whole greeting");
-    let ours =
-        Greeting { version: Version::OURS, mechanism: Mechanism::Null, as_server: false }.encode();
-    let Greeting { version, mechanism, .. } = greeting;
-    (format!("ours: ZMTP {version}, {mechanism}"), Some(ours.to_vec()))
+    let Greeting { version, mechanism, as_server } = greeting;
+    let ours = Greeting { version: Version::OURS, mechanism, as_server }.encode();
+    let server = if as_server { ", server" } else { "" };
+    (format!("ours: ZMTP {version}, {mechanism}{server}"), Some(ours.to_vec()))
 }
 
 fn refused_greeting(octets: &[u8]) -> String {
@@ -176,6 +186,7 @@ fn message(kind: &str, frames: Frames<'_>) -> (String, Option<Vec<u8>>) {
             let (service, body) = (quoted(answer.service), bodies(answer.body));
             format!("{} {name} {service}: {body}", version(answer.version))
         }
+        "zio" | "refused-zio" => return zio::message(frames),
         other => return mjp::message(other, frames),
     };
     (text, Some(written(&out)))

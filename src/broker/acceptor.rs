@@ -41,7 +41,7 @@ impl Acceptor {
         Self {
             connections: Arc::new(Semaphore::new(shared.config.limits.connections)),
             handshakes: Handshakes::new(limits.unfinished_max, per_address_max),
-            rates: Mutex::new(Rates::new(limits.connects, limits.connects_per_address, now())),
+            rates: Mutex::new(Rates::new(limits, now())),
             next_thread: AtomicUsize::new(0),
             shared,
             threads,
@@ -77,7 +77,7 @@ impl Acceptor {
                         self.turn_away(&accepted, Unwelcome::Network);
                         continue;
                     }
-                    let wait = self.lock_rates().take(now(), address);
+                    let wait = self.lock_rates().take(now(), address, door.mechanism);
                     match self.handshakes.begin(address).await {
                         Some(handshake) => {
                             let permits = Permits::new(connection, handshake);

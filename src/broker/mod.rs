@@ -226,8 +226,8 @@ impl Broker {
         self.shared.reload()
     }
 
-    /// Waits until an administrator, over an administration listener (`ipc://`), wants a restart
-    /// or a stop, and says which. The broker does neither by itself: call [`Self::shutdown`]. As
+    /// Waits until an administrator, with the right `admin`, wants a restart or a stop, and says
+    /// which. The broker does neither by itself: call [`Self::shutdown`]. As
     /// long as nobody has called this, such requests are refused.
     ///
     /// # Cancel safety

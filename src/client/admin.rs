@@ -90,8 +90,8 @@ impl Happenings {
 
 impl Client {
     /// Asks for jobs, clients or workers, or has something changed. What changes something, the
-    /// broker does only for those who came in by an administration listener (`ipc://`). Needs
-    /// MJP/1.
+    /// broker does only for those with the right `admin`, as who comes in by an administration
+    /// listener (`ipc://`) has it. Needs MJP/1.
     ///
     /// ```
     /// # use majordomo::broker::Broker;
@@ -116,7 +116,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// As a call: [`CallError::Refused`] with `forbidden`, `not_found`, `bad_request` or
+    /// As a call: [`CallError::Refused`] with `denied`, `not_found`, `bad_request` or
     /// `unsupported`; [`CallError::Unsupported`] over MDP or for `follow`, and
     /// [`CallError::Convert`].
     ///
@@ -159,8 +159,8 @@ impl Client {
     }
 
     /// Follows what happens at the broker, as far as its name begins with `prefix`, until the
-    /// result is dropped. The broker allows it to those who came in by an administration listener.
-    /// Needs MJP/1.
+    /// result is dropped. It needs the right `admin`, as who comes in by an administration
+    /// listener has it, and MJP/1.
     ///
     /// # Errors
     /// As [`Self::admin`].

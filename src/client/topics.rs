@@ -207,7 +207,7 @@ impl Client {
     ///
     /// # Errors
     /// [`CallError::Subject`], [`CallError::Unsupported`] over MDP, [`CallError::Refused`] with
-    /// `overloaded`, `too_big` or `forbidden`, and as a call. It is sent once: with
+    /// `overloaded`, `too_big`, `denied` or `forbidden`, and as a call. It is sent once: with
     /// [`CallError::Disconnected`] or [`CallError::Timeout`] nobody knows whether it was heard.
     ///
     /// # Cancel safety

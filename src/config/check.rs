@@ -43,6 +43,9 @@ impl BrokerConfig {
         }
         let client = |name| Key::new("client", name);
         check.count(client("requests_max"), self.client.requests_max, 1..=10_000_000);
+        check.count(client("services_max"), self.client.services_max, 1..=65_536);
+        check.count(client("rate"), self.client.rate, 0..=1_000_000);
+        check.count(client("burst"), self.client.burst, 1..=1_000_000);
         check.text(client("bytes_max"), self.client.bytes_max, KIB..=TIB);
         check.policy(|name| Key::new("service", name), &ServicePatch::from(&self.service));
         for (pattern, patch) in &self.services {
@@ -90,6 +93,9 @@ impl BrokerConfig {
         check.count(handshake("connects"), self.handshake.connects, 1..=1_000_000);
         let per_address = self.handshake.connects_per_address;
         check.count(handshake("connects_per_address"), per_address, 1..=1_000_000);
+        check.count(handshake("hellos"), self.handshake.hellos, 1..=1_000_000);
+        let per_address = self.handshake.hellos_per_address;
+        check.count(handshake("hellos_per_address"), per_address, 1..=1_000_000);
         check.count(handshake("curve_queue"), self.handshake.curve_queue, 1..=65_536);
         let key = |name| Key::new("limits", name);
         let limits = &self.limits;
@@ -342,7 +348,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 48, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 50, "a range is no longer written as the test reads it");
     }
 
     #[test]

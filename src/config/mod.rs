@@ -28,6 +28,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub use worker::WorkerConfig;
 use crate::proto::jobs::JobLimits;
 use crate::proto::keys::KeyLimits;
 use crate::proto::policy::{
-    ClientLimits, Keepalive, MjpLimits, ServicePolicy, Settings, TopicLimits,
+    ClientLimits, Keepalive, MjpLimits, Rate, ServicePolicy, Settings, TopicLimits,
 };
 use crate::transport::endpoint::Endpoint;
 use crate::wire::Limits;
@@ -134,6 +135,10 @@ pub struct HandshakeSection {
     pub connects: u32,
     /// The same from one address. Default 50.
     pub connects_per_address: u32,
+    /// Of those, connections that begin with a handshake of CURVE, 1 to 1,000,000. Default 300.
+    pub hellos: u32,
+    /// The same from one address. Default 20.
+    pub hellos_per_address: u32,
     /// Handshakes of CURVE whose arithmetic waits for its turn, 1 to 65,536. Default 256.
     pub curve_queue: usize,
 }
@@ -147,6 +152,8 @@ impl Default for HandshakeSection {
             unfinished_per_address_max: 64,
             connects: 500,
             connects_per_address: 50,
+            hellos: 300,
+            hellos_per_address: 20,
             curve_queue: 256,
         }
     }
@@ -164,7 +171,7 @@ pub struct LimitsSection {
     pub message: usize,
     /// Frames of one message, 8 to 65,536. Default 1,024.
     pub frames: usize,
-    /// Body of one ZMTP command, 512 B to 64 KiB. Default 4 KiB.
+    /// Body of one ZMTP command behind the handshake, 512 B to 64 KiB. Default 4 KiB.
     #[serde(with = "units::text")]
     pub command: usize,
     /// Header of one MJP message, 1 KiB to 16 KiB. Default 16 KiB.
@@ -277,12 +284,27 @@ pub struct ClientSection {
     /// 32 MiB.
     #[serde(with = "units::text")]
     pub bytes_max: usize,
+    /// Services without a worker that are there because one client asks for them, 1 to 65,536; an
+    /// idle client may always ask for one. Default 256.
+    pub services_max: usize,
+    /// Requests that a principal (a key, a user, or an address) may make in a second, over all its
+    /// connections, 0 to 1,000,000; 0: as many as it likes. Default 0.
+    pub rate: u32,
+    /// With `rate`: requests that it may make at once after a pause, 1 to 1,000,000. Default 100.
+    pub burst: u32,
 }
 
 impl Default for ClientSection {
     fn default() -> Self {
-        let ClientLimits { requests_max, bytes_max } = ClientLimits::default();
-        Self { requests_max, bytes_max }
+        let ClientLimits { requests_max, bytes_max, services_max, .. } = ClientLimits::default();
+        Self { requests_max, bytes_max, services_max, rate: 0, burst: 100 }
+    }
+}
+
+impl ClientSection {
+    fn rate(&self) -> Option<Rate> {
+        let burst = NonZeroU32::new(self.burst).unwrap_or(NonZeroU32::MIN);
+        NonZeroU32::new(self.rate).map(|per_second| Rate { per_second, burst })
     }
 }
 
@@ -341,6 +363,8 @@ impl BrokerConfig {
             client: ClientLimits {
                 requests_max: self.client.requests_max,
                 bytes_max: self.client.bytes_max,
+                services_max: self.client.services_max,
+                rate: self.client.rate(),
             },
             mjp: MjpLimits {
                 header_bytes_max: self.limits.mjp_header,

@@ -36,7 +36,7 @@ pub fn curve_client(input: &[u8]) {
     dialer.hear(&greeting(Mechanism::Curve));
     let welcome = server.welcome(&dialer.said);
     let arrived = to_welcome.apply(&welcome);
-    let intact = arrived == welcome && to_welcome.behind.is_empty();
+    let whole = arrived == welcome;
     dialer.hear(&[&arrived, to_welcome.behind].concat());
     let welcomed = dialer.said.len() > HELLO_END + 257;
     let ready = server.ready(&dialer.said);
@@ -45,8 +45,9 @@ pub fn curve_client(input: &[u8]) {
 
     assert!(dialer.said.len() <= SAID_MAX, "{}", dialer.said.len());
     // Who does not have the key of the server is not told who we are.
-    assert!(!welcomed || intact && server.own == SERVER, "INITIATE went to a stranger");
-    let right = intact
+    assert!(!welcomed || whole && server.own == SERVER, "INITIATE went to a stranger");
+    let right = whole
+        && to_welcome.behind.is_empty()
         && arrived == ready
         && server.own == SERVER
         && server.welcome_short == public(server.short);

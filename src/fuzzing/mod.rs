@@ -3,11 +3,13 @@
 //! Each takes whatever octets it is given and panics if the code under it breaks a promise.
 #![expect(clippy::panic, clippy::expect_used, reason = "a target reports what it finds by a panic")]
 
+mod acl;
 mod authorized_keys;
 mod curve_client;
 mod curve_server;
 mod damage;
 mod file_url;
+mod flow_machine;
 mod frame_codec;
 mod greeting_handshake;
 pub mod handshakes;
@@ -21,9 +23,13 @@ mod topics;
 mod zcert;
 
 pub use authorized_keys::authorized_keys;
+mod zio_message;
+
+pub use acl::acl;
 pub use curve_client::curve_client;
 pub use curve_server::curve_server;
 pub use file_url::file_url;
+pub use flow_machine::flow_machine;
 pub use frame_codec::frame_codec;
 pub use greeting_handshake::greeting_handshake;
 pub use mdp_command::mdp_command;
@@ -33,3 +39,4 @@ pub use nfp_command::nfp_command;
 pub use router_ops::router_ops;
 pub use topics::topics;
 pub use zcert::zcert;
+pub use zio_message::zio_message;

@@ -2,7 +2,7 @@
 //! `[a-z]`, `[!abc]`; everything else is itself, and case counts.
 
 /// Whether the whole of `name` is what `glob` says. Takes at most glob x name steps.
-pub(super) fn matches(glob: &str, name: &str) -> bool {
+pub(crate) fn matches(glob: &str, name: &str) -> bool {
     let tokens = tokens(glob);
     let name: Vec<char> = name.chars().collect();
     let (mut token, mut at) = (0, 0);

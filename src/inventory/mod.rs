@@ -21,7 +21,7 @@
 
 mod document;
 mod error;
-mod glob;
+pub(crate) mod glob;
 mod mask;
 mod merge;
 mod template;

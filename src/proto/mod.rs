@@ -6,6 +6,7 @@ pub mod clock;
 pub mod core;
 pub mod curve;
 pub mod dialect;
+pub mod flow;
 pub mod handshake;
 pub mod jobs;
 pub mod keepalive;

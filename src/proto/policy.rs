@@ -1,5 +1,6 @@
 //! What an operator decides: intervals, limits, and the policy of each service.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::wire::{Limits, mjp};
@@ -98,11 +99,32 @@ pub struct ClientLimits {
     pub requests_max: usize,
     /// Memory of those requests, octets. Default 32 MiB; an idle client may always send one message.
     pub bytes_max: usize,
+    /// Services without a worker that are there because it asks for them. Default 256; an idle
+    /// client may always ask for one.
+    pub services_max: usize,
+    /// How often a principal may ask, over all its connections. Default: as often as it likes.
+    pub rate: Option<Rate>,
+}
+
+/// How often something may happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Times in a second, in the long run; more than a million are as many as one likes.
+    pub per_second: NonZeroU32,
+    /// Times at once, after a pause.
+    pub burst: NonZeroU32,
+}
+
+impl Rate {
+    /// Time from one to the next in the long run.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_secs(1) / self.per_second.get()
+    }
 }
 
 impl Default for ClientLimits {
     fn default() -> Self {
-        Self { requests_max: 1024, bytes_max: 32 << 20 }
+        Self { requests_max: 1024, bytes_max: 32 << 20, services_max: 256, rate: None }
     }
 }
 

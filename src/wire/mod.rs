@@ -11,6 +11,7 @@ pub mod mjp;
 pub mod nfp;
 pub mod plain;
 pub mod z85;
+pub mod zio;
 
 /// What a client or a worker speaks with a broker.
 #[derive(

@@ -52,7 +52,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use crate::proto::serve::Report;
-pub use crate::proto::serve::words::Failure;
+pub use crate::proto::serve::words::{Caller, Failure};
 pub use limits::TooBig;
 pub use publish::PublishError;
 pub use request::{PartError, Request};

@@ -139,6 +139,8 @@ fn lint_sample(name: &str, family: &Family<'_>, sample: &Sample) {
             "le",
             "version",
             "dialect",
+            "part",
+            "right",
         ];
         assert!(known.contains(&key.as_str()), "label {key} of {name}");
         assert!(value.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "{sample:?}");

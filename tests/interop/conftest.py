@@ -1,32 +1,66 @@
 """Starts the built binary, and looks after it: at the end of a test it lives and never panicked."""
 
+import contextlib
 import subprocess
 import sys
 
 import pytest
 
+import canary
 import mdp
 from broker import BINARY, HERE, ROOT, Broker  # noqa: F401
+from curve import Guarded
 from nfp_peers import AGAINST_NORFAB, net, net_of_module, pair  # noqa: F401
+from seats import seats  # noqa: F401
 
 
-@pytest.fixture
-def start(tmp_path):
-    """Starts brokers with the flags of the test."""
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_is_told():
+    """Nothing that any program of this run has written holds a secret."""
+    yield
+    assert canary.leaks() == []
+
+
+@contextlib.contextmanager
+def looked_after():
+    """Brokers that live at the end, and are killed then."""
     brokers = []
-
-    def start_broker(*flags, **kwargs):
-        brokers.append(Broker(tmp_path, *flags, **kwargs))
-        return brokers[-1]
-
-    yield start_broker
+    yield brokers
     try:
         for broker in brokers:
             broker.check()
     finally:
         for broker in brokers:
-            broker.process.kill()
-            broker.process.communicate()
+            broker.close()
+
+
+def maker(kind, directory):
+    """Starts brokers of a kind, with the flags of the test."""
+    with looked_after() as brokers:
+
+        def start_broker(*flags, **kwargs):
+            brokers.append(kind(directory, *flags, **kwargs))
+            return brokers[-1]
+
+        yield start_broker
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts brokers."""
+    yield from maker(Broker, tmp_path)
+
+
+@pytest.fixture
+def guard(tmp_path):
+    """Starts brokers that ask for keys."""
+    yield from maker(Guarded, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def guard_of_module(tmp_path_factory):
+    """The same, for all tests of a module."""
+    yield from maker(Guarded, tmp_path_factory.mktemp("guard"))
 
 
 @pytest.fixture

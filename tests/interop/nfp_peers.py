@@ -136,19 +136,6 @@ class Ours(Broker):
         """A new process on the same endpoints."""
         return Ours(self.directory, self.endpoints, **self.settings)
 
-    def stop(self):
-        self.terminate()
-        self.process.wait(START)
-
-    def kill(self):
-        self.stopped = True
-        self.process.kill()
-        self.process.wait(START)
-
-    def close(self):
-        self.process.kill()
-        self.process.communicate()
-
 
 class Original(Process):
     """NorFab's own broker, and the worker that serves its files."""

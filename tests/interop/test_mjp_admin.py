@@ -70,9 +70,9 @@ def test_what_changes_something_is_for_an_administration_listener(house):
     stranger, operator = house
     worker, client, boss = stranger(b"w1").ready(), stranger(), operator()
     client.send(example("mjp", "ADMIN 4"))
-    assert code(client.expect("ERROR", 4)) == "forbidden"
+    assert code(client.expect("ERROR", 4)) == "denied"
     client.send(example("mjp", "ADMIN 5"))
-    assert code(client.expect("ERROR", 5)) == "forbidden"
+    assert code(client.expect("ERROR", 5)) == "denied"
     boss.send(example("mjp", "ADMIN 4"))
     assert header(boss.expect("ADMIN", 4)) == {}
     client.call(1, b"later")

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use majordomo::broker::{AdminRequest, Broker, LogLimits, LogRing};
+use majordomo::broker::{AdminRequest, Broker, BrokerError, LogLimits, LogRing};
 use majordomo::config::{BrokerConfig, Loaded};
 use majordomo::transport::endpoint::Endpoint;
 
+use crate::failure::{CliError, Exit};
 use crate::logging;
 use crate::signals::Signals;
 
@@ -59,7 +60,7 @@ fn start_anew(program: &Path) -> Result<ExitCode> {
 async fn serve(config: BrokerConfig, ring: LogRing) -> Result<Ended> {
     let mut signals = Signals::new()?;
     let drain = config.broker.drain;
-    let broker = Broker::bind_with(config, Some(ring), print_endpoints)?;
+    let broker = Broker::bind_with(config, Some(ring), print_endpoints).map_err(why_not)?;
     let asked = tokio::select! {
         () = signals.next_or(|| reload(&broker)) => AdminRequest::Shutdown,
         asked = broker.asked() => asked,
@@ -72,6 +73,16 @@ async fn serve(config: BrokerConfig, ring: LogRing) -> Result<Ended> {
             _ => Ended::Exit(ExitCode::FAILURE),
         }),
         () = signals.next() => Ok(Ended::Exit(ExitCode::FAILURE)),
+    }
+}
+
+/// Files of keys are configuration: when they are wrong, a service manager need not try again.
+fn why_not(error: BrokerError) -> anyhow::Error {
+    match error {
+        BrokerError::Guard(error) => {
+            CliError::new(Exit::Configuration, "configuration", error.to_string()).into()
+        }
+        error => error.into(),
     }
 }
 

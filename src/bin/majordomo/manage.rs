@@ -104,10 +104,11 @@ impl Desk {
         };
         let what = harmless(what);
         match Code::from_name(code) {
-            Some(code @ (Code::Forbidden | Code::Denied)) => {
+            Some(Code::Denied) => {
                 let message = format!("{what}: {}", harmless(message));
-                CliError::new(Exit::NotAllowed, code.as_str(), message)
-                    .hint("say it at an endpoint such as ipc:///run/majordomo.sock")
+                CliError::new(Exit::NotAllowed, "denied", message).hint(
+                    "say it at an endpoint such as ipc:///run/majordomo.sock, or ask for the right",
+                )
             }
             Some(Code::NotFound) => not_found(&what, &harmless(message)),
             Some(Code::Unsupported) => {

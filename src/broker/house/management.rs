@@ -1,5 +1,5 @@
-//! `mmi.service.broker`: what the broker tells about itself to NFP clients, and what those of an
-//! administration listener may have it do (SPEC 10.6).
+//! `mmi.service.broker`: what the broker tells about itself to NFP clients, and what those with the
+//! right `admin` may have it do (SPEC 10.6).
 
 mod listing;
 mod logs;

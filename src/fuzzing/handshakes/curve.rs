@@ -3,8 +3,8 @@
 use super::forger::{self, Client, KNOWN_KEY, WELCOME_END, public};
 use super::greetings::{self, greeting};
 use super::{
-    ADMITTED, Act, Case, End, OLD_SERVER, Ours, REFUSED, SERVER, UNKNOWN, command, metadata, null,
-    plain_hello,
+    ADMITTED, Act, Case, End, OLD_SERVER, Ours, REFUSED, SERVER, UNKNOWN, change, command,
+    metadata, null, plain_hello,
 };
 use crate::id::{Principal, PublicKey};
 use crate::proto::curve::SharedKey;
@@ -262,13 +262,13 @@ fn changes() -> Vec<Case> {
     // Offsets in the frame, whose header has 2 octets.
     for (what, at) in [("C'", 82), ("number", 121), ("tag", 122), ("box", 138), ("end", 201)] {
         let mut hello = good().hello();
-        hello.iter_mut().skip(at).take(1).for_each(|octet| *octet ^= 1);
+        change(&mut hello, at);
         let acts = vec![Act::send([greeting(), hello].concat())];
         let name = format!("{what} of HELLO is another one");
         cases.push(Case::new(OURS, &name, acts, closed(CurveError::HelloForged)));
     }
     for (what, at) in [("first", 0), ("last", 63)] {
-        let client = client(|client| client.hello_text[at] = 1);
+        let client = client(|client| change(&mut client.hello_text, at));
         let acts = vec![Act::send([greeting(), client.hello()].concat())];
         let name = format!("{what} octet in the box of HELLO is not zero");
         cases.push(Case::new(OURS, &name, acts, closed(CurveError::HelloNotZero)));
@@ -293,7 +293,7 @@ fn changes() -> Vec<Case> {
     {
         let change = move |heard: &[u8]| {
             let mut initiate = good().initiate(heard);
-            initiate.iter_mut().skip(at).take(1).for_each(|octet| *octet ^= 1);
+            change(&mut initiate, at);
             initiate
         };
         let hello = Act::send([greeting(), good().hello()].concat());

@@ -4,7 +4,7 @@ use super::curve::low_order_keys;
 use super::forger::{HELLO_END, Server, metadata as metadata_of};
 use super::greetings::greeting;
 use super::metadata::property;
-use super::{Act, Case, End, Ours, SERVER, command};
+use super::{Act, Case, End, Ours, SERVER, change, command};
 use crate::proto::handshake::{CurveError, HandshakeError};
 use crate::wire::command::SocketType;
 use crate::wire::curve::LayoutError;
@@ -174,7 +174,7 @@ fn curve_welcomes() -> Vec<Case> {
 /// An octet of a good WELCOME or READY is another one.
 fn curve_changes() -> Vec<Case> {
     let flipped = |mut octets: Vec<u8>, at| {
-        octets.iter_mut().skip(at).take(1).for_each(|octet| *octet ^= 1);
+        change(&mut octets, at);
         octets
     };
     let mut cases = Vec::new();

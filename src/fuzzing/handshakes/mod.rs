@@ -217,6 +217,13 @@ fn plain_hello(user: &[u8], password: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Makes that octet another one.
+fn change(octets: &mut [u8], at: usize) {
+    if let Some(octet) = octets.get_mut(at) {
+        *octet ^= 1;
+    }
+}
+
 /// A command with this body.
 fn command(body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();

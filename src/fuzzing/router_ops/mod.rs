@@ -80,7 +80,12 @@ pub(super) fn settings(choice: u8) -> Settings {
         mdp: Keepalive { interval: INTERVAL, liveness: 3 },
         rules,
         policy: ServicePolicy { unserved_ttl: small_ttl(choice), ..base },
-        client: ClientLimits { requests_max: small(2, 4, 200), bytes_max: usize::MAX },
+        client: ClientLimits {
+            requests_max: small(2, 4, 200),
+            bytes_max: usize::MAX,
+            services_max: usize::MAX,
+            rate: None,
+        },
         services_max: small(4, 3, 100),
         answer_frames_max: small(8, 4, 1000),
         ..Settings::default()

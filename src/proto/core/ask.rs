@@ -11,6 +11,7 @@ use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{Answer, Code, FromBroker, Request};
 
 use super::Core;
+use super::rights::{TOO_OFTEN, why_denied};
 
 impl Core {
     /// A request comes.
@@ -23,7 +24,7 @@ impl Core {
         out: &mut O,
     ) {
         let says = &request.says;
-        if self.is_for_itself(id, request, out) {
+        if self.is_for_itself(now, id, request, out) {
             return;
         }
         let voice = CallerVoice::Mjp(native(now, request));
@@ -32,11 +33,12 @@ impl Core {
         }
     }
 
-    /// Answers a request that is none for the tables: one for the broker itself, or one whose id
-    /// stands for a scatter.
+    /// Answers a request that is none for the tables: one for the broker itself, one whose id stands
+    /// for a scatter, or one that may not be asked.
     #[inline]
     pub(super) fn is_for_itself<O: Output>(
         &mut self,
+        now: Time,
         id: PeerId,
         request: &Request<'_>,
         out: &mut O,
@@ -46,8 +48,13 @@ impl Core {
             self.object(id, request.id, Code::DuplicateId, message, out);
             return true;
         }
+        if self.take_turn(now, id).is_err() {
+            self.object_new(id, request.id, Code::Overloaded, TOO_OFTEN, out);
+            return true;
+        }
         if !self.may(id, Right::Call, request.says.service, out) {
-            self.object_call(id, request.id, request.says.service, out);
+            let why = why_denied(Right::Call, request.says.service);
+            self.object_new(id, request.id, Code::Denied, &why, out);
             return true;
         }
         let is_mmi =
@@ -58,13 +65,20 @@ impl Core {
         is_mmi
     }
 
-    /// Tells a caller that it may not call the service. To an id that is open already that would be
-    /// the end of the other request.
-    fn object_call<O: Output>(&mut self, id: PeerId, request: u64, service: &[u8], out: &mut O) {
+    /// Tells a caller why a new request is none. If its id is that of an open one, the error would
+    /// be the end of that.
+    fn object_new<O: Output>(
+        &mut self,
+        id: PeerId,
+        request: u64,
+        code: Code,
+        why: &str,
+        out: &mut O,
+    ) {
         if self.router.is_open(id, request) {
             self.refuse_ask(id, request, Refusal::DuplicateId, out);
         } else {
-            self.object_denied(id, request, Right::Call, service, out);
+            self.object(id, request, code, why, out);
         }
     }
 

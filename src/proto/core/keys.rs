@@ -22,7 +22,7 @@ impl Core {
         out: &mut O,
     ) {
         // What the broker itself answers changes nothing, and may be asked as often as one likes.
-        if self.is_for_itself(id, request, out) {
+        if self.is_for_itself(now, id, request, out) {
             return;
         }
         let Some(peer) = self.peers.get(id) else { return };

@@ -63,6 +63,10 @@ impl Core {
                 return Taken::Yes;
             }
         }
+        if let Err(wait) = self.take_turn(now, id) {
+            self.router.pause_for(now, id, wait);
+            return Taken::NotYet;
+        }
         let allowed = self.may(id, Right::Call, request.service, out);
         if request.service.starts_with(mmi::PREFIX) {
             self.answer_mmi(id, &request, allowed, out);
@@ -270,17 +274,20 @@ impl Core {
         out: &mut O,
     ) {
         let voice = WorkerVoice::Mdp(version);
-        let name = ServiceName::try_from(service).ok();
-        let name = name.filter(|_| self.may(id, Right::Serve, service, out));
-        let worker = name.and_then(|name| {
+        if !self.may(id, Right::Serve, service, out) {
+            // Its next HEARTBEAT is answered by DISCONNECT: there are workers that come back at
+            // once when they hear it, again and again.
+            self.advance(id, Event::Expired);
+            return;
+        }
+        let worker = ServiceName::try_from(service).ok().and_then(|name| {
             let offer = Offer { voice, name, credit: None, about: &[] };
             self.router.register(now, id, offer, out)
         });
         match worker {
             Some(worker) => self.watch(now, id, worker, out),
             None => {
-                // It may not, or there is no room for one more service: as if its time were up
-                // already.
+                // No room for one more service: as if its time were up already.
                 self.advance(id, Event::Expired);
                 say_disconnect(id, version, out);
             }

@@ -274,6 +274,7 @@ impl Core {
         self.end_doomed(now, out);
         self.router.expire(now, out);
         self.router.resume_paused(out);
+        self.router.resume_rated(now, out);
         self.tell_gaps(now, out);
         self.end_doomed(now, out);
     }

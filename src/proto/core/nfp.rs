@@ -159,17 +159,19 @@ impl Core {
 
     fn register_nfp<O: Output>(&mut self, now: Time, id: PeerId, service: &[u8], out: &mut O) {
         let era = self.era_of(id);
-        let name = ServiceName::try_from(service).ok();
-        let name = name.filter(|_| self.may(id, Right::Serve, service, out));
-        let worker = name.and_then(|name| {
+        if !self.may(id, Right::Serve, service, out) {
+            // Its next KEEPALIVE is answered by DISCONNECT: it comes back at once when it hears it.
+            self.advance_nfp(id, Event::Disconnect);
+            return;
+        }
+        let worker = ServiceName::try_from(service).ok().and_then(|name| {
             let offer = Offer { voice: WorkerVoice::Nfp(era), name, credit: None, about: &[] };
             self.router.register(now, id, offer, out)
         });
         match worker {
             Some(worker) => self.watch(now, id, worker, out),
             None => {
-                // It may not, or there is no room for one more service: as if its time were up
-                // already.
+                // No room for one more service: as if its time were up already.
                 self.advance_nfp(id, Event::Expired);
                 self.say_nfp_disconnect(id, service, out);
             }

@@ -2,7 +2,7 @@
 //! its rights change (SPEC 12).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::id::{Identity, PeerId, Principal, ServiceName};
 use crate::proto::clock::Time;
@@ -99,6 +99,13 @@ impl Core {
             self.deny(id, verb, name, out);
         }
         allowed
+    }
+
+    /// Whether the principal of the peer may ask once more now; if not, the time until it may.
+    #[inline]
+    pub(super) fn take_turn(&mut self, now: Time, id: PeerId) -> Result<(), Duration> {
+        let Some(peer) = self.peers.get(id) else { return Ok(()) };
+        self.router.take_turn(now, &peer.principal)
     }
 
     /// Whether the peer may ask the broker for that about itself.
@@ -213,6 +220,9 @@ impl Core {
         self.regrant_follower(id, &grants, out);
     }
 }
+
+/// What is said to a peer that asks too often.
+pub(super) const TOO_OFTEN: &str = "requests come faster than client.rate; ask again later";
 
 /// What is said to a peer that may not do something.
 pub(super) fn why_denied(verb: Verb, what: &[u8]) -> String {

@@ -16,7 +16,7 @@ use crate::wire::mjp::{
 };
 
 use super::Core;
-use super::rights::why_denied;
+use super::rights::{TOO_OFTEN, why_denied};
 
 /// Most workers of one scatter.
 const TARGETS_MAX: usize = 1000;
@@ -67,6 +67,9 @@ impl Core {
         if self.router.is_open(peer, id) || self.is_scattering(peer, id) {
             let why = "another request of this id is open on the connection";
             return Err((Code::DuplicateId, why.into()));
+        }
+        if self.take_turn(now, peer).is_err() {
+            return Err((Code::Overloaded, TOO_OFTEN.into()));
         }
         if !self.may(peer, Right::Call, says.service, out) {
             return Err((Code::Denied, why_denied(Right::Call, says.service).into()));

@@ -97,9 +97,9 @@ fn what_is_no_next_box_is_refused_and_leaves_nothing() {
     // Flags that no frame has, in a box that opens.
     for flags in [0x03, 0x04, 0x80] {
         let key = channel(Side::Client, 0, 0).key;
-        let mut nonce = *b"CurveZMQMESSAGEC\0\0\0\0\0\0\0\x09";
+        let nonce = *b"CurveZMQMESSAGEC\0\0\0\0\0\0\0\x09";
         let mut text = [flags];
-        let tag = Dryoc::seal(&key, &mut nonce, &mut text);
+        let tag = Dryoc::seal(&key, &nonce, &mut text);
         let message = [&b"\x07MESSAGE\0\0\0\0\0\0\0\x09"[..], &tag, &text].concat();
         assert_eq!(opener.open(&message, &mut plain), Err(ChannelError::Flags { flags }));
     }

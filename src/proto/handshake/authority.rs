@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn secrets_are_the_same_if_each_octet_is() {
         for secret in [&b""[..], b"a", b"secret", &[7; 300]] {
-            assert!(same_secret(secret, &secret.to_vec()));
+            assert!(same_secret(secret, secret));
             for at in 0..secret.len() {
                 let mut other = secret.to_vec();
                 other[at] ^= 0x80;

@@ -300,6 +300,9 @@ fn errors_say_what_is_for_good() {
     let name_max = 255;
     let too_long = crate::id::NameError::TooLong { len: 256, max: name_max };
     let ours = Mechanism::Null;
+    let who = Principal::Key(crate::id::PublicKey([7; 32]));
+    let plain_layout = crate::wire::plain::LayoutError::Overrun { what: "password", len: 3 };
+    let curve_layout = crate::wire::curve::LayoutError::Version { major: 2, minor: 0 };
     // (error, told to the peer, final for a dialer)
     let cases: Vec<(HandshakeError, Option<&str>, bool)> = vec![
         (GreetingError::NotZmtp { octet }.into(), None, false),
@@ -310,6 +313,16 @@ fn errors_say_what_is_for_good() {
         (HandshakeError::unexpected(b"HELLO", "READY"), None, false),
         (HandshakeError::refused(b"no"), None, true),
         (HandshakeError::Ended, None, false),
+        (plain_layout.into(), None, false),
+        (HandshakeError::UserName(too_long), Some("400"), true),
+        (curve_layout.into(), None, false),
+        (CurveError::HelloForged.into(), None, false),
+        (CurveError::WelcomeForged.into(), None, false),
+        (CurveError::LowOrder { whose: "client's" }.into(), None, false),
+        (CurveError::LowOrder { whose: "server's" }.into(), None, true),
+        (HandshakeError::NotAdmitted { who }, Some("400"), true),
+        (HandshakeError::NotYet { who }, None, false),
+        (HandshakeError::MetadataTooLong { len: 513, max: 512 }, Some("metadata-too-long"), true),
         (MetadataError::TooMany.into(), Some("malformed-metadata"), true),
         (MetadataError::NoSocketType.into(), Some("no-socket-type"), true),
         (MetadataError::Identity(too_long).into(), Some("identity-longer-than-255-octets"), true),
@@ -336,6 +349,7 @@ fn errors_say_what_is_for_good() {
     ];
     for (error, reply, is_final) in cases {
         assert_eq!((error.reply(), error.is_final()), (reply, is_final), "{error}");
+        assert!(error.label().bytes().all(|c| c == b'_' || c.is_ascii_lowercase()));
         // RFC 37: error-reason = short-size 0*255VCHAR
         assert!(reply.is_none_or(|reason| reason.bytes().all(|c| c.is_ascii_graphic())));
     }

@@ -68,7 +68,7 @@ impl Router {
             Some(id) => id,
             None => {
                 let name = ServiceName::try_from(name).map_err(Refusal::BadName)?;
-                match self.service_for(now, name, out) {
+                match self.service_asked_for(now, caller, name, out) {
                     Ok(id) => id,
                     Err(pause) => return Err(self.refuse(caller, &voice, pause)),
                 }
@@ -212,7 +212,7 @@ impl Router {
             #[cfg(test)]
             crate::proto::witness::saw("caller", "paused", pause.label());
             match pause {
-                Pause::Own => {}
+                Pause::Own | Pause::Rate(_) => {}
                 Pause::Broker => {
                     self.paused.insert(peer);
                 }
@@ -257,6 +257,8 @@ impl Router {
         });
         if let Some(service) = self.services.get_mut(id) {
             service.workers.insert(worker);
+            let founder = service.founder.take();
+            self.release_founder(founder);
         }
         self.relist(worker);
         self.dispatch(now, id, out);

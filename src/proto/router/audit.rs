@@ -53,6 +53,7 @@ impl Router {
             }
         }
         self.audit_callers()?;
+        self.audit_founders()?;
         self.audit_names()?;
         self.audit_husks()?;
         self.audit_deadlines()?;
@@ -439,6 +440,9 @@ impl Router {
             Some(Pause::Own) => self.draining || caller.requests > 0,
             Some(Pause::Broker) => self.paused.contains(&peer),
             Some(Pause::Name) => self.paused_for_name.contains(&peer),
+            Some(Pause::Rate(at)) => {
+                self.draining || self.rates.as_ref().is_some_and(|rates| rates.is_armed(at, peer))
+            }
             Some(Pause::Service(id)) => {
                 self.services.get(id).is_some_and(|service| service.paused.contains(&peer))
             }

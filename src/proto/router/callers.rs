@@ -21,6 +21,8 @@ pub(super) struct Caller {
     pub(super) bytes: usize,
     pub(super) waiting: List<RequestId>,
     pub(super) paused: Option<Pause>,
+    /// Services that it had made and that nobody offers.
+    pub(super) founded: usize,
     /// The service that it asked for last.
     pub(super) last_service: ServiceId,
     /// Who it is, for those who can be told.
@@ -45,6 +47,8 @@ pub(super) enum Pause {
     Broker,
     /// A service has to be forgotten: there are too many to make another one.
     Name,
+    /// Its principal may ask again then.
+    Rate(Time),
 }
 
 #[cfg(test)]
@@ -55,6 +59,7 @@ impl Pause {
             Self::Service(_) => "service",
             Self::Broker => "broker",
             Self::Name => "name",
+            Self::Rate(_) => "rate",
         }
     }
 }

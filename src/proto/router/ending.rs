@@ -193,7 +193,7 @@ impl Router {
             self.dispatch(now, service, out);
         }
         match self.callers.remove(peer).and_then(|caller| caller.paused) {
-            None | Some(Pause::Own) => {}
+            None | Some(Pause::Own | Pause::Rate(_)) => {}
             Some(Pause::Broker) => {
                 self.paused.remove(&peer);
             }

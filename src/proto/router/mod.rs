@@ -11,11 +11,13 @@ mod deadlines;
 mod direct;
 mod dispatch;
 mod ending;
+mod founders;
 mod gate;
 mod keyed;
 mod list;
 mod pinned;
 mod queue;
+mod rate;
 mod ready;
 mod request;
 mod service;
@@ -72,6 +74,8 @@ pub struct Router {
     paused: BTreeSet<PeerId>,
     /// Callers that are not read because there are too many services, in the order of coming.
     paused_for_name: VecDeque<PeerId>,
+    /// What principals have asked lately, if that is limited.
+    rates: Option<rate::Rates>,
     /// Callers with room for many names and none of them, until the next look at the clock.
     roomy: Vec<PeerId>,
     draining: bool,
@@ -107,6 +111,7 @@ impl Router {
         let jobs = Jobs::new(settings.nfp.jobs, &hasher);
         let keys = Keys::new(settings.keys, hasher.clone());
         let policies = rules.chain([&settings.policy]).cloned().map(Arc::new).collect();
+        let rates = settings.client.rate.map(|rate| rate::Rates::new(rate, hasher.clone()));
         Self {
             settings,
             policies,
@@ -119,6 +124,7 @@ impl Router {
             sequence: 0,
             paused: BTreeSet::new(),
             paused_for_name: VecDeque::new(),
+            rates,
             roomy: Vec::new(),
             draining: false,
             expiries: Timers::new(),
@@ -243,7 +249,8 @@ impl Router {
     #[must_use]
     pub fn next_expiry(&self) -> Option<Time> {
         let requests = self.expiries.next().into_iter().chain(self.deadlines.next());
-        requests.chain(self.jobs.next_due()).chain(self.keys.next_due()).min()
+        let rated = self.rates.as_ref().and_then(rate::Rates::next);
+        requests.chain(self.jobs.next_due()).chain(self.keys.next_due()).chain(rated).min()
     }
 
     /// The services, in no particular order. Those of the house are not among them.
@@ -360,6 +367,7 @@ impl Router {
         self.house_services -= usize::from(service.house);
         self.by_name.remove(&service.name);
         out.release(Service::cost_of(&service.name));
+        self.release_founder(service.founder);
         self.forgotten.add(&service.stats);
         self.resume(service.paused, out);
         self.resume_paused(out);

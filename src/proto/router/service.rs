@@ -68,6 +68,8 @@ pub(super) struct Service {
     pub(super) husks: usize,
     /// Callers that are not read because the queue is full.
     pub(super) paused: BTreeSet<PeerId>,
+    /// The caller that had it made, as long as nobody offers it.
+    pub(super) founder: Option<PeerId>,
     /// Since when it has no worker.
     pub(super) unserved_since: Time,
     /// The one deadline that counts for its waiting requests.
@@ -101,6 +103,7 @@ impl Service {
             in_flight: 0,
             husks: 0,
             paused: BTreeSet::new(),
+            founder: None,
             unserved_since: now,
             expiry_armed: None,
             stats: ServiceStats::default(),

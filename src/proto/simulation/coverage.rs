@@ -107,7 +107,7 @@ const SERVE: [(&str, &[&str]); 5] = [
 ];
 /// What becomes of a publication at a subscription.
 const PUBLISHED: [&str; 4] = ["told", "told with a gap", "told of a gap", "missed"];
-const PAUSES: [&str; 4] = ["own", "service", "broker", "name"];
+const PAUSES: [&str; 5] = ["own", "service", "broker", "name", "rate"];
 const CLAIMS: [&str; 3] = ["holder", "contender", "refused"];
 const KINSHIPS: [&str; 3] = ["same", "other", "unproven"];
 const ADMISSIONS: [&str; 3] = ["open", "wait", "refused"];

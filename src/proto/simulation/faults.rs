@@ -66,7 +66,7 @@ impl World {
                 self.sockets.memory = 3_000;
                 self.at(until, Event::MemoryBack);
             }
-            (8, _) => return self.regrant(),
+            (8, _) => self.at(self.now, Event::Regrant),
             _ => {
                 let stall = self.rng.pick(&[30, 400, 1_500]);
                 self.note(|| format!("the broker stands still for {stall} ms"));

@@ -5,6 +5,7 @@ use crate::proto::rights::{Grants, Pattern, Rule, Source, Verb};
 use crate::wire::mdp;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{self, is_mjp};
+use crate::wire::nfp;
 
 use super::actor::Actor;
 use super::plan::{GHOST, SERVED};
@@ -75,6 +76,11 @@ impl Fence {
                 _ => false,
             };
         }
+        if let Ok(nfp::ToBroker::Worker(nfp::FromWorker::Ready { service })) =
+            nfp::ToBroker::decode(frames)
+        {
+            return !self.may_serve(service);
+        }
         matches!(mdp::ToBroker::decode(frames), Ok(mdp::ToBroker::Request(request))
             if !self.may_call(request.service))
     }
@@ -128,7 +134,12 @@ impl World {
     }
 
     /// Some may do something else from now on, and one may be thrown out.
-    pub(super) fn regrant(&mut self) -> Result<(), String> {
+    pub(super) fn regrant(&mut self) {
+        if self.calm {
+            // Everybody may do again what it is there for.
+            self.fences.fill(Fence::default());
+            return self.apply_fences(None);
+        }
         let revoked = self.rng.one_in(2).then(|| self.rng.index(self.actors.len()));
         for actor in 0..self.actors.len() {
             let is_fenced = self.fences[actor].only.is_some();
@@ -140,16 +151,10 @@ impl World {
             }
         }
         self.note(|| format!("rights change, {revoked:?} is revoked"));
-        self.apply_fences(revoked)
+        self.apply_fences(revoked);
     }
 
-    /// Everybody may do again what it is there for.
-    pub(super) fn take_fences_down(&mut self) -> Result<(), String> {
-        self.fences.fill(Fence::default());
-        self.apply_fences(None)
-    }
-
-    fn apply_fences(&mut self, revoked: Option<usize>) -> Result<(), String> {
+    fn apply_fences(&mut self, revoked: Option<usize>) {
         let now = self.instant();
         let Self { core, sockets, fences, actors, plan, .. } = self;
         let nfp = plan.nfp;
@@ -165,7 +170,6 @@ impl World {
         sockets.judge.regrants = true;
         core.regrant(now, &mut judge, sockets);
         sockets.judge.regrants = false;
-        self.after_input()
     }
 
     /// Nobody serves what it may not.

@@ -22,7 +22,7 @@ mod nfp_stranger;
 mod nfp_worker;
 mod plan;
 mod repeater;
-mod rng;
+pub(super) mod rng;
 mod scattered;
 mod servant;
 mod shell;

@@ -1,11 +1,12 @@
 //! What a run is made of, drawn from its seed: settings, peers, links.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::proto::jobs::JobLimits;
 use crate::proto::keys::KeyLimits;
 use crate::proto::policy::{
-    ClientLimits, Keepalive, MjpLimits, NfpSettings, ServicePolicy, ServiceRule, Settings,
+    ClientLimits, Keepalive, MjpLimits, NfpSettings, Rate, ServicePolicy, ServiceRule, Settings,
     TopicLimits,
 };
 
@@ -59,6 +60,11 @@ impl Plan {
         let mut settings = settings(rng);
         // Those of NFP are more.
         settings.services_max += if nfp { 2 } else { 0 };
+        if !nfp && rng.one_in(4) {
+            let [per_second, burst] = [rng.pick(&[60, 200]), rng.pick(&[1, 10])];
+            let [per_second, burst] = [per_second, burst].map(|it| NonZeroU32::new(it).unwrap());
+            settings.client.rate = Some(Rate { per_second, burst });
+        }
         let memory = rng.pick(&[20_000, 40_000, 1 << 24]);
         // What is remembered of jobs must leave room for new ones.
         if memory < 1 << 20 {
@@ -115,6 +121,8 @@ fn settings(rng: &mut Rng) -> Settings {
         client: ClientLimits {
             requests_max: rng.pick(&[1, 3, 12, 1024]),
             bytes_max: rng.pick(&[600, 4_000, 1 << 20]),
+            services_max: rng.pick(&[1, 2, 256]),
+            rate: None,
         },
         services_max: rng.pick(&[4, 6, 65_536]),
         answer_frames_max: rng.pick(&[3, 1024]),

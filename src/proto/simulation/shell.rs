@@ -49,6 +49,7 @@ impl World {
                 self.leave(conn);
             }
             Event::Resume(conn) => self.resume(conn)?,
+            Event::Regrant => self.regrant(),
             Event::Relieved(conn) => {
                 if let Some(id) = self.conns[conn].id.filter(|_| self.conns[conn].broker_has) {
                     self.sockets.judge.pressed(conn, false);
@@ -317,7 +318,7 @@ impl World {
                 Ok(())
             })?;
         }
-        self.take_fences_down()?;
+        self.at(self.now, Event::Regrant);
         if self.plan.drains {
             self.at(self.plan.calm_at + 2_050 * MS, Event::Fault);
         }
@@ -387,7 +388,7 @@ fn tell(
     let taken = if is_mjp(frames) {
         tell_natively(core, sockets, now, peer, frames, (tracked, beyond))
     } else if is_nfp(frames) {
-        tell_in_nfp(core, sockets, now, peer, frames)
+        tell_in_nfp(core, sockets, now, peer, frames, beyond)
     } else {
         tell_in_mdp(core, sockets, now, peer, frames, (tracked, beyond))
     };
@@ -498,13 +499,18 @@ fn tell_in_nfp(
     now: std::time::Instant,
     (conn, id): (usize, crate::id::PeerId),
     frames: Frames<'_>,
+    beyond: bool,
 ) -> Taken {
     sockets.judge.end_turn();
     if let Ok(said) = nfp::ToBroker::decode(frames)
         && sockets.judge.speaks(conn, Dialect::Nfp)
         && !sockets.judge.is_gone(conn)
     {
-        sockets.judge.told_in_nfp(conn, &said, &core.router().jobs);
+        if beyond {
+            sockets.judge.ready_is_denied(conn);
+        } else {
+            sockets.judge.told_in_nfp(conn, &said, &core.router().jobs);
+        }
     }
     let taken = core.message(now, id, frames, sockets);
     sockets.judge.end_turn();

@@ -34,6 +34,8 @@ pub(super) enum Event {
     /// An actor has something to do.
     Wake(usize),
     Fault,
+    /// Rights change.
+    Regrant,
     MemoryBack,
     Calm,
     Settled,
@@ -190,6 +192,7 @@ impl World {
             | Event::Tick
             | Event::Resume(_)
             | Event::Relieved(_)
+            | Event::Regrant
                 if self.now < self.broker_until =>
             {
                 self.at(self.broker_until, event);

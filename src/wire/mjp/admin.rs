@@ -95,8 +95,8 @@ impl Verb {
         Self::ALL.into_iter().find(|verb| verb.as_str() == name)
     }
 
-    /// Whether anybody may say it. The others are for those who come in by an administration
-    /// listener.
+    /// Whether it changes nothing: it is asked as one calls a service. The others need the right
+    /// `admin`.
     #[must_use]
     pub fn only_reads(self) -> bool {
         match self {

@@ -30,7 +30,7 @@ Examples:
 
 An event is peer.joined, peer.left, worker.registered, worker.lost, job.started, job.ended,
 service.paused, service.draining or service.resumed; `following` says that it begins. Each is told
-once at most, and how many were missed before it. It needs an administration listener (ipc://).
+once at most, and how many were missed before it. It needs the right `admin`, as at an ipc:// endpoint.
 Exit codes: 0 ok, 2 usage, 3 cannot connect or connection lost, 4 timed out, 5 not allowed";
 
 impl EventsArgs {

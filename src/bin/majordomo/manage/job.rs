@@ -36,7 +36,7 @@ Examples:
   majordomo job show 5d3f2c0a9b
   majordomo job cancel 5d3f2c0a9b --endpoint ipc:///run/majordomo.sock
 
-Only `cancel` needs an administration listener (ipc://). Exit codes: 0 ok, 1 failed, 2 usage,
+Only `cancel` needs the right `admin` (ipc://). Exit codes: 0 ok, 1 failed, 2 usage,
 3 cannot connect, 4 timed out, 5 not allowed, 6 no such job";
 
 const LS_EXAMPLES: &str = "\

@@ -38,7 +38,7 @@ Examples:
   majordomo service info thumbnail
   majordomo service pause thumbnail --endpoint ipc:///run/majordomo.sock
 
-`pause`, `resume` and `drain` need an administration listener (ipc://). Exit codes: 0 ok, 1 failed,
+`pause`, `resume` and `drain` need the right `admin` (ipc://). Exit codes: 0 ok, 1 failed,
 2 usage, 3 cannot connect, 4 timed out, 5 not allowed, 6 no such service";
 
 const LS_EXAMPLES: &str = "\

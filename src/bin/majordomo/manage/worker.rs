@@ -30,7 +30,7 @@ Examples:
   majordomo worker info anna
   majordomo worker kick anna --endpoint ipc:///run/majordomo.sock
 
-A worker without an identity goes by `~` and 16 digits. Only `kick` needs an administration listener
+A worker without an identity goes by `~` and 16 digits. Only `kick` needs the right `admin`
 (ipc://). Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 5 not allowed,
 6 no such worker";
 

@@ -15,7 +15,7 @@ use crate::wire::nfp::body::{self, About, JobBody, NotSent, Target};
 use crate::wire::nfp::{Era, Job, Kind, Order, Verb, status};
 
 use super::super::Core;
-use super::super::rights::why_denied;
+use super::super::rights::{TOO_OFTEN, why_denied};
 use super::super::scatter::is_scatter;
 use super::{about, answers_twice, text_of};
 
@@ -27,6 +27,9 @@ const CHANGES: [&str; 3] = ["disconnect", "restart", "shutdown"];
 impl Core {
     /// POST, GET, DELETE, PUT or MMI of a client.
     pub(super) fn on_job<O: Output>(&mut self, now: Time, id: PeerId, job: &Job<'_>, out: &mut O) {
+        if self.take_turn(now, id).is_err() {
+            return self.refuse_job(id, job, &TOO_OFTEN, out);
+        }
         // What stands for all services is asked about for each of them.
         if job.service != ALL && !self.may(id, Right::Call, job.service, out) {
             return self.deny_job(id, job, out);

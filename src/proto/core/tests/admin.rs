@@ -352,7 +352,7 @@ fn one_who_follows_is_told_what_happens_and_what_it_missed() {
 #[test]
 fn what_takes_a_file_is_done_outside_and_answered_later() {
     let mut desk = Desk::new(ServicePolicy::default());
-    let (operator, stranger) = (desk.operator(), desk.join());
+    let (operator, stranger) = (desk.operator(), desk.guest());
     let says = AdminHeader::new(Verb::KeyPending);
     let refused = desk.admin(stranger, says, |_| ()).unwrap_err();
     assert_ne!(refused, "nothing was said");

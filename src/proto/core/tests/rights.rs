@@ -87,6 +87,8 @@ fn a_majordomo_worker_without_the_right_is_sent_away() {
         let worker = desk.fenced(&["serve echo", "deny serve secret"]);
         ready(&mut desk, worker, b"other");
         assert_eq!(desk.view(b"other"), None);
+        assert!(desk.said.to.get(worker).is_none(), "nothing that it could come back for at once");
+        desk.say(worker, |out| FromWorker::Heartbeat.encode(version, out));
         let said = &desk.said.to[worker];
         let told = ToWorker::decode(said[0].frames());
         assert!(matches!(told, Ok((of, ToWorker::Disconnect)) if of == version), "{told:?}");
@@ -171,7 +173,9 @@ fn a_norfab_worker_without_the_right_is_sent_away() {
     let mut desk = desk();
     let worker = desk.named_fenced("w1", &["serve other"]);
     desk.work(worker, nfp::FromWorker::Ready { service: b"work" });
-    assert_eq!((desk.disconnects(worker), desk.view(b"work")), (1, None));
+    assert_eq!((desk.disconnects(worker), desk.view(b"work")), (0, None));
+    desk.work(worker, nfp::FromWorker::Keepalive { service: b"work" });
+    assert_eq!(desk.disconnects(worker), 1);
     desk.work(worker, nfp::FromWorker::Ready { service: b"other" });
     assert_eq!((desk.disconnects(worker), desk.view(b"other")), (0, Some((1, 0, 0))));
 }

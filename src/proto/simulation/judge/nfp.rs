@@ -118,6 +118,13 @@ impl Judge {
         }
     }
 
+    /// READY for what the peer may not serve comes: it is as unknown then as at the beginning.
+    pub(in super::super) fn ready_is_denied(&mut self, conn: usize) {
+        if self.nfp.state_of(conn) == State::Dismissed {
+            self.nfp.set(conn, State::New);
+        }
+    }
+
     fn client_says(&mut self, conn: usize, said: &FromClient<'_>, table: &Table) {
         let state = self.nfp.state_of(conn);
         let asks = matches!(state, State::New | State::Client);

@@ -1,0 +1,153 @@
+//! Ends that come otherwise than by an EOT of each side.
+
+use crate::proto::clock::Time;
+use crate::proto::core::Taken;
+use crate::proto::flow::output::{End, FlowEvent, FlowOutput, Outcome, Refusal, Seat};
+use crate::proto::flow::words::{self, Bot};
+
+use super::FlowTable;
+use super::flow::{Flow, FlowId, Progress};
+use super::member::Place;
+
+impl FlowTable {
+    /// Ends a pair: who has not been told EOT is told, and each may begin another flow; EOTs and
+    /// what else comes until then belong to this one.
+    pub(super) fn end_pair<O: FlowOutput>(
+        &mut self,
+        now: Time,
+        id: FlowId,
+        outcome: Outcome,
+        out: &mut O,
+    ) {
+        let Some(pair) = self.flows.get(id).and_then(Flow::pair) else { return };
+        let sides = [Seat::Client, Seat::Handler]
+            .map(|seat| (pair.end(seat), *pair.route(seat), *pair.route(seat.other())));
+        for (end, own, other) in sides {
+            if !self.members.contains_key(&end) {
+                continue;
+            }
+            if !other.closed {
+                out.say(end, &words::eot(other.next(), own.shape));
+            }
+            self.place(end, if own.said_eot { Place::Idle } else { Place::Told });
+        }
+        for (end, ..) in sides {
+            self.resume(end, out);
+        }
+        self.forget(now, id, outcome, out);
+    }
+
+    /// A flow is gone. Its ends stand elsewhere by now; whoever had it for a service is free.
+    pub(super) fn forget<O: FlowOutput>(
+        &mut self,
+        now: Time,
+        id: FlowId,
+        outcome: Outcome,
+        out: &mut O,
+    ) {
+        if let Some(flow) = self.flows.get_mut(id)
+            && let Progress::Deciding { early, .. } = &mut flow.progress
+            && let Some(early) = early.take()
+        {
+            self.refuse_early(&early, Refusal::UnknownCid, out);
+        }
+        let Some(flow) = self.flows.remove(id) else { return };
+        if flow.pair().is_none() {
+            self.by_cid.remove(&flow.cid);
+        }
+        self.sweep();
+        self.release(flow.charged, out);
+        self.note_outcome(outcome);
+        out.event(FlowEvent::Ended { flow: id, outcome });
+        if let (Progress::Queued { number, .. }, Some(name)) = (&flow.progress, &flow.service) {
+            self.services.wait_no_more(name, *number);
+        }
+        let freed = flow.handler.and_then(|handler| self.services.give_back(handler, id));
+        if let Some(name) = freed {
+            self.dispatch(now, &name, out);
+        }
+    }
+
+    /// A client does not want to wait any more. It is told EOT, as each EOT has its answer.
+    pub(super) fn give_up<O: FlowOutput>(
+        &mut self,
+        now: Time,
+        client: End,
+        id: FlowId,
+        said: &Bot<'_>,
+        out: &mut O,
+    ) -> Taken {
+        if let Some(member) = self.members.get(&client) {
+            out.say(client, &words::first_eot(said.zio.coordinates, member.shape));
+        }
+        self.place(client, Place::Idle);
+        self.forget(now, id, Outcome::GivenUp, out);
+        Taken::Yes
+    }
+
+    /// An end that has said EOT begins another flow, although its partner has not answered. The
+    /// partner has heard the EOT; what it says is nobody's from now on.
+    pub(super) fn abandon<O: FlowOutput>(
+        &mut self,
+        now: Time,
+        id: FlowId,
+        seat: Seat,
+        out: &mut O,
+    ) {
+        if let Some(pair) = self.flows.get_mut(id).and_then(Flow::pair_mut) {
+            // It does not want to be told: it speaks of another flow by now.
+            pair.route_mut(seat.other()).closed = true;
+            pair.route_mut(seat).said_eot = true;
+        }
+        self.end_pair(now, id, Outcome::Abandoned(seat), out);
+    }
+
+    /// An end is lost. Its partner is told EOT, and every client that waits for it is, too.
+    pub(super) fn lose<O: FlowOutput>(&mut self, now: Time, end: End, out: &mut O) {
+        let Some(place) = self.members.get(&end).map(|member| member.place) else { return };
+        self.place(end, Place::Idle);
+        self.members.remove(&end);
+        match place {
+            Place::Idle | Place::Told => {}
+            Place::Waiting(id) => self.forget(now, id, Outcome::Lost(Seat::Client), out),
+            Place::Early(id) => self.take_early(id, out),
+            Place::Open(id, seat) | Place::Closed(id, seat) => {
+                self.end_pair(now, id, Outcome::Lost(seat), out);
+            }
+        }
+    }
+
+    /// What is due for a flow.
+    pub(super) fn look_at<O: FlowOutput>(&mut self, now: Time, id: FlowId, out: &mut O) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.due = None;
+        let pair = match &mut flow.progress {
+            Progress::Deciding { .. } => {
+                return self.refuse_flow(now, id, Refusal::NoDecision, out);
+            }
+            Progress::Queued { .. } | Progress::Coming { .. } => {
+                return self.refuse_flow(now, id, Refusal::NoHandler, out);
+            }
+            Progress::Open(pair) => pair,
+        };
+        let silent = now.since(pair.last);
+        if !pair.runs() {
+            let late = self.settings.end_timeout;
+            if silent < late {
+                let at = pair.last.after(late);
+                self.arm(id, Some(at));
+                return;
+            }
+            let seat = if pair.routes.client.closed { Seat::Handler } else { Seat::Client };
+            self.end_pair(now, id, Outcome::NoAnswer(seat), out);
+        } else if let Some(idle) = self.settings.idle_after {
+            if silent >= idle {
+                pair.idle = true;
+                out.event(FlowEvent::Idle { flow: id });
+            } else {
+                let at = pair.last.after(idle);
+                self.arm(id, Some(at));
+            }
+        }
+    }
+}
