@@ -91,11 +91,11 @@ fn topics() {
 }
 
 #[test]
-fn zcert() {
-    replay("zcert", fuzzing::zcert);
+fn zio_message() {
+    replay("zio_message", fuzzing::zio_message);
 }
 
 #[test]
-fn zio_message() {
-    replay("zio_message", fuzzing::zio_message);
+fn zcert() {
+    replay("zcert", fuzzing::zcert);
 }

@@ -283,7 +283,8 @@ impl Shared {
         let since_start = u64::try_from(since_start).unwrap_or(u64::MAX);
         self.last_tick.store(since_start, Ordering::Relaxed);
         let last_look = Duration::from_millis(self.last_look.load(Ordering::Relaxed));
-        if self.account.used() > self.account.high_mark()
+        // Whoever was stopped at the high mark waits until the low one is reached again.
+        if self.account.used() > self.account.low_mark()
             && Duration::from_millis(since_start).saturating_sub(last_look) >= STUCK_LOOK
         {
             self.last_look.store(since_start, Ordering::Relaxed);

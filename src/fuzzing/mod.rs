@@ -21,11 +21,10 @@ mod pieces;
 mod router_ops;
 mod topics;
 mod zcert;
-
-pub use authorized_keys::authorized_keys;
 mod zio_message;
 
 pub use acl::acl;
+pub use authorized_keys::authorized_keys;
 pub use curve_client::curve_client;
 pub use curve_server::curve_server;
 pub use file_url::file_url;

@@ -36,7 +36,7 @@ class Scene:
         self.memory = broker.resident()
 
     @contextlib.contextmanager
-    def flood(self, name):
+    def flood(self, name, left_min=LEFT):
         """What happens in here the healthy ones hardly notice."""
         self.healthy.figures()
         yield
@@ -47,13 +47,19 @@ class Scene:
             f"{self.before['median']} -> {during['median']} ms, p99 {self.before['p99']} -> "
             f"{during['p99']} ms, worst {during['worst']} ms"
         )
-        assert left >= LEFT, (self.before, during)
+        assert left >= left_min, (self.before, during)
 
-    def memory_is_back(self, slack=SLACK, wait=20):
-        peak, now = self.broker.peak(), self.broker.resident
-        until(lambda: now() < self.memory + slack, wait)
-        mebibytes = [f"{octets / (1 << 20):.0f}" for octets in (self.memory, peak, now())]
+    def used(self):
+        """What the broker's account of memory says, octets."""
+        return self.broker.command("status", "--json").json["broker"]["memory"]["used"]
+
+    def memory_is_back(self, resident=True):
+        """Nothing is held for anybody any more; what the allocator keeps of it is another matter."""
+        until(lambda: self.used() < 1 << 20)
+        now = self.broker.resident()
+        mebibytes = [f"{octets / (1 << 20):.0f}" for octets in (self.memory, self.broker.peak(), now)]
         print("resident before, at its peak, and after, MiB: " + ", ".join(mebibytes))
+        assert not resident or now < self.memory + SLACK
 
 
 @pytest.fixture
@@ -188,9 +194,11 @@ def test_who_connects_too_often_waits_his_turn_and_is_not_dropped(guard):
 
 def test_the_largest_message_from_many_peers_of_which_half_stop_in_the_middle(scene, peers):
     count, mib = size(40, 100), size(1, 16)
-    memory = size(64, 2048)
+    # Half of them keep theirs until they are closed; what is accepted has 85 % of it.
+    memory = size(128, 4096)
     scene = scene(
-        f"--set=limits.frame={mib}MiB", f"--set=limits.message={2 * mib}MiB",
+        f"--set=limits.frame={mib}MiB",
+        f"--set=limits.message={2 * mib}MiB",
         f"--set=limits.memory={memory}MiB",
     )
     broker = scene.broker
@@ -202,19 +210,32 @@ def test_the_largest_message_from_many_peers_of_which_half_stop_in_the_middle(sc
     honest = [mdp.Client(broker.endpoint, options=ANNA.to(broker)) for _ in range(count // 2)]
     halves = [mdp.Client(tap.endpoint, options=EVE.to(broker)) for _ in range(count // 2)]
     try:
-        with scene.flood(f"{count} messages of {2 * mib} MiB, half of them half"):
+        # All of it takes its time with so much to decrypt; what counts is that nobody is left out.
+        with scene.flood(f"{count} messages of {2 * mib} MiB, half of them half", left_min=0.05):
             for client in (one for pair in zip(honest, halves, strict=True) for one in pair):
                 client.socket.send_multipart([b"", b"MDPC01", b"sink", first, rest], copy=False)
             for client in honest:
                 assert client.reply(b"sink", wait=120) == sizes(first, rest)
         assert broker.peak() < (memory << 20) + scene.memory + SLACK
-        if FULL:
-            # Who makes no progress for 10 s is closed.
-            until(lambda: broker.resident() < scene.memory + 2 * SLACK, 60)
     finally:
         for client in honest + halves:
             client.close()
-    scene.memory_is_back()
+    scene.memory_is_back(resident=False)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="who waits for memory holds what has come of his message, and all of them wait for ever",
+)
+def test_more_large_messages_than_there_is_memory_are_served_one_after_the_other(guard, peers):
+    broker = guard("--set=limits.frame=1MiB", "--set=limits.message=2MiB", "--set=limits.memory=52MiB")
+    peers(Answering(broker.endpoint, b"sink", BOB.to(broker), lambda *_: [b"got it"]))
+    body = [os.urandom(1 << 20), os.urandom((1 << 20) - 64)]
+    clients = [peers(mdp.Client(broker.endpoint, options=ANNA.to(broker))) for _ in range(60)]
+    for client in clients:
+        client.socket.send_multipart([b"", b"MDPC01", b"sink", *body], copy=False)
+    for client in clients:
+        assert client.reply(b"sink", wait=15) == [b"got it"]
 
 
 class Crowd:
@@ -263,23 +284,24 @@ class Crowd:
 
 
 def test_who_never_reads_at_full_load(scene, peers):
-    """It costs the others no more than who reads; its share of memory is bounded, and that of all."""
-    memory, seconds = size(64, 256), size(4, 20)
+    """His share of memory is bounded, and that of all; he is closed, and the others go on."""
+    memory, seconds = size(64, 256), size(20, 60)
     scene = scene(f"--set=limits.memory={memory}MiB", "--prefetch=16")
     broker = scene.broker
     workers = [peers(Answering(broker.endpoint, b"big", BOB.to(broker))) for _ in range(2)]
     with contextlib.closing(Crowd(broker, deaf=False, each=16)) as crowd:
         scene.healthy.figures()
-        crowd.run(seconds)
+        crowd.run(size(3, 10))
         scene.before = scene.healthy.figures()
     print(f"with a crowd that reads: {crowd.read} answers, {crowd.published} publications")
     answered = sum(len(worker.seen) for worker in workers)
     with contextlib.closing(Crowd(broker, deaf=True, each=size(300, 1000))) as crowd:
-        with scene.flood("peers that never read, beside as many that do"):
+        with scene.flood("peers that never read, beside as many that do", left_min=0.2):
             crowd.run(seconds)
         answered = sum(len(worker.seen) for worker in workers) - answered
-        assert broker.command("status", "--json").code == 0, "management passes"
         assert broker.peak() < (memory << 20) + scene.memory + SLACK
-    print(f"with one that does not: {answered} answers, {crowd.published} publications")
+        print(f"with one that does not: {answered} answers, {crowd.published} publications")
+        assert scene.used() > 0, "management passes"
     assert answered > 100 and crowd.published > 100
-    scene.memory_is_back()
+    assert [line for line in broker.metrics().splitlines() if 'reason="slow_reader"' in line]
+    scene.memory_is_back(resident=False)
