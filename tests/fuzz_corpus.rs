@@ -36,6 +36,11 @@ fn curve_server() {
 }
 
 #[test]
+fn authorized_keys() {
+    replay("authorized_keys", fuzzing::authorized_keys);
+}
+
+#[test]
 fn file_url() {
     replay("file_url", fuzzing::file_url);
 }
@@ -88,4 +93,9 @@ fn topics() {
 #[test]
 fn zio_message() {
     replay("zio_message", fuzzing::zio_message);
+}
+
+#[test]
+fn zcert() {
+    replay("zcert", fuzzing::zcert);
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a target reports what it finds by a panic")]
 
 mod acl;
+mod authorized_keys;
 mod curve_client;
 mod curve_server;
 mod damage;
@@ -19,9 +20,11 @@ mod nfp_command;
 mod pieces;
 mod router_ops;
 mod topics;
+mod zcert;
 mod zio_message;
 
 pub use acl::acl;
+pub use authorized_keys::authorized_keys;
 pub use curve_client::curve_client;
 pub use curve_server::curve_server;
 pub use file_url::file_url;
@@ -34,4 +37,5 @@ pub use mjp_machine::mjp_machine;
 pub use nfp_command::nfp_command;
 pub use router_ops::router_ops;
 pub use topics::topics;
+pub use zcert::zcert;
 pub use zio_message::zio_message;

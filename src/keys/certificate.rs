@@ -126,13 +126,22 @@ impl Certificate {
 
     fn write_beginning(&self, text: &mut String) {
         text.push_str("metadata\n");
-        for (name, value) in &self.metadata {
+        for (name, value) in self.metadata.iter().filter(|(name, _)| is_plain(name)) {
             // Other readers know no escapes.
-            let value = value.replace(['"', '\'', '\n', '\r'], " ");
+            let wrong = |c: char| matches!(c, '"' | '\'') || c.is_control();
+            let value = value.replace(wrong, " ");
             text.extend(["    ", name, " = \"", &value, "\"\n"]);
         }
         text.extend(["curve\n    public-key = \"", &text_of_public(&self.public), "\"\n"]);
     }
+}
+
+/// Whether other readers understand it as the name of something: some look for keys in all lines,
+/// whatever section they are in.
+fn is_plain(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_key = name.starts_with("public-key") || name.starts_with("secret-key");
+    !name.is_empty() && name.chars().all(good) && !is_key
 }
 
 /// What was found line by line.
@@ -384,6 +393,9 @@ mod tests {
     fn what_is_written_is_read_by_us_and_laid_out_as_others_want_it() {
         let metadata =
             vec![("name".into(), "anna".into()), ("note".into(), "\"\nsecret-key = 'x'".into())];
+        let strange = ["public-key", "secret-keys", "a b", "", "\u{e4}"];
+        let metadata = strange.into_iter().map(|name| (name.into(), "x".into())).chain(metadata);
+        let metadata = metadata.collect();
         let pair = Certificate { metadata, ..pair() };
         let text = pair.secret_text();
         let end = format!("curve\n    public-key = \"{PUBLIC}\"\n    secret-key = \"{SECRET}\"\n");

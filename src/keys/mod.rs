@@ -1,4 +1,4 @@
-//! Keys on disk, and who may come in with which rights (SPEC 12).
+//! Keys on disk, and who may come in with which rights (SPEC 14).
 //!
 //! ```text
 //! NAME.secret, NAME.pub  <->  Certificate     a pair of keys, as CZMQ, pyzmq and NorFab write it

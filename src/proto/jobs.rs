@@ -177,11 +177,6 @@ impl Jobs {
         Some(index)
     }
 
-    /// Forgets a job that could not be begun.
-    pub fn withdraw(&mut self, id: JobId) {
-        self.forget(id);
-    }
-
     /// Notes memory that was charged for a job: it is given back when the job is forgotten.
     pub fn charge(&mut self, id: JobId, cost: usize) {
         if let Some(job) = self.jobs.get_mut(id) {

@@ -1,4 +1,4 @@
-//! What operators say about keys and rights (SPEC 12.5): it takes a file, so it is done here.
+//! What operators say about keys and rights (SPEC 14.3): it takes a file, so it is done here.
 
 use std::sync::Arc;
 use std::time::Instant;

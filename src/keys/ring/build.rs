@@ -18,7 +18,7 @@ const BUILT_IN: [&str; 3] = ["client", "worker", "admin"];
 
 pub(super) fn build(text: &str, path: &Path, salt: [u8; 32]) -> Result<KeyRing, RingError> {
     let mut reader = Reader::new(path, text);
-    let Document { roles, keys, users, denied } = reader.document();
+    let Document { roles, keys, users, denied, .. } = reader.document();
     let mut builder = Builder { reader, roles: Roles::default(), shared: HashMap::new() };
     let mut ring = KeyRing { path: Some(path.into()), salt, ..KeyRing::any() };
     for role in roles {

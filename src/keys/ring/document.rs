@@ -72,6 +72,8 @@ pub(super) struct Document {
     pub(super) keys: Vec<Entry<PublicKey>>,
     pub(super) users: Vec<Entry<Login>>,
     pub(super) denied: Vec<Denied>,
+    /// Lists that are written in another way than section by section.
+    pub(super) inline: Vec<(&'static str, At)>,
 }
 
 /// Reads a text, and collects what is wrong with it.
@@ -145,6 +147,11 @@ impl<'t> Reader<'t> {
         let mut root = Fields::of(root, "the file".into());
         if let Some(roles) = root.take("roles") {
             document.roles = self.roles(roles);
+        }
+        for title in ["key", "denied"] {
+            let at = root.table.get(title).map(|value| value.span().start);
+            let inline = |at: &At| !self.text.get(*at..).unwrap_or_default().starts_with("[[");
+            document.inline.extend(at.filter(inline).map(|at| (title, at)));
         }
         document.keys = self.entries(root.take("key"), "key", Self::key);
         document.users = self.entries(root.take("user"), "user", Self::user);

@@ -144,7 +144,6 @@ fn check(text: &str, path: &Path) -> Result<(), EditError> {
 
 /// A file that is about to be changed: its lines, and what is in it.
 struct Draft<'t> {
-    path: &'t Path,
     lines: Vec<&'t str>,
     document: Document,
     reader: Reader<'t>,
@@ -154,11 +153,16 @@ struct Draft<'t> {
 }
 
 impl<'t> Draft<'t> {
-    fn new(text: &'t str, path: &'t Path) -> Self {
+    fn new(text: &'t str, path: &'t Path) -> Result<Self, EditError> {
         let mut reader = Reader::new(path, text);
         let document = reader.document();
+        if let Some((title, at)) = document.inline.first() {
+            let (path, line) = (path.display(), reader.line(*at));
+            let why = format!("{path}:{line}: write `{title}` as [[{title}]] to have it changed");
+            return Err(EditError::Wrong(why));
+        }
         let lines = text.split_inclusive('\n').collect();
-        Self { path, lines, document, reader, cuts: Vec::new(), added: String::new() }
+        Ok(Self { lines, document, reader, cuts: Vec::new(), added: String::new() })
     }
 
     /// The line of a place, from 0 on.
@@ -168,7 +172,7 @@ impl<'t> Draft<'t> {
 
     /// Where sections begin, in order.
     fn headers(&self) -> Vec<usize> {
-        let Document { roles, keys, users, denied } = &self.document;
+        let Document { roles, keys, users, denied, .. } = &self.document;
         let starts = roles.iter().map(|role| role.name.at);
         let starts = starts.chain(keys.iter().map(|key| key.at));
         let starts = starts.chain(users.iter().map(|user| user.at));
@@ -180,18 +184,12 @@ impl<'t> Draft<'t> {
 
     /// Leaves out the sections that begin there, each with the comment right above it. What stands
     /// above the next section belongs to that, and comments at the top of the file to all of it.
-    fn cut(&mut self, starts: &[usize]) -> Result<(), EditError> {
+    fn cut(&mut self, starts: &[usize]) {
         let headers = self.headers();
         let said = |line: usize| self.lines.get(line).map_or("", |line| line.trim());
         let mut cuts = Vec::new();
         for at in starts {
             let header = self.line(*at);
-            if !said(header).starts_with("[[") {
-                let (path, line) = (self.path.display(), header + 1);
-                let why =
-                    format!("{path}:{line}: write it as [[key]] or [[denied]] to have it changed");
-                return Err(EditError::Wrong(why));
-            }
             let next = headers.iter().copied().find(|line| *line > header);
             let mut end = next.unwrap_or(self.lines.len());
             while end > header + 1 && (said(end - 1).is_empty() || said(end - 1).starts_with('#')) {
@@ -211,7 +209,6 @@ impl<'t> Draft<'t> {
             cuts.push(begin..end);
         }
         self.cuts.extend(cuts);
-        Ok(())
     }
 
     fn add(&mut self, section: &str, fields: &[(&str, toml::Value)]) {
@@ -243,13 +240,17 @@ impl<'t> Draft<'t> {
     }
 }
 
-fn approved(text: &str, path: &Path, approval: &Approval) -> Result<Option<String>, EditError> {
+pub(crate) fn approved(
+    text: &str,
+    path: &Path,
+    approval: &Approval,
+) -> Result<Option<String>, EditError> {
     let Approval { key, name, roles, allow } = approval;
     check_name(name).map_err(EditError::Wrong)?;
     for rule in allow {
         super::build::rule(rule).map_err(EditError::Wrong)?;
     }
-    let mut draft = Draft::new(text, path);
+    let mut draft = Draft::new(text, path)?;
     if let Some(entry) = draft.document.keys.iter().find(|entry| entry.who == *key) {
         return if is_so(entry, approval) {
             Ok(None)
@@ -260,7 +261,7 @@ fn approved(text: &str, path: &Path, approval: &Approval) -> Result<Option<Strin
     }
     let denied = draft.document.denied.iter().filter(|denied| denied.key == *key);
     let denied: Vec<_> = denied.map(|denied| denied.at).collect();
-    draft.cut(&denied)?;
+    draft.cut(&denied);
     let mut fields = vec![
         ("name", name.as_str().into()),
         ("key", text_of_public(key).into()),
@@ -285,20 +286,20 @@ fn is_so(entry: &Entry<PublicKey>, approval: &Approval) -> bool {
         && lists.deny.is_empty()
 }
 
-fn denied(
+pub(crate) fn denied(
     text: &str,
     path: &Path,
     key: PublicKey,
     name: Option<&str>,
 ) -> Result<Option<String>, EditError> {
-    let mut draft = Draft::new(text, path);
+    let mut draft = Draft::new(text, path)?;
     if draft.document.denied.iter().any(|denied| denied.key == key) {
         return Ok(None);
     }
     let entry = draft.document.keys.iter().find(|entry| entry.who == key);
     let name = name.or_else(|| entry.map(|entry| entry.name.text.as_str())).map(str::to_owned);
     if let Some(at) = entry.map(|entry| entry.at) {
-        draft.cut(&[at])?;
+        draft.cut(&[at]);
     }
     let mut fields = vec![("key", text_of_public(&key).into())];
     if let Some(name) = name {
@@ -309,8 +310,12 @@ fn denied(
     Ok(Some(draft.text()))
 }
 
-fn revoked(text: &str, path: &Path, who: &str) -> Result<(String, Vec<PublicKey>), EditError> {
-    let mut draft = Draft::new(text, path);
+pub(crate) fn revoked(
+    text: &str,
+    path: &Path,
+    who: &str,
+) -> Result<(String, Vec<PublicKey>), EditError> {
+    let mut draft = Draft::new(text, path)?;
     let asked = public_from_text(who);
     let is_asked = |entry: &&Entry<PublicKey>| {
         entry.name.text == who || Some(entry.who) == asked || entry.who.fingerprint() == who
@@ -320,7 +325,7 @@ fn revoked(text: &str, path: &Path, who: &str) -> Result<(String, Vec<PublicKey>
         return Err(EditError::NotFound { who: who.chars().take(64).collect() });
     }
     let (starts, keys): (Vec<_>, _) = found.iter().map(|entry| (entry.at, entry.who)).unzip();
-    draft.cut(&starts)?;
+    draft.cut(&starts);
     Ok((draft.text(), keys))
 }
 
@@ -435,9 +440,12 @@ key = \"KEY4\"
 
     #[test]
     fn lists_in_one_line_are_left_to_their_writer() {
-        let text = file("key = [{ name = \"a\", key = \"KEY1\" }]\n");
-        let said = revoked(&text, Path::new("keys"), "a").unwrap_err().to_string();
-        assert_eq!(said, "keys:1: write it as [[key]] or [[denied]] to have it changed");
+        let path = Path::new("keys");
+        let text = file("\nkey = [{ name = \"a\", key = \"KEY1\" }]\n");
+        let said = revoked(&text, path, "a").unwrap_err().to_string();
+        assert_eq!(said, "keys:2: write `key` as [[key]] to have it changed");
+        let said = denied("denied = []", path, key(1), None).unwrap_err().to_string();
+        assert_eq!(said, "keys:1: write `denied` as [[denied]] to have it changed");
     }
 
     fn approval(octet: u8) -> Approval {
@@ -472,7 +480,7 @@ key = \"KEY4\"
     fn a_wrong_file_is_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys.toml");
-        for text in ["[[key]]\n", "x =", "\u{fe}[", "key = []\n"] {
+        for text in ["[[key]]\n", "x =", "\u{fe}["] {
             fs::write(&path, text).unwrap();
             let error = approve(&path, &approval(1)).unwrap_err();
             assert!(matches!(error, EditError::Ring(RingError::Content(..))), "{text:?}: {error}");

@@ -3,6 +3,7 @@
 use crate::id::{Identity, PeerId, RequestId};
 use crate::proto::clock::Time;
 use crate::proto::dialect::{CallerVoice, Part};
+use crate::proto::jobs::JobId;
 use crate::proto::output::Output;
 use crate::proto::stats::Outcome;
 use crate::wire::message::Frames;
@@ -93,6 +94,17 @@ impl Router {
             }
         }
         Some(request)
+    }
+
+    /// Has the request stand for that part of a job, which was recorded when it had been accepted.
+    pub(crate) fn join_job(&mut self, id: RequestId, job: JobId, index: usize) {
+        let Some(Request { voice: CallerVoice::Part(part), .. }) = self.requests.get_mut(id) else {
+            return;
+        };
+        (part.job, part.index) = (job, index);
+        if let Some(target) = self.jobs.target_mut(job, index) {
+            target.child = Some(id);
+        }
     }
 
     /// The caller wants a part of a job no more.

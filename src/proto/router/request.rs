@@ -132,7 +132,11 @@ impl Request {
         use crate::proto::witness;
         let (_, body) = self.split();
         let CallerVoice::Part(part) = &self.voice else { return witness::ended(body, outcome) };
-        let place = if let Place::Pinned(_) = self.place { "waiting" } else { "in flight" };
+        let place = match self.place {
+            _ if part.is_queued() => "queued",
+            Place::Pinned(_) => "waiting",
+            _ => "in flight",
+        };
         witness::saw("part", place, outcome.label());
         witness::part_ended(body, part.name.as_bytes(), outcome);
     }

@@ -70,6 +70,8 @@ impl Plan {
         if memory < 1 << 20 {
             settings.nfp.jobs.ended_bytes_max = 2000;
         }
+        // GET of a queued job is answered by two messages at once.
+        let outbox_min = if nfp && settings.policy.queue { 2_000 } else { 0 };
         let calm_at = 2_500 * MS;
         let faults = rng.within(5, 12);
         let mut faults: Vec<u64> = (0..faults).map(|_| rng.within(50 * MS, calm_at)).collect();
@@ -77,7 +79,7 @@ impl Plan {
         Self {
             actors: actors(rng, &settings, nfp),
             settings,
-            outbox_max: rng.pick(&[400, 2_000, 1 << 20]),
+            outbox_max: rng.pick(&[400, 2_000, 1 << 20]).max(outbox_min),
             memory,
             faults,
             calm_at,
@@ -100,7 +102,7 @@ fn policy(rng: &mut Rng) -> ServicePolicy {
         resend_after_partial: false,
         queue_messages_max: rng.pick(&[1, 3, 8, 10_000]),
         queue_bytes_max: rng.pick(&[600, 5_000, 1 << 20]),
-        queue: false,
+        queue: rng.one_in(3),
         unserved_ttl: rng
             .pick(&[Some(Duration::from_millis(200)), Some(Duration::from_millis(700))]),
     }

@@ -1,5 +1,5 @@
 //! ADMIN about keys and rights: what an operator says about who may come in, and what is answered
-//! (SPEC 12.5).
+//! (SPEC 14.3).
 
 use serde::{Deserialize, Serialize};
 

@@ -5,14 +5,15 @@
 use crate::id::{Identity, PeerId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::dialect::{CallerVoice, Part, Post, Terms, Way};
-use crate::proto::jobs::Job as KnownJob;
+use crate::proto::jobs::{Job as KnownJob, JobId};
 use crate::proto::output::Output;
 use crate::proto::router::Refusal;
 use crate::wire::nfp::body::{self, JobBody, NotSent, Target};
 use crate::wire::nfp::{Job, Kind, Verb, status};
 
 use super::super::Core;
-use super::about;
+use super::ask::ALL;
+use super::{about, is_reserved};
 
 /// The name of the worker that the broker is in a queued job.
 const ANY: &str = "any";
@@ -26,6 +27,9 @@ impl Core {
                 job.verb == Verb::Post
                     && self.router.queues_jobs(job.service)
                     && Target::parse(job.target) == Target::Any
+                    // Nobody could ever take it: one is all services, the others are the broker's.
+                    && job.service != ALL
+                    && !is_reserved(job.service)
             }
         }
     }
@@ -83,31 +87,28 @@ impl Core {
         if !self.router.jobs.has_room(&owner) {
             return Err(FULL.into());
         }
-        let mut known = KnownJob::new(job.uuid, owner, name, &says.task, now);
-        known.principal = self.principal_of(id);
-        let known = self.router.jobs.insert(known, None);
-        let name = Identity::made_of(ANY);
-        let index = self.router.jobs.add_target(known, None, name.clone(), false);
-        let index = index.unwrap_or_default();
+        let target = Identity::made_of(ANY);
         let (uuid, task) = (job.uuid.into(), says.task.as_ref().into());
         let way = Way::Post(Post { uuid, task, era: self.era_of(id), queued: true });
         let terms = Terms { deadline, attempts: None };
-        let voice = CallerVoice::Part(Box::new(Part { job: known, index, name, terms, way }));
+        // The job is recorded once its request is accepted: one of the same uuid, which has ended, is
+        // remembered if this one is refused.
+        let (none, index) = (JobId::default(), 0);
+        let part = Part { job: none, index, name: target.clone(), terms, way };
+        let voice = CallerVoice::Part(Box::new(part));
         let cost = voice.beside();
-        let accepted = self.router.accept(now, id, voice, service, job.body, out);
-        match accepted {
-            Ok(request) => {
-                self.router.jobs.charge(known, cost);
-                if let Some(target) = self.router.jobs.target_mut(known, index) {
-                    target.child = Some(request);
-                }
-            }
-            Err(_) => self.router.jobs.withdraw(known),
-        }
+        let request = self.router.accept(now, id, voice, service, job.body, out);
+        let request = request.map_err(|why| match why {
+            Refusal::Draining => "the broker stops, or an operator drains the service",
+            _ => FULL,
+        })?;
+        let mut known = KnownJob::new(job.uuid, owner, name, &says.task, now);
+        known.principal = self.principal_of(id);
+        let known = self.router.jobs.insert(known, None);
+        self.router.jobs.charge(known, cost);
+        self.router.jobs.add_target(known, None, target, false);
+        self.router.join_job(request, known, index);
         out.release(self.router.jobs.take_freed());
-        accepted.map(|_| ()).map_err(|why| match why {
-            Refusal::Draining => "the broker stops, or an operator drains the service".into(),
-            _ => FULL.into(),
-        })
+        Ok(())
     }
 }

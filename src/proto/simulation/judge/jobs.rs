@@ -9,6 +9,7 @@ use crate::wire::nfp::{Job as Command, Kind, Malformed, Order, Refused, Reply, V
 use super::super::tag::Tag;
 use super::Judge;
 use super::parts::{Job, Table};
+use super::queued::Queued;
 
 /// What is known of jobs.
 #[derive(Debug, Default)]
@@ -16,10 +17,12 @@ pub(super) struct Jobs {
     pub(super) known: BTreeMap<Vec<u8>, Job>,
     /// The jobs that requests stand for, by what is in their bodies.
     pub(super) tags: BTreeMap<Tag, Vec<u8>>,
+    /// Those that wait for any worker, likewise.
+    pub(super) queued: BTreeMap<Tag, Vec<u8>>,
     pub(super) asking: Option<Asking>,
     /// Those that the broker's own table is to be compared for.
     pub(super) touched: BTreeSet<Vec<u8>>,
-    pub(super) turn: Option<super::parts::Turn>,
+    pub(super) turn: Option<super::stand_in::Turn>,
     /// Requests for parts that ended in this step, each with its worker.
     pub(super) ended_now: Vec<(Tag, String)>,
     /// What ended so long ago that the broker has to have forgotten it.
@@ -33,14 +36,14 @@ pub(super) struct Jobs {
 /// A command of a client that is being carried out.
 #[derive(Debug)]
 pub(super) struct Asking {
-    conn: usize,
-    verb: Option<Verb>,
-    service: Vec<u8>,
-    uuid: Vec<u8>,
-    body: Vec<u8>,
+    pub(super) conn: usize,
+    pub(super) verb: Option<Verb>,
+    pub(super) service: Vec<u8>,
+    pub(super) uuid: Vec<u8>,
+    pub(super) body: Vec<u8>,
     expects: Expects,
     /// Statuses of the answers so far.
-    statuses: Vec<String>,
+    pub(super) statuses: Vec<String>,
     /// The workers that 202 names.
     named: BTreeSet<usize>,
     /// Who was given it so far.
@@ -62,6 +65,8 @@ enum Expects {
     Dispatch(Meant),
     /// DELETE, of a job that is known or not.
     Deleted(bool),
+    /// The broker stands for whoever takes it.
+    Queued(Queued),
 }
 
 /// Who is meant.
@@ -89,6 +94,9 @@ impl Judge {
             asking.due = self.workers_of(job.uuid);
             self.note_deleted(job.uuid);
         }
+        if let Expects::Queued(Queued { comes: Some(tag), .. }) = asking.expects {
+            self.job_queued(conn, tag, job);
+        }
         self.jobs.asking = Some(asking);
     }
 
@@ -110,6 +118,9 @@ impl Judge {
         }
         if job.verb == Verb::Delete {
             return Expects::Deleted(self.jobs.known.contains_key(job.uuid));
+        }
+        if self.is_for_queue(job) {
+            return self.queues(job).map_or(refusal, Expects::Queued);
         }
         let body = job.body.clone().next().unwrap_or_default();
         let harms = Tag::decode(body).is_none() || self.is_draining;
@@ -181,7 +192,7 @@ impl Judge {
             }
             Expects::Dispatch(_) => asking.named.contains(&conn) && asking.given.insert(conn),
             Expects::Deleted(_) => asking.due.remove(&conn),
-            Expects::Refusal(_) | Expects::Plain => false,
+            Expects::Queued(_) | Expects::Refusal(_) | Expects::Plain => false,
         };
         let early = asking.statuses.iter().any(|status| status != "202");
         let same = asking.verb == Some(order.verb)
@@ -224,6 +235,10 @@ impl Judge {
                 if asking.verb == Some(Verb::Get) =>
             {
                 self.told_result(&mut asking, reply, &body);
+            }
+            (Expects::Queued(queued), _) => {
+                let queued = *queued;
+                self.told_of_queued(&asking, queued, reply, &body);
             }
             (Expects::Dispatch(_) | Expects::Refusal(_), "400") => {
                 let none = asking.given.is_empty() && asking.named.is_empty();
@@ -317,6 +332,9 @@ impl Judge {
     pub(super) fn end_asking(&mut self) {
         let short = std::mem::take(&mut self.jobs.short);
         let Some(asking) = self.jobs.asking.take() else { return };
+        if let Expects::Queued(Queued { comes: Some(tag), .. }) = asking.expects {
+            self.queued_taken(tag, &asking);
+        }
         if self.is_gone(asking.conn) {
             return;
         }
@@ -326,6 +344,7 @@ impl Judge {
             Expects::Plain => count("plain") == 1 && total == 1,
             Expects::Refusal(times) => refused == *times && total == *times,
             Expects::Deleted(_) => total == 1 && asking.due.is_empty(),
+            Expects::Queued(queued) => queued.is_answered(&asking, short),
             Expects::Dispatch(meant) if refused > 0 => total == 1 && (short || meant.may_refuse),
             Expects::Dispatch(_) if asking.verb == Some(Verb::Put) => total == 0,
             Expects::Dispatch(_) => {

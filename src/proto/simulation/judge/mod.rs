@@ -18,9 +18,11 @@ mod majordomo;
 mod native;
 mod nfp;
 mod parts;
+mod queued;
 mod record;
 mod scatter;
 mod side;
+mod stand_in;
 mod talk;
 mod topics;
 
@@ -168,6 +170,7 @@ impl Judge {
 
     /// The broker would say a message to a peer that does not read, and is closed for it.
     pub(super) fn unheard(&mut self, conn: usize, octets: &[u8]) {
+        self.sides.entry(conn).or_default().full = true;
         let mut decoder = Decoder::new(crate::wire::Limits::default());
         if let Ok(Some(Item::Message(message))) = decoder.next(&mut &octets[..])
             && is_nfp(message)
@@ -175,7 +178,6 @@ impl Judge {
             self.end_requests();
             self.said_in_nfp(conn, message);
         }
-        self.sides.entry(conn).or_default().full = true;
     }
 
     /// A message has been dealt with.

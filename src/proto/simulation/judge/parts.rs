@@ -1,71 +1,48 @@
-//! What becomes of each worker's part in a job of an NFP client, as seen from outside: one end, one
-//! event where a request stands for it, and the same in the broker's own table.
+//! What becomes of each worker's part in a job of an NFP client, as seen from outside: one end, and
+//! the same in the broker's own table.
 
 use std::collections::BTreeSet;
 
 use crate::proto::jobs::Progress;
 use crate::proto::stats::Outcome;
 use crate::wire::nfp::body::{EventType, JobBody};
-use crate::wire::nfp::{Kind, Reply, Report};
+use crate::wire::nfp::{Kind, Report};
 
 use super::super::rng::Rng;
-use super::super::tag::{Piece, Tag};
+use super::super::tag::Tag;
 use super::Judge;
-use super::talk::Talk;
+use super::stand_in::StandIn;
 
 pub(super) use crate::proto::jobs::Jobs as Table;
 
 /// A job.
 #[derive(Debug)]
 pub(super) struct Job {
-    owner: String,
-    parts: Vec<Part>,
+    pub(super) owner: String,
+    pub(super) parts: Vec<Part>,
     /// In broker time, microseconds.
-    due: Option<u64>,
-    ended_at: Option<u64>,
-    deleted: bool,
+    pub(super) due: Option<u64>,
+    pub(super) ended_at: Option<u64>,
+    pub(super) deleted: bool,
 }
 
 /// One worker's part.
 #[derive(Debug)]
-struct Part {
+pub(super) struct Part {
     /// The worker's connection, and its how manieth registration there.
-    conn: usize,
-    epoch: u32,
-    name: String,
-    progress: Progress,
-    stand_in: Option<StandIn>,
-}
-
-/// A request that stands for it.
-#[derive(Debug)]
-struct StandIn {
-    tag: Tag,
-    deadline: Option<u64>,
-    /// The worker has it.
-    given: bool,
-    lost: bool,
-    ended: Option<Outcome>,
-    /// Its client was told that there is a result; there may have been no memory for it.
-    ready: bool,
-    kept: bool,
-}
-
-/// A worker answers a request that stands for its part.
-#[derive(Debug, Clone)]
-pub(super) struct Turn {
-    tag: Tag,
-    name: String,
-    last: bool,
-    error: bool,
+    pub(super) conn: usize,
+    pub(super) epoch: u32,
+    pub(super) name: String,
+    pub(super) progress: Progress,
+    pub(super) stand_in: Option<StandIn>,
 }
 
 impl Job {
-    fn is_due(&self, time: u64) -> bool {
+    pub(super) fn is_due(&self, time: u64) -> bool {
         self.due.is_some_and(|due| due <= time)
     }
 
-    fn settle(&mut self, time: u64) {
+    pub(super) fn settle(&mut self, time: u64) {
         if self.ended_at.is_none() && self.parts.iter().all(|part| part.progress.is_end()) {
             self.ended_at = Some(time);
         }
@@ -82,8 +59,8 @@ impl super::jobs::Jobs {
     }
 
     /// A part for which a request of this body stands, at the worker of that name.
-    fn part_mut(&mut self, tag: Tag, name: &str) -> Option<(&mut Part, Vec<u8>)> {
-        let uuid = self.tags.get(&tag)?;
+    pub(super) fn part_mut(&mut self, tag: Tag, name: &str) -> Option<(&mut Part, Vec<u8>)> {
+        let uuid = self.tags.get(&tag).or_else(|| self.queued.get(&tag))?;
         let mut parts = self.known.get_mut(uuid)?.parts.iter_mut();
         let is_it = |it: &Part| it.stand_in.as_ref().is_some_and(|it| it.tag == tag);
         let part = parts.find(|part| part.name == name && is_it(part))?;
@@ -156,15 +133,8 @@ impl Judge {
             if job.parts.iter().any(|part| (part.conn, part.epoch) == (conn, epoch)) {
                 continue;
             }
-            let stand_in = tag.filter(|_| !self.nfp.is_worker(conn)).map(|tag| StandIn {
-                tag,
-                deadline: due,
-                given: false,
-                lost: false,
-                ended: None,
-                ready: false,
-                kept: true,
-            });
+            let stand_in = tag.filter(|_| !self.nfp.is_worker(conn));
+            let stand_in = stand_in.map(|tag| StandIn::new(tag, due));
             let (name, progress) = (self.scatters.name_of(conn), Progress::Dispatched);
             job.parts.push(Part { conn, epoch, name, progress, stand_in });
         }
@@ -177,13 +147,6 @@ impl Judge {
 
     fn epoch_of(&self, conn: usize) -> u32 {
         self.sides.get(&conn).map_or(0, |side| side.epoch)
-    }
-
-    /// The workers that have a part for which a request of this body stands.
-    pub(super) fn stand_ins_of(&self, uuid: &[u8], tag: Option<Tag>) -> BTreeSet<usize> {
-        let parts = self.jobs.known.get(uuid).into_iter().flat_map(|job| &job.parts);
-        let mine = |part: &&Part| part.stand_in.as_ref().is_some_and(|it| Some(it.tag) == tag);
-        parts.filter(mine).map(|part| part.conn).collect()
     }
 
     /// The workers of NFP that have an open part.
@@ -205,6 +168,7 @@ impl Judge {
         if let Some(job) = self.jobs.known.get_mut(uuid) {
             job.deleted = true;
         }
+        self.cancel_queued(uuid);
         self.end_direct(uuid, Progress::Cancelled, |_| true);
     }
 
@@ -258,166 +222,6 @@ impl Judge {
         for uuid in lost {
             self.end_direct(&uuid, Progress::Lost, |it| (it.conn, it.epoch) == (conn, epoch));
         }
-    }
-
-    /// A worker of another dialect is given its part as a request.
-    pub(super) fn stand_in_given(&mut self, conn: usize, address: Vec<u8>, tag: Tag) {
-        let (name, time) = (self.scatters.name_of(conn), self.time);
-        self.hold_part(conn, address, tag, None);
-        let Some((part, uuid)) = self.jobs.part_mut(tag, &name) else {
-            return self.fail(|| format!("{name} is given a part of a job, and was not named"));
-        };
-        let own = part.conn == conn && !part.progress.is_end();
-        let Some(stand_in) = &mut part.stand_in else { return };
-        let twice = std::mem::replace(&mut stand_in.given, true);
-        let over = stand_in.lost || stand_in.deadline.is_some_and(|due| due <= time);
-        let deleted = self.jobs.known.get(&uuid).is_some_and(|job| job.deleted);
-        self.demand(own && !twice && !over && !deleted, || {
-            format!("{name} is given {tag:?}: twice {twice}, over {over}, deleted {deleted}")
-        });
-    }
-
-    /// It answers.
-    pub(super) fn stand_in_answered(&mut self, conn: usize, tag: Tag, last: bool, error: bool) {
-        let name = self.scatters.name_of(conn);
-        let part = self.jobs.part_mut(tag, &name).map(|(part, _)| part);
-        let stand_in = part.filter(|it| it.conn == conn).and_then(|it| it.stand_in.as_ref());
-        let open = stand_in.is_some_and(|it| it.given && !it.lost && it.ended.is_none());
-        self.jobs.turn = open.then_some(Turn { tag, name, last, error });
-    }
-
-    /// The request that stands for a part has ended.
-    pub(super) fn stand_in_ended(&mut self, tag: Tag, name: &str, outcome: Outcome) {
-        let time = self.time;
-        let gone = self.is_gone(tag.conn as usize);
-        let unheard = gone || self.sides.get(&(tag.conn as usize)).is_some_and(|side| side.full);
-        let answer = self.jobs.turn.clone().filter(|it| it.tag == tag && it.name == name);
-        let answer = answer.filter(|it| it.last);
-        let uuid = self.jobs.tags.get(&tag).cloned().unwrap_or_default();
-        let job = self.jobs.known.get(&uuid);
-        let deleted = job.is_some_and(|job| job.deleted);
-        let job_due = job.is_some_and(|job| job.is_due(time));
-        let Some((part, uuid)) = self.jobs.part_mut(tag, name) else {
-            return self.fail(|| format!("{tag:?} ends at {name} as {outcome:?}, unknown"));
-        };
-        let (conn, over) = (part.conn, part.progress.is_end());
-        let Some(stand_in) = &mut part.stand_in else { return };
-        let due = job_due || stand_in.deadline.is_some_and(|due| due <= time);
-        let fits = match outcome {
-            Outcome::Replied | Outcome::AnswerTooBig => answer.is_some_and(|it| !it.error),
-            Outcome::Failed => answer.is_some_and(|it| it.error),
-            Outcome::Unclaimed => answer.is_some() && unheard,
-            Outcome::WorkerLost => stand_in.lost,
-            Outcome::TimedOut => due,
-            Outcome::Cancelled => deleted,
-            Outcome::CallerGone => gone,
-            Outcome::Dead | Outcome::Expired | Outcome::Refused => false,
-        };
-        stand_in.ended = Some(outcome);
-        stand_in.kept = outcome != Outcome::CallerGone;
-        let given = stand_in.given && !stand_in.lost;
-        part.progress = ended_as(outcome);
-        if let Some(job) = self.jobs.known.get_mut(&uuid) {
-            job.settle(time);
-        }
-        self.jobs.touched.insert(uuid);
-        let given_up = matches!(outcome, Outcome::TimedOut | Outcome::Cancelled);
-        let told = self.sides.get(&conn).is_some_and(|side| side.credit.is_some());
-        if given_up && given && told {
-            self.stops_due.push((conn, tag));
-        }
-        self.jobs.ended_now.push((tag, name.to_owned()));
-        self.demand(fits && !over, || {
-            format!("{tag:?} ends at {name} as {outcome:?}, which had ended: {over}")
-        });
-    }
-
-    /// A client is told what has just happened at a worker that has a part.
-    fn told_progress(&mut self, conn: usize, uuid: &[u8], name: &str) {
-        let Some(Talk::Event { tag, .. }) = self.talk.take() else {
-            return self.fail(|| format!("{conn} hears of an event at {name}: none is"));
-        };
-        let parts = self.jobs.known.get(uuid).map(|job| &job.parts);
-        let open = parts.into_iter().flatten().filter(|part| part.name == name).any(|part| {
-            part.stand_in.as_ref().is_some_and(|it| it.tag == tag && it.ended.is_none())
-        });
-        let mine = tag.conn as usize == conn;
-        self.demand(open && mine, || {
-            format!("{conn} hears of an event at {name}, its own: {mine}, open: {open}")
-        });
-    }
-
-    /// A client is told that it can fetch what became of a part.
-    pub(super) fn told_ready(&mut self, conn: usize, reply: &Reply<'_>) {
-        let body = reply.body.clone().next().unwrap_or_default();
-        let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        let name = body["worker"].as_str().unwrap_or_default().to_owned();
-        if body["event_type"] == "progress" {
-            return self.told_progress(conn, reply.uuid, &name);
-        }
-        let turn = self.jobs.turn.clone().filter(|turn| turn.last && turn.name == name);
-        let parts = self.jobs.known.get_mut(reply.uuid).map(|job| &mut job.parts);
-        let found = parts.into_iter().flatten().filter(|part| part.name == name).find_map(|part| {
-            // The worker may have had a part before, which ended with a connection of the client.
-            let stand_in = part.stand_in.as_mut().filter(|it| it.tag.conn as usize == conn)?;
-            let now = turn.as_ref().filter(|turn| turn.tag == stand_in.tag);
-            (!stand_in.ready && (stand_in.ended.is_some() || now.is_some())).then_some(stand_in)
-        });
-        let Some(stand_in) = found else {
-            return self.fail(|| format!("{conn} is told {body}, and nothing has ended"));
-        };
-        stand_in.ready = true;
-        let done = match stand_in.ended {
-            None => turn.is_some_and(|turn| !turn.error),
-            Some(_) => false,
-        };
-        let says = (body["event_type"].as_str(), body["status"].as_str());
-        let status = if done { "completed" } else { "failed" };
-        self.demand(says == (Some("result_ready"), Some(status)), || {
-            format!("{conn} is told {body}, not {status}")
-        });
-    }
-
-    /// Whether a worker of that name had a part which has ended, and for which the broker stood.
-    pub(super) fn was_stand_in(&self, uuid: &[u8], name: &str) -> bool {
-        self.ended_stand_ins(uuid).any(|part| part.name == name)
-    }
-
-    /// Whether any had.
-    pub(super) fn has_ended_stand_ins(&self, uuid: &[u8]) -> bool {
-        self.ended_stand_ins(uuid).next().is_some()
-    }
-
-    fn ended_stand_ins(&self, uuid: &[u8]) -> impl Iterator<Item = &Part> {
-        let parts = self.jobs.known.get(uuid).into_iter().flat_map(|job| &job.parts);
-        parts.filter(|part| part.stand_in.is_some() && part.progress.is_end())
-    }
-
-    /// What GET says of a part of a worker that does not speak NFP.
-    pub(super) fn check_result(
-        &mut self,
-        uuid: &[u8],
-        name: &str,
-        status: &[u8],
-        entry: &serde_json::Value,
-    ) {
-        let parts = self.jobs.known.get(uuid).into_iter().flat_map(|job| &job.parts);
-        let parts = parts.rev().filter(|part| part.name == name);
-        let stand_in = parts.filter_map(|part| part.stand_in.as_ref()).next();
-        let fits = match stand_in {
-            None => status == b"404",
-            Some(StandIn { ended: None, .. }) => status == b"300",
-            Some(StandIn { kept: false, .. }) => matches!(status, b"200" | b"500"),
-            Some(StandIn { ended: Some(Outcome::Replied | Outcome::Unclaimed), tag, .. }) => {
-                status == b"200" && (entry["failed"] == true || has_answer(&entry["result"], *tag))
-            }
-            Some(_) => status == b"200" && entry["failed"] == true,
-        };
-        let known = if fits { String::new() } else { format!("{stand_in:?}") };
-        self.demand(fits, || {
-            let status = String::from_utf8_lossy(status);
-            format!("the result of {uuid:?} is {status} {entry}, and it is {known}")
-        });
     }
 
     /// After a message: who waits for what has ended knows of it.
@@ -481,7 +285,7 @@ impl Judge {
     }
 }
 
-fn ended_as(outcome: Outcome) -> Progress {
+pub(super) fn ended_as(outcome: Outcome) -> Progress {
     match outcome {
         Outcome::Replied | Outcome::Unclaimed => Progress::Replied,
         Outcome::Failed | Outcome::AnswerTooBig => Progress::Failed,
@@ -490,11 +294,4 @@ fn ended_as(outcome: Outcome) -> Progress {
         Outcome::TimedOut => Progress::TimedOut,
         Outcome::CallerGone | Outcome::Cancelled => Progress::Cancelled,
     }
-}
-
-/// Whether a frame of the result is a piece of the answer to this.
-fn has_answer(result: &serde_json::Value, tag: Tag) -> bool {
-    let frames = result.as_array().map_or_else(|| std::slice::from_ref(result), Vec::as_slice);
-    let mut pieces = frames.iter().filter_map(|it| Piece::decode(it.as_str()?.as_bytes()));
-    pieces.any(|piece| piece.tag == tag)
 }

@@ -300,6 +300,10 @@ impl Judge {
                 self.stand_in_ended(tag, &name, outcome);
                 continue;
             }
+            if self.jobs.queued.contains_key(&tag) {
+                self.queued_ended(tag, outcome);
+                continue;
+            }
             let Some(scatter) = self.scatters.open.get_mut(&tag) else {
                 return self.fail(|| format!("{tag:?} ends at {name} as {outcome:?}, unknown"));
             };

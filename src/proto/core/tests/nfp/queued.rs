@@ -76,3 +76,32 @@ fn a_queued_job_that_is_posted_again_is_done_once() {
     desk.job(other, Verb::Get, "echo", "any", "u");
     assert_eq!(desk.statuses(other), ["400"], "it is another client's");
 }
+
+#[test]
+fn a_queued_job_that_is_refused_leaves_the_one_of_its_name_as_it_was() {
+    let mut settings = Settings::default();
+    settings.policy.queue = true;
+    settings.client.requests_max = 1;
+    let mut desk = Desk::with(settings);
+    let (native, client) = (desk.native_worker(1), desk.enter("c", false));
+    desk.job(client, Verb::Post, "echo", "any", "u");
+    desk.reply(native, ADD, true);
+    desk.job(client, Verb::Post, "echo", "any", "v");
+    desk.statuses(client);
+    desk.job(client, Verb::Post, "echo", "any", "u");
+    assert_eq!(desk.statuses(client), ["400"], "it has one open request already");
+    desk.job(client, Verb::Get, "echo", "any", "u");
+    assert_eq!(desk.statuses(client), ["202", "200"]);
+}
+
+#[test]
+fn a_job_for_one_worker_of_each_service_does_not_wait() {
+    let mut desk = queueing();
+    let workers = ["a", "b"].map(|service| desk.nfp_ready(service, service));
+    let client = desk.enter("c", false);
+    desk.job(client, Verb::Post, "all", "any", "u");
+    assert_eq!(desk.statuses(client), ["202"]);
+    assert_eq!(workers.map(|worker| desk.orders(worker).len()), [1, 1]);
+    desk.job(client, Verb::Post, "mmi.svc", "any", "v");
+    assert_eq!(desk.statuses(client), ["400"], "nobody may serve that name");
+}
