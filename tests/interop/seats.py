@@ -44,6 +44,16 @@ def seats(peers):
     return lambda broker: Seats(broker, peers)
 
 
+def sent_away(worker):
+    """A worker that may not serve: its READY has no answer, and what it says then has one."""
+    if isinstance(worker, nfp.Worker):
+        worker.beat()
+        assert worker.command()[0] == nfp.DISCONNECT
+    else:
+        worker.say("HEARTBEAT")
+        assert worker.recv() == ("DISCONNECT", [])
+
+
 def denied(peer, name, id, says=None, *body):
     """What an MJP peer says is denied."""
     if name in ("REQUEST", "SCATTER") and not body:

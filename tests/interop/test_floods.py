@@ -41,13 +41,15 @@ class Scene:
         self.healthy.figures()
         yield
         during = self.healthy.figures()
-        left = during["rate"] / self.before["rate"]
+        # Other programs come and go as well.
+        quiet = min(self.before, self.healthy.quiet(), key=lambda figures: figures["rate"])
+        left = during["rate"] / quiet["rate"]
         print(
-            f"{name}: {left:.0%} of the calls of the others are left; median "
-            f"{self.before['median']} -> {during['median']} ms, p99 {self.before['p99']} -> "
-            f"{during['p99']} ms, worst {during['worst']} ms"
+            f"{name}: {left:.0%} of the calls of the others are left; median {quiet['median']} -> "
+            f"{during['median']} ms, p99 {quiet['p99']} -> {during['p99']} ms, worst "
+            f"{during['worst']} ms"
         )
-        assert left >= left_min, (self.before, during)
+        assert left >= left_min, (quiet, during)
 
     def used(self):
         """What the broker's account of memory says, octets."""
@@ -235,7 +237,7 @@ def test_more_large_messages_than_there_is_memory_are_served_one_after_the_other
     for client in clients:
         client.socket.send_multipart([b"", b"MDPC01", b"sink", *body], copy=False)
     for client in clients:
-        assert client.reply(b"sink", wait=15) == [b"got it"]
+        assert client.reply(b"sink", wait=5) == [b"got it"]
 
 
 class Crowd:
@@ -285,7 +287,7 @@ class Crowd:
 
 def test_who_never_reads_at_full_load(scene, peers):
     """His share of memory is bounded, and that of all; he is closed, and the others go on."""
-    memory, seconds = size(64, 256), size(20, 60)
+    memory, seconds = size(64, 256), size(15, 60)
     scene = scene(f"--set=limits.memory={memory}MiB", "--prefetch=16")
     broker = scene.broker
     workers = [peers(Answering(broker.endpoint, b"big", BOB.to(broker))) for _ in range(2)]

@@ -7,7 +7,7 @@ import nfp
 from curve import Key
 from mdp import until
 from mjp import Peer, header, id_of
-from seats import denied
+from seats import denied, sent_away
 
 NOBODY, ANNA, WORKER, CLERK, BOSS = (Key(name) for name in ("nobody", "anna", "w", "clerk", "boss"))
 PAPER, READER = Key("paper"), Key("reader")
@@ -37,9 +37,9 @@ def at(broker, seats):
 
 
 def test_mdp_without_rights(at):
-    """A worker is sent away; a call gets no answer, as MDP has no word for that."""
+    """A worker is sent away, and a call gets no answer, as MDP has no word for that."""
     for version in (1, 2):
-        assert at.worker(NOBODY, b"billing.a", version).recv() == ("DISCONNECT", [])
+        sent_away(at.worker(NOBODY, b"billing.a", version))
         client = at.client(NOBODY, version)
         client.send(b"billing.a", b"x")
         assert client.call(b"mmi.service", b"billing.a") == [b"403"]
@@ -71,7 +71,7 @@ LOOK = b'{"task":"show_workers","kwargs":{},"args":[]}'
 
 
 def test_nfp_without_rights(at):
-    assert at.nfp_worker(NOBODY, b"n1", b"billing.a").command()[0] == nfp.DISCONNECT
+    sent_away(at.nfp_worker(NOBODY, b"n1", b"billing.a"))
     client = at.nfp_client(NOBODY, b"n2")
     for command in (nfp.POST, nfp.GET, nfp.PUT, nfp.DELETE):
         refusal(client, command, b"billing.a")
@@ -95,9 +95,9 @@ def worker_of(at, name):
 
 @pytest.mark.parametrize("name", [b"billing", b"billing.secret", b"Billing.a", b"payroll.runs", b"a"])
 def test_a_worker_serves_nothing_else(at, name):
-    assert at.worker(WORKER, name).recv() == ("DISCONNECT", [])
+    sent_away(at.worker(WORKER, name))
     denied(at.mjp(WORKER), "READY", 0, {"service": name})
-    assert at.nfp_worker(WORKER, b"w1", name).command()[0] == nfp.DISCONNECT
+    sent_away(at.nfp_worker(WORKER, b"w1", name))
 
 
 def test_a_client_calls_what_its_rules_say(at):
