@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 use futures::FutureExt;
 use tracing::{debug, error, info, warn};
 
-use crate::proto::handshake::{Local, Role};
+use crate::proto::handshake::{Local, Peer, Role};
 use crate::transport::greet::{GreetError, Means, greet, linger};
 use crate::transport::inbound::Inbound;
 use crate::transport::link::{Link, OutboxLimits};
 use crate::transport::listener::Accepted;
+use crate::transport::stream::{ReadHalf, WriteHalf};
 use crate::wire::greeting::Mechanism;
 use crate::wire::nfp::Era;
 
@@ -56,47 +57,8 @@ pub(super) async fn serve(
         }
     }
     let principal = accepted.principal();
-    let stream = match accepted.into_stream() {
-        Ok(stream) => stream,
-        Err(error) => return debug!(%remote, %error, "the connection broke at once"),
-    };
-    let (mut reader, writer) = stream.into_split();
-    let timeout = shared.config.handshake.timeout;
-    let now = SystemTime::now();
-    let Some(security) = shared.guard.security(door.mechanism, principal, now) else {
-        return error!(%remote, "no randomness for a handshake; closed");
-    };
-    let limits = shared.config.wire_limits();
-    let local = Local { role: Role::Accept, security, limits };
-    let silence = Some(shared.config.handshake.silence);
-    let means = Means { bench: shared.bench.as_ref(), silence };
-    let greeting = greet(&mut reader, &writer, local, means);
-    let greeting = tokio::time::timeout(timeout, greeting).boxed();
-    let greeting = tokio::select! {
-        greeting = greeting => greeting,
-        () = shared.running.cancelled().boxed() => return debug!(%remote, "the broker stops; closed"),
-        () = permits.evicted().boxed() => {
-            shared.counters.handshakes(door.mechanism).evicted.add(1);
-            return debug!(%remote, "no handshake yet and others wait; closed");
-        }
-    };
-    let (mut peer, early) = match greeting {
-        Ok(Ok(greeted)) => greeted,
-        Ok(Err(error)) => {
-            note_failure(&shared, door.mechanism, &remote, &error);
-            if matches!(error, GreetError::Handshake(_)) {
-                let _ = tokio::time::timeout(LINGER, linger(reader, writer)).boxed().await;
-            }
-            return;
-        }
-        Err(_) => {
-            shared.counters.handshakes(door.mechanism).timed_out.add(1);
-            if let Some(held_back) = shared.log_refusal() {
-                info!(%remote, ?timeout, held_back, "no handshake in time; closed");
-            }
-            return;
-        }
-    };
+    let greeted = shake(&shared, accepted, door, &permits, &remote).boxed().await;
+    let Some(Greeted { mut peer, early, reader, writer }) = greeted else { return };
     // Who comes in finds the services of the broker there.
     if !door.house && !shared.furnished.is_cancelled() {
         tokio::select! {
@@ -136,6 +98,75 @@ pub(super) async fn serve(
     let joined = Connection::join(shared, link, inbound, (&peer, door, principal), &remote);
     let Some(connection) = joined else { return };
     connection.run(&remote).await;
+}
+
+/// A peer after its handshake.
+struct Greeted {
+    peer: Peer,
+    /// What came behind the handshake.
+    early: Vec<u8>,
+    reader: ReadHalf,
+    writer: WriteHalf,
+}
+
+/// Shakes hands, and notes why not if there is no peer.
+async fn shake(
+    shared: &Shared,
+    accepted: Accepted,
+    door: Door,
+    permits: &Permits,
+    remote: &str,
+) -> Option<Greeted> {
+    let principal = accepted.principal();
+    let stream = match accepted.into_stream() {
+        Ok(stream) => stream,
+        Err(error) => {
+            debug!(%remote, %error, "the connection broke at once");
+            return None;
+        }
+    };
+    let (mut reader, writer) = stream.into_split();
+    let timeout = shared.config.handshake.timeout;
+    let now = SystemTime::now();
+    let Some(security) = shared.guard.security(door.mechanism, principal, now) else {
+        error!(%remote, "no randomness for a handshake; closed");
+        return None;
+    };
+    let limits = shared.config.wire_limits();
+    let local = Local { role: Role::Accept, security, limits };
+    let silence = Some(shared.config.handshake.silence);
+    let means = Means { bench: shared.bench.as_ref(), silence };
+    let greeting = greet(&mut reader, &writer, local, means);
+    let greeting = tokio::time::timeout(timeout, greeting).boxed();
+    let greeting = tokio::select! {
+        greeting = greeting => greeting,
+        () = shared.running.cancelled().boxed() => {
+            debug!(%remote, "the broker stops; closed");
+            return None;
+        }
+        () = permits.evicted().boxed() => {
+            shared.counters.handshakes(door.mechanism).evicted.add(1);
+            debug!(%remote, "no handshake yet and others wait; closed");
+            return None;
+        }
+    };
+    match greeting {
+        Ok(Ok((peer, early))) => Some(Greeted { peer, early, reader, writer }),
+        Ok(Err(error)) => {
+            note_failure(shared, door.mechanism, remote, &error);
+            if matches!(error, GreetError::Handshake(_)) {
+                let _ = tokio::time::timeout(LINGER, linger(reader, writer)).boxed().await;
+            }
+            None
+        }
+        Err(_) => {
+            shared.counters.handshakes(door.mechanism).timed_out.add(1);
+            if let Some(held_back) = shared.log_refusal() {
+                info!(%remote, ?timeout, held_back, "no handshake in time; closed");
+            }
+            None
+        }
+    }
 }
 
 fn note_failure(shared: &Shared, mechanism: Mechanism, remote: &str, error: &GreetError) {

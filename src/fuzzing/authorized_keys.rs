@@ -71,7 +71,7 @@ fn first_of(text: &str, path: &Path) {
     let [key] = keys[..] else { panic!("{keys:?}") };
     let after = KeyRing::parse(rest.as_bytes(), path).expect("we wrote it");
     let changes = ring.diff(&after).list;
-    assert_eq!(changes, [gone.clone()]);
+    assert_eq!(changes, std::slice::from_ref(gone));
     assert!(
         !rest.contains(&text_of_public(&key)) || text.matches(&text_of_public(&key)).count() > 1
     );

@@ -178,7 +178,7 @@ fn beside(path: &Path) -> PathBuf {
 
 fn sync_folder_of(path: &Path) -> Result<(), KeyError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder.unwrap_or_else(|| Path::new("."));
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| unwritable(path, &error))
 }

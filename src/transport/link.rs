@@ -538,7 +538,7 @@ mod tests {
         let link = Link::new(writer, limits, account.clone());
         let link = Arc::new(link.with_sealer(channel(Side::Client).0));
         let sizes = [0, 1, 255, 256, 4095, 4096, 70_000, 3 << 20, 5];
-        let body = |size: usize| bytes::Bytes::from(vec![size as u8; size]);
+        let body = |size: usize| bytes::Bytes::from(vec![size.to_le_bytes()[0]; size]);
         for round in 0..50 {
             link.append(|encoder| encoder.frame(&body(round)));
             link.ping(b"\x04\x07\x04PING\0\0");

@@ -454,7 +454,10 @@ impl Outbox {
         let done = match &mut self.sealing {
             None => self.writer.try_write_from(&self.encoder).and_then(|count| match count {
                 0 => Err(ErrorKind::WriteZero.into()),
-                count => Ok(self.encoder.advance(count)),
+                count => {
+                    self.encoder.advance(count);
+                    Ok(())
+                }
             }),
             Some(sealing) => {
                 if sealing.wants_more() {

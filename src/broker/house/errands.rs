@@ -28,7 +28,7 @@ type Refused = (Code, String);
 /// What an errand has come to.
 enum Done {
     /// Something was looked at.
-    Seen(Packed),
+    Seen(Box<Packed>),
     /// Something has changed: those who are here are to be judged again.
     Changed(Changes),
 }
@@ -75,7 +75,7 @@ async fn answer(shared: &Arc<Shared>, errand: &Errand) -> Result<Packed, Refused
         }
     };
     Ok(match done {
-        Done::Seen(report) => report,
+        Done::Seen(report) => *report,
         Done::Changed(changes) => {
             for change in changes.list.iter().take(LOGGED_MAX) {
                 info!(verb = verb.as_str(), %change, "an operator changed who may come in");
@@ -96,8 +96,10 @@ fn carry_out(
     let key = || says.key.ok_or_else(|| bad("`key` is missing".into()));
     let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
     let done = match verb {
-        Verb::KeyPending => return Ok(Done::Seen(pending(keeper, says.after, now))),
-        Verb::AclTest => return test(keeper, key()?, says.rule).map(Done::Seen),
+        Verb::KeyPending => return Ok(Done::Seen(Box::new(pending(keeper, says.after, now)))),
+        Verb::AclTest => {
+            return test(keeper, key()?, says.rule).map(|report| Done::Seen(Box::new(report)));
+        }
         Verb::KeyApprove => {
             keeper.approve(key()?, says.name, texts(&says.roles), texts(&says.allow))
         }

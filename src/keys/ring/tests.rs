@@ -161,6 +161,7 @@ fn the_line_that_decides_is_told() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn everything_that_is_wrong_is_said_with_its_place() {
     let (one, two) = (text(1), text(2));
     let entry = format!("[[key]]\nname = \"a\"\nkey = \"{one}\"\n");
@@ -403,10 +404,8 @@ fn a_hundred_thousand_keys_are_read_and_one_more_is_not() {
         add(&mut text, number);
     }
     assert!(text.len() < RING_MAX);
-    let began = Instant::now();
     let large = ring(&text).unwrap();
     assert_eq!(large.keys_len(), KEYS_MAX);
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     add(&mut text, KEYS_MAX);
     let said = ring(&text).unwrap_err();
     assert_eq!(said, "keys.toml:1:1: more than 100000 keys and users; split the broker");

@@ -77,7 +77,8 @@ impl Core {
             Verb::Drain => self.shut(now, id, query, says, Gate::Draining, out)?,
             Verb::Resume => self.shut(now, id, query, says, Gate::Open, out)?,
             Verb::Kick => {
-                let name = says.name.ok_or((Code::BadRequest, "`name` is missing".into()))?;
+                let name =
+                    says.name.ok_or_else(|| (Code::BadRequest, "`name` is missing".into()))?;
                 if !self.kick(now, name.as_bytes(), out) {
                     return Err((Code::NotFound, "no peer has that name".into()));
                 }
@@ -124,7 +125,7 @@ impl Core {
         gate: Gate,
         out: &mut O,
     ) -> Result<(), Refused> {
-        let name = says.service.ok_or((Code::BadRequest, "`service` is missing".into()))?;
+        let name = says.service.ok_or_else(|| (Code::BadRequest, "`service` is missing".into()))?;
         let service = self.service_of_guests(name)?;
         let before = self.router.gate_of(service).label();
         self.router.set_gate(now, service, gate, out);
@@ -145,7 +146,7 @@ impl Core {
         let service = self.router.service_id(name);
         let service = service.filter(|_| !crate::proto::router::is_of_the_house(name));
         let why = "nobody offers or asks for a service of that name";
-        service.ok_or((Code::NotFound, why.into()))
+        service.ok_or_else(|| (Code::NotFound, why.into()))
     }
 
     /// Ends a job as if its client had wanted it.
@@ -155,7 +156,7 @@ impl Core {
         says: &AdminHeader<'_>,
         out: &mut O,
     ) -> Result<(), Refused> {
-        let uuid = says.uuid.ok_or((Code::BadRequest, "`uuid` is missing".into()))?;
+        let uuid = says.uuid.ok_or_else(|| (Code::BadRequest, "`uuid` is missing".into()))?;
         let unknown = || (Code::NotFound, "no job of that uuid is known".into());
         let (known, job) = self.router.jobs.named(uuid).ok_or_else(unknown)?;
         if job.ended_at.is_some() {

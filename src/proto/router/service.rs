@@ -8,8 +8,8 @@ use crate::proto::clock::Time;
 use crate::proto::policy::ServicePolicy;
 use crate::proto::stats::ServiceStats;
 
-use super::founders::Founder;
 use super::Hasher;
+use super::founders::Founder;
 use super::queue::Queue;
 use super::ready::Ready;
 use super::worker::WorkerId;

@@ -12,7 +12,8 @@ use crate::wire::codec::Encoder;
 use crate::wire::mdp::{self, FromWorker, ToWorker, Version};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    self, AskHeader, Code, Fault, FromBroker, HelloLimits, Packed, PeerHello, ReadyHeader,
+    self, AskHeader, BrokerHello, Code, Fault, FromBroker, HelloLimits, Packed, PeerHello,
+    ReadyHeader,
 };
 
 use super::{Heard, Say, Token};
@@ -355,6 +356,18 @@ impl Delivery {
     }
 }
 
+fn hear_hello(hello: &BrokerHello<'_>) -> Heard<Box<Delivery>> {
+    let says = hello.heartbeat.zip(hello.liveness);
+    let keepalive = says.map(|(interval, liveness)| Keepalive {
+        interval: Duration::from_millis(interval.max(1)),
+        liveness: liveness.max(1),
+    });
+    let talk = Some(hello.features.contains(&"events"));
+    let limits = hello.limits.unwrap_or_default();
+    let HelloLimits { frame, message, frames, header, .. } = limits;
+    Heard::Hello { keepalive, takes: Taken { frame, message, frames, header, talk } }
+}
+
 fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
     let heard = match FromBroker::decode(frames) {
         Ok(heard) => heard,
@@ -390,17 +403,7 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
             Heard::Told(tell.id, Box::new(told))
         }
         FromBroker::Heartbeat => Heard::Heartbeat,
-        FromBroker::Hello(hello) => {
-            let says = hello.heartbeat.zip(hello.liveness);
-            let keepalive = says.map(|(interval, liveness)| Keepalive {
-                interval: Duration::from_millis(interval.max(1)),
-                liveness: liveness.max(1),
-            });
-            let talk = Some(hello.features.contains(&"events"));
-            let limits = hello.limits.unwrap_or_default();
-            let HelloLimits { frame, message, frames, header, .. } = limits;
-            Heard::Hello { keepalive, takes: Taken { frame, message, frames, header, talk } }
-        }
+        FromBroker::Hello(hello) => hear_hello(&hello),
         FromBroker::Drain { within: None } => Heard::Drained,
         FromBroker::Drain { within: Some(_) } => Heard::Stopping,
         FromBroker::Bye(why) => Heard::Dismissed { why: sentence(why) },

@@ -34,7 +34,8 @@ impl Standing {
             Some(name) => {
                 let all = OPEN.into_iter().chain(Progress::ENDS);
                 let at = all.into_iter().find(|progress| progress.label() == name);
-                at.map(Self::At).ok_or((Code::BadRequest, "`state` is none that a job has".into()))
+                at.map(Self::At)
+                    .ok_or_else(|| (Code::BadRequest, "`state` is none that a job has".into()))
             }
         }
     }
@@ -87,9 +88,9 @@ impl Core {
         says: &AdminHeader<'_>,
         out: &mut O,
     ) -> Result<(), Refused> {
-        let uuid = says.uuid.ok_or((Code::BadRequest, "`uuid` is missing".into()))?;
+        let uuid = says.uuid.ok_or_else(|| (Code::BadRequest, "`uuid` is missing".into()))?;
         let job = self.router.jobs.named(uuid).map(|(_, job)| job);
-        let job = job.ok_or((Code::NotFound, "no job of that uuid is known".into()))?;
+        let job = job.ok_or_else(|| (Code::NotFound, "no job of that uuid is known".into()))?;
         let (mut room, mut targets, mut next) = (Room::new(says.max()), Vec::new(), None);
         room.take(octets_of(job));
         room.put_back_entry();
