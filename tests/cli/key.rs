@@ -172,6 +172,7 @@ fn certificates_of_other_programs_are_shown() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn a_file_of_keys_is_changed_without_a_broker() {
     let home = home();
     let home = home.path();
@@ -261,6 +262,7 @@ fn a_file_of_keys_is_changed_without_a_broker() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn a_stranger_is_approved_calls_and_is_revoked() {
     let home = home();
     let home = home.path();

@@ -1,7 +1,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
 
 use super::*;
 use crate::keys::text::text_of_public;
