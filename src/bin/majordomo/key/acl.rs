@@ -1,6 +1,6 @@
 //! `majordomo acl test`.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -67,7 +67,7 @@ pub(crate) fn run(action: AclAction) -> Result<ExitCode> {
     tell(&args, rows)
 }
 
-fn offline(file: &PathBuf, key: &str, rule: &str) -> Result<Vec<Row>> {
+fn offline(file: &Path, key: &str, rule: &str) -> Result<Vec<Row>> {
     let ring = KeyRing::read(file).map_err(|error| of_ring(&error))?;
     let found = ring.test(key, rule).map_err(|error| of_edit(&error))?;
     let rows = found.iter().map(|why| {
