@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::BrokerConfig;
 use crate::id::PeerId;
+use crate::proto::clock::Clock;
 use crate::proto::core::{Admission, Core, Hello};
 use crate::proto::output::CloseReason;
 use crate::transport::account::Account;
@@ -21,6 +22,7 @@ use super::AdminRequest;
 use super::counters::Counters;
 use super::logs::LogRing;
 use super::outboxes::{Links, Outboxes};
+use super::pace::Pace;
 
 /// While memory is short, a peer that reads nothing for so long is given up.
 const STUCK_MAX: Duration = Duration::from_secs(10);
@@ -92,6 +94,8 @@ pub(super) struct Shared {
     /// When stuck peers were last looked for, milliseconds after the start.
     last_look: AtomicU64,
     refusals: LogGate,
+    /// The time is to be looked at sooner than was said.
+    roused: Notify,
     state: Mutex<State>,
 }
 
@@ -123,6 +127,7 @@ impl LogGate {
 pub(super) struct State {
     pub(super) core: Core,
     pub(super) links: Links,
+    pace: Pace,
 }
 
 impl Shared {
@@ -145,7 +150,8 @@ impl Shared {
             last_tick: AtomicU64::new(0),
             last_look: AtomicU64::new(0),
             refusals: LogGate::default(),
-            state: Mutex::new(State { core, links: Links::new() }),
+            roused: Notify::new(),
+            state: Mutex::new(State { core, links: Links::new(), pace: Pace::default() }),
         }
     }
 
@@ -158,22 +164,36 @@ impl Shared {
     /// Gives the core some inputs under one lock, and sends what it decided.
     pub(super) fn with_core<T>(&self, input: impl FnOnce(&mut Core, &mut Outboxes<'_>) -> T) -> T {
         let mut state = self.lock();
-        let State { core, links } = &mut *state;
+        let State { core, links, pace } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let result = input(core, &mut out);
-        let touched = out.finish();
+        let (touched, rouse) = (out.finish(), pace.note());
         drop(state);
         touched.kick(&self.counters);
+        self.rouse(rouse);
         result
+    }
+
+    /// Has the time looked at again soon: something may be due earlier than it was when it rested.
+    #[inline]
+    fn rouse(&self, rouse: bool) {
+        if rouse {
+            self.roused.notify_one();
+        }
+    }
+
+    /// Resolves when an input has come while [`Self::tick`] had said to rest.
+    pub(super) async fn roused(&self) {
+        self.roused.notified().await;
     }
 
     /// A peer comes.
     pub(super) fn join(&self, hello: Hello, link: &Arc<Link>) -> (PeerId, Admission) {
         let mut state = self.lock();
-        let State { core, links } = &mut *state;
+        let State { core, links, pace } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let (id, admission) = core.join(now(), hello, &mut out);
-        let touched = out.finish();
+        let (touched, rouse) = (out.finish(), pace.note());
         if !matches!(admission, Admission::Refused(_)) {
             links.insert(id, link.clone());
         }
@@ -182,6 +202,7 @@ impl Shared {
         }
         drop(state);
         touched.kick(&self.counters);
+        self.rouse(rouse);
         (id, admission)
     }
 
@@ -195,13 +216,14 @@ impl Shared {
     /// A peer goes.
     pub(super) fn leave(&self, id: PeerId) {
         let mut state = self.lock();
-        let State { core, links } = &mut *state;
+        let State { core, links, pace } = &mut *state;
         links.remove(id);
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         core.leave(now(), id, &mut out);
-        let touched = out.finish();
+        let (touched, rouse) = (out.finish(), pace.note());
         drop(state);
         touched.kick(&self.counters);
+        self.rouse(rouse);
     }
 
     /// Does what is due; returns when to come back.
@@ -209,10 +231,14 @@ impl Shared {
         /// Deadlines within this are served together.
         const COALESCE: Duration = Duration::from_millis(5);
         let now = now();
-        let next = self.with_core(|core, out| {
-            core.tick(now, out);
-            core.next_timeout()
-        });
+        let mut state = self.lock();
+        let State { core, links, pace } = &mut *state;
+        let mut out = Outboxes::new(links, &self.account, &self.counters);
+        core.tick(now, &mut out);
+        let (next, longest) = (core.next_timeout(), pace.longest(core.awaits_memory()));
+        let touched = out.finish();
+        drop(state);
+        touched.kick(&self.counters);
         let since_start = now.saturating_duration_since(self.started).as_millis();
         let since_start = u64::try_from(since_start).unwrap_or(u64::MAX);
         self.last_tick.store(since_start, Ordering::Relaxed);
@@ -223,8 +249,7 @@ impl Shared {
             self.last_look.store(since_start, Ordering::Relaxed);
             self.give_up_stuck(now);
         }
-        let tick_max = crate::proto::clock::Clock::TICK_MAX;
-        next.map_or(tick_max, |at| at.saturating_duration_since(now).clamp(COALESCE, tick_max))
+        next.map_or(longest, |at| at.saturating_duration_since(now).clamp(COALESCE, longest))
     }
 
     /// Memory is short: whoever has not read for too long must not keep it from the others.
@@ -319,6 +344,20 @@ mod tests {
         assert_eq!(shared.unready(), Some(Unready::Deaf));
         shared.accepting.cancel();
         assert_eq!(shared.unready(), Some(Unready::Draining));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_input_calls_a_rest_off() {
+        let shared = shared();
+        shared.with_core(|_, _| ());
+        assert_eq!((shared.tick(), shared.tick()), (Clock::TICK_MAX, Clock::REST_MAX));
+        let roused = async || tokio::time::timeout(Duration::ZERO, shared.roused()).await.is_ok();
+        assert!(!roused().await);
+        shared.with_core(|_, _| ());
+        assert!(roused().await);
+        assert_eq!(shared.tick(), Clock::TICK_MAX);
+        shared.with_core(|_, _| ());
+        assert!(!roused().await, "nobody rests");
     }
 
     #[tokio::test(start_paused = true)]
