@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Ask, Event, Tell};
+use crate::wire::mjp::{Ask, Event, Note, Tell};
 
 use super::super::tag::Tag;
 use super::Judge;
@@ -118,6 +118,19 @@ impl Judge {
         });
     }
 
+    /// The caller of a scatter hears of something at one of its workers.
+    pub(super) fn told_note(&mut self, conn: usize, note: &Note<'_>) {
+        let Some(Talk::Event { worker, tag, body }) = self.talk.take() else {
+            return self.fail(|| format!("{conn} hears of an event at {}: none is", note.id));
+        };
+        let name = self.scatters.name_of(worker);
+        let wanted = self.scatters.wants_notes(conn, note.id, tag, &name);
+        let same = body == frames(note.body) && note.says.target == name;
+        self.demand(wanted && same, || {
+            format!("{conn} hears {note:?} of {tag:?} at {name}: wanted {wanted}, {same}")
+        });
+    }
+
     pub(super) fn told_question(&mut self, conn: usize, question: &Ask<'_>) {
         let asks_max = self.settings.mjp.asks_max;
         let Some(Talk::Ask { tag, ask, body, heard, .. }) = &mut self.talk else {
@@ -139,6 +152,13 @@ impl Judge {
     /// A worker is told: what the caller says, or that there is none.
     pub(super) fn told_answer(&mut self, conn: usize, tell: &Tell<'_>) {
         let held = self.tag_held(conn, tell.id);
+        let asks = match &self.talk {
+            Some(Talk::Ask { worker, tag, ask, .. }) => {
+                let (worker, tag, ask) = (*worker, *tag, *ask);
+                self.asks_mut(worker, tag).map(|asks| asks.knows(ask))
+            }
+            Some(Talk::Event { .. } | Talk::Tell { .. }) | None => None,
+        };
         let said = match &mut self.talk {
             Some(Talk::Tell { worker, tag, ask, body, code, heard }) => {
                 let same = *body == frames(tell.body) && tell.says.code == *code;
@@ -151,13 +171,6 @@ impl Judge {
                     (Some("no_caller"), None) => true,
                     (Some("no_caller"), Some(_)) => {
                         self.sides.get(&(tag.conn as usize)).is_some_and(|it| it.gone)
-        let asks = match &self.talk {
-            Some(Talk::Ask { worker, tag, ask, .. }) => {
-                let (worker, tag, ask) = (*worker, *tag, *ask);
-                self.asks_mut(worker, tag).map(|asks| asks.knows(ask))
-            }
-            Some(Talk::Event { .. } | Talk::Tell { .. }) | None => None,
-        };
                     }
                     (Some("duplicate_id"), Some(known)) => known,
                     (Some("overloaded"), Some(_)) => true,
