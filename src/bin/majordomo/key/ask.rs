@@ -11,6 +11,7 @@ use majordomo::keys::{
     Approval, Changes, EditError, KeyError, KeyRing, RingError, public_from_text, read_public,
     text_of_public,
 };
+use majordomo::proto::rights::{Verb as Right, built_in_role};
 use majordomo::wire::mjp::{ChangeReport, KeyHeader, KeyReport, Verb};
 use serde_json::{Value, json};
 
@@ -30,7 +31,8 @@ Compare the fingerprint with that of `majordomo key show` on the other side.";
 pub(super) const APPROVE_EXAMPLES: &str = "\
 Examples:
   majordomo key approve q3ds-8kmx-1vn2-7hzc --name anna --role client
-  majordomo key approve billing.pub --name billing-1 --service billing.print --allow 'call audit.*'
+  majordomo key approve billing.pub --name billing-1 --role worker --service billing.print
+  majordomo key approve audit.pub --service audit --allow 'publish audit.*'
   majordomo key approve anna.pub --name anna --role client --file keys.toml
 
 The next attempt of the key gets in. The roles client, worker and admin are there; [roles.NAME] of
@@ -51,6 +53,9 @@ Examples:
 Its connections are closed, and what it held goes to others. If it comes again it is pending;
 `key deny` refuses it for good.";
 
+/// The role that may offer every service.
+const WORKER: &str = "worker";
+
 #[derive(Debug, Args)]
 pub(crate) struct PendingArgs {
     #[command(flatten)]
@@ -68,7 +73,7 @@ pub(crate) struct ApproveArgs {
     /// A role that it is to have; may be repeated
     #[arg(long, value_name = "ROLE", required_unless_present_any = ["service", "allow"])]
     role: Vec<String>,
-    /// A service that it may offer; may be repeated
+    /// A service that it may offer; may be repeated. With --role worker: these and no others
     #[arg(long, value_name = "SERVICE")]
     service: Vec<String>,
     /// Something that it may do besides, as `call billing.*`; may be repeated
@@ -117,6 +122,19 @@ impl PendingArgs {
 }
 
 impl ApproveArgs {
+    /// Roles, and what is allowed besides. A worker of some services is no worker of all: what else
+    /// its role allows is written out.
+    fn rights(&self) -> (Vec<String>, Vec<String>) {
+        let Self { role, service, allow, .. } = self;
+        let narrow = !service.is_empty() && role.iter().any(|role| role == WORKER);
+        let roles = role.iter().filter(|role| !narrow || *role != WORKER);
+        let serve = service.iter().map(|service| format!("serve {service}"));
+        let rest = built_in_role(WORKER).filter(|_| narrow).into_iter().flatten();
+        let rest = rest.filter(|rule| rule.verb != Right::Serve);
+        let rest = rest.map(|rule| format!("{} {}", rule.verb, rule.pattern));
+        (roles.cloned().collect(), serve.chain(rest).chain(allow.iter().cloned()).collect())
+    }
+
     pub(super) fn json(&self) -> bool {
         self.place.ask.json
     }
@@ -174,17 +192,12 @@ pub(super) fn pending(args: &PendingArgs) -> Result<ExitCode> {
 }
 
 pub(super) fn approve(args: &ApproveArgs) -> Result<ExitCode> {
-    let ApproveArgs { key, name, role, service, allow, place } = args;
-    if !service.is_empty() && role.iter().any(|role| role == "worker") {
-        let error = CliError::usage("the role `worker` may offer every service");
-        return Err(error.hint("leave --role worker out: --service alone is enough").into());
-    }
-    let serve = service.iter().map(|service| format!("serve {service}"));
-    let allow: Vec<String> = serve.chain(allow.iter().cloned()).collect();
+    let ApproveArgs { key, name, place, .. } = args;
+    let (role, allow) = args.rights();
     if let Some(file) = &place.file {
         let key = only_one(file, key)?;
         let name = name.clone().unwrap_or_else(|| majordomo::keys::default_name(&key));
-        let approval = Approval { key, name, roles: role.clone(), allow };
+        let approval = Approval { key, name, roles: role, allow };
         return place.change(file, |file| edit::approve(file, &approval));
     }
     let key = spelled(key)?;
