@@ -77,14 +77,14 @@ impl Acceptor {
                         self.turn_away(&accepted, Unwelcome::Network);
                         continue;
                     }
+                    let Some(handshake) = self.handshakes.begin(address).await else {
+                        self.turn_away(&accepted, Unwelcome::TooMany);
+                        continue;
+                    };
+                    // Who is turned away takes no turn from those who come from there as well.
                     let wait = self.lock_rates().take(now(), address, door.mechanism);
-                    match self.handshakes.begin(address).await {
-                        Some(handshake) => {
-                            let permits = Permits::new(connection, handshake);
-                            self.hand_out(accepted, door, permits, wait.begin);
-                        }
-                        None => self.turn_away(&accepted, Unwelcome::TooMany),
-                    }
+                    let permits = Permits::new(connection, handshake);
+                    self.hand_out(accepted, door, permits, wait.begin);
                     if !wait.accepting.is_zero() {
                         tokio::time::sleep(wait.accepting).await;
                     }

@@ -52,8 +52,9 @@ pub(super) async fn serve(
     if !wait.is_zero() {
         // Many came from there just now: this one's turn is later.
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = shared.running.cancelled() => return,
+            () = tokio::time::sleep(wait).boxed() => {}
+            () = shared.running.cancelled().boxed() => return,
+            () = permits.evicted().boxed() => return note_evicted(&shared, door.mechanism, &remote),
         }
     }
     let principal = accepted.principal();
@@ -145,8 +146,7 @@ async fn shake(
             return None;
         }
         () = permits.evicted().boxed() => {
-            shared.counters.handshakes(door.mechanism).evicted.add(1);
-            debug!(%remote, "no handshake yet and others wait; closed");
+            note_evicted(shared, door.mechanism, remote);
             return None;
         }
     };
@@ -167,6 +167,11 @@ async fn shake(
             None
         }
     }
+}
+
+fn note_evicted(shared: &Shared, mechanism: Mechanism, remote: &str) {
+    shared.counters.handshakes(mechanism).evicted.add(1);
+    debug!(%remote, "no handshake yet and others wait; closed");
 }
 
 fn note_failure(shared: &Shared, mechanism: Mechanism, remote: &str, error: &GreetError) {

@@ -309,17 +309,17 @@ impl Link {
         let Seal { sealing, charge } = seal;
         let mut total = 0;
         loop {
+            let mut outbox = self.lock();
+            if outbox.broken {
+                break;
+            }
             if sealing.wants_more() {
-                let mut outbox = self.lock();
-                if outbox.broken {
-                    *charge = Charge::new(charge.account().clone());
-                    return total;
-                }
                 let plain = std::mem::take(&mut outbox.encoder);
                 outbox.sealing += plain.len();
                 outbox.settle();
                 give_buffer(sealing.take(plain).take_buffer());
             }
+            drop(outbox);
             let written = match sealing.write(&self.writer) {
                 Ok(written) if written.octets == 0 => break,
                 Ok(written) => written,

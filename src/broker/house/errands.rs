@@ -7,12 +7,11 @@ use tracing::info;
 
 use crate::broker::shared::{Shared, now};
 use crate::id::Principal;
-use crate::keys::ring::Changes;
+use crate::keys::ring::{Changes, Explanation};
 use crate::keys::{Doorkeeper, EditError, text_of_public};
 use crate::proto::core::Errand;
 use crate::wire::mjp::{
-    ChangeReport, Code, DecisionReport, HEADER_MAX, KeyHeader, KeyReport, Packed, StrangerReport,
-    Verb,
+    ChangeReport, Code, HEADER_MAX, KeyHeader, KeyReport, Packed, StrangerReport, Verb,
 };
 
 /// Octets of a report without its entries, at most.
@@ -198,14 +197,7 @@ fn test(keeper: &Doorkeeper, who: &str, rule: Option<&str>) -> Result<Packed, Re
     let found =
         keeper.ring().test(who, rule).map_err(|error| (code_of(&error), error.to_string()))?;
     let mut room = Room::new();
-    let rows = found.iter().map(|why| DecisionReport {
-        allowed: why.allowed,
-        fingerprint: why.fingerprint.as_deref(),
-        name: why.name.as_deref(),
-        because: &why.because,
-        line: why.line,
-        rule: why.rule.as_deref(),
-    });
+    let rows = found.iter().map(Explanation::report);
     let rows = rows.take_while(|row| {
         let (name, rule) = (row.name.unwrap_or_default(), row.rule.unwrap_or_default());
         room.take(&[row.fingerprint.unwrap_or_default(), name, row.because, rule])

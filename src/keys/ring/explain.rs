@@ -7,6 +7,7 @@ use super::{KeyRing, Standing, build};
 use crate::id::{Principal, PublicKey};
 use crate::keys::text::public_from_text;
 use crate::proto::rights::{Decision, Grants, Rule, Verb};
+use crate::wire::mjp::DecisionReport;
 
 /// Whether somebody may do something, and which line decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,21 @@ pub struct Explanation {
     pub line: Option<u32>,
     /// The rule that stands there.
     pub rule: Option<String>,
+}
+
+impl Explanation {
+    /// As it is told.
+    #[must_use]
+    pub fn report(&self) -> DecisionReport<'_> {
+        DecisionReport {
+            allowed: self.allowed,
+            fingerprint: self.fingerprint.as_deref(),
+            name: self.name.as_deref(),
+            because: &self.because,
+            line: self.line,
+            rule: self.rule.as_deref(),
+        }
+    }
 }
 
 impl KeyRing {

@@ -13,72 +13,53 @@ pub const TAG_LEN: usize = 16;
 /// What makes every box under one key another one: a prefix that says what for, and a number.
 pub type Nonce = [u8; 24];
 
-/// A secret key: it is not shown, and wiped when it is dropped. It stays in one place, so that a
-/// value that is handed on leaves no copy behind.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretKey(Box<[u8; Self::LEN]>);
+macro_rules! secret {
+    ($(#[doc = $doc:literal])* $name:ident) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, PartialEq, Eq)]
+        pub struct $name(Box<[u8; Self::LEN]>);
 
-impl SecretKey {
-    /// Octets of a key.
-    pub const LEN: usize = 32;
+        impl $name {
+            /// Octets of a key.
+            pub const LEN: usize = 32;
 
-    /// The key of these octets; any 32 are one.
-    #[must_use]
-    pub fn new(octets: [u8; Self::LEN]) -> Self {
-        Self(Box::new(octets))
-    }
+            /// The key of these octets; any 32 are one.
+            #[must_use]
+            pub fn new(octets: [u8; Self::LEN]) -> Self {
+                Self(Box::new(octets))
+            }
 
-    /// The octets, not to be kept.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; Self::LEN] {
-        &self.0
-    }
+            /// The octets, not to be kept.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8; Self::LEN] {
+                &self.0
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                (*self.0).zeroize();
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+    };
 }
 
-impl Drop for SecretKey {
-    fn drop(&mut self) {
-        (*self.0).zeroize();
-    }
+secret! {
+    /// A secret key: it is not shown, and wiped when it is dropped. It stays in one place, so that a
+    /// value that is handed on leaves no copy behind.
+    SecretKey
 }
 
-impl fmt::Debug for SecretKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretKey(..)")
-    }
-}
-
-/// The key of all boxes between two keys, or of a secret box: not shown, wiped when it is dropped,
-/// and in one place until then.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SharedKey(Box<[u8; Self::LEN]>);
-
-impl SharedKey {
-    /// Octets of a key.
-    pub const LEN: usize = 32;
-
-    /// The key of these octets; any 32 are one.
-    #[must_use]
-    pub fn new(octets: [u8; Self::LEN]) -> Self {
-        Self(Box::new(octets))
-    }
-
-    /// The octets, not to be kept.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; Self::LEN] {
-        &self.0
-    }
-}
-
-impl Drop for SharedKey {
-    fn drop(&mut self) {
-        (*self.0).zeroize();
-    }
-}
-
-impl fmt::Debug for SharedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SharedKey(..)")
-    }
+secret! {
+    /// The key of all boxes between two keys, or of a secret box: not shown, wiped when it is dropped,
+    /// and in one place until then.
+    SharedKey
 }
 
 /// What CURVE needs of a library: X25519 with HSalsa20, and XSalsa20-Poly1305. All of it is

@@ -70,17 +70,7 @@ pub(crate) fn run(action: AclAction) -> Result<ExitCode> {
 fn offline(file: &Path, key: &str, rule: &str) -> Result<Vec<Row>> {
     let ring = KeyRing::read(file).map_err(|error| of_ring(&error))?;
     let found = ring.test(key, rule).map_err(|error| of_edit(&error))?;
-    let rows = found.iter().map(|why| {
-        Row::from(DecisionReport {
-            allowed: why.allowed,
-            fingerprint: why.fingerprint.as_deref(),
-            name: why.name.as_deref(),
-            because: &why.because,
-            line: why.line,
-            rule: why.rule.as_deref(),
-        })
-    });
-    Ok(rows.collect())
+    Ok(found.iter().map(|why| Row::from(why.report())).collect())
 }
 
 async fn online(args: &TestArgs, key: &str, rule: &str) -> Result<ExitCode> {
