@@ -30,6 +30,7 @@ mod permits;
 mod process;
 mod rates;
 mod shared;
+mod shortage;
 mod survey;
 
 use std::io;

@@ -225,10 +225,6 @@ def test_the_largest_message_from_many_peers_of_which_half_stop_in_the_middle(sc
     scene.memory_is_back(resident=False)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="who waits for memory holds what has come of his message, and all of them wait for ever",
-)
 def test_more_large_messages_than_there_is_memory_are_served_one_after_the_other(guard, peers):
     broker = guard("--set=limits.frame=1MiB", "--set=limits.message=2MiB", "--set=limits.memory=52MiB")
     peers(Answering(broker.endpoint, b"sink", BOB.to(broker), lambda *_: [b"got it"]))

@@ -278,6 +278,7 @@ impl Output for Sockets {
             CloseReason::IdentityInUse => "identity in use",
             CloseReason::Replaced => "replaced",
             CloseReason::Stuck => "stuck",
+            CloseReason::Halted => "halted",
             CloseReason::Disconnected => "disconnected",
             CloseReason::Revoked => "revoked",
             CloseReason::Shutdown => "shutdown",
