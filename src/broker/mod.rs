@@ -219,7 +219,8 @@ impl Broker {
     }
 
     /// Reads the broker's key and the file of authorized keys again: all of it holds from now on,
-    /// for those who are connected too, or nothing has changed. It blocks.
+    /// for those who are connected too, or nothing has changed. The log says
+    /// which. It blocks.
     ///
     /// # Errors
     /// What is wrong with one of the files.

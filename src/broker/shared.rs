@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::BrokerConfig;
 use crate::id::{PeerId, Principal};
@@ -221,7 +221,8 @@ impl Shared {
 
     /// Reads keys and rights again, and has them hold for those who are here. It blocks.
     pub(super) fn reload(&self) -> Result<Reloaded, GuardError> {
-        let mut reloaded = self.guard.reload(SystemTime::now())?;
+        let reloaded = self.guard.reload(SystemTime::now());
+        let mut reloaded = reloaded.inspect_err(|error| error!(%error, "nothing was reloaded"))?;
         reloaded.closed = self.judge_again().closed;
         info!(%reloaded, "keys and rights were read again");
         Ok(reloaded)
