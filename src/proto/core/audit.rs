@@ -51,7 +51,8 @@ impl Core {
     /// has been asked to charge, less what it has been given back.
     #[must_use]
     pub fn charged(&self) -> usize {
-        self.router.charged() + self.topics.charged()
+        let titanic = self.titanic.as_ref().map_or(0, |kept| kept.charged());
+        self.router.charged() + self.topics.charged() + titanic
     }
 
     /// Nobody is what it may not be.

@@ -20,6 +20,7 @@ mod scatter;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod titanic;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -106,6 +107,8 @@ pub struct Core {
     followers: admin::Followers,
     errands: admin::Errands,
     topics: Topics,
+    /// What is kept on a disk, if there is one.
+    titanic: Option<Box<titanic::Kept>>,
 }
 
 impl Core {
@@ -130,6 +133,7 @@ impl Core {
             house_asked: 0,
             followers: admin::Followers::new(),
             errands: admin::Errands::default(),
+            titanic: None,
         }
     }
 
@@ -275,6 +279,7 @@ impl Core {
         self.router.expire(now, out);
         self.router.resume_paused(out);
         self.router.resume_rated(now, out);
+        self.tick_titanic(now, out);
         self.tell_gaps(now, out);
         self.end_doomed(now, out);
     }
@@ -292,6 +297,7 @@ impl Core {
     pub fn drain<O: Output>(&mut self, now: Instant, within: Duration, out: &mut O) {
         let now = self.clock.at(now);
         self.router.drain();
+        self.recall_titanic(now, out);
         // Without a time it would be the echo of a worker's own DRAIN.
         self.announce_end(u64::try_from(within.as_millis()).unwrap_or(u64::MAX), out);
         self.end_doomed(now, out);
@@ -300,7 +306,8 @@ impl Core {
     /// Whether nothing is left that could still be finished.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.house_asked == 0 && self.router.is_drained()
+        let stored = self.titanic.as_ref().is_none_or(|kept| kept.is_quiet());
+        stored && self.house_asked == 0 && self.router.is_drained()
     }
 
     /// Says DISCONNECT or BYE to every worker. What they hold goes back to the queues.
@@ -412,16 +419,22 @@ impl Core {
 
     /// Whether the peer would answer a PING and we would hear it.
     fn can_show_life(&self, id: PeerId) -> bool {
-        self.peers.get(id).is_some_and(|peer| peer.takes_ping) && !self.router.is_paused(id)
+        self.peers.get(id).is_some_and(|peer| peer.takes_ping) && !self.is_unread(id)
+    }
+
+    /// Whether the peer is not read now: its silence is our doing.
+    fn is_unread(&self, id: PeerId) -> bool {
+        self.router.is_paused(id) || self.waits_for_disk(id)
     }
 
     /// A timer of the peer has fired.
     fn look_at<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
+        let unread = self.is_unread(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.armed = None;
         if let Some(ttl) = peer.ttl {
             // Who is not read cannot be heard: that is no silence.
-            let heard = if self.router.is_paused(id) { now } else { peer.heard };
+            let heard = if unread { now } else { peer.heard };
             let until = heard.after(ttl);
             if until <= now {
                 return self.end(now, id, CloseReason::PingExpired, out);
@@ -442,9 +455,7 @@ impl Core {
         }
         let holder = peer.identity.as_ref().and_then(|name| self.names.holder(name));
         match holder.and_then(|holder| Some((holder, self.peers.get(holder)?))) {
-            Some((holder, incumbent))
-                if incumbent.heard > since || self.router.is_paused(holder) =>
-            {
+            Some((holder, incumbent)) if incumbent.heard > since || self.is_unread(holder) => {
                 self.end(now, id, CloseReason::IdentityInUse, out);
             }
             // Ending the holder admits the newcomer.
@@ -460,7 +471,8 @@ impl Core {
             while let Some((id, why)) = self.router.pop_doomed() {
                 self.end(now, id, why, out);
             }
-            if !self.end_parts(now, out) {
+            let parts = self.end_parts(now, out);
+            if !self.see_to_titanic(now, out) && !parts {
                 break;
             }
         }

@@ -29,7 +29,7 @@ impl CallerVoice {
             Self::Mjp(native) => native.events,
             Self::Keyed(keyed) => keyed.first.events,
             Self::Part(part) => matches!(part.way, Way::Post(_)),
-            Self::Mdp(..) | Self::Nobody => false,
+            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => false,
         }
     }
 
@@ -38,7 +38,7 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => native.asks,
             Self::Keyed(keyed) => keyed.first.asks,
-            Self::Mdp(..) | Self::Part(_) | Self::Nobody => false,
+            Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Nobody => false,
         }
     }
 
@@ -53,7 +53,7 @@ impl CallerVoice {
                 }
                 return;
             }
-            Self::Mdp(..) | Self::Nobody => return,
+            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => return,
         };
         let (header, body) = (talk.header, talk.body);
         FromBroker::Event(mjp::Event { id, header, body }).encode(out);
@@ -64,7 +64,7 @@ impl CallerVoice {
         let id = match self {
             Self::Mjp(native) => native.id,
             Self::Keyed(keyed) => keyed.first.id,
-            Self::Mdp(..) | Self::Part(_) | Self::Nobody => return,
+            Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Nobody => return,
         };
         let (says, header, body) = (AskHeader::default(), talk.header, talk.body);
         FromBroker::Ask(mjp::Ask { id, header, says, body }).encode(out);
