@@ -95,6 +95,7 @@ impl Scrape {
             ("client", population.clients),
             ("worker", population.workers),
             ("dismissed", population.dismissed),
+            ("flow", population.ends),
         ];
         let roles = roles.map(|(role, count)| ([("role", role), mechanism], count as f64));
         page.gauge("connections", None, "Peers connected, by what they are.", roles)?;
@@ -105,6 +106,7 @@ impl Scrape {
             ("network", counters.rejected_network.get()),
             ("key_limit", counters.rejected_key.get()),
             ("identity_in_use", counters.identity_in_use.get()),
+            ("flow_ends", counters.too_many_ends.get()),
         ];
         page.reasons("connections_rejected", "Newcomers turned away.", rejected)?;
         let closed = [

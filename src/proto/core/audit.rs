@@ -43,6 +43,7 @@ impl Core {
         demand!(stranger.is_none(), "a caller is no peer: {stranger:?}");
         let gone = self.followers.keys().find(|id| !self.peers.contains_key(**id));
         demand!(gone.is_none(), "{gone:?} follows and is no peer");
+        self.flows.table.audit()?;
         self.topics.audit(|id| self.peers.contains_key(id))?;
         self.names.audit(|id| self.peers.get(id).and_then(|peer| peer.identity.clone()))
     }
@@ -51,7 +52,7 @@ impl Core {
     /// has been asked to charge, less what it has been given back.
     #[must_use]
     pub fn charged(&self) -> usize {
-        self.router.charged() + self.topics.charged()
+        self.router.charged() + self.topics.charged() + self.flows.table.charged()
     }
 
     /// Nobody is what it may not be.

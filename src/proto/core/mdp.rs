@@ -352,7 +352,7 @@ impl Core {
             Some(State::Mdp(_)) if self.advance(id, Event::Expired) == Some(Action::Dismiss) => {
                 self.dismiss(now, id, loss_for(code), out);
             }
-            Some(State::Mdp(_)) | None => {}
+            Some(State::Mdp(_) | State::Zio) | None => {}
         }
     }
 

@@ -131,7 +131,7 @@ impl Core {
                 true
             }
             // A connection that has spoken another dialect speaks nothing else.
-            (State::Mdp(_) | State::Nfp(_), _) => {
+            (State::Mdp(_) | State::Nfp(_) | State::Zio, _) => {
                 self.dropped += 1;
                 false
             }

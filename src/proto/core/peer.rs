@@ -9,6 +9,7 @@ use crate::proto::dialect::State;
 use crate::proto::rights::Grants;
 use crate::proto::router::WorkerId;
 use crate::wire::nfp::Era;
+use crate::wire::zio::Shape;
 
 use super::rights::Rights;
 
@@ -21,6 +22,9 @@ pub struct Hello {
     pub takes_ping: bool,
     /// Which header it expects of a broker, if it speaks NFP.
     pub era: Era,
+    /// All that it says is of flows, in messages of that shape: it is a CLIENT, or came in where
+    /// nothing else is spoken. Otherwise its first message decides.
+    pub shape: Option<Shape>,
     /// It is a part of the broker and may serve the broker's own names.
     pub house: bool,
     /// On whose behalf it speaks.

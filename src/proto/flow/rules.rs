@@ -2,6 +2,7 @@
 
 use crate::id::ServiceName;
 use crate::inventory::glob;
+use crate::proto::flow::output::FACTORY;
 use crate::wire::zio::{Direction, FlowLabel};
 
 /// Longest value that a glob is tried on, octets; a longer one matches none.
@@ -28,6 +29,17 @@ pub struct FlowRule {
     pub attributes: Vec<(String, String)>,
     /// Who is asked.
     pub target: Target,
+}
+
+impl Target {
+    /// The name by which rights to such flows are asked for.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        match self {
+            Self::Service(name) => name.as_bytes(),
+            Self::Factory | Self::Refuse => FACTORY,
+        }
+    }
 }
 
 impl FlowRule {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::id::{ServiceName, slot_of};
 use crate::proto::clock::Time;
 use crate::proto::flow::output::{End, Outcome};
+use crate::wire::message::Message;
 use crate::wire::zio::Direction;
 
 use super::FlowTable;
@@ -62,6 +63,25 @@ impl FlowTable {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
+    }
+
+    /// Ends that are connected.
+    #[must_use]
+    pub fn ends(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether that end is not read because another one is full.
+    #[must_use]
+    pub fn is_paused(&self, end: End) -> bool {
+        self.members.get(&end).is_some_and(|member| member.paused)
+    }
+
+    /// The BOT of a flow about which the factory has not decided, as a handler gets it.
+    #[must_use]
+    pub fn undecided(&self, id: FlowId) -> Option<&Message> {
+        let flow = self.flows.get(id).filter(|flow| flow.stage() == Stage::Deciding)?;
+        flow.bot()
     }
 
     /// What has been counted.

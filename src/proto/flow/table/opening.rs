@@ -89,6 +89,9 @@ impl FlowTable {
         if target == Target::Refuse {
             return Err(Refusal::Rule);
         }
+        if !out.may_open(client, target.name()) {
+            return Err(Refusal::Denied);
+        }
         self.wait_for(now, client, direction, bot, target, out)
     }
 
