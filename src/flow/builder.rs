@@ -153,6 +153,8 @@ impl FlowBuilder {
         for (name, value) in &self.attributes {
             bot = bot.with(name, value)?;
         }
-        Ok(FlowMessage { origin: self.origin, payload: self.payload.clone(), ..bot })
+        bot.origin = self.origin;
+        bot.payload.clone_from(&self.payload);
+        Ok(bot)
     }
 }

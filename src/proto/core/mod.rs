@@ -391,11 +391,12 @@ impl Core {
 
     /// A timer of the peer has fired.
     fn look_at<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
+        let unread = self.is_unread(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.armed = None;
         if let Some(ttl) = peer.ttl {
             // Who is not read cannot be heard: that is no silence.
-            let heard = if self.is_unread(id) { now } else { peer.heard };
+            let heard = if unread { now } else { peer.heard };
             let until = heard.after(ttl);
             if until <= now {
                 return self.end(now, id, CloseReason::PingExpired, out);
