@@ -24,6 +24,7 @@ use super::shared::{Shared, now};
 /// use futures::FutureExt;
 /// use futures::future::BoxFuture;
 /// use majordomo::broker::{AskedFlow, FlowFactory};
+/// use majordomo::id::ServiceName;
 /// use majordomo::proto::flow::Decision;
 ///
 /// /// Takes what is called `raw`, and starts nobody: the flow service `writers` has handlers.
@@ -33,7 +34,8 @@ use super::shared::{Shared, now};
 /// impl FlowFactory for Raw {
 ///     fn decide(&self, asked: AskedFlow) -> BoxFuture<'static, Decision> {
 ///         let raw = asked.attribute("stream").is_some_and(|stream| stream == "raw");
-///         let writers = "writers".parse().map_or(Decision::Refuse, Decision::Service);
+///         let writers = ServiceName::try_from(&b"writers"[..]);
+///         let writers = writers.map_or(Decision::Refuse, Decision::Service);
 ///         async move { if raw { writers } else { Decision::Refuse } }.boxed()
 ///     }
 /// }

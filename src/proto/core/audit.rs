@@ -18,12 +18,8 @@ impl Core {
         for (id, peer) in &self.peers {
             workers += usize::from(peer.worker.is_some());
             let is_worker = peer.state.is_worker();
-            demand!(
-                is_worker == peer.worker.is_some(),
-                "{id:?} is {:?}: {:?}",
-                peer.state,
-                peer.worker
-            );
+            let registered = peer.worker.is_some() != peer.handler.is_some();
+            demand!(is_worker == registered, "{id:?} is {:?}: {:?}", peer.state, peer.worker);
             if let Some(worker) = peer.worker {
                 let owner = self.router.peer_of(worker);
                 demand!(owner == Some(id), "{worker:?} of {id:?} belongs to {owner:?}");

@@ -1,5 +1,7 @@
 //! Flows: what ZIO peers say, carried out, and what is to be done about it outside (SPEC 13).
 
+mod handler;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -15,11 +17,14 @@ use crate::proto::flow::{
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::rights::Verb as Right;
 use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::{Answer, FromBroker};
 use crate::wire::zio::{Shape, is_zio};
 
 use super::peer::Peer;
 use super::rights::{Denied, may};
 use super::{Core, Taken};
+
+pub(super) use handler::Handler;
 
 /// All flows, and those that the factory is to be asked about.
 #[derive(Debug)]
@@ -96,7 +101,10 @@ impl<O: Output> FlowOutput for Desk<'_, O> {
         self.questions.push_back(flow);
     }
 
-    fn assign(&mut self, _: End, _: FlowId, _: &Message) {}
+    fn assign(&mut self, handler: End, flow: FlowId, bot: &Message) {
+        let given = Answer { id: flow.token(), header: &[], body: bot.frames() };
+        self.out.send(handler.peer, |encoder| FromBroker::Flow(given).encode(encoder));
+    }
 
     fn may_open(&mut self, client: End, name: &[u8]) -> bool {
         may(self.peers, self.denied, client.peer, Right::Flow, name, self.out)

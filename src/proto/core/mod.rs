@@ -310,7 +310,7 @@ impl Core {
     pub fn dismiss_all<O: Output>(&mut self, now: Instant, out: &mut O) {
         let now = self.clock.at(now);
         let workers: Vec<PeerId> =
-            self.peers.iter().filter(|(_, peer)| peer.worker.is_some()).map(|(id, _)| id).collect();
+            self.peers.iter().filter(|(_, peer)| peer.state.is_worker()).map(|(id, _)| id).collect();
         for id in workers {
             self.expire(now, id, Code::Draining, out);
         }

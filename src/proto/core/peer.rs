@@ -11,6 +11,7 @@ use crate::proto::router::WorkerId;
 use crate::wire::nfp::Era;
 use crate::wire::zio::Shape;
 
+use super::flow::Handler;
 use super::rights::Rights;
 
 /// What a handshake found out about a peer.
@@ -51,6 +52,8 @@ pub(super) struct Peer {
     pub(super) state: State,
     /// Its registration, while it is a worker.
     pub(super) worker: Option<WorkerId>,
+    /// The flow service that it offers, if it does.
+    pub(super) handler: Option<Handler>,
     /// When it registered, and how often it and the broker have shown one another since then that
     /// they live.
     pub(super) registered: Time,
@@ -91,6 +94,7 @@ impl Peer {
             joined: now,
             state: State::UNKNOWN,
             worker: None,
+            handler: None,
             registered: now,
             beats_heard: 0,
             beats_sent: 0,

@@ -192,7 +192,8 @@ impl Core {
         }
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.rights = Rights::new(grants.clone());
-        let service = peer.worker.and_then(|worker| self.router.service_of(worker));
+        let handled = peer.handler.as_ref().map(|handler| &handler.service);
+        let service = peer.worker.and_then(|worker| self.router.service_of(worker)).or(handled);
         let may_serve = |name: &ServiceName| grants.allows(Verb::Serve, name.as_bytes());
         if let Some(service) = service.filter(|name| !may_serve(name)).cloned() {
             done.dismissed += 1;

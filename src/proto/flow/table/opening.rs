@@ -246,6 +246,14 @@ impl FlowTable {
         self.dispatch(now, &name, out);
     }
 
+    /// Whether that handler was given the flow, and has not come for it.
+    #[must_use]
+    pub fn is_given(&self, id: FlowId, handler: HandlerId) -> bool {
+        self.flows.get(id).is_some_and(|flow| {
+            flow.handler == Some(handler) && matches!(flow.progress, Progress::Coming { .. })
+        })
+    }
+
     /// A handler that was given a flow does not want it: the client is told EOT.
     pub fn declined<O: FlowOutput>(&mut self, now: Time, id: FlowId, out: &mut O) {
         let given = |flow: &Flow| {
