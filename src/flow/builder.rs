@@ -98,6 +98,10 @@ impl FlowBuilder {
         &mut self.config
     }
 
+    pub(super) fn peek(&self) -> &FlowConfig {
+        &self.config
+    }
+
     /// Asks for a flow to give into. Has to be called in a tokio runtime, in which the task of the
     /// flow runs from then on.
     ///

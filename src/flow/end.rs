@@ -10,6 +10,7 @@ use super::message::FlowMessage;
 use super::state::{Shared, State};
 use super::task::Line;
 use crate::config::{CurveFiles, FlowConfig};
+use crate::keys::KeyError;
 use crate::proto::flow::State as Stands;
 use crate::transport::session::{Session, SessionConfig};
 use crate::wire::command::SocketType;
@@ -38,16 +39,7 @@ impl End {
         bot: FlowMessage,
     ) -> Result<Self, FlowError> {
         config.validate()?;
-        let session_config = SessionConfig {
-            socket_type: SocketType::Client,
-            curve: config.curve.as_ref().map(CurveFiles::load).transpose()?,
-            limits: config.wire_limits(),
-            connect_timeout: config.connect_timeout,
-            // What waits is bounded before it gets there.
-            outbox_bytes_max: usize::MAX,
-            ping_interval: config.ping_interval,
-            ..SessionConfig::default()
-        };
+        let session_config = session_config(config, SocketType::Client)?;
         let session = Session::connect(&config.endpoint, &session_config).await;
         let session = session.map_err(FlowError::Connect)?;
         Self::over(session, config, direction, credit, bot).await
@@ -108,6 +100,23 @@ impl End {
         }
         std::future::poll_fn(|cx| self.poll_end(cx)).await
     }
+}
+
+/// How to connect. It reads keys, and blocks for that.
+pub(super) fn session_config(
+    config: &FlowConfig,
+    socket_type: SocketType,
+) -> Result<SessionConfig, KeyError> {
+    Ok(SessionConfig {
+        socket_type,
+        curve: config.curve.as_ref().map(CurveFiles::load).transpose()?,
+        limits: config.wire_limits(),
+        connect_timeout: config.connect_timeout,
+        // What waits is bounded before it gets there.
+        outbox_bytes_max: usize::MAX,
+        ping_interval: config.ping_interval,
+        ..SessionConfig::default()
+    })
 }
 
 fn reason(message: &FlowMessage) -> Option<String> {

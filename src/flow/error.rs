@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::message::FlowMessage;
 use crate::config::ConfigError;
+use crate::id::NameError;
 use crate::keys::KeyError;
 use crate::proto::flow::{Misuse, Violation};
 use crate::transport::endpoint::EndpointError;
@@ -23,6 +24,9 @@ pub enum FlowError {
     /// Our key, or that of the broker, cannot be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// No flow service can have that name.
+    #[error("the flow service: {0}")]
+    Service(#[from] NameError),
     /// No connection, or whoever listens is no SERVER.
     #[error(transparent)]
     Connect(SessionError),

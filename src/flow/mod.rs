@@ -1,8 +1,8 @@
 //! Ends of ZIO flows (SPEC 13): one-way streams of messages with credit, by way of a broker.
 //!
 //! A client asks for a flow and says what it will do, [`FlowBuilder::give`] or
-//! [`FlowBuilder::take`]; its attributes decide who comes for it. A handler that was assigned one
-//! opens its end with [`FlowBuilder::open`]. Whoever gives has a [`Giver`], a
+//! [`FlowBuilder::take`]; its attributes decide who comes for it. A [`Handler`] is given those of a
+//! flow service; who was assigned one in another way opens its end with [`FlowBuilder::open`]. Whoever gives has a [`Giver`], a
 //! [`Sink`](futures::Sink); whoever takes has a [`Taker`], a [`Stream`](futures::Stream).
 //!
 //! ```no_run
@@ -42,6 +42,7 @@ mod builder;
 mod end;
 mod error;
 mod giver;
+mod handler;
 mod message;
 mod state;
 mod taker;
@@ -53,5 +54,6 @@ pub use assignment::{Assignment, Opened};
 pub use builder::FlowBuilder;
 pub use error::{AssignmentError, AttributeError, FlowError};
 pub use giver::Giver;
+pub use handler::{Handler, Offered};
 pub use message::FlowMessage;
 pub use taker::Taker;
