@@ -8,9 +8,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, SinkExt, StreamExt, TryStreamExt};
 use majordomo::broker::{Around, AskedFlow, Broker, FlowFactory};
 use majordomo::config::{Authorized, BrokerConfig, CurveFiles, Otherwise, ServerKey};
-use majordomo::flow::{
-    Assignment, FlowBuilder, FlowError, FlowMessage, Giver, Opened, Taker,
-};
+use majordomo::flow::{Assignment, FlowBuilder, FlowError, FlowMessage, Giver, Opened, Taker};
 use majordomo::keys::write_pair;
 use majordomo::proto::flow::{Decision, Target};
 use tokio::sync::mpsc;
@@ -130,10 +128,15 @@ async fn sinks_and_streams_are_joined_to_one_another() {
     let (first, from) = house.extract(10).await;
     let (to, last) = house.inject(7).await;
     let parts = [Bytes::from("small"), Bytes::from(vec![7; 100_000])];
-    let sent: Vec<_> = (0..50).map(|at| FlowMessage { origin: at, ..FlowMessage::new(parts.clone()) }).collect();
+    let sent: Vec<_> = (0..50)
+        .map(|origin| {
+            let mut message = FlowMessage::new(parts.clone());
+            message.origin = origin;
+            message
+        })
+        .collect();
     let feed = futures::stream::iter(sent.clone()).map(Ok).forward(first);
-    let (fed, passed, taken) =
-        tokio::join!(feed, from.forward(to), last.try_collect::<Vec<_>>());
+    let (fed, passed, taken) = tokio::join!(feed, from.forward(to), last.try_collect::<Vec<_>>());
     fed.unwrap();
     passed.unwrap();
     let taken = taken.unwrap();

@@ -115,8 +115,12 @@ mod tests {
 
     #[test]
     fn the_text_of_an_end_gives_the_end_back() {
-        let config =
-            FlowConfig { credit: 7, answer_timeout: None, message: 1 << 25, ..FlowConfig::default() };
+        let config = FlowConfig {
+            credit: 7,
+            answer_timeout: None,
+            message: 1 << 25,
+            ..FlowConfig::default()
+        };
         let text = toml::to_string(&config).unwrap();
         assert!(text.contains("answer_timeout = \"off\""), "{text}");
         assert_eq!(toml::from_str::<FlowConfig>(&text).unwrap(), config);

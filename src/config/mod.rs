@@ -39,10 +39,8 @@ use serde::{Deserialize, Serialize};
 pub use auth::{AuthSection, Authorized};
 pub use client::ClientConfig;
 pub use curve::{CurveFiles, ServerKey};
+pub use flow::{FlowDirection, FlowHandler, FlowRuleSection, FlowSection, HandlerKind, Otherwise};
 pub use flow_end::FlowConfig;
-pub use flow::{
-    FlowDirection, FlowHandler, FlowRuleSection, FlowSection, HandlerKind, Otherwise,
-};
 pub use key::Key;
 pub use layers::{Flag, Loaded, Sources};
 pub use memory::Memory;

@@ -122,4 +122,3 @@ pub(super) fn session_config(
 fn reason(message: &FlowMessage) -> Option<String> {
     message.get("reason")
 }
-

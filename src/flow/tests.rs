@@ -176,7 +176,8 @@ async fn a_taker_hands_out_no_more_than_it_asked_for() {
         }
         while paid == 0 {
             taker.next().await.unwrap().unwrap();
-            paid += other.heard().await.iter().filter_map(|pay| pay.get::<u64>("credit")).sum::<u64>();
+            paid +=
+                other.heard().await.iter().filter_map(|pay| pay.get::<u64>("credit")).sum::<u64>();
         }
         assert!(paid <= 4);
     }

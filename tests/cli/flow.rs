@@ -16,10 +16,22 @@ fn what_cannot_be_a_flow_is_refused_before_anybody_is_asked() {
     for (arguments, code, text) in [
         (&["send", "nowhere"][..], 6, "majordomo: there is no file `nowhere`; check the path"),
         (&["send", "folder"], 2, "majordomo: folder is a folder; send a file, or `tar c DIR |"),
-        (&["send", "here", "--attr", "cid=7"], 2, "majordomo: the attribute `cid` is the protocol's"),
+        (
+            &["send", "here", "--attr", "cid=7"],
+            2,
+            "majordomo: the attribute `cid` is the protocol's",
+        ),
         (&["send", "here", "--attr", "a\"=7"], 2, "majordomo: the attribute `a\\\"` needs escapes"),
-        (&["send", "here", "--attr", "run"], 2, "error: invalid value 'run' for '--attr <NAME=VALUE>'"),
-        (&["send", "here", "--chunk", "1GiB"], 2, "error: invalid value '1GiB' for '--chunk <SIZE>'"),
+        (
+            &["send", "here", "--attr", "run"],
+            2,
+            "error: invalid value 'run' for '--attr <NAME=VALUE>'",
+        ),
+        (
+            &["send", "here", "--chunk", "1GiB"],
+            2,
+            "error: invalid value '1GiB' for '--chunk <SIZE>'",
+        ),
         (&["send", "here", "--credit", "0"], 2, "error: invalid value '0' for '--credit <COUNT>'"),
         (&["recv", "--json"], 2, "majordomo: payload and JSON cannot both go to standard output"),
         (&["recv", "-o", "here"], 1, "majordomo: there is a `here` already; name another place"),

@@ -15,8 +15,8 @@ use tokio::task::spawn_local;
 
 use super::client::Calls;
 use super::line::Line;
-use super::zmtp::{Item, header, next, on_command, shake_as};
 use super::wire::Said;
+use super::zmtp::{Item, header, next, on_command, shake_as};
 use super::{Inbox, millis, on_one_thread, say};
 use crate::outbox::{LARGE, Outbox};
 use crate::relay::{CLIENT, HEADER, WORKER};
@@ -207,7 +207,11 @@ async fn give(mut end: End, args: FlowArgs) {
         if is(message, "PAY") {
             *credit.borrow_mut() += credit_of(message);
         } else {
-            assert!(is(message, "BOT"), "not BOT: {}", message[..80.min(message.len())].escape_ascii());
+            assert!(
+                is(message, "BOT"),
+                "not BOT: {}",
+                message[..80.min(message.len())].escape_ascii()
+            );
         }
     };
     end.run(dat, hear).await.expect("a connection");
@@ -298,7 +302,11 @@ async fn take_all(end: End, args: FlowArgs, tally: Rc<RefCell<Tally>>) {
                 pay(std::mem::take(&mut held), back, outbox);
             }
         } else {
-            assert!(is(message, "BOT"), "not BOT: {}", message[..80.min(message.len())].escape_ascii());
+            assert!(
+                is(message, "BOT"),
+                "not BOT: {}",
+                message[..80.min(message.len())].escape_ascii()
+            );
             pay(args.window, back, outbox);
         }
     };

@@ -248,7 +248,9 @@ mod tests {
         ] {
             assert_eq!(read(text), Ok::<_, String>(expected), "{text}");
         }
-        for text in ["", "[]", r#"{"id": 1}"#, r#"{"id": -1, "accept": true}"#, r#"{"accept": true}"#] {
+        for text in
+            ["", "[]", r#"{"id": 1}"#, r#"{"id": -1, "accept": true}"#, r#"{"accept": true}"#]
+        {
             assert!(read(text).is_err(), "{text}");
         }
     }

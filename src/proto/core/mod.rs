@@ -309,8 +309,12 @@ impl Core {
     /// Says DISCONNECT or BYE to every worker. What they hold goes back to the queues.
     pub fn dismiss_all<O: Output>(&mut self, now: Instant, out: &mut O) {
         let now = self.clock.at(now);
-        let workers: Vec<PeerId> =
-            self.peers.iter().filter(|(_, peer)| peer.state.is_worker()).map(|(id, _)| id).collect();
+        let workers: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.state.is_worker())
+            .map(|(id, _)| id)
+            .collect();
         for id in workers {
             self.expire(now, id, Code::Draining, out);
         }
@@ -417,9 +421,7 @@ impl Core {
         }
         let holder = peer.identity.as_ref().and_then(|name| self.names.holder(name));
         match holder.and_then(|holder| Some((holder, self.peers.get(holder)?))) {
-            Some((holder, incumbent))
-                if incumbent.heard > since || self.is_unread(holder) =>
-            {
+            Some((holder, incumbent)) if incumbent.heard > since || self.is_unread(holder) => {
                 self.end(now, id, CloseReason::IdentityInUse, out);
             }
             // Ending the holder admits the newcomer.

@@ -42,8 +42,9 @@ impl Core {
             *match peer.state {
                 State::UNKNOWN | State::Nfp(nfp::State::New) => &mut population.unknown,
                 state if state.is_worker() => &mut population.workers,
-                State::Mdp(mdp::State::Dismissed(_))
-                | State::Nfp(nfp::State::Dismissed) => &mut population.dismissed,
+                State::Mdp(mdp::State::Dismissed(_)) | State::Nfp(nfp::State::Dismissed) => {
+                    &mut population.dismissed
+                }
                 State::Zio => &mut population.ends,
                 State::Mdp(_) | State::Mjp(_) | State::Nfp(_) => &mut population.clients,
             } += 1;

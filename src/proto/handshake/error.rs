@@ -191,7 +191,9 @@ impl HandshakeError {
                 _ => "malformed-metadata",
             }),
             Self::MetadataTooLong { .. } => Some("metadata-too-long"),
-            Self::NotServed { .. } => Some("socket-type-not-served:use-REQ,DEALER,ROUTER-or-CLIENT"),
+            Self::NotServed { .. } => {
+                Some("socket-type-not-served:use-REQ,DEALER,ROUTER-or-CLIENT")
+            }
             Self::Incompatible { .. } => Some("incompatible-socket-type"),
             // RFC 27: three digits, which libzmq shows to whoever watches the socket.
             Self::NotAdmitted { .. } | Self::UserName(_) => Some("400"),

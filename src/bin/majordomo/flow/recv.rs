@@ -137,11 +137,7 @@ fn incomplete(tally: &Tally, said: Option<(u64, u64)>, args: &RecvArgs) -> CliEr
         tally.messages, tally.octets
     );
     let error = CliError::new(Exit::Failed, "incomplete", message);
-    if args.output == Path::new("-") {
-        error
-    } else {
-        error.hint("what came is in the .part file")
-    }
+    if args.output == Path::new("-") { error } else { error.hint("what came is in the .part file") }
 }
 
 /// Where the payload goes.
@@ -166,7 +162,8 @@ impl Output {
             return Err(CliError::usage(format!("{name} is a folder")).hint("name a file in it"));
         }
         if !force && output.symlink_metadata().is_ok() {
-            let error = CliError::new(Exit::Failed, "exists", format!("there is a `{name}` already"));
+            let error =
+                CliError::new(Exit::Failed, "exists", format!("there is a `{name}` already"));
             return Err(error.hint("name another place, or replace it with --force"));
         }
         let mut part = output.clone().into_os_string();
@@ -177,7 +174,9 @@ impl Output {
     fn begin(&self) -> Result<Writer, CliError> {
         let to: Box<dyn Write + Send> = match &self.file {
             None => Box::new(io::stdout()),
-            Some((_, part)) => Box::new(File::create(part).map_err(|error| unwritable(part, &error))?),
+            Some((_, part)) => {
+                Box::new(File::create(part).map_err(|error| unwritable(part, &error))?)
+            }
         };
         Ok(Writer::new(to))
     }
@@ -198,7 +197,9 @@ impl Output {
 fn unwritable(path: &Path, error: &io::Error) -> CliError {
     let name = harmless(&path.display().to_string());
     let what = match error.kind() {
-        ErrorKind::AlreadyExists => return CliError::new(Exit::Failed, "exists", format!("there is a `{name}` already")),
+        ErrorKind::AlreadyExists => {
+            return CliError::new(Exit::Failed, "exists", format!("there is a `{name}` already"));
+        }
         kind => format!("cannot write {name}: {kind}"),
     };
     CliError::new(Exit::Failed, "unwritable", what)

@@ -40,9 +40,7 @@ pub(super) fn of_flow(target: &Target, error: &FlowError) -> CliError {
             .hint("the program at the other end does not keep to the protocol"),
         FlowError::NoEnd { .. } => said(Exit::TimedOut, "no_end")
             .hint("what was sent may have arrived, or not: look at the other end"),
-        FlowError::TooBig { .. } => {
-            said(Exit::Failed, "too_big").hint("take a smaller --chunk")
-        }
+        FlowError::TooBig { .. } => said(Exit::Failed, "too_big").hint("take a smaller --chunk"),
         FlowError::Attribute(error) => of_label(error),
         _ => said(Exit::Failed, "failed"),
     }
