@@ -16,6 +16,7 @@ use crate::context::{self, ContextAction};
 use crate::demo::{self, DemoArgs};
 use crate::failure::{CliError, Exit};
 use crate::file::{self, FileAction};
+use crate::flow::{self, FlowAction};
 use crate::key::acl::{self, AclAction};
 use crate::key::admin::{self, AdminAction};
 use crate::key::{self, KeyAction};
@@ -88,6 +89,12 @@ pub(crate) enum Command {
     File {
         #[command(subcommand)]
         action: FileAction,
+    },
+    /// Send and receive streams of messages, with credit
+    #[command(after_help = flow::EXAMPLES)]
+    Flow {
+        #[command(subcommand)]
+        action: FlowAction,
     },
     /// List, show, watch and cancel jobs
     #[command(after_help = job::EXAMPLES)]
