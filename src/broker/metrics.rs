@@ -75,12 +75,14 @@ impl Scrape {
             "When the broker began, since the epoch.",
             start,
         )?;
-        let (limit, used) = (self.shared.account.limit(), self.shared.account.used());
+        let account = &self.shared.account;
+        let (limit, taken) = (account.limit(), account.taken());
         let help = "Memory that peers may make the broker hold.";
         page.gauge("memory_limit", Some(Unit::Bytes), help, [(NO_LABEL, limit as f64)])?;
         let help = "Memory that is accepted or waits to be written.";
-        let tables = self.shared.account.tables().min(used);
-        let parts = [("tables", tables), ("connections", used - tables)];
+        let tables = account.tables().min(taken);
+        let parts =
+            [("tables", tables), ("leaving", taken - tables), ("arriving", account.arriving())];
         let parts = parts.map(|(part, octets)| ([("part", part)], octets as f64));
         page.gauge("memory_accounted", Some(Unit::Bytes), help, parts)?;
         let help = "Pauses of a second or more in which the broker itself did not run.";
@@ -112,6 +114,7 @@ impl Scrape {
         page.reasons("connections_rejected", "Newcomers turned away.", rejected)?;
         let closed = [
             ("slow_reader", counters.slow_readers.get()),
+            ("halted", counters.halted.get()),
             ("silent", counters.silent.get()),
             ("ping_expired", counters.ping_expired.get()),
             ("replaced", counters.replaced.get()),
