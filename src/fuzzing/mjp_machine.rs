@@ -97,7 +97,13 @@ impl Stage {
         }
         if choice & 64 != 0 {
             let kept = Duration::from_millis(300);
-            settings.keys = KeyLimits { keys_max: 2, bytes_max: 400, kept, callers_max: 2 };
+            settings.keys = KeyLimits {
+                keys_max: 2,
+                keys_per_principal_max: Some(2),
+                bytes_max: 400,
+                kept,
+                callers_max: 2,
+            };
         }
         Self {
             core: Core::new(settings, 1, epoch),
