@@ -343,6 +343,11 @@ impl Router {
         Ok(id)
     }
 
+    /// Whether some caller is not read until there is memory.
+    pub(super) fn awaits_memory(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
     /// How a service of that name is served, whether it is there or not.
     fn policy_for(&self, name: &[u8]) -> Option<&Arc<ServicePolicy>> {
         let rule = self.settings.rules.iter().position(|rule| rule.matches(name));
