@@ -64,7 +64,8 @@ impl Core {
         out: &mut O,
     ) -> Result<(), (Code, Cow<'static, str>)> {
         let (id, says) = (scatter.id, &scatter.says);
-        if self.router.is_open(peer, id) || self.is_scattering(peer, id) {
+        let taken = self.router.is_open(peer, id) || self.is_scattering(peer, id);
+        if taken || self.is_following(peer, id) {
             let why = "another request of this id is open on the connection";
             return Err((Code::DuplicateId, why.into()));
         }
