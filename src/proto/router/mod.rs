@@ -50,8 +50,8 @@ use request::Request;
 use service::Service;
 pub(crate) use service::is_of_the_house;
 pub use service::{Gate, ServiceId};
-pub(crate) use talk::NewAsk;
 pub use talk::TalkStats;
+pub(crate) use talk::{NewAsk, Unput};
 pub use worker::{Worker, WorkerId};
 
 /// Hashes names and handles, seeded from the core's seed.

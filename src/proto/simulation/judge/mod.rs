@@ -18,6 +18,7 @@ mod majordomo;
 mod native;
 mod nfp;
 mod parts;
+mod put;
 mod queued;
 mod record;
 mod scatter;
