@@ -238,6 +238,7 @@ impl Stage {
                 if !was_open {
                     peer.open.push(scatter.id);
                     peer.scatters.insert(scatter.id, Scattered::default());
+                    peer.wants.insert(scatter.id, (scatter.says.events(), false));
                 }
                 self.asking = Some(Asking { peer: id, id: scatter.id, was_open, refused: false });
             }
@@ -338,6 +339,12 @@ impl Stage {
                 peer.targets(&targets);
             }
             FromBroker::Outcome(outcome) => peer.outcome(&outcome),
+            FromBroker::Note(note) => {
+                let scatter = peer.scatters.get(&note.id);
+                let left = scatter.and_then(|scatter| scatter.targets.as_ref());
+                let there = left.is_some_and(|left| left.contains(note.says.target));
+                assert!(there && peer.wants(note.id).0, "{note:?}: {peer:?}");
+            }
             FromBroker::Event(event) => assert!(peer.wants(event.id).0, "{event:?}: {peer:?}"),
             FromBroker::Ask(ask) => assert!(peer.wants(ask.id).1, "{ask:?}: {peer:?}"),
             FromBroker::Tell(tell) => assert!(peer.held.contains(&tell.id), "{tell:?}: {peer:?}"),

@@ -3,7 +3,7 @@
 use crate::id::{RequestId, number_in};
 use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
-use crate::wire::mjp::{self, AskHeader, EventHeader, FromBroker, TellHeader};
+use crate::wire::mjp::{self, AskHeader, EventHeader, FromBroker, Note, NoteHeader, TellHeader};
 use crate::wire::nfp::{self, Era, Kind, Verb, body, status};
 
 use super::part::{Part, Post};
@@ -28,7 +28,10 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => native.events,
             Self::Keyed(keyed) => keyed.first.events,
-            Self::Part(part) => matches!(part.way, Way::Post(_)),
+            Self::Part(part) => match part.way {
+                Way::Post(_) => true,
+                Way::Scatter { events, .. } => events,
+            },
             Self::Mdp(..) | Self::Nobody => false,
         }
     }
@@ -50,8 +53,9 @@ impl CallerVoice {
             Self::Mjp(native) => native.id,
             Self::Keyed(keyed) => keyed.first.id,
             Self::Part(part) => {
-                if let Way::Post(post) = &part.way {
-                    part.happen(post, service, talk, out);
+                match &part.way {
+                    Way::Post(post) => part.happen(post, service, talk, out),
+                    Way::Scatter { id, .. } => part.note(*id, talk, out),
                 }
                 return;
             }
@@ -92,6 +96,12 @@ pub(crate) fn question_of(input: &str) -> Option<(RequestId, u64)> {
 }
 
 impl Part {
+    /// Says what happens, and where.
+    fn note(&self, id: u64, talk: &Talk<'_>, out: &mut Encoder) {
+        let (says, header, body) = (NoteHeader { target: self.target() }, talk.header, talk.body);
+        FromBroker::Note(Note { id, says, header, body }).encode(out);
+    }
+
     /// Says what happens as a NorFab worker would.
     fn happen(&self, post: &Post, service: &[u8], talk: &Talk<'_>, out: &mut Encoder) {
         // A worker's header is its own affair: one that cannot be read says nothing.

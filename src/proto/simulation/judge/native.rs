@@ -221,6 +221,7 @@ impl Judge {
                 });
             }
             FromBroker::Event(event) => self.told_event(conn, &event),
+            FromBroker::Note(note) => self.told_note(conn, &note),
             FromBroker::Ask(ask) => self.told_question(conn, &ask),
             FromBroker::Tell(tell) => self.told_answer(conn, &tell),
             FromBroker::Hello(_)

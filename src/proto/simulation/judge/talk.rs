@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Ask, Event, Tell};
+use crate::wire::mjp::{Ask, Event, Note, Tell};
 
 use super::super::tag::Tag;
 use super::Judge;
@@ -115,6 +115,19 @@ impl Judge {
         let same = body == frames(event.body);
         self.demand(wants && open && same, || {
             format!("{conn} hears of an event at {tag:?}: wanted {wants}, open {open}, {same}")
+        });
+    }
+
+    /// The caller of a scatter hears of something at one of its workers.
+    pub(super) fn told_note(&mut self, conn: usize, note: &Note<'_>) {
+        let Some(Talk::Event { worker, tag, body }) = self.talk.take() else {
+            return self.fail(|| format!("{conn} hears of an event at {}: none is", note.id));
+        };
+        let name = self.scatters.name_of(worker);
+        let wanted = self.scatters.wants_notes(conn, note.id, tag, &name);
+        let same = body == frames(note.body) && note.says.target == name;
+        self.demand(wanted && same, || {
+            format!("{conn} hears {note:?} of {tag:?} at {name}: wanted {wanted}, {same}")
         });
     }
 
