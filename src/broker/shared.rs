@@ -13,7 +13,6 @@ use tracing::{info, warn};
 use crate::config::BrokerConfig;
 use crate::id::{PeerId, Principal};
 use crate::keys::Known;
-use crate::proto::clock::Clock;
 use crate::proto::core::{Admission, Core, Hello, Regranted};
 use crate::proto::output::CloseReason;
 use crate::transport::account::Account;
@@ -395,6 +394,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::clock::Clock;
 
     fn shared() -> Shared {
         let mut config = BrokerConfig::default();
