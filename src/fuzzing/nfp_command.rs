@@ -248,7 +248,7 @@ fn written(frame: &[u8]) {
         (failed(about, &text), &["service", "target", "uuid", "error"]),
         (state(&text, frame, frame, &text), &["service", "uuid", "worker", "status"]),
     ] {
-        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON of our own");
+        let body: Value = serde_json::from_slice(&body).expect("JSON of our own");
         assert!(keys.iter().all(|key| body.get(key).is_some_and(|said| *said == *text)), "{body}");
     }
     assert!(unsupported(frame).len() < 10_000);
