@@ -64,7 +64,7 @@ fn who_has_gone_counts_as_long_as_it_would_have_waited() {
 fn answers_go_in_the_order_of_their_age() {
     let mut keys = keys(3);
     for key in 0..3 {
-        let id = keys.begin(scope(key), digest(), waiter(1, None));
+        let id = keys.begin((Principal::Local, scope(key)), digest(), waiter(1, None));
         keys.keep(at(key as u64), id, Kept::Error(b"\x80"[..].into()));
     }
     assert_eq!(keys.next_due(), Some(at(600)));
