@@ -254,8 +254,8 @@ impl NfpClient {
         if let Some(owner) = body["owner"].as_str() {
             self.heard_worker(owner, &body)?;
         }
-        // The broker's own words, of what it does not know.
-        let refused = matches!(reply.status, b"400" | b"404");
+        // The broker's own words, of what it does not know, or gives to nobody.
+        let refused = matches!(reply.status, b"400" | b"404") || body["severity"] == "WARNING";
         if let Some(Some(probe)) = &self.probe
             && probe == reply.uuid
         {
