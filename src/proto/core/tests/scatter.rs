@@ -227,7 +227,8 @@ fn who_wants_to_know_hears_what_happens_at_each_target() {
     desk.ready(worker, 4);
     let nfp = desk.nfp_ready("b", "echo");
     let scatter = |desk: &mut Desk, id, events| {
-        let says = ScatterHeader { service: b"echo", to: Recipients::All, timeout: None, events };
+        let to = if events.is_some() { Recipients::All } else { Recipients::Names(vec!["a"]) };
+        let says = ScatterHeader { service: b"echo", to, timeout: None, events };
         let (header, body) = (Packed::new(&says), Message::new([&br#"{"task":"run"}"#[..]]));
         let (header, body) = (header.octets(), body.frames());
         desk.mjp(client, &ToBroker::Scatter(Scatter { id, header, says: says.clone(), body }));
