@@ -226,7 +226,7 @@ fn who_wants_to_know_hears_what_happens_at_each_target() {
     let (client, worker) = (desk.join(), desk.enter("a", false));
     desk.ready(worker, 4);
     let nfp = desk.nfp_ready("b", "echo");
-    let scatter = |desk: &mut Desk, id, events| {
+    let scatter = |desk: &mut Desk, id, events: Option<bool>| {
         let to = if events.is_some() { Recipients::All } else { Recipients::Names(vec!["a"]) };
         let says = ScatterHeader { service: b"echo", to, timeout: None, events };
         let (header, body) = (Packed::new(&says), Message::new([&br#"{"task":"run"}"#[..]]));
