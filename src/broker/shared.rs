@@ -300,7 +300,7 @@ impl Shared {
         let State { core, links, pace } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         core.tick(now, &mut out);
-        let (next, longest) = (core.next_timeout(), pace.longest(core.awaits_memory()));
+        let (next, longest) = (core.next_timeout(), pace.longest(core.router().awaits_memory()));
         let touched = out.finish();
         if core.has_errands() {
             self.errands.notify_one();

@@ -287,12 +287,6 @@ impl Core {
         Some(self.clock.instant_of(next))
     }
 
-    /// Whether some caller waits until memory is given back, which no input tells of.
-    #[must_use]
-    pub fn awaits_memory(&self) -> bool {
-        self.router.awaits_memory()
-    }
-
     /// From now on no request is accepted; who can be told so is told, and how long those that
     /// have been accepted may take.
     pub fn drain<O: Output>(&mut self, now: Instant, within: Duration, out: &mut O) {

@@ -343,8 +343,8 @@ impl Router {
         Ok(id)
     }
 
-    /// Whether some caller is not read until there is memory.
-    pub(super) fn awaits_memory(&self) -> bool {
+    /// Whether some caller is not read until memory is given back, which no input tells of.
+    pub(crate) fn awaits_memory(&self) -> bool {
         !self.paused.is_empty()
     }
 
