@@ -1,6 +1,5 @@
 //! What is asked of a NorFab client by a worker for which the broker stands, and its answers.
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Event;
@@ -35,7 +34,7 @@ impl Happened<'_> {
     pub fn answered(&self, answer: &Answered) -> Vec<u8> {
         let status = if answer.cancel { "cancelled" } else { "received" };
         let mut event = self.event("input_response", status);
-        let response = json!({ "input_id": answer.input, "metadata": answer.metadata() });
+        let response = json!({ "input_id": answer.input, "metadata": answer.metadata });
         event.insert("extras".into(), json!({ "input_response": response }));
         written(&event)
     }
@@ -53,18 +52,14 @@ fn own(mut body: Frames<'_>) -> Option<Map<String, Value>> {
 }
 
 /// The body of a PUT that answers a question.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Answered {
     /// The name of the question.
-    #[serde(rename = "input_id")]
     pub input: String,
-    #[serde(default)]
     value: Value,
     /// There is no answer.
-    #[serde(default)]
     pub cancel: bool,
-    #[serde(default)]
-    metadata: Option<Map<String, Value>>,
+    metadata: Map<String, Value>,
 }
 
 impl Answered {
@@ -75,8 +70,16 @@ impl Answered {
     #[must_use]
     pub fn read(octets: &[u8]) -> Option<Self> {
         let octets = Some(octets).filter(|octets| octets.len() <= Self::LEN_MAX)?;
-        let answer: Self = serde_json::from_slice(octets).ok()?;
-        Some(answer).filter(|answer| answer.input.len() <= Asked::ID_MAX)
+        let mut body: Map<String, Value> = serde_json::from_slice(octets).ok()?;
+        let Value::String(input) = body.remove("input_id")? else { return None };
+        let cancel = body.get("cancel").map_or(Some(false), Value::as_bool)?;
+        let metadata = match body.remove("metadata") {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(metadata)) => metadata,
+            Some(_) => return None,
+        };
+        let value = body.remove("value").unwrap_or_default();
+        Some(Self { input, value, cancel, metadata }).filter(|it| it.input.len() <= Asked::ID_MAX)
     }
 
     /// The answer for a worker of another dialect: a text as it is, all else as JSON. `None`: there
@@ -93,14 +96,10 @@ impl Answered {
     /// The answer for a NorFab worker, which has a name of its own for the question.
     #[must_use]
     pub fn write(&self, input: &str) -> Vec<u8> {
-        let Self { value, cancel, .. } = self;
+        let Self { value, cancel, metadata, .. } = self;
         written(&json!({
-            "input_id": input, "value": value, "cancel": cancel, "metadata": self.metadata(),
+            "input_id": input, "value": value, "cancel": cancel, "metadata": metadata,
         }))
-    }
-
-    fn metadata(&self) -> Value {
-        self.metadata.clone().unwrap_or_default().into()
     }
 }
 
@@ -177,7 +176,7 @@ mod tests {
         let none = read(r#"{"input_id":"i","value":1,"cancel":true}"#).unwrap();
         assert_eq!(none.octets(), None);
         let long = format!(r#"{{"input_id":"i","value":"{}"}}"#, "x".repeat(Answered::LEN_MAX));
-        for none in ["{}", r#"{"offset":7}"#, r#"{"input_id":7}"#, "[]", "", &long] {
+        for none in ["{}", r#"["i-7"]"#, r#"{"offset":7}"#, r#"{"input_id":7}"#, "[]", "", &long] {
             assert_eq!(read(none), None);
         }
     }

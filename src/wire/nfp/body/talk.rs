@@ -1,9 +1,6 @@
 //! What is said in the middle of a job, where one of the two is no NorFab peer: events, what a
 //! worker asks its client, and what it is told.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::result::{value, written};
@@ -92,36 +89,27 @@ fn known<const COUNT: usize>(word: &str, words: [&'static str; COUNT]) -> &'stat
 }
 
 /// What a NorFab worker asks its client.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Asked<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
     /// Its name, which the answer has to have.
-    #[serde(borrow)]
-    pub id: Cow<'a, str>,
+    pub id: String,
     /// For people.
-    #[serde(default, borrow)]
-    pub question: Cow<'a, str>,
+    pub question: String,
 }
 
-impl<'a> Asked<'a> {
+impl Asked {
     /// Longest name of a question, octets.
     pub const ID_MAX: usize = 255;
 
     /// Reads the body of an EVENT of the type `input_request`. `None`: nothing there that could be
     /// answered.
     #[must_use]
-    pub fn read(octets: &'a [u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Body<'a> {
-            #[serde(borrow)]
-            extras: Extras<'a>,
-        }
-        #[derive(Deserialize)]
-        struct Extras<'a> {
-            #[serde(borrow)]
-            input_request: Asked<'a>,
-        }
-        let body: Body<'a> = serde_json::from_slice(octets).ok()?;
-        Some(body.extras.input_request).filter(|asked| asked.id.len() <= Self::ID_MAX)
+    pub fn read(octets: &[u8]) -> Option<Self> {
+        let event: Value = serde_json::from_slice(octets).ok()?;
+        let asked = event.get("extras")?.get("input_request")?;
+        let id = asked.get("id")?.as_str().filter(|id| id.len() <= Self::ID_MAX)?;
+        let question = asked.get("question").map_or(Some(""), Value::as_str)?;
+        Some(Self { id: id.to_owned(), question: question.to_owned() })
     }
 }
 
