@@ -40,10 +40,10 @@ const KINDS: [(u8, &str); 27] = [
     (kind::TELL, "TELL"),
     (kind::TARGETS, "TARGETS"),
     (kind::OUTCOME, "OUTCOME"),
-    (kind::NOTE, "NOTE"),
     (kind::MESSAGE, "MESSAGE"),
     (kind::PUBLISHED, "PUBLISHED"),
     (kind::GAP, "GAP"),
+    (kind::NOTE, "NOTE"),
     (kind::READY, "READY"),
     (kind::CREDIT, "CREDIT"),
 ];
