@@ -424,6 +424,7 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         | FromBroker::Admin { .. }
         | FromBroker::Targets(_)
         | FromBroker::Outcome(_)
+        | FromBroker::Note(_)
         | FromBroker::Accepted { .. }
         | FromBroker::News(_)
         | FromBroker::Gap { .. }
