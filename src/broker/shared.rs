@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::BrokerConfig;
 use crate::id::{PeerId, Principal};
 use crate::keys::Known;
 use crate::proto::core::{Admission, Core, Hello, Regranted};
+use crate::proto::flow::FlowEvent;
 use crate::proto::output::CloseReason;
 use crate::transport::account::Account;
 use crate::transport::endpoint::Endpoint;
@@ -96,6 +97,10 @@ pub(super) struct Shared {
     pub(super) logs: Option<LogRing>,
     /// The core has something to be done outside.
     pub(super) errands: Notify,
+    /// The flow factory is to be asked something.
+    pub(super) questions: Notify,
+    /// There is a line to the external flow factory.
+    pub(super) factory_up: AtomicBool,
     /// What an administrator wants of the program around the broker.
     pub(super) asked: watch::Sender<Option<AdminRequest>>,
     /// That program has asked for it.
@@ -145,8 +150,13 @@ pub(super) struct State {
 }
 
 impl Shared {
-    pub(super) fn new(config: BrokerConfig, guard: Guard, seed: u64) -> Self {
-        let core = Core::new(config.settings(), seed, now());
+    pub(super) fn new(
+        config: BrokerConfig,
+        guard: Guard,
+        seed: u64,
+        flow_secret: [u8; 32],
+    ) -> Self {
+        let core = Core::new(config.settings(), seed, now()).with_flow_secret(flow_secret);
         Self {
             account: Arc::new(Account::new(config.limits.memory.bytes())),
             counters: Counters::default(),
@@ -163,6 +173,8 @@ impl Shared {
             endpoints: Vec::new(),
             logs: None,
             errands: Notify::new(),
+            questions: Notify::new(),
+            factory_up: AtomicBool::new(false),
             asked: watch::Sender::new(None),
             heeded: AtomicBool::new(false),
             last_tick: AtomicU64::new(0),
@@ -177,7 +189,7 @@ impl Shared {
     #[cfg(test)]
     pub(super) fn for_tests(config: BrokerConfig) -> Self {
         let guard = Guard::read(&config.auth, SystemTime::UNIX_EPOCH).unwrap();
-        Self::new(config, guard, 0)
+        Self::new(config, guard, 0, [0; 32])
     }
 
     /// The core. Whoever panicked under this lock left tables behind that nobody may trust: the
@@ -195,6 +207,9 @@ impl Shared {
         let (touched, rouse) = (out.finish(), pace.note());
         if core.has_errands() {
             self.errands.notify_one();
+        }
+        if core.has_questions() {
+            self.questions.notify_one();
         }
         drop(state);
         self.carry_out(touched);
@@ -258,7 +273,9 @@ impl Shared {
     /// Writes what was decided, and logs what was denied.
     fn carry_out(&self, mut touched: Touched) {
         let denied = touched.take_denied();
+        let flows = touched.take_flows();
         touched.kick(&self.counters);
+        flows.into_iter().for_each(log_flow);
         if let Some((denied, others)) = denied {
             self.log_denied(&denied, others);
         }
@@ -386,6 +403,19 @@ impl Shared {
     fn since_tick(&self) -> Duration {
         let last = Duration::from_millis(self.last_tick.load(Ordering::Relaxed));
         self.since_start().saturating_sub(last)
+    }
+}
+
+/// What happens to flows, for people; numbers are in the metrics.
+fn log_flow(event: FlowEvent) {
+    match event {
+        FlowEvent::Asked { flow, .. } => debug!(flow = flow.token(), "flow_asked"),
+        FlowEvent::Paired { flow, .. } => debug!(flow = flow.token(), "flow_paired"),
+        FlowEvent::Idle { flow } => info!(flow = flow.token(), "flow_idle"),
+        FlowEvent::Ended { flow, outcome } => {
+            let (flow, outcome) = (flow.token(), outcome.label());
+            debug!(flow, outcome, "flow_ended");
+        }
     }
 }
 

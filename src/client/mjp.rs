@@ -187,6 +187,7 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Heartbeat
         | FromBroker::Bye(_)
         | FromBroker::Request(_)
+        | FromBroker::Flow(_)
         | FromBroker::Cancel { .. }
         | FromBroker::Tell(_) => None,
     }

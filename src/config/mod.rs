@@ -17,6 +17,8 @@ mod auth;
 mod check;
 mod client;
 mod curve;
+mod flow;
+mod flow_end;
 mod key;
 mod layers;
 mod memory;
@@ -37,6 +39,8 @@ use serde::{Deserialize, Serialize};
 pub use auth::{AuthSection, Authorized};
 pub use client::ClientConfig;
 pub use curve::{CurveFiles, ServerKey};
+pub use flow::{FlowDirection, FlowHandler, FlowRuleSection, FlowSection, HandlerKind, Otherwise};
+pub use flow_end::FlowConfig;
 pub use key::Key;
 pub use layers::{Flag, Loaded, Sources};
 pub use memory::Memory;
@@ -73,6 +77,8 @@ pub struct BrokerConfig {
     pub mdp: MdpSection,
     /// NorFab's protocol.
     pub nfp: NfpSection,
+    /// Flows of ZIO.
+    pub flow: FlowSection,
     /// What one client may have accepted and unanswered.
     pub client: ClientSection,
     /// The policy of services that no pattern names.
@@ -392,6 +398,7 @@ impl BrokerConfig {
                 callers_max: self.limits.key_callers,
             },
             nfp: self.nfp.settings(&self.limits),
+            flow: self.flow.settings(),
             topics: TopicLimits {
                 subscriptions_max: self.limits.subscriptions,
                 per_peer_max: self.limits.subscriptions_per_peer,

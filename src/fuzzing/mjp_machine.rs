@@ -375,6 +375,7 @@ impl Stage {
                     }
                 }
             }
+            FromBroker::Flow(flow) => panic!("nobody offers a flow service: {flow:?}"),
             FromBroker::Hello(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }

@@ -44,7 +44,8 @@ use crate::wire::greeting::{GreetingReader, Version};
 /// Which side of the connection we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// We accepted it. The type we announce follows the peer's: ROUTER for REQ, DEALER and ROUTER.
+    /// We accepted it. The type we announce follows the peer's: ROUTER for REQ, DEALER and ROUTER,
+    /// SERVER for CLIENT.
     Accept,
     /// We dialed it.
     Dial {
@@ -59,8 +60,10 @@ impl Role {
     /// The type we announce to such a peer, if we talk to it at all.
     fn announced_to(&self, theirs: SocketType) -> Option<SocketType> {
         match self {
-            // CLIENT will get SERVER here once a dialect is spoken over it.
-            Self::Accept => SocketType::Router.compatible(theirs).then_some(SocketType::Router),
+            Self::Accept => {
+                let ours = [SocketType::Router, SocketType::Server];
+                ours.into_iter().find(|ours| ours.compatible(theirs))
+            }
             Self::Dial { socket_type, .. } => {
                 socket_type.compatible(theirs).then_some(*socket_type)
             }

@@ -79,7 +79,8 @@ struct Outbox {
     touched: bool,
     /// It was touched together with many others.
     in_crowd: bool,
-    pressed: bool,
+    /// The core is to be told when no more octets than that wait.
+    relieve_at: Option<usize>,
     relieved: bool,
     resume: bool,
     close: Option<CloseReason>,
@@ -158,7 +159,9 @@ impl Link {
         let mut outbox = self.lock();
         outbox.append(write);
         let pressed = outbox.waiting() > self.limits.high_mark();
-        outbox.pressed |= pressed;
+        if pressed {
+            outbox.press(self.limits.low_mark());
+        }
         Appended { pressed, wake: outbox.touch() }
     }
 
@@ -183,6 +186,36 @@ impl Link {
         }
         outbox.append(write);
         Some(Appended { pressed: false, wake: outbox.touch() })
+    }
+
+    /// Appends one message unless `waiting_max` octets or more wait, or any do and `tight` says that
+    /// memory is short. If not, [`Call::Relieved`] follows when half as much waits.
+    #[inline]
+    pub fn pass(
+        &self,
+        waiting_max: usize,
+        tight: bool,
+        write: impl FnOnce(&mut Encoder),
+    ) -> Option<Appended> {
+        let mut outbox = self.lock();
+        let waiting = outbox.waiting();
+        if waiting > 0 && (tight || waiting >= waiting_max) {
+            outbox.press(waiting_max / 2);
+            return None;
+        }
+        outbox.append(write);
+        Some(Appended { pressed: false, wake: outbox.touch() })
+    }
+
+    /// Whether `waiting_max` octets or more wait. If so, [`Call::Relieved`] follows when half as
+    /// much does.
+    pub fn is_full(&self, waiting_max: usize) -> bool {
+        let mut outbox = self.lock();
+        let full = outbox.waiting() >= waiting_max.max(1);
+        if full {
+            outbox.press(waiting_max / 2);
+        }
+        full
     }
 
     /// Appends a PING, unless one waits.
@@ -358,7 +391,7 @@ impl Link {
             outbox.sent += written.octets as u64;
             outbox.sealing -= written.plain;
             outbox.written += written.plain as u64;
-            outbox.relieve(self.limits);
+            outbox.relieve();
         }
         charge.set(sealing.bytes_held());
         total
@@ -379,7 +412,7 @@ impl Link {
                 Err(_) => outbox.broken = true,
             }
         }
-        outbox.relieve(self.limits);
+        outbox.relieve();
         if outbox.broken {
             outbox.break_off();
         } else if outbox.encoder.is_empty() {
@@ -408,7 +441,7 @@ impl Outbox {
             waker: None,
             touched: false,
             in_crowd: false,
-            pressed: false,
+            relieve_at: None,
             relieved: false,
             resume: false,
             close: None,
@@ -451,10 +484,15 @@ impl Outbox {
         self.settle();
     }
 
-    /// Has the core told that the outbox has emptied, if it was once under pressure.
-    fn relieve(&mut self, limits: OutboxLimits) {
-        if self.pressed && self.waiting() <= limits.low_mark() {
-            self.pressed = false;
+    /// Has the core told when no more than `octets` wait.
+    fn press(&mut self, octets: usize) {
+        self.relieve_at = self.relieve_at.max(Some(octets));
+    }
+
+    /// Tells the core that so much of the outbox has emptied as it wanted to know.
+    fn relieve(&mut self) {
+        if self.relieve_at.is_some_and(|octets| self.waiting() <= octets) {
+            self.relieve_at = None;
             self.relieved = true;
             self.wake();
         }

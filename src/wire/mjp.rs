@@ -22,8 +22,8 @@ mod talk;
 mod topics;
 
 pub use admin::{
-    AdminEvent, AdminHeader, AdminReport, ClientReport, JobReport, RegistrationReport,
-    TargetReport, Verb,
+    AdminEvent, AdminHeader, AdminReport, ClientReport, EndReport, FlowReport, JobReport,
+    RegistrationReport, TargetReport, Verb,
 };
 pub use code::Code;
 pub use header::{
@@ -81,6 +81,8 @@ pub mod kind {
     pub const PUBLISH: u8 = 0x15;
     /// From a client, and back.
     pub const ADMIN: u8 = 0x16;
+    /// To a worker that offers a flow service.
+    pub const FLOW: u8 = 0x19;
     /// From a client.
     pub const SCATTER: u8 = 0x18;
     /// To a client.
@@ -207,6 +209,8 @@ pub enum FromBroker<'a> {
     Bye(Fault<'a>),
     /// Work.
     Request(Delivery<'a>),
+    /// A flow for a handler: the BOT that it has to say, in one frame.
+    Flow(Answer<'a>),
     /// Nobody wants the answer any more; one is owed all the same.
     Cancel {
         /// Of the delivery.
@@ -301,7 +305,7 @@ impl<'a> ToBroker<'a> {
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
-            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE => {
+            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE | kind::FLOW => {
                 return Err(Malformed::WrongWay);
             }
             kind::MESSAGE | kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
@@ -386,6 +390,7 @@ impl<'a> FromBroker<'a> {
             kind::REQUEST => return Delivery::decode(opening).map(Self::Request),
             kind::PARTIAL => return opening.answer().map(Self::Partial),
             kind::FINAL => return opening.answer().map(Self::Final),
+            kind::FLOW => return opening.answer().map(Self::Flow),
             kind::TARGETS => return Targets::decode(opening).map(Self::Targets),
             kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
             kind::NOTE => return Note::decode(opening).map(Self::Note),
@@ -420,6 +425,7 @@ impl<'a> FromBroker<'a> {
     pub fn encode(&self, out: &mut Encoder) {
         match self {
             Self::Request(delivery) => delivery.encode(out),
+            Self::Flow(answer) => answer.encode(kind::FLOW, &[], out),
             Self::Partial(answer) => answer.encode(kind::PARTIAL, &[], out),
             Self::Final(answer) => answer.encode(kind::FINAL, &[], out),
             Self::Error(failure) => failure.encode(out),

@@ -203,6 +203,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::READY, true) => (
             &[
                 ("service", Type::Name),
+                ("role", Type::Text),
                 ("credit", Type::Int(1, u16::MAX as u64)),
                 ("labels", Type::Labels),
                 ("version", Type::Text),
@@ -222,7 +223,8 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::GAP, false) => (&[("missed", ANY)], true),
         (kind::ASK, _) => (ASK, true),
         (kind::TELL, _) => (TELL, true),
-        (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE, true)
+        (kind::FLOW, false) => (&[], false),
+        (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE | kind::FLOW, true)
         | (kind::MESSAGE | kind::PUBLISHED | kind::GAP, true)
         | (kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH, false)
         | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::id::ServiceName;
 use crate::inventory::glob;
+use crate::proto::flow::output::FACTORY;
 use crate::wire::zio::{Direction, FlowLabel, Value};
 
 /// Longest value that a glob is tried on, octets; a longer one matches none.
@@ -32,6 +33,17 @@ pub struct FlowRule {
     pub attributes: Vec<(String, String)>,
     /// Who is asked.
     pub target: Target,
+}
+
+impl Target {
+    /// The name by which rights to such flows are asked for.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        match self {
+            Self::Service(name) => name.as_bytes(),
+            Self::Factory | Self::Refuse => FACTORY,
+        }
+    }
 }
 
 /// The attributes of a label by name; of several of one name the last one.

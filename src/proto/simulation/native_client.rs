@@ -329,6 +329,7 @@ impl NativeClient {
                 self.heard_of(ask.id, ask.body)
             }
             FromBroker::Bye(_)
+            | FromBroker::Flow(_)
             | FromBroker::Request(_)
             | FromBroker::Cancel { .. }
             | FromBroker::Event(_)

@@ -117,6 +117,7 @@ impl Desk {
                     let again = if says.repeat == Some(true) { " again" } else { "" };
                     format!("ACCEPTED {id} {}{again}", says.level)
                 }
+                FromBroker::Flow(given) => format!("FLOW {}", given.id),
                 FromBroker::Targets(targets) => format!("TARGETS {}", targets.id),
                 FromBroker::Outcome(outcome) => format!("OUTCOME {}", outcome.id),
                 FromBroker::Note(note) => {

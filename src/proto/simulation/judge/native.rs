@@ -225,6 +225,7 @@ impl Judge {
             FromBroker::Ask(ask) => self.told_question(conn, &ask),
             FromBroker::Tell(tell) => self.told_answer(conn, &tell),
             FromBroker::Hello(_)
+            | FromBroker::Flow(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }
