@@ -8,7 +8,7 @@ use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
     AcceptedHeader, AdminEvent, AdminHeader, AdminReport, AskHeader, BrokerHello, BrokerReport,
     ClientReport, DeliveryHeader, EndReport, EventHeader, Fault, FlowReport, FromBroker, GapHeader,
-    HelloLimits, JobReport, NewsHeader, OutcomeHeader, Packed, PeerHello, PublishHeader,
+    HelloLimits, JobReport, NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello, PublishHeader,
     PublishedHeader, ReadyHeader, RegistrationReport, Report, RequestHeader, SIGNATURE,
     ScatterHeader, ServiceReport, StatusHeader, SubscribeHeader, Tally, TargetReport, Targets,
     TellHeader, ToBroker, WorkerReport, kind,
@@ -18,7 +18,7 @@ use serde::forward_to_deserialize_any;
 
 use super::{SPEC, bodies, examples, written};
 
-const KINDS: [(u8, &str); 27] = [
+const KINDS: [(u8, &str); 28] = [
     (kind::HELLO, "HELLO"),
     (kind::HEARTBEAT, "HEARTBEAT"),
     (kind::DRAIN, "DRAIN"),
@@ -44,6 +44,7 @@ const KINDS: [(u8, &str); 27] = [
     (kind::MESSAGE, "MESSAGE"),
     (kind::PUBLISHED, "PUBLISHED"),
     (kind::GAP, "GAP"),
+    (kind::NOTE, "NOTE"),
     (kind::READY, "READY"),
     (kind::CREDIT, "CREDIT"),
 ];
@@ -126,7 +127,8 @@ fn text(way: &str, mut frames: Frames<'_>) -> String {
     if id != 0 {
         write!(text, " {id}").unwrap();
     }
-    let two = way == "mjp-broker" && matches!(kind, kind::REQUEST | kind::OUTCOME | kind::MESSAGE);
+    let two = way == "mjp-broker"
+        && matches!(kind, kind::REQUEST | kind::OUTCOME | kind::NOTE | kind::MESSAGE);
     let headers = if two { 2 } else { 1 };
     for header in frames.by_ref().take(headers) {
         let header = if header.is_empty() { &[0x80] } else { header };
@@ -284,6 +286,7 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<WorkerReport<'_>>(),
         fields::<ScatterHeader<'_>>(),
         fields::<OutcomeHeader<'_>>(),
+        fields::<NoteHeader<'_>>(),
         fields::<Tally>(),
         fields::<EventHeader<'_>>(),
         fields::<AskHeader<'_>>(),
