@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 
 use anyhow::Result;
 use clap::Args;
-use majordomo::flow::{FlowMessage, Taker};
+use majordomo::flow::{FlowMessage, Opened, Taker};
+use majordomo::wire::zio::Direction;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -46,6 +47,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   majordomo flow recv -o run7.raw --attr stream=raw --attr run=7
   majordomo flow recv --attr stream=logs | grep ERROR
+  majordomo flow recv --service writers -o next    take from the next who gives to it
   majordomo flow recv --attr stream=raw --count 1000 -o sample --json
 
 The payloads are written one behind the other. A file appears under its name when the flow has
@@ -57,9 +59,12 @@ pub(super) async fn run(args: &RecvArgs) -> Result<ExitCode> {
     let output = Output::new(args)?;
     let mut signals = Signals::new()?;
     let (target, builder) = args.flow.builder(args.chunk)?;
-    let mut taker = tokio::select! {
-        taker = builder.take() => taker.map_err(|error| of_flow(&target, &error))?,
+    let opened = tokio::select! {
+        opened = args.flow.open(builder, Direction::Inject) => opened,
         () = signals.next() => return Err(interrupted().into()),
+    };
+    let Opened::Takes(mut taker) = opened.map_err(|error| of_flow(&target, &error))? else {
+        anyhow::bail!("the flow has another direction than was asked for");
     };
     let mut receiving = Receiving {
         target,
