@@ -14,7 +14,7 @@ use crate::proto::handshake::Peer;
 use crate::proto::output::CloseReason;
 use crate::transport::account::{Account, Charge};
 use crate::transport::inbound::{Inbound, InboundError};
-use crate::transport::link::{Call, Link};
+use crate::transport::link::{Arriving, Call, Link};
 use crate::wire::codec::{CodecError, Decoder, Item};
 use crate::wire::command::{Command, CommandError, SocketType};
 use crate::wire::message::Message;
@@ -26,6 +26,10 @@ use super::shared::{Shared, now};
 
 /// How often a peer that is not read is looked at, whether it has hung up.
 const HANG_UP_CHECK: Duration = Duration::from_millis(500);
+/// A message of which less has come is not looked at, octets.
+const ARRIVING_MIN: usize = 4 << 10;
+/// A message that is on its way goes on if so much more of it comes in time, octets.
+const GROWTH_MIN: usize = 64 << 10;
 /// How long a connection that ends may take to write what waits.
 const LAST_WRITE: Duration = Duration::from_secs(1);
 
@@ -67,6 +71,8 @@ pub(super) struct Connection {
     /// The core takes messages from this peer now.
     reading: bool,
     held: Held,
+    /// Octets that had come of the message under way when it was last seen to go on.
+    seen: usize,
 }
 
 /// What was read and not taken.
@@ -79,7 +85,7 @@ struct Held {
 
 impl Held {
     fn nothing(account: Arc<Account>) -> Self {
-        Self { message: None, octets: Vec::new(), charge: Charge::new(account) }
+        Self { message: None, octets: Vec::new(), charge: Charge::arriving(account) }
     }
 
     fn keep(&mut self, message: Option<Message>, octets: Vec<u8>) {
@@ -134,7 +140,7 @@ impl Connection {
             info!(%remote, %identity, %principal, %socket_type, waits, "peer joined");
         }
         let held = Held::nothing(shared.account.clone());
-        Some(Self { shared, id, link, inbound, reading, held })
+        Some(Self { shared, id, link, inbound, reading, held, seen: 0 })
     }
 
     /// Serves it to its end.
@@ -212,16 +218,18 @@ impl Connection {
             {
                 shared.counters.bytes_received.add(*count as u64);
             }
+            self.note_arriving();
             match turn {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Err(End::HungUp)),
                 Poll::Ready(Ok(Some((Err(end), _)))) => return Poll::Ready(Err(end)),
                 Poll::Ready(Ok(Some((Ok(Taken::NotYet), _)))) => {
-                    self.reading = false;
+                    self.stop_reading();
                     return Poll::Ready(Ok(None));
                 }
                 Poll::Ready(Ok(Some((Ok(Taken::Yes), count)))) => {
+                    self.inbound.taken();
                     if count >= Inbound::TURN_BYTES || self.inbound.in_body() {
                         // There is more, but others are to have their turn first.
                         cx.waker().wake_by_ref();
@@ -230,6 +238,30 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Notes for how long a message has been on its way, for when memory is short.
+    #[inline]
+    fn note_arriving(&mut self) {
+        let arrived = self.inbound.arrived();
+        let goes_on = arrived < self.seen || arrived >= self.seen + GROWTH_MIN;
+        if arrived < ARRIVING_MIN || self.inbound.stands_in_line() {
+            if std::mem::take(&mut self.seen) > 0 {
+                self.link.note_arriving(None);
+            }
+        } else if self.seen == 0 || goes_on {
+            self.seen = arrived;
+            let arriving = Arriving { since: now(), octets: arrived, whole: false };
+            self.link.note_arriving(Some(arriving));
+        }
+    }
+
+    /// The core has not taken what is held: it is not read any more.
+    fn stop_reading(&mut self) {
+        self.reading = false;
+        self.seen = self.held.charge.octets();
+        let arriving = Arriving { since: now(), octets: self.seen, whole: true };
+        self.link.note_arriving(Some(arriving));
     }
 
     /// Goes on with what was held, and then with the socket.
@@ -254,14 +286,14 @@ impl Connection {
 
     /// Takes octets that were read before.
     fn replay(&mut self, octets: &[u8]) -> Result<(), End> {
-        if octets.is_empty() {
-            return Ok(());
-        }
         let (shared, id, link, held) = (&self.shared, self.id, &self.link, &mut self.held);
         let taken = self
             .inbound
             .replay(octets, |decoder, octets| take_turn(shared, id, link, held, decoder, octets))?;
-        self.reading = taken == Taken::Yes;
+        match taken {
+            Taken::Yes => self.inbound.taken(),
+            Taken::NotYet => self.stop_reading(),
+        }
         Ok(())
     }
 
@@ -325,6 +357,7 @@ fn take_turn(
             }
             if core.message(now, id, frames, out) == Taken::NotYet {
                 held.keep(Some(frames.to_message()), octets.to_vec());
+                decoder.let_go();
                 shared.counters.messages_received.add(messages);
                 return Ok(Taken::NotYet);
             }

@@ -38,6 +38,7 @@ pub(super) struct Counters {
     pub(super) peers_gave_up: Count,
     /// Connections ended by the core, by reason.
     pub(super) slow_readers: Count,
+    pub(super) halted: Count,
     pub(super) silent: Count,
     pub(super) ping_expired: Count,
     pub(super) identity_in_use: Count,
@@ -120,6 +121,7 @@ impl Counters {
     pub(super) fn close(&self, why: CloseReason) {
         match why {
             CloseReason::SlowReader | CloseReason::Stuck => self.slow_readers.add(1),
+            CloseReason::Halted => self.halted.add(1),
             CloseReason::Silent => self.silent.add(1),
             CloseReason::PingExpired => self.ping_expired.add(1),
             CloseReason::IdentityInUse => self.identity_in_use.add(1),

@@ -51,6 +51,7 @@ impl Collector for Scrape {
         self.write_jobs(&mut page)?;
         self.write_topics(&mut page)?;
         self.write_keys(&mut page)?;
+        self.write_flows(&mut page)?;
         self.write_rights(&mut page)
     }
 }
@@ -74,12 +75,14 @@ impl Scrape {
             "When the broker began, since the epoch.",
             start,
         )?;
-        let (limit, used) = (self.shared.account.limit(), self.shared.account.used());
+        let account = &self.shared.account;
+        let (limit, taken) = (account.limit(), account.taken());
         let help = "Memory that peers may make the broker hold.";
         page.gauge("memory_limit", Some(Unit::Bytes), help, [(NO_LABEL, limit as f64)])?;
         let help = "Memory that is accepted or waits to be written.";
-        let tables = self.shared.account.tables().min(used);
-        let parts = [("tables", tables), ("connections", used - tables)];
+        let tables = account.tables().min(taken);
+        let parts =
+            [("tables", tables), ("leaving", taken - tables), ("arriving", account.arriving())];
         let parts = parts.map(|(part, octets)| ([("part", part)], octets as f64));
         page.gauge("memory_accounted", Some(Unit::Bytes), help, parts)?;
         let help = "Pauses of a second or more in which the broker itself did not run.";
@@ -111,6 +114,7 @@ impl Scrape {
         page.reasons("connections_rejected", "Newcomers turned away.", rejected)?;
         let closed = [
             ("slow_reader", counters.slow_readers.get()),
+            ("halted", counters.halted.get()),
             ("silent", counters.silent.get()),
             ("ping_expired", counters.ping_expired.get()),
             ("replaced", counters.replaced.get()),
@@ -272,6 +276,27 @@ impl Scrape {
         page.counter("keys_repeats", help, repeats)?;
         let help = "Answers forgotten before their time, to make room.";
         page.counter("keys_evicted", help, [(NO_LABEL, keys.stats.evicted)])
+    }
+
+    fn write_flows(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let flows = &self.survey.flows;
+        let states = [("waiting", flows.waiting), ("open", flows.open)];
+        let states = states.map(|(state, count)| ([("state", state)], count as f64));
+        page.gauge("flows", None, "Flows, by whether a handler has come.", states)?;
+        let ended = flows.ended.iter().map(|(outcome, count)| ([("outcome", *outcome)], *count));
+        page.counter("flows_ended", "Flows ended, each once.", ended)?;
+        let refused = flows.refused.iter().map(|(reason, count)| (*reason, *count));
+        page.reasons("flows_refused", "BOTs answered by EOT.", refused)?;
+        let messages = [(NO_LABEL, flows.counts.dats)];
+        page.counter("flow_messages", "DATs forwarded.", messages)?;
+        let octets = [(NO_LABEL, flows.counts.bytes)];
+        page.counter("flow_bytes", "Octets of DATs forwarded.", octets)?;
+        let dropped = flows.dropped.iter().map(|(reason, count)| (*reason, *count));
+        page.reasons("flow_messages_dropped", "Messages of ends of flows dropped.", dropped)?;
+        let up = self.shared.factory_up.load(std::sync::atomic::Ordering::Relaxed);
+        let up = [(NO_LABEL, if up { 1.0 } else { 0.0 })];
+        let help = "Whether there is a line to the external flow factory.";
+        page.gauge("flow_factory_connected", None, help, up)
     }
 
     fn write_rights(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {

@@ -31,6 +31,7 @@ mod permits;
 mod process;
 mod rates;
 mod shared;
+mod shortage;
 mod survey;
 
 use std::io;
@@ -247,7 +248,8 @@ impl Broker {
     }
 
     /// Reads the broker's key and the file of authorized keys again: all of it holds from now on,
-    /// for those who are connected too, or nothing has changed. It blocks.
+    /// for those who are connected too, or nothing has changed. The log says
+    /// which. It blocks.
     ///
     /// # Errors
     /// What is wrong with one of the files.

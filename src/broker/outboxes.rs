@@ -124,15 +124,17 @@ impl<'a> Outboxes<'a> {
         if appended.pressed { Pressure::High } else { Pressure::Low }
     }
 
-    fn used(&self) -> usize {
-        (self.account.used() + self.taken).saturating_sub(self.given)
+    /// What counts when it is decided whether more is taken.
+    fn in_use(&self) -> usize {
+        (self.account.taken() + self.taken).saturating_sub(self.given)
     }
 }
 
 impl Output for Outboxes<'_> {
     fn memory(&self) -> Memory {
         let tables = (self.account.tables() + self.taken).saturating_sub(self.given);
-        Memory { limit: self.account.limit(), used: self.used(), tables }
+        let arriving = self.account.arriving();
+        Memory { limit: self.account.limit(), taken: self.in_use(), tables, arriving }
     }
 
     #[inline]
@@ -167,7 +169,7 @@ impl Output for Outboxes<'_> {
         write: impl FnOnce(&mut Encoder),
     ) -> bool {
         let Some(link) = self.links.get(peer) else { return true };
-        if self.used().saturating_add(bytes) > self.account.high_mark() {
+        if self.in_use().saturating_add(bytes) > self.account.high_mark() {
             return false;
         }
         let appended = link.offer_within(share, bytes, write);
@@ -237,7 +239,7 @@ impl Output for Outboxes<'_> {
 
     #[inline]
     fn would_take(&self, bytes: usize, freed: usize) -> bool {
-        self.used().saturating_sub(freed).saturating_add(bytes) <= self.account.high_mark()
+        self.in_use().saturating_sub(freed).saturating_add(bytes) <= self.account.high_mark()
     }
 
     fn take(&mut self, bytes: usize) {
@@ -250,7 +252,7 @@ impl Output for Outboxes<'_> {
     }
 
     fn has_room(&self) -> bool {
-        self.used() <= self.account.low_mark()
+        self.in_use() <= self.account.low_mark()
     }
 
     fn flow(&mut self, event: FlowEvent) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::BrokerConfig;
 use crate::id::{PeerId, Principal};
@@ -27,11 +27,10 @@ use super::crowd::Crowd;
 use super::guard::{Guard, GuardError, Reloaded};
 use super::logs::LogRing;
 use super::outboxes::{Denied, Links, Outboxes, Touched};
+use super::shortage::Shortage;
 
-/// While memory is short, a peer that reads nothing for so long is given up.
-const STUCK_MAX: Duration = Duration::from_secs(10);
-/// How often to look for such peers.
-const STUCK_LOOK: Duration = Duration::from_secs(1);
+/// How often to look, while memory is short, for peers that keep it from others.
+const SHORTAGE_LOOK: Duration = Duration::from_millis(250);
 
 /// A core that did not tick for so long is stuck.
 const LIVE_MAX: Duration = Duration::from_secs(2);
@@ -237,7 +236,8 @@ impl Shared {
 
     /// Reads keys and rights again, and has them hold for those who are here. It blocks.
     pub(super) fn reload(&self) -> Result<Reloaded, GuardError> {
-        let mut reloaded = self.guard.reload(SystemTime::now())?;
+        let reloaded = self.guard.reload(SystemTime::now());
+        let mut reloaded = reloaded.inspect_err(|error| error!(%error, "nothing was reloaded"))?;
         reloaded.closed = self.judge_again().closed;
         info!(%reloaded, "keys and rights were read again");
         Ok(reloaded)
@@ -299,32 +299,33 @@ impl Shared {
         let since_start = now.saturating_duration_since(self.started).as_millis();
         let since_start = u64::try_from(since_start).unwrap_or(u64::MAX);
         self.last_tick.store(since_start, Ordering::Relaxed);
-        let last_look = Duration::from_millis(self.last_look.load(Ordering::Relaxed));
-        // Whoever was stopped at the high mark waits until the low one is reached again.
-        if self.account.used() > self.account.low_mark()
-            && Duration::from_millis(since_start).saturating_sub(last_look) >= STUCK_LOOK
-        {
-            self.last_look.store(since_start, Ordering::Relaxed);
-            self.give_up_stuck(now);
-        }
-        let tick_max = crate::proto::clock::Clock::TICK_MAX;
+        let tick_max = match Shortage::of(&self.account) {
+            Some(shortage) => {
+                let last_look = Duration::from_millis(self.last_look.load(Ordering::Relaxed));
+                if Duration::from_millis(since_start).saturating_sub(last_look) >= SHORTAGE_LOOK {
+                    self.last_look.store(since_start, Ordering::Relaxed);
+                    self.give_up(now, &shortage);
+                }
+                SHORTAGE_LOOK
+            }
+            None => crate::proto::clock::Clock::TICK_MAX,
+        };
         next.map_or(tick_max, |at| at.saturating_duration_since(now).clamp(COALESCE, tick_max))
     }
 
-    /// Memory is short: whoever has not read for too long must not keep it from the others.
-    fn give_up_stuck(&self, now: Instant) {
+    /// Memory is short: whoever has not gone on for too long must not keep it from the others.
+    fn give_up(&self, now: Instant, shortage: &Shortage) {
         let state = self.lock();
-        let stuck = state.links.iter().filter(|(_, link)| link.is_stuck(now, STUCK_MAX));
-        let stuck: Vec<PeerId> = stuck.map(|(id, _)| id).collect();
+        let to_go = shortage.who_goes(now, state.links.iter().map(|(id, link)| (id, &**link)));
         drop(state);
-        for id in stuck {
-            self.with_core(|core, out| core.give_up(now, id, CloseReason::Stuck, out));
+        for (id, why) in to_go {
+            self.with_core(|core, out| core.give_up(now, id, why, out));
         }
     }
 
     /// Why no peer should come now; `None`: it may.
     pub(super) fn unready(&self) -> Option<Unready> {
-        let (used, mark) = (self.account.used(), self.account.high_mark());
+        let (used, mark) = (self.account.taken(), self.account.high_mark());
         if self.accepting.is_cancelled() {
             Some(Unready::Draining)
         } else if self.deaf.load(Ordering::Relaxed) {
@@ -397,6 +398,7 @@ fn log_flow(event: FlowEvent) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::account::Charge;
 
     fn shared() -> Shared {
         let mut config = BrokerConfig::default();
@@ -408,9 +410,10 @@ mod tests {
     async fn who_is_not_ready_says_why() {
         let shared = shared();
         assert_eq!(shared.unready(), None);
-        shared.account.add(851);
+        let mut charge = Charge::new(shared.account.clone());
+        charge.set(851);
         assert_eq!(shared.unready(), Some(Unready::Full { used: 851, mark: 850 }));
-        shared.account.sub(1);
+        charge.set(850);
         assert_eq!(shared.unready(), None);
         tokio::time::advance(LIVE_MAX).await;
         assert_eq!(shared.unready(), Some(Unready::Stuck(LIVE_MAX)));

@@ -98,6 +98,11 @@ impl BrokerConfig {
         let per_address = self.handshake.hellos_per_address;
         check.count(handshake("hellos_per_address"), per_address, 1..=1_000_000);
         check.count(handshake("curve_queue"), self.handshake.curve_queue, 1..=65_536);
+        let (command, metadata) = (self.handshake.command, self.handshake.metadata);
+        check.text(handshake("command"), command, KIB..=4 * KIB);
+        check.text(handshake("metadata"), metadata, 128..=2 * KIB);
+        // INITIATE of CURVE has 257 octets besides.
+        check.at_most_half(("handshake", "metadata"), metadata, ("handshake", "command"), command);
         let key = |name| Key::new("limits", name);
         let limits = &self.limits;
         check.text(key("frame"), limits.frame, KIB..=GIB);

@@ -313,7 +313,10 @@ impl FlowHandler {
             HandlerKind::File if self.folder.is_none() => {
                 Err("a handler of kind \"file\" needs a folder; write folder = \"/path\"".into())
             }
-            HandlerKind::File => Ok(()),
+            HandlerKind::File => {
+                let parsed = minijinja::Environment::new().template_from_str(&self.name).map(drop);
+                parsed.map_err(|error| format!("its name is no template: {error}"))
+            }
             HandlerKind::Service => {
                 let service = self.service.as_deref().unwrap_or_default();
                 let checked = ServiceName::try_from(service.as_bytes());

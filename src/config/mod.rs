@@ -147,10 +147,17 @@ pub struct HandshakeSection {
     pub hellos_per_address: u32,
     /// Handshakes of CURVE whose arithmetic waits for its turn, 1 to 65,536. Default 256.
     pub curve_queue: usize,
+    /// Body of one command of the handshake, 1 KiB to 4 KiB. Default 1 KiB.
+    #[serde(with = "units::text")]
+    pub command: usize,
+    /// Metadata in it, 128 B to half of `command`. Default 512 B.
+    #[serde(with = "units::text")]
+    pub metadata: usize,
 }
 
 impl Default for HandshakeSection {
     fn default() -> Self {
+        let wire = Limits::default();
         Self {
             timeout: Duration::from_secs(5),
             silence: Duration::from_secs(2),
@@ -161,6 +168,8 @@ impl Default for HandshakeSection {
             hellos: 300,
             hellos_per_address: 20,
             curve_queue: 256,
+            command: wire.handshake_command_bytes_max,
+            metadata: wire.metadata_bytes_max,
         }
     }
 }
@@ -407,7 +416,8 @@ impl BrokerConfig {
             message_bytes_max: self.limits.message,
             message_frames_max: self.limits.frames,
             command_bytes_max: self.limits.command,
-            ..Limits::default()
+            handshake_command_bytes_max: self.handshake.command,
+            metadata_bytes_max: self.handshake.metadata,
         }
     }
 }

@@ -88,10 +88,12 @@ pub trait Output {
 pub struct Memory {
     /// What there may be.
     pub limit: usize,
-    /// What there is.
-    pub used: usize,
-    /// Of that, what the core has charged; the rest is on its way in or out.
+    /// What was taken.
+    pub taken: usize,
+    /// Of that, what the core has charged; the rest is on its way out.
     pub tables: usize,
+    /// What is on its way in.
+    pub arriving: usize,
 }
 
 /// How full an outbox is.
@@ -113,6 +115,13 @@ pub enum CloseReason {
     /// The memory account is full, and the peer has read nothing of its outbox for some time.
     #[error("memory is short and the peer does not read what waits for it; read faster")]
     Stuck,
+    /// The memory account is full of messages that are not complete or cannot be taken, and the
+    /// peer's is one that has not gone on for some time.
+    #[error(
+        "memory is short and the peer's message has not gone on; send it faster, or raise \
+         limits.memory"
+    )]
+    Halted,
     /// A peer that used to answer PING fell silent.
     #[error("the peer stopped answering PING")]
     Silent,

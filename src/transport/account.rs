@@ -7,20 +7,40 @@ use std::task::{Context, Poll, Waker};
 
 /// Octets in use against a limit.
 ///
+/// They are of two kinds. What was taken, kept in tables or on its way out, is given back by work
+/// that goes on. What is *arriving*, parts of messages and messages that are not taken yet, is given
+/// back only when it can be taken: so it does not count where that is decided.
+///
 /// What is already there is always counted, even over the limit. Asking first do: new requests
 /// ([`Self::high_mark`], up to 85 %) and large frames that have not arrived yet
 /// ([`Self::poll_reserve`], first come first served).
 #[derive(Debug)]
 pub struct Account {
     limit: usize,
-    used: AtomicUsize,
-    /// Of that, what is kept in tables; the rest is on its way in or out.
+    taken: AtomicUsize,
+    /// Of that, what is kept in tables; the rest is on its way out.
     tables: AtomicUsize,
+    arriving: AtomicUsize,
     /// Tickets given out so far.
     tickets: AtomicUsize,
-    waiting: Mutex<VecDeque<(usize, Waker)>>,
-    /// Length of `waiting`, readable without its lock.
+    line: Mutex<Line>,
+    /// Who stands in line, readable without its lock.
     waiters: AtomicUsize,
+}
+
+/// Who waits for room.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<(usize, Waker)>,
+    /// The ticket of the one whose message may be completed over the limit.
+    exempt: Option<usize>,
+}
+
+/// Which kind of memory somebody holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Taken,
+    Arriving,
 }
 
 impl Account {
@@ -29,10 +49,11 @@ impl Account {
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
-            used: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
             tables: AtomicUsize::new(0),
+            arriving: AtomicUsize::new(0),
             tickets: AtomicUsize::new(0),
-            waiting: Mutex::new(VecDeque::new()),
+            line: Mutex::default(),
             waiters: AtomicUsize::new(0),
         }
     }
@@ -46,14 +67,25 @@ impl Account {
     /// Octets in use.
     #[must_use]
     pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.taken() + self.arriving()
     }
 
-    /// Of the octets in use, those that tables keep: requests, and what is remembered. The rest is
-    /// on its way in or out.
+    /// Of the octets in use, those that tables keep and those on their way out.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Of the octets taken, those that tables keep: requests, and what is remembered.
     #[must_use]
     pub fn tables(&self) -> usize {
         self.tables.load(Ordering::Relaxed)
+    }
+
+    /// Of the octets in use, those of messages that are not taken yet.
+    #[must_use]
+    pub fn arriving(&self) -> usize {
+        self.arriving.load(Ordering::Relaxed)
     }
 
     /// Counts octets that a table has taken and given back, whether there is room or not.
@@ -64,8 +96,8 @@ impl Account {
         } else if less > 0 {
             self.tables.fetch_sub(less, Ordering::Relaxed);
         }
-        self.add(more);
-        self.sub(less);
+        self.add(Kind::Taken, more);
+        self.sub(Kind::Taken, less);
     }
 
     /// Over this mark no new work is taken: 85 %.
@@ -80,73 +112,86 @@ impl Account {
         self.limit / 100 * 70
     }
 
-    /// Counts octets, whether there is room or not.
-    pub fn add(&self, octets: usize) {
-        if octets > 0 {
-            self.used.fetch_add(octets, Ordering::Relaxed);
-        }
-    }
-
-    /// Gives octets back.
-    pub fn sub(&self, octets: usize) {
-        if octets > 0 {
-            self.used.fetch_sub(octets, Ordering::AcqRel);
-            if self.waiters.load(Ordering::Acquire) > 0 {
-                self.wake_first();
-            }
-        }
-    }
-
     /// A place in the line for [`Self::poll_reserve`].
     #[must_use]
     pub fn ticket(&self) -> Ticket {
         Ticket(self.tickets.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Counts octets once there is room for them and everybody who asked before has been served.
-    /// More than the limit is granted when nothing else is in use.
+    /// Counts octets that are to arrive once there is room for them and everybody who asked before
+    /// has been served.
+    ///
+    /// Messages that are half there could wait for one another for ever. So the first in line, and
+    /// one at a time, is served over the limit if new work may be taken: its message can be
+    /// completed and goes. It keeps this favour until it says [`Self::forget`].
     pub fn poll_reserve(&self, cx: &Context<'_>, ticket: &Ticket, octets: usize) -> Poll<()> {
-        let mut waiting = self.lock();
-        let at = waiting.iter().position(|(number, _)| *number == ticket.0);
-        let first = at.unwrap_or(waiting.len()) == 0;
-        let used = self.used();
-        if first && (used == 0 || used.saturating_add(octets) <= self.limit) {
-            if at.is_some() {
-                waiting.pop_front();
+        let mut line = self.lock();
+        let at = line.waiting.iter().position(|(number, _)| *number == ticket.0);
+        let first = at.unwrap_or(line.waiting.len()) == 0;
+        let fits = first && self.used().saturating_add(octets) <= self.limit;
+        if first && !fits && line.exempt.is_none() && self.taken() <= self.high_mark() {
+            line.exempt = Some(ticket.0);
+        }
+        if fits || line.exempt == Some(ticket.0) {
+            if let Some(at) = at {
+                line.waiting.remove(at);
             }
-            self.used.fetch_add(octets, Ordering::AcqRel);
-            self.waiters.store(waiting.len(), Ordering::Release);
-            if let Some((_, next)) = waiting.front() {
+            self.add(Kind::Arriving, octets);
+            self.waiters.store(line.waiting.len(), Ordering::Release);
+            if let Some((_, next)) = line.waiting.front() {
                 next.wake_by_ref();
             }
             return Poll::Ready(());
         }
-        match at.and_then(|at| waiting.get_mut(at)) {
+        match at.and_then(|at| line.waiting.get_mut(at)) {
             Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => waiting.push_back((ticket.0, cx.waker().clone())),
+            None => line.waiting.push_back((ticket.0, cx.waker().clone())),
         }
-        self.waiters.store(waiting.len(), Ordering::Release);
+        self.waiters.store(line.waiting.len(), Ordering::Release);
         Poll::Pending
     }
 
-    /// Leaves the line.
+    /// Leaves the line, and needs no favour any more.
     pub fn forget(&self, ticket: &Ticket) {
-        let mut waiting = self.lock();
-        waiting.retain(|(number, _)| *number != ticket.0);
-        self.waiters.store(waiting.len(), Ordering::Release);
-        drop(waiting);
+        let mut line = self.lock();
+        line.waiting.retain(|(number, _)| *number != ticket.0);
+        line.exempt = line.exempt.filter(|number| *number != ticket.0);
+        self.waiters.store(line.waiting.len(), Ordering::Release);
+        drop(line);
         self.wake_first();
     }
 
+    fn add(&self, kind: Kind, octets: usize) {
+        if octets > 0 {
+            self.of(kind).fetch_add(octets, Ordering::Relaxed);
+        }
+    }
+
+    fn sub(&self, kind: Kind, octets: usize) {
+        if octets > 0 {
+            self.of(kind).fetch_sub(octets, Ordering::AcqRel);
+            if self.waiters.load(Ordering::Acquire) > 0 {
+                self.wake_first();
+            }
+        }
+    }
+
+    fn of(&self, kind: Kind) -> &AtomicUsize {
+        match kind {
+            Kind::Taken => &self.taken,
+            Kind::Arriving => &self.arriving,
+        }
+    }
+
     fn wake_first(&self) {
-        if let Some((_, first)) = self.lock().front() {
+        if let Some((_, first)) = self.lock().waiting.front() {
             first.wake_by_ref();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(usize, Waker)>> {
-        // The queue is whole between any two statements: a panic elsewhere cannot harm it.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        // The line is whole between any two statements: a panic elsewhere cannot harm it.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -154,14 +199,21 @@ impl Account {
 #[derive(Debug)]
 pub struct Charge {
     account: Arc<Account>,
+    kind: Kind,
     octets: usize,
 }
 
 impl Charge {
-    /// Nothing yet.
+    /// Nothing yet, of what is taken.
     #[must_use]
     pub fn new(account: Arc<Account>) -> Self {
-        Self { account, octets: 0 }
+        Self { account, kind: Kind::Taken, octets: 0 }
+    }
+
+    /// Nothing yet, of what is arriving.
+    #[must_use]
+    pub fn arriving(account: Arc<Account>) -> Self {
+        Self { account, kind: Kind::Arriving, octets: 0 }
     }
 
     /// Octets told.
@@ -174,14 +226,14 @@ impl Charge {
     #[inline]
     pub fn set(&mut self, octets: usize) {
         if octets > self.octets {
-            self.account.add(octets - self.octets);
+            self.account.add(self.kind, octets - self.octets);
         } else if octets < self.octets {
-            self.account.sub(self.octets - octets);
+            self.account.sub(self.kind, self.octets - octets);
         }
         self.octets = octets;
     }
 
-    /// Counts more once there is room, as [`Account::poll_reserve`] does.
+    /// Counts more that is to arrive once there is room, as [`Account::poll_reserve`] does.
     pub fn poll_more(&mut self, cx: &Context<'_>, ticket: &Ticket, octets: usize) -> Poll<()> {
         self.account.poll_reserve(cx, ticket, octets).map(|()| self.octets += octets)
     }
@@ -195,7 +247,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.account.sub(self.octets);
+        self.account.sub(self.kind, self.octets);
     }
 }
 
@@ -207,30 +259,51 @@ pub struct Ticket(usize);
 mod tests {
     use super::*;
 
+    fn taken(account: &Arc<Account>, octets: usize) -> Charge {
+        let mut charge = Charge::new(account.clone());
+        charge.set(octets);
+        charge
+    }
+
     #[test]
     fn who_asks_first_is_served_first() {
-        let account = Account::new(100);
+        let account = Arc::new(Account::new(100));
         let cx = Context::from_waker(Waker::noop());
-        account.add(60);
+        let mut kept = taken(&account, 90);
         let (large, small) = (account.ticket(), account.ticket());
         assert!(account.poll_reserve(&cx, &large, 50).is_pending());
         assert!(account.poll_reserve(&cx, &small, 10).is_pending(), "room, but not its turn");
-        account.sub(20);
+        kept.set(86);
         assert!(account.poll_reserve(&cx, &small, 10).is_pending());
+        kept.set(40);
         assert!(account.poll_reserve(&cx, &large, 50).is_ready());
         assert!(account.poll_reserve(&cx, &small, 10).is_ready());
-        assert_eq!(account.used(), 100);
+        assert_eq!((account.used(), account.arriving()), (100, 60));
     }
 
     #[test]
     fn a_place_given_up_serves_the_next() {
-        let account = Account::new(100);
+        let account = Arc::new(Account::new(100));
         let cx = Context::from_waker(Waker::noop());
-        account.add(90);
+        let _kept = taken(&account, 90);
         let (large, small) = (account.ticket(), account.ticket());
         assert!(account.poll_reserve(&cx, &large, 50).is_pending());
         assert!(account.poll_reserve(&cx, &small, 10).is_pending());
         account.forget(&large);
         assert!(account.poll_reserve(&cx, &small, 10).is_ready());
+    }
+
+    #[test]
+    fn messages_that_are_half_there_do_not_wait_for_one_another() {
+        let account = Arc::new(Account::new(100));
+        let cx = Context::from_waker(Waker::noop());
+        let (one, two) = (account.ticket(), account.ticket());
+        assert!(account.poll_reserve(&cx, &one, 50).is_ready());
+        assert!(account.poll_reserve(&cx, &two, 50).is_ready());
+        assert!(account.poll_reserve(&cx, &two, 50).is_ready(), "nobody else can go on either");
+        assert!(account.poll_reserve(&cx, &one, 50).is_pending(), "one at a time");
+        assert!(account.poll_reserve(&cx, &two, 10).is_ready(), "until its message is complete");
+        account.forget(&two);
+        assert!(account.poll_reserve(&cx, &one, 50).is_ready());
     }
 }

@@ -68,6 +68,8 @@ pub struct Inbound {
     charge: Charge,
     ticket: Ticket,
     body: Body,
+    /// It has stood in the account's line since something was last taken.
+    stood_in_line: bool,
     /// Octets read in one turn.
     turn_bytes: usize,
 }
@@ -92,10 +94,19 @@ impl Inbound {
     pub fn new(reader: ReadHalf, limits: Limits, account: Arc<Account>) -> Self {
         let ticket = account.ticket();
         let decoder = Decoder::new(limits);
-        let (charge, turn_bytes) = (Charge::new(account), Self::TURN_BYTES);
-        let (opening, early) = (None, Vec::new());
-        let body = Body::Free;
-        Self { reader, decoder, opening, early, limits, charge, ticket, body, turn_bytes }
+        let charge = Charge::arriving(account);
+        Self {
+            reader,
+            decoder,
+            opening: None,
+            early: Vec::new(),
+            limits,
+            charge,
+            ticket,
+            body: Body::Free,
+            stood_in_line: false,
+            turn_bytes: Self::TURN_BYTES,
+        }
     }
 
     /// Begins with octets that came behind the handshake.
@@ -136,6 +147,27 @@ impl Inbound {
     #[must_use]
     pub fn in_body(&mut self) -> bool {
         self.decoder.large_body().is_some()
+    }
+
+    /// Octets that have come of a message that is not complete.
+    #[must_use]
+    pub fn arrived(&self) -> usize {
+        let inner = self.opening.as_ref().map_or(0, |opening| opening.bytes_arrived());
+        self.decoder.bytes_arrived() + inner
+    }
+
+    /// Whether there is no room for more of it yet.
+    #[must_use]
+    pub fn stands_in_line(&self) -> bool {
+        matches!(self.body, Body::Asking)
+    }
+
+    /// All messages that are complete have been taken: the account need do it no favour.
+    pub fn taken(&mut self) {
+        if self.stood_in_line && !self.in_message() {
+            self.stood_in_line = false;
+            self.charge.account().forget(&self.ticket);
+        }
     }
 
     /// Decodes octets that a turn was given and did not take.
@@ -228,7 +260,7 @@ impl Inbound {
             return Poll::Ready(());
         }
         let missing = body.missing();
-        self.body = Body::Asking;
+        (self.body, self.stood_in_line) = (Body::Asking, true);
         ready!(self.charge.poll_more(cx, &self.ticket, missing));
         let deadline = Box::pin(sleep(BODY_STALL_MAX));
         self.body = Body::Reserved { charge: self.charge.octets(), deadline };
@@ -240,18 +272,22 @@ impl Inbound {
         if self.decoder.large_body().is_none() {
             self.body = Body::Free;
         }
-        let mut held = self.decoder.bytes_held() + self.early.capacity();
-        held += self.opening.as_ref().map_or(0, |opening| opening.bytes_held());
+        let mut held = self.bytes_held();
         if let Body::Reserved { charge, .. } = self.body {
             held = held.max(charge);
         }
         self.charge.set(held);
     }
+
+    fn bytes_held(&self) -> usize {
+        let inner = self.opening.as_ref().map_or(0, |opening| opening.bytes_held());
+        self.decoder.bytes_held() + self.early.capacity() + inner
+    }
 }
 
 impl Drop for Inbound {
     fn drop(&mut self) {
-        if matches!(self.body, Body::Asking) {
+        if self.stood_in_line {
             self.charge.account().forget(&self.ticket);
         }
     }

@@ -95,6 +95,18 @@ struct Outbox {
     sent: u64,
     /// How much was sent when somebody last looked, and since when that has not changed.
     seen: Option<(u64, Instant)>,
+    arriving: Option<Arriving>,
+}
+
+/// A message of the peer that is not taken yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arriving {
+    /// When it last went on.
+    pub since: Instant,
+    /// Octets of it that are here.
+    pub octets: usize,
+    /// Nothing of it is missing: it waits until it is taken.
+    pub whole: bool,
 }
 
 /// What an append did.
@@ -330,6 +342,17 @@ impl Link {
         }
     }
 
+    /// Notes what there is of a message that is not taken.
+    pub fn note_arriving(&self, arriving: Option<Arriving>) {
+        self.lock().arriving = arriving;
+    }
+
+    /// What there is of a message that is not taken, as it was noted.
+    #[must_use]
+    pub fn arriving(&self) -> Option<Arriving> {
+        self.lock().arriving
+    }
+
     /// Octets appended and not written.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -429,6 +452,7 @@ impl Outbox {
             written: 0,
             sent: 0,
             seen: None,
+            arriving: None,
         }
     }
 

@@ -58,6 +58,11 @@ impl Opening {
         self.inner.in_message()
     }
 
+    /// Octets that have come of a message that is not complete.
+    pub(super) fn bytes_arrived(&self) -> usize {
+        self.inner.bytes_arrived()
+    }
+
     /// Memory held, octets.
     pub(super) fn bytes_held(&self) -> usize {
         self.inner.bytes_held()

@@ -21,8 +21,8 @@ mod talk;
 mod topics;
 
 pub use admin::{
-    AdminEvent, AdminHeader, AdminReport, ClientReport, JobReport, RegistrationReport,
-    TargetReport, Verb,
+    AdminEvent, AdminHeader, AdminReport, ClientReport, EndReport, FlowReport, JobReport,
+    RegistrationReport, TargetReport, Verb,
 };
 pub use code::Code;
 pub use header::{

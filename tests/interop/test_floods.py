@@ -70,9 +70,9 @@ def scene(guard, peers):
 
 
 @contextlib.contextmanager
-def strangers(broker, count):
+def strangers(endpoint, count):
     """Connections that have said nothing."""
-    host, port = broker.endpoint.removeprefix("tcp://").rsplit(":", 1)
+    host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
     opened = []
     try:
         for number in range(count):
@@ -112,7 +112,7 @@ def test_silent_connections(scene):
     """They are closed after 2 s, or as soon as more come than may wait."""
     count = files_max(size(2_000, 10_000))
     scene = scene()
-    with scene.flood(f"{count} silent connections"), strangers(scene.broker, count) as silent:
+    with scene.flood(f"{count} silent connections"), strangers(scene.broker.endpoint, count) as silent:
         assert Try(scene.broker.endpoint, BOB.to(scene.broker)).outcome == SERVED
         assert closed(silent, 15) == count
     scene.memory_is_back()
@@ -123,7 +123,7 @@ def test_slow_connections(scene):
     count = files_max(size(800, 5_000))
     scene = scene("--handshake-timeout", "3s" if not FULL else "5s")
     greeting = zmtp.greeting(mechanism=b"CURVE")
-    with scene.flood(f"{count} slow connections"), strangers(scene.broker, count) as slow:
+    with scene.flood(f"{count} slow connections"), strangers(scene.broker.endpoint, count) as slow:
         for octet in range(size(3, 5)):
             for one in slow:
                 with contextlib.suppress(OSError):
@@ -142,45 +142,46 @@ def hello(broker, peers):
     return b"".join(frames(bytes(tap.clients[0].octets))[:2])
 
 
-def test_a_flood_of_hello_from_one_address(scene, peers):
-    """Each costs two operations of the curve, which are not done where messages are."""
-    scene = scene()
-    octets, welcomes, refused = hello(scene.broker, peers), 0, 0
-    end = time.monotonic() + size(3, 10)
-    with scene.flood("HELLO after HELLO"):
-        while time.monotonic() < end:
-            with strangers(scene.broker, 50) as flood:
-                for one in flood:
-                    one.send(octets)
-                for one in flood:
-                    one.setblocking(True)
-                    answer = one.recv(64) and one.recv(170)
-                    welcomes += answer[2:10] == b"\7WELCOME"
-                    refused += not answer
-        began = time.monotonic()
-        assert Try(scene.broker.endpoint, BOB.to(scene.broker)).outcome == SERVED
-        took = time.monotonic() - began
-    print(f"{welcomes} WELCOMEs, {refused} refused; an honest handshake then took {took:.3f} s")
-    assert welcomes > 100
-    scene.memory_is_back()
-
-
 def own_address():
-    """An address of this machine that is not loopback."""
+    """An address of this machine that is not loopback, for which the limits of one address hold."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
         except OSError:
-            return None
+            pytest.skip("this machine has no address but loopback")
         return probe.getsockname()[0]
+
+
+def test_a_flood_of_hello_from_one_address(scene, peers):
+    """Each costs two operations of the curve: so many of them are done for an address in a second."""
+    scene = scene(binds=["tcp://127.0.0.1:0", f"tcp://{own_address()}:0"])
+    endpoint = scene.broker.endpoints[1]
+    octets, seconds = hello(scene.broker, peers), size(3, 10)
+    greeted = welcomes = 0
+    with contextlib.ExitStack() as stack, scene.flood("HELLO after HELLO"):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            flood = stack.enter_context(strangers(endpoint, 50))
+            for one in flood:
+                with contextlib.suppress(OSError):
+                    one.send(octets)
+            time.sleep(0.1)
+            for one in flood:
+                with contextlib.suppress(OSError):
+                    said = one.recv(256)
+                    greeted += bool(said)
+                    welcomes += b"\7WELCOME" in said
+        began = time.monotonic()
+        assert Try(scene.broker.endpoint, BOB.to(scene.broker)).outcome == SERVED
+        took = time.monotonic() - began
+    print(f"{greeted} greeted, {welcomes} WELCOMEs; an honest handshake then took {took:.3f} s")
+    assert 0 < welcomes < 50 * seconds
+    scene.memory_is_back()
 
 
 def test_who_connects_too_often_waits_his_turn_and_is_not_dropped(guard):
     """Twenty a second may come from one address: forty more need two seconds."""
-    address = own_address()
-    if address is None:
-        pytest.skip("this machine has no address but loopback")
-    broker = guard("--set=handshake.connects_per_address=20", binds=[f"tcp://{address}:0"])
+    broker = guard("--set=handshake.connects_per_address=20", binds=[f"tcp://{own_address()}:0"])
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
         clients = []
@@ -225,10 +226,6 @@ def test_the_largest_message_from_many_peers_of_which_half_stop_in_the_middle(sc
     scene.memory_is_back(resident=False)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="who waits for memory holds what has come of his message, and all of them wait for ever",
-)
 def test_more_large_messages_than_there_is_memory_are_served_one_after_the_other(guard, peers):
     broker = guard("--set=limits.frame=1MiB", "--set=limits.message=2MiB", "--set=limits.memory=52MiB")
     peers(Answering(broker.endpoint, b"sink", BOB.to(broker), lambda *_: [b"got it"]))

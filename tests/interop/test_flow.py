@@ -1,14 +1,13 @@
 """Flows of ZIO over real sockets: two ends, the broker between them, and a factory (SPEC 13)."""
 
 import json
-import pathlib
 import time
 
 import pytest
 
 from broker import ROOT
 from zio import End, Factory, Message, decode, encode
-from zmtp import Closed, frame, message
+from zmtp import frame, message
 
 CLIENT, DEALER = b"CLIENT", b"DEALER"
 VECTORS = json.loads((ROOT / "src/wire/zio/vectors.json").read_text())

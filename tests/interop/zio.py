@@ -68,7 +68,8 @@ class End(Peer):
         assert self.exactly(64)[:12] == b"\xff" + bytes(8) + b"\x7f\x03\x01"
         flags, body = self.frame()
         ours = b"SERVER" if self.single else b"ROUTER"
-        assert body == b"\x05READY" + properties((b"Socket-Type", ours)), body
+        more = [] if self.single else [(b"Identity", b"")]
+        assert body == b"\x05READY" + properties((b"Socket-Type", ours), *more), body
 
     def put(self, message):
         self.raw(message.parts())

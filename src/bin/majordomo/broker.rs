@@ -61,8 +61,10 @@ async fn serve(config: BrokerConfig, ring: LogRing) -> Result<Ended> {
     let mut signals = Signals::new()?;
     let drain = config.broker.drain;
     let broker = Broker::bind_with(config, Some(ring), print_endpoints).map_err(why_not)?;
+    // The log says what came of it.
+    let reload = || drop(broker.reload());
     let asked = tokio::select! {
-        () = signals.next_or(|| reload(&broker)) => AdminRequest::Shutdown,
+        () = signals.next_or(reload) => AdminRequest::Shutdown,
         asked = broker.asked() => asked,
     };
     tracing::info!(?drain, "stopping; a second signal stops at once");
@@ -83,13 +85,6 @@ fn why_not(error: BrokerError) -> anyhow::Error {
             CliError::new(Exit::Configuration, "configuration", error.to_string()).into()
         }
         error => error.into(),
-    }
-}
-
-/// SIGHUP: keys and rights are read again. The log says what came of it.
-fn reload(broker: &Broker) {
-    if let Err(error) = broker.reload() {
-        tracing::error!(%error, "nothing was reloaded");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `majordomo flow send|recv`: one-way streams of messages, by way of a broker.
+//! `majordomo flow send|recv|ls|peers`: one-way streams of messages, by way of a broker.
 
 mod recv;
 mod send;
@@ -17,6 +17,7 @@ use majordomo::wire::zio::Direction;
 use serde_json::Value;
 
 use crate::connect::{ConnectArgs, Target, some_time};
+use crate::manage::flow::{self as look, LsArgs, PeersArgs};
 use recv::RecvArgs;
 use send::SendArgs;
 
@@ -28,12 +29,19 @@ pub(crate) enum FlowAction {
     /// Receive what somebody gives through a flow
     #[command(after_help = recv::EXAMPLES)]
     Recv(RecvArgs),
+    /// List flows, those that wait for somebody included
+    #[command(after_help = look::LS_EXAMPLES)]
+    Ls(LsArgs),
+    /// List peers that are ends of flows, or could be
+    #[command(after_help = look::PEERS_EXAMPLES)]
+    Peers(PeersArgs),
 }
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   majordomo flow send run7.raw --attr stream=raw --attr run=7
   majordomo flow recv -o run7.raw --attr stream=raw --attr run=7
+  majordomo flow ls
 
 A flow is a one-way stream of messages between two ends, with credit: what is on its way at a time
 is bounded. The rules of the broker say by the attributes who comes for a flow.
@@ -46,6 +54,8 @@ impl FlowAction {
         match self {
             Self::Send(args) => args.flow.json,
             Self::Recv(args) => args.flow.json,
+            Self::Ls(args) => args.ask.json,
+            Self::Peers(args) => args.ask.json,
         }
     }
 }
@@ -56,6 +66,8 @@ pub(crate) fn run(action: FlowAction) -> Result<ExitCode> {
         match action {
             FlowAction::Send(args) => send::run(&args).await,
             FlowAction::Recv(args) => recv::run(&args).await,
+            FlowAction::Ls(args) => look::list(&args).await,
+            FlowAction::Peers(args) => look::peers(&args).await,
         }
     })
 }

@@ -6,6 +6,7 @@
 
 mod clock;
 mod errands;
+mod flows;
 mod folder;
 mod inventory;
 mod management;
@@ -165,6 +166,7 @@ pub(super) fn start(
                 files,
                 errands,
                 factory,
+                flows::run(shared, acceptor),
                 furnish(shared, &expected),
             )
         });

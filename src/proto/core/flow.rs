@@ -252,7 +252,10 @@ impl Core {
         let events = desk.events;
         if !events.is_empty() {
             self.flows.sweep();
-            events.into_iter().for_each(|event| out.flow(event));
+            for event in events {
+                out.flow(event);
+                self.announce_flow(event, out);
+            }
         }
         done
     }

@@ -75,7 +75,7 @@ impl Core {
     }
 
     fn broker_report(&self, now: Time, memory: Memory) -> BrokerReport<'static> {
-        let Memory { limit, used, tables } = memory;
+        let Memory { limit, taken, tables, arriving } = memory;
         let remembered = self.router.keys.bytes() + self.router.jobs.ended_bytes();
         BrokerReport {
             agent: AGENT,
@@ -90,10 +90,10 @@ impl Core {
             insecure: self.settings.insecure,
             memory: (limit > 0).then(|| MemoryReport {
                 limit: count(limit),
-                used: count(used),
+                used: count(taken + arriving),
                 requests: count(tables.saturating_sub(remembered)),
                 remembered: count(remembered.min(tables)),
-                connections: count(used.saturating_sub(tables)),
+                connections: count((taken + arriving).saturating_sub(tables)),
             }),
         }
     }

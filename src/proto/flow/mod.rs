@@ -26,4 +26,6 @@ pub use endpoint::{
 pub use output::{End, FACTORY, FlowEvent, FlowOutput, Outcome, Refusal, Seat};
 pub use policy::FlowSettings;
 pub use rules::{FlowRule, Target};
-pub use table::{Decision, FlowCounts, FlowId, FlowRow, FlowTable, HandlerId, OfferError, Stage};
+pub use table::{
+    Decision, EndRow, FlowCounts, FlowId, FlowRow, FlowTable, HandlerId, OfferError, Stage,
+};

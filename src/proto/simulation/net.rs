@@ -292,6 +292,7 @@ impl Output for Sockets {
             CloseReason::IdentityInUse => "identity in use",
             CloseReason::Replaced => "replaced",
             CloseReason::Stuck => "stuck",
+            CloseReason::Halted => "halted",
             CloseReason::Disconnected => "disconnected",
             CloseReason::TooManyEnds => "too many ends",
             CloseReason::Revoked => "revoked",

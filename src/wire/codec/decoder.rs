@@ -69,6 +69,19 @@ impl Decoder {
         self.head.capacity() + self.partial.capacity() + large + filling
     }
 
+    /// Octets that have come of what is not complete, the headers of its frames included.
+    #[must_use]
+    pub fn bytes_arrived(&self) -> usize {
+        let large: usize = self.large.iter().map(Bytes::len).sum();
+        let filling = self.filling.as_ref().map_or(0, LargeBody::arrived);
+        self.head.len() + self.partial.len() + large + filling
+    }
+
+    /// Keeps nothing any more of the item that was handed out last.
+    pub fn let_go(&mut self) {
+        self.clear_spent();
+    }
+
     /// The large body under way, if the next octets belong to one.
     pub fn large_body(&mut self) -> Option<&mut LargeBody> {
         self.filling.as_mut().filter(|large| large.missing() > 0)

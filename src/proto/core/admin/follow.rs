@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::id::{PeerId, ServiceName};
 use crate::proto::core::Core;
 use crate::proto::core::peer::Peer;
+use crate::proto::flow::FlowEvent;
 use crate::proto::output::Output;
 use crate::proto::rights::{Grants, Verb as Right};
 use crate::proto::router::WorkerId;
@@ -146,6 +147,26 @@ impl Core {
             ..AdminEvent::default()
         };
         self.announce(&event, out);
+    }
+
+    /// Something has happened to a flow.
+    pub(in crate::proto::core) fn announce_flow<O: Output>(
+        &mut self,
+        event: FlowEvent,
+        out: &mut O,
+    ) {
+        if self.followers.is_empty() {
+            return;
+        }
+        let (event, flow, state) = match event {
+            FlowEvent::Asked { flow, .. } => ("flow.asked", flow, None),
+            FlowEvent::Paired { flow, .. } => ("flow.paired", flow, None),
+            FlowEvent::Idle { flow } => ("flow.idle", flow, None),
+            FlowEvent::Ended { flow, outcome } => ("flow.ended", flow, Some(outcome.label())),
+        };
+        let uuid = flow.token().to_string();
+        let uuid = Some(uuid.as_bytes());
+        self.announce(&AdminEvent { event, uuid, state, ..AdminEvent::default() }, out);
     }
 
     /// Tells of jobs that have begun or ended during this input.

@@ -44,6 +44,20 @@ pub enum Stage {
     Ending,
 }
 
+impl Stage {
+    /// Its name in listings.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Deciding => "deciding",
+            Self::Queued => "queued",
+            Self::Coming => "coming",
+            Self::Open => "open",
+            Self::Ending => "ending",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) client: End,
