@@ -9,6 +9,7 @@
 //! use majordomo::broker::Broker;
 //! use majordomo::config::{BrokerConfig, Otherwise};
 //! use majordomo::flow::{FlowBuilder, FlowError, Opened};
+//! use majordomo::id::ServiceName;
 //! use majordomo::proto::flow::Target;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,7 +20,8 @@
 //! let mut config = BrokerConfig::default();
 //! config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
 //! // All flows are for the handlers of one flow service.
-//! config.flow.otherwise = Otherwise::Is(Target::Service("readings".parse()?));
+//! let readings = ServiceName::try_from(&b"readings"[..])?;
+//! config.flow.otherwise = Otherwise::Is(Target::Service(readings));
 //! let broker = Broker::bind(config)?;
 //! let endpoint = broker.local_addrs()[0].to_string();
 //!

@@ -247,6 +247,18 @@ def test_an_interrupted_command_ends_its_flow(flows, peer, command):
         assert err.startswith("majordomo: interrupted; the other end was told"), err
 
 
+def test_two_commands_meet_at_a_flow_service(start, peers, tmp_path):
+    broker = start("--set", 'flow.otherwise="archive"')
+    octets = os.urandom(300_000)
+    (tmp_path / "file").write_bytes(octets)
+    for handler, client in ((["recv"], ["send", tmp_path / "file"]), (["send", tmp_path / "file"], ["recv"])):
+        come = peers(Command(broker.endpoint, *handler, "--service", "archive"))
+        ask = peers(Command(broker.endpoint, *client, "--attr", "name=x"))
+        ends = {"recv": (come if handler == ["recv"] else ask).end(), "send": (ask if handler == ["recv"] else come).end()}
+        assert ends["recv"][0] == octets
+        assert ends["recv"][1].startswith("received ") and ends["send"][1].startswith("sent "), ends
+
+
 def test_a_slow_reader_of_standard_output_loses_nothing_and_the_broker_hears_of_it(flows, peer, command):
     """The command answers PING while nobody reads what it writes."""
     count, size = 200, 10_000

@@ -62,8 +62,17 @@ pub(crate) async fn list(args: &LsArgs) -> Result<ExitCode> {
         return print_json(json!({"v": 1, "flows": objects}));
     }
     let mut table = Table::new([
-        "FLOW", "SERVICE", "CLIENT", "HANDLER", "DIRECTION", "STATE", "CREDIT", "MESSAGES",
-        "OCTETS", "AGE", "SILENT",
+        "FLOW",
+        "SERVICE",
+        "CLIENT",
+        "HANDLER",
+        "DIRECTION",
+        "STATE",
+        "CREDIT",
+        "MESSAGES",
+        "OCTETS",
+        "AGE",
+        "SILENT",
     ]);
     for row in &rows {
         table.row(row.each_ref().map(String::as_str));
