@@ -27,6 +27,7 @@ mod http;
 mod logs;
 mod metrics;
 mod outboxes;
+mod pace;
 mod permits;
 mod process;
 mod rates;
@@ -371,6 +372,7 @@ async fn keep_time(shared: Arc<Shared>) {
         let wait = shared.tick();
         tokio::select! {
             () = shared.running.cancelled() => return,
+            () = shared.roused() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

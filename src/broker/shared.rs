@@ -27,6 +27,7 @@ use super::crowd::Crowd;
 use super::guard::{Guard, GuardError, Reloaded};
 use super::logs::LogRing;
 use super::outboxes::{Denied, Links, Outboxes, Touched};
+use super::pace::Pace;
 use super::shortage::Shortage;
 
 /// How often to look, while memory is short, for peers that keep it from others.
@@ -109,6 +110,8 @@ pub(super) struct Shared {
     /// When stuck peers were last looked for, milliseconds after the start.
     last_look: AtomicU64,
     refusals: LogGate,
+    /// The time is to be looked at sooner than was said.
+    roused: Notify,
     state: Mutex<State>,
 }
 
@@ -143,6 +146,7 @@ impl LogGate {
 pub(super) struct State {
     pub(super) core: Core,
     pub(super) links: Links,
+    pace: Pace,
 }
 
 impl Shared {
@@ -176,7 +180,8 @@ impl Shared {
             last_tick: AtomicU64::new(0),
             last_look: AtomicU64::new(0),
             refusals: LogGate::default(),
-            state: Mutex::new(State { core, links: Links::new() }),
+            roused: Notify::new(),
+            state: Mutex::new(State { core, links: Links::new(), pace: Pace::default() }),
         }
     }
 
@@ -196,10 +201,10 @@ impl Shared {
     /// Gives the core some inputs under one lock, and sends what it decided.
     pub(super) fn with_core<T>(&self, input: impl FnOnce(&mut Core, &mut Outboxes<'_>) -> T) -> T {
         let mut state = self.lock();
-        let State { core, links } = &mut *state;
+        let State { core, links, pace } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let result = input(core, &mut out);
-        let touched = out.finish();
+        let (touched, rouse) = (out.finish(), pace.note());
         if core.has_errands() {
             self.errands.notify_one();
         }
@@ -208,7 +213,21 @@ impl Shared {
         }
         drop(state);
         self.carry_out(touched);
+        self.rouse(rouse);
         result
+    }
+
+    /// Has the time looked at again soon: something may be due earlier than it was when it rested.
+    #[inline]
+    fn rouse(&self, rouse: bool) {
+        if rouse {
+            self.roused.notify_one();
+        }
+    }
+
+    /// Resolves when an input has come while [`Self::tick`] had said to rest.
+    pub(super) async fn roused(&self) {
+        self.roused.notified().await;
     }
 
     /// A peer comes. `None`: it may not be here.
@@ -219,10 +238,10 @@ impl Shared {
             let Known { grants, name } = self.guard.known(&hello.principal)?;
             (hello.grants, hello.name) = (grants, name);
         }
-        let State { core, links } = &mut *state;
+        let State { core, links, pace } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let (id, admission) = core.join(now(), hello, &mut out);
-        let touched = out.finish();
+        let (touched, rouse) = (out.finish(), pace.note());
         if !matches!(admission, Admission::Refused(_)) {
             links.insert(id, link.clone());
         }
@@ -231,6 +250,7 @@ impl Shared {
         }
         drop(state);
         self.carry_out(touched);
+        self.rouse(rouse);
         Some((id, admission))
     }
 
@@ -278,13 +298,14 @@ impl Shared {
     /// A peer goes.
     pub(super) fn leave(&self, id: PeerId) {
         let mut state = self.lock();
-        let State { core, links } = &mut *state;
+        let State { core, links, pace } = &mut *state;
         links.remove(id);
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         core.leave(now(), id, &mut out);
-        let touched = out.finish();
+        let (touched, rouse) = (out.finish(), pace.note());
         drop(state);
         self.carry_out(touched);
+        self.rouse(rouse);
     }
 
     /// Does what is due; returns when to come back.
@@ -292,25 +313,28 @@ impl Shared {
         /// Deadlines within this are served together.
         const COALESCE: Duration = Duration::from_millis(5);
         let now = now();
-        let next = self.with_core(|core, out| {
-            core.tick(now, out);
-            core.next_timeout()
-        });
+        let mut state = self.lock();
+        let State { core, links, pace } = &mut *state;
+        let mut out = Outboxes::new(links, &self.account, &self.counters);
+        core.tick(now, &mut out);
+        let (next, longest) = (core.next_timeout(), pace.longest(core.router().awaits_memory()));
+        let touched = out.finish();
+        if core.has_errands() {
+            self.errands.notify_one();
+        }
+        drop(state);
+        self.carry_out(touched);
         let since_start = now.saturating_duration_since(self.started).as_millis();
         let since_start = u64::try_from(since_start).unwrap_or(u64::MAX);
         self.last_tick.store(since_start, Ordering::Relaxed);
-        let tick_max = match Shortage::of(&self.account) {
-            Some(shortage) => {
-                let last_look = Duration::from_millis(self.last_look.load(Ordering::Relaxed));
-                if Duration::from_millis(since_start).saturating_sub(last_look) >= SHORTAGE_LOOK {
-                    self.last_look.store(since_start, Ordering::Relaxed);
-                    self.give_up(now, &shortage);
-                }
-                SHORTAGE_LOOK
+        if let Some(shortage) = Shortage::of(&self.account) {
+            let last_look = Duration::from_millis(self.last_look.load(Ordering::Relaxed));
+            if Duration::from_millis(since_start).saturating_sub(last_look) >= SHORTAGE_LOOK {
+                self.last_look.store(since_start, Ordering::Relaxed);
+                self.give_up(now, &shortage);
             }
-            None => crate::proto::clock::Clock::TICK_MAX,
-        };
-        next.map_or(tick_max, |at| at.saturating_duration_since(now).clamp(COALESCE, tick_max))
+        }
+        next.map_or(longest, |at| at.saturating_duration_since(now).clamp(COALESCE, longest))
     }
 
     /// Memory is short: whoever has not gone on for too long must not keep it from the others.
@@ -398,6 +422,7 @@ fn log_flow(event: FlowEvent) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::clock::Clock;
     use crate::transport::account::Charge;
 
     fn shared() -> Shared {
@@ -423,6 +448,20 @@ mod tests {
         assert_eq!(shared.unready(), Some(Unready::Deaf));
         shared.accepting.cancel();
         assert_eq!(shared.unready(), Some(Unready::Draining));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_input_calls_a_rest_off() {
+        let shared = shared();
+        shared.with_core(|_, _| ());
+        assert_eq!((shared.tick(), shared.tick()), (Clock::TICK_MAX, Clock::REST_MAX));
+        let roused = async || tokio::time::timeout(Duration::ZERO, shared.roused()).await.is_ok();
+        assert!(!roused().await);
+        shared.with_core(|_, _| ());
+        assert!(roused().await);
+        assert_eq!(shared.tick(), Clock::TICK_MAX);
+        shared.with_core(|_, _| ());
+        assert!(!roused().await, "nobody rests");
     }
 
     #[tokio::test(start_paused = true)]

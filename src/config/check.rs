@@ -123,6 +123,7 @@ impl BrokerConfig {
         check.text(key("subscriber_outbox"), limits.subscriber_outbox, 4 * KIB..=GIB);
         check.count(key("fan_out"), limits.fan_out, 1..=1_000_000);
         check.count(key("keys"), limits.keys, 1..=10_000_000);
+        check.count(key("keys_per_principal"), limits.keys_per_principal, 0..=10_000_000);
         check.text(key("keys_bytes"), limits.keys_bytes, 64 * KIB..=TIB);
         check.text(key("key_ttl"), limits.key_ttl, ms(1000)..=MONTH);
         check.count(key("key_callers"), limits.key_callers, 1..=10_000);
@@ -354,7 +355,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 62, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 65, "a range is no longer written as the test reads it");
     }
 
     #[test]

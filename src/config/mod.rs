@@ -225,6 +225,9 @@ pub struct LimitsSection {
     pub fan_out: usize,
     /// Idempotency keys known, of running and of answered requests, 1 to 10,000,000. Default 10,000.
     pub keys: usize,
+    /// Those of running requests of one principal, and its share of all when they are in use, 0 to
+    /// 10,000,000; 0: a quarter of `keys`. Default 0.
+    pub keys_per_principal: usize,
     /// Memory of the answers kept for repeats, 64 KiB to 1 TiB; the oldest make room. Default
     /// 64 MiB.
     #[serde(with = "units::text")]
@@ -263,6 +266,7 @@ impl Default for LimitsSection {
             subscriber_outbox: topics.outbox_bytes_max,
             fan_out: topics.fan_out_max,
             keys: keys.keys_max,
+            keys_per_principal: 0,
             keys_bytes: keys.bytes_max,
             key_ttl: keys.kept,
             key_callers: keys.callers_max,
@@ -388,6 +392,7 @@ impl BrokerConfig {
             },
             keys: KeyLimits {
                 keys_max: self.limits.keys,
+                keys_per_principal_max: Some(self.limits.keys_per_principal).filter(|max| *max > 0),
                 bytes_max: self.limits.keys_bytes,
                 kept: self.limits.key_ttl,
                 callers_max: self.limits.key_callers,

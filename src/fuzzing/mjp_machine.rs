@@ -97,7 +97,13 @@ impl Stage {
         }
         if choice & 64 != 0 {
             let kept = Duration::from_millis(300);
-            settings.keys = KeyLimits { keys_max: 2, bytes_max: 400, kept, callers_max: 2 };
+            settings.keys = KeyLimits {
+                keys_max: 2,
+                keys_per_principal_max: Some(2),
+                bytes_max: 400,
+                kept,
+                callers_max: 2,
+            };
         }
         Self {
             core: Core::new(settings, 1, epoch),
@@ -232,6 +238,7 @@ impl Stage {
                 if !was_open {
                     peer.open.push(scatter.id);
                     peer.scatters.insert(scatter.id, Scattered::default());
+                    peer.wants.insert(scatter.id, (scatter.says.events(), false));
                 }
                 self.asking = Some(Asking { peer: id, id: scatter.id, was_open, refused: false });
             }
@@ -332,6 +339,12 @@ impl Stage {
                 peer.targets(&targets);
             }
             FromBroker::Outcome(outcome) => peer.outcome(&outcome),
+            FromBroker::Note(note) => {
+                let scatter = peer.scatters.get(&note.id);
+                let left = scatter.and_then(|scatter| scatter.targets.as_ref());
+                let there = left.is_some_and(|left| left.contains(note.says.target));
+                assert!(there && peer.wants(note.id).0, "{note:?}: {peer:?}");
+            }
             FromBroker::Event(event) => assert!(peer.wants(event.id).0, "{event:?}: {peer:?}"),
             FromBroker::Ask(ask) => assert!(peer.wants(ask.id).1, "{ask:?}: {peer:?}"),
             FromBroker::Tell(tell) => assert!(peer.held.contains(&tell.id), "{tell:?}: {peer:?}"),

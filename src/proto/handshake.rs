@@ -1,12 +1,14 @@
 //! greeting -> mechanism -> READY -> peer.
 //!
 //! ```text
-//!                    NULL
-//!             .--------------------------------------------------------------------------.
-//! Greeting ---+---- HELLO ----> Hello - WELCOME -> Welcome - INITIATE -> Initiate - READY-+-> Ready
-//!    |        PLAIN, CURVE        |                   |                     |                 |
-//!    |                            |                   |                     |               Ended,
-//!    +------- wrong octet --------+-- wrong command, ERROR, wrong box ------+-> Ended     with a Peer
+//!              NULL                                       READY
+//! Greeting -------------------------------------> Ready -----------> Ended, with a Peer
+//!     |  PLAIN, CURVE, server      HELLO             INITIATE
+//!     +-----------------------> Hello --------> Initiate ----------> Ended, with a Peer
+//!     |  PLAIN, CURVE, client      WELCOME           READY
+//!     +-----------------------> Welcome ------> Ready -------------> Ended, with a Peer
+//!
+//! any of them --- a wrong octet, command or box; ERROR ------------> Ended, with a HandshakeError
 //! ```
 //!
 //! Our 64 octets go out before anything comes in: a libzmq peer sends 10 and waits. The accepting

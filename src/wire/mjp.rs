@@ -12,6 +12,7 @@ mod keys;
 mod malformed;
 mod opening;
 mod pack;
+mod passed;
 mod plain;
 mod repeat;
 mod report;
@@ -32,11 +33,14 @@ pub use hello::{BrokerHello, HelloLimits, PeerHello, Versions};
 pub use keys::{ChangeReport, DecisionReport, KeyHeader, KeyReport, StrangerReport, encode_admin};
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
+pub use passed::Passed;
 pub use plain::Plain;
 pub use repeat::Digest;
 pub use report::{BrokerReport, MemoryReport, Report, ServiceReport, WorkerReport};
 pub use request::{Answer, Delivery, Failure, Request};
-pub use scatter::{Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets};
+pub use scatter::{
+    Note, NoteHeader, Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets,
+};
 pub use talk::{Ask, AskHeader, Event, EventHeader, Tell, TellHeader};
 pub use topics::{
     GapHeader, News, NewsHeader, Publish, PublishHeader, PublishedHeader, SUBJECT_MAX,
@@ -105,6 +109,8 @@ pub mod kind {
     pub const PUBLISHED: u8 = 0x2A;
     /// To a subscriber.
     pub const GAP: u8 = 0x2B;
+    /// To a client.
+    pub const NOTE: u8 = 0x2C;
     /// From a worker.
     pub const READY: u8 = 0x30;
     /// From a worker.
@@ -235,6 +241,8 @@ pub enum FromBroker<'a> {
     Targets(Targets<'a>),
     /// The end of one worker's part in a scatter.
     Outcome(Outcome<'a>),
+    /// Something happens at one worker in its part of a scatter.
+    Note(Note<'a>),
     /// Something that was published, to a subscriber.
     News(News<'a>),
     /// How many subscriptions it was for.
@@ -297,7 +305,7 @@ impl<'a> ToBroker<'a> {
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
-            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::FLOW => {
+            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE | kind::FLOW => {
                 return Err(Malformed::WrongWay);
             }
             kind::MESSAGE | kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
@@ -385,7 +393,8 @@ impl<'a> FromBroker<'a> {
             kind::FLOW => return opening.answer().map(Self::Flow),
             kind::TARGETS => return Targets::decode(opening).map(Self::Targets),
             kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
-            kind::MESSAGE => return News::decode(opening).map(Self::News),
+            kind::NOTE => return Note::decode(opening).map(Self::Note),
+            kind::MESSAGE => return News::decode_whole(opening).map(Self::News),
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
@@ -425,6 +434,7 @@ impl<'a> FromBroker<'a> {
             Self::Tell(tell) => tell.encode(out),
             Self::Targets(targets) => targets.encode(out),
             Self::Outcome(outcome) => outcome.encode(&[], out),
+            Self::Note(note) => note.encode(out),
             Self::News(news) => news.encode(out),
             Self::Published { id, says } => topics::encode(kind::PUBLISHED, *id, says, out),
             Self::Gap { id, says } => topics::encode(kind::GAP, *id, says, out),

@@ -33,6 +33,7 @@ NAMES = {
     0x26: "TELL",
     0x27: "TARGETS",
     0x28: "OUTCOME",
+    0x2C: "NOTE",
     0x29: "MESSAGE",
     0x2A: "PUBLISHED",
     0x2B: "GAP",

@@ -137,7 +137,8 @@ const REQUEST: Keys = &[
 ];
 const ASK: Keys = &[("ask", ANY), ("message", Type::Text)];
 const TELL: Keys = &[("ask", ANY), ("code", Type::Text), ("message", Type::Text)];
-const SCATTER: Keys = &[("service", Type::Name), ("to", Type::To), ("timeout", ANY)];
+const SCATTER: Keys =
+    &[("service", Type::Name), ("to", Type::To), ("timeout", ANY), ("events", Type::Bool)];
 const OUTCOME: Keys = &[
     ("target", Type::Text),
     ("outcome", Type::Text),
@@ -213,6 +214,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::CREDIT, true) => (&[("credit", Type::Int(0, u16::MAX as u64))], true),
         (kind::SCATTER, true) => (SCATTER, true),
         (kind::OUTCOME, false) => (OUTCOME, true),
+        (kind::NOTE, false) => (&[("target", Type::Text)], true),
         (kind::TARGETS, false) => (&[], false),
         (kind::SUBSCRIBE, true) => (&[("subject", Type::Subject), ("ack", Type::Bool)], true),
         (kind::PUBLISH, true) => (&[("subject", Type::Subject)], true),
@@ -222,7 +224,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::ASK, _) => (ASK, true),
         (kind::TELL, _) => (TELL, true),
         (kind::FLOW, false) => (&[], false),
-        (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::FLOW, true)
+        (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE | kind::FLOW, true)
         | (kind::MESSAGE | kind::PUBLISHED | kind::GAP, true)
         | (kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH, false)
         | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,
@@ -279,7 +281,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         body = body.get(1..)?;
         says = format!("{says} {own:02x?}");
     }
-    if kind == kind::OUTCOME {
+    if matches!(kind, kind::OUTCOME | kind::NOTE) {
         // The worker's header, and a body if there is one.
         let own = body.first().map_or(&[][..], Vec::as_slice);
         let body = body.get(1..).unwrap_or_default();

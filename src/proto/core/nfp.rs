@@ -1,6 +1,7 @@
 //! What NFP peers say, carried out.
 
 mod ask;
+mod put;
 mod queue;
 mod request;
 mod stand_in;

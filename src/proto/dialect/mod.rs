@@ -15,7 +15,7 @@ use crate::wire::nfp::Era;
 
 pub(crate) use asker::{Asker, Proof};
 pub(crate) use part::{Part, Post, Way, progress_of};
-pub(crate) use talk::Talk;
+pub(crate) use talk::{Talk, question_of};
 pub(crate) use voice::{
     CallerVoice, Envelope, Keyed, Native, Reply, Work, WorkerVoice, fault, fault_of,
 };

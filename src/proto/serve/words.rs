@@ -425,6 +425,7 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         | FromBroker::Admin { .. }
         | FromBroker::Targets(_)
         | FromBroker::Outcome(_)
+        | FromBroker::Note(_)
         | FromBroker::Accepted { .. }
         | FromBroker::Flow(_)
         | FromBroker::News(_)

@@ -45,6 +45,12 @@ impl Core {
         if prefix.len() > PREFIX_MAX {
             return Err((Code::BadRequest, "`prefix` is longer than 64 octets".into()));
         }
+        if self.router.is_open(id, query) || self.is_scattering(id, query) {
+            return Err((
+                Code::DuplicateId,
+                "a request of this id is open on the connection".into(),
+            ));
+        }
         if self.followers.len() >= FOLLOWERS_MAX && !self.followers.contains_key(&id) {
             return Err((Code::Overloaded, "64 others follow already".into()));
         }
@@ -60,9 +66,15 @@ impl Core {
         Ok(())
     }
 
+    /// Whether the peer follows by that id.
+    #[inline]
+    pub(in crate::proto::core) fn is_following(&self, id: PeerId, query: u64) -> bool {
+        self.followers.get(&id).is_some_and(|follower| follower.id == query)
+    }
+
     /// The peer wants no more of what it calls `query`, if it follows by that id.
     pub(in crate::proto::core) fn unfollow(&mut self, id: PeerId, query: u64) {
-        if self.followers.get(&id).is_some_and(|follower| follower.id == query) {
+        if self.is_following(id, query) {
             self.forget_follower(id);
         }
     }
