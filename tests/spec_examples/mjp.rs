@@ -8,10 +8,10 @@ use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
     AcceptedHeader, AdminEvent, AdminHeader, AdminReport, AskHeader, BrokerHello, BrokerReport,
     ClientReport, DeliveryHeader, EndReport, EventHeader, Fault, FlowReport, FromBroker, GapHeader,
-    HelloLimits, JobReport, NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello, PublishHeader,
-    PublishedHeader, ReadyHeader, RegistrationReport, Report, RequestHeader, SIGNATURE,
-    ScatterHeader, ServiceReport, StatusHeader, SubscribeHeader, Tally, TargetReport, Targets,
-    TellHeader, ToBroker, WorkerReport, kind,
+    HelloLimits, JobReport, NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello,
+    PublishHeader, PublishedHeader, ReadyHeader, RegistrationReport, Report, RequestHeader,
+    SIGNATURE, ScatterHeader, ServiceReport, StatusHeader, SubscribeHeader, Tally, TargetReport,
+    Targets, TellHeader, ToBroker, WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;

@@ -76,7 +76,9 @@ pub(super) async fn run(args: &RecvArgs) -> Result<ExitCode> {
         taken = receiving.take(&mut taker) => taken,
         () = signals.next() => Err(interrupted().into()),
     };
-    let said = taker.ending().as_ref().and_then(Tally::of);
+    let eot = taker.ending();
+    let said = eot.as_ref().and_then(Tally::of);
+    let gave_up = eot.and_then(|eot| eot.get::<String>("reason"));
     let complete = match &taken {
         Ok(()) if receiving.left == Some(0) => None,
         Ok(()) => said.map(|said| said == (receiving.tally.messages, receiving.tally.octets)),
@@ -89,8 +91,13 @@ pub(super) async fn run(args: &RecvArgs) -> Result<ExitCode> {
     let took = receiving.tally.finish();
     let Receiving { target, tally, writer, left, .. } = receiving;
     let written = writer.end();
-    taken?;
+    // If nobody reads any more, that is why nothing was taken any more.
     written?;
+    taken?;
+    if let Some(why) = gave_up.filter(|_| left != Some(0)) {
+        let message = format!("the other end gave up: {}", harmless(&why));
+        return Err(part_of_it("given_up", message, args).into());
+    }
     if complete == Some(false) {
         return Err(incomplete(&tally, said, args).into());
     }
@@ -141,7 +148,11 @@ fn incomplete(tally: &Tally, said: Option<(u64, u64)>, args: &RecvArgs) -> CliEr
          {octets}",
         tally.messages, tally.octets
     );
-    let error = CliError::new(Exit::Failed, "incomplete", message);
+    part_of_it("incomplete", message, args)
+}
+
+fn part_of_it(code: &str, message: String, args: &RecvArgs) -> CliError {
+    let error = CliError::new(Exit::Failed, code, message);
     if args.output == Path::new("-") { error } else { error.hint("what came is in the .part file") }
 }
 

@@ -67,12 +67,14 @@ pub(super) async fn run(args: &SendArgs) -> Result<ExitCode> {
         given = sending.give(&mut giver, &mut pieces) => given,
         () = signals.next() => Err(interrupted()),
     };
-    // Whoever has heard a part of it hears that no more comes; how much there was says that it
-    // was all of that.
+    // Whoever has heard a part of it hears that no more comes, and how much it was or why.
     let ended = match &given {
         Err(error) if error.code != "interrupted" && error.code != "unreadable" => Ok(()),
         Ok(()) | Err(_) => {
-            let eot = if given.is_ok() { sending.tally.eot() } else { Ok(FlowMessage::default()) };
+            let eot = match &given {
+                Ok(()) => sending.tally.eot(),
+                Err(error) => FlowMessage::default().with("reason", &error.message),
+            };
             let eot = eot.map_err(|error| of_label(&error))?;
             tokio::select! {
                 ended = giver.finish_with(eot) => ended,
