@@ -9,6 +9,7 @@ use futures::{FutureExt, SinkExt, StreamExt, TryStreamExt};
 use majordomo::broker::{Around, AskedFlow, Broker, FlowFactory};
 use majordomo::config::{Authorized, BrokerConfig, CurveFiles, Otherwise, ServerKey};
 use majordomo::flow::{Assignment, FlowBuilder, FlowError, FlowMessage, Giver, Opened, Taker};
+use majordomo::id::ServiceName;
 use majordomo::keys::write_pair;
 use majordomo::proto::flow::{Decision, Target};
 use tokio::sync::mpsc;
@@ -201,6 +202,43 @@ async fn a_taker_that_takes_nothing_holds_up_its_giver_and_no_other_flow() {
     assert_eq!(number(&taker.next().await.unwrap().unwrap()), 0);
     taker.finish().await.unwrap();
     assert!(matches!(slow.give("x").await, Err(FlowError::Ended)));
+}
+
+#[tokio::test]
+async fn a_handler_is_given_the_flows_of_its_service_and_what_it_drops_is_refused() {
+    let mut config = BrokerConfig::default();
+    config.broker.bind = vec!["tcp://127.0.0.1:0".parse().unwrap()];
+    let service = ServiceName::try_from(&b"writers"[..]).unwrap();
+    config.flow.otherwise = Otherwise::Is(Target::Service(service));
+    let broker = Broker::bind(config).unwrap();
+    let builder = FlowBuilder::new(&broker.local_addrs()[0].to_string()).unwrap();
+    let mut handler = builder.clone().credit(5).handle("writers", 2).unwrap();
+
+    let refused = tokio::spawn(builder.clone().attribute("run", 1).unwrap().take());
+    let offered = handler.next().await.unwrap();
+    assert_eq!(offered.assignment().bot().get("run"), Some(1));
+    drop(offered);
+    let refused = refused.await.unwrap();
+    assert!(matches!(refused, Err(FlowError::Refused { .. })), "{refused:?}");
+
+    // More of them than it handles at a time, one after the other.
+    for _ in 0..5 {
+        let giver = tokio::spawn(builder.clone().give());
+        let Opened::Takes(mut taker) = handler.next().await.unwrap().open().await.unwrap() else {
+            panic!("it is to take")
+        };
+        let mut giver = giver.await.unwrap().unwrap();
+        assert_eq!(giver.credit(), 5);
+        giver.give("x").await.unwrap();
+        let finish = tokio::spawn(giver.finish());
+        assert_eq!(taker.next().await.unwrap().unwrap().first(), b"x");
+        assert!(taker.next().await.is_none());
+        finish.await.unwrap().unwrap();
+    }
+    drop(handler);
+    let soon = Some(Duration::from_millis(200));
+    let nobody = builder.timeouts(soon, soon).give().await;
+    assert!(matches!(nobody, Err(FlowError::NoAnswer { .. })), "{nobody:?}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::AttributeError;
 use crate::proto::flow::Stamp;
+use crate::wire::message::LARGE;
 use crate::wire::zio::{
     Coordinates, Form, Kind, Label, Level, Malformed, Payload, Zio, attribute, set,
 };
@@ -126,13 +127,18 @@ impl FlowMessage {
     pub(super) fn of(zio: &Zio<'_>) -> Self {
         let Coordinates { origin, granule, seqno } = zio.coordinates;
         let label = DATS.into_iter().find(|dat| *dat == zio.label);
+        // No small part holds the buffer of a large frame.
+        let parts = zio.payload.map(|part| match part.len() {
+            ..LARGE => Bytes::copy_from_slice(part),
+            _ => zio.payload.share(part),
+        });
         Self {
             level: zio.level,
             form: zio.form,
             origin,
             granule,
             seqno,
-            payload: zio.payload.map(|part| zio.payload.share(part)).collect(),
+            payload: parts.collect(),
             label: label.map_or_else(|| Cow::Owned(zio.label.to_owned()), Cow::Borrowed),
         }
     }

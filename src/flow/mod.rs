@@ -5,21 +5,46 @@
 //! flow service; who was assigned one in another way opens its end with [`FlowBuilder::open`]. Whoever gives has a [`Giver`], a
 //! [`Sink`](futures::Sink); whoever takes has a [`Taker`], a [`Stream`](futures::Stream).
 //!
-//! ```no_run
-//! use majordomo::flow::FlowBuilder;
+//! ```
+//! use majordomo::broker::Broker;
+//! use majordomo::config::{BrokerConfig, Otherwise};
+//! use majordomo::flow::{FlowBuilder, FlowError, Opened};
+//! use majordomo::id::ServiceName;
+//! use majordomo::proto::flow::Target;
 //!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(run())
+//! # }
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! # let endpoint = "tcp://127.0.0.1:5555";
-//! let mut giver = FlowBuilder::new(endpoint)?.attribute("run", 7)?.give().await?;
+//! let mut config = BrokerConfig::default();
+//! config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
+//! // All flows are for the handlers of one flow service.
+//! let readings = ServiceName::try_from(&b"readings"[..])?;
+//! config.flow.otherwise = Otherwise::Is(Target::Service(readings));
+//! let broker = Broker::bind(config)?;
+//! let endpoint = broker.local_addrs()[0].to_string();
+//!
+//! let mut handler = FlowBuilder::new(&endpoint)?.credit(10).handle("readings", 16)?;
+//! let handled = tokio::spawn(async move {
+//!     let mut count = 0;
+//!     let offered = handler.next().await.ok_or(FlowError::Closed)?;
+//!     assert_eq!(offered.assignment().bot().get("run"), Some(7));
+//!     if let Opened::Takes(mut taker) = offered.open().await? {
+//!         while let Some(message) = taker.next().await {
+//!             assert_eq!(message?.first(), format!("reading {count}").as_bytes());
+//!             count += 1;
+//!         }
+//!     }
+//!     Ok::<_, FlowError>(count)
+//! });
+//!
+//! let mut giver = FlowBuilder::new(&endpoint)?.attribute("run", 7)?.give().await?;
 //! for number in 0..1000 {
-//!     giver.give(format!("measurement {number}")).await?;
+//!     giver.give(format!("reading {number}")).await?;
 //! }
 //! giver.finish().await?;
-//!
-//! let mut taker = FlowBuilder::new(endpoint)?.credit(10).attribute("run", 7)?.take().await?;
-//! while let Some(message) = taker.next().await {
-//!     println!("{:?}", message?.first());
-//! }
+//! assert_eq!(handled.await??, 1000);
 //! # Ok(())
 //! # }
 //! ```

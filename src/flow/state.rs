@@ -47,7 +47,9 @@ pub(super) struct State {
     answer: Option<FlowMessage>,
     /// The other end's EOT, also one that refuses.
     eot: Option<FlowMessage>,
+    /// What went wrong, until somebody has been told.
     trouble: Option<FlowError>,
+    failed: bool,
     /// The task has ended.
     closed: bool,
     holder: Option<Waker>,
@@ -76,6 +78,7 @@ impl State {
             answer: None,
             eot: None,
             trouble: None,
+            failed: false,
             closed: false,
             holder: None,
             task: None,
@@ -155,10 +158,11 @@ impl State {
         if let Some(trouble) = self.trouble.take() {
             return Poll::Ready(Err(trouble));
         }
-        if self.closed || self.queued + self.unwritten == 0 {
-            return Poll::Ready(Ok(()));
+        match (self.closed, self.failed) {
+            (true, true) => Poll::Ready(Err(FlowError::Closed)),
+            (false, _) if self.queued + self.unwritten > 0 => self.wait(cx),
+            _ => Poll::Ready(Ok(())),
         }
-        self.wait(cx)
     }
 
     /// Ends the flow, and waits until it is over.
@@ -267,12 +271,17 @@ impl State {
     /// The flow cannot go on.
     pub(super) fn fail(&mut self, trouble: FlowError) {
         self.trouble.get_or_insert(trouble);
+        self.failed = true;
         self.wake();
     }
 
     /// Nobody is left who would read or write.
     pub(super) fn close(&mut self) {
         self.closed = true;
+        if !self.failed && !self.machine.state().is_over() {
+            // The runtime has ended before the flow.
+            self.fail(FlowError::Closed);
+        }
         self.wake();
     }
 

@@ -48,7 +48,7 @@ impl Taker {
     /// was ([`Self::ending`]).
     ///
     /// # Errors
-    /// [`FlowError::Lost`], [`FlowError::Violated`], behind all that came before.
+    /// [`FlowError::Lost`], [`FlowError::Violated`], behind all that was read before.
     ///
     /// # Cancel safety
     /// Nothing is lost.

@@ -236,6 +236,7 @@ async fn who_breaks_the_rules_and_who_is_lost_ends_the_flow_and_is_named() {
     assert!(taker.next().await.is_none());
 
     let (mut taker, mut other) = self::taker(2).await;
+    assert_eq!(other.hear().await.get("credit"), Some(2));
     other.say(DAT, "before").await;
     drop(other);
     assert_eq!(taker.next().await.unwrap().unwrap().first(), b"before");

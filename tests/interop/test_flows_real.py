@@ -247,6 +247,42 @@ def test_an_interrupted_command_ends_its_flow(flows, peer, command):
         assert err.startswith("majordomo: interrupted; the other end was told"), err
 
 
+def test_a_reader_that_has_seen_enough_ends_the_flow(flows, peer, command):
+    recv = command("recv", "--credit", 5)
+    handler = peer()
+    handler.flow(bot=assigned(flows)[1], size=100_000)
+    handler.expect("began")
+    assert recv.process.stdout.read(10) == content(0, 10)
+    recv.process.stdout.close()
+    assert handler.expect("ended")["over"]
+    assert recv.process.wait(WAIT) == 0
+    assert recv.process.stderr.read() == b""
+
+
+def test_two_commands_meet_at_a_flow_service(start, peers, tmp_path):
+    broker = start("--set", 'flow.otherwise="archive"')
+    octets = os.urandom(300_000)
+    (tmp_path / "file").write_bytes(octets)
+    for handler, client in ((["recv"], ["send", tmp_path / "file"]), (["send", tmp_path / "file"], ["recv"])):
+        come = peers(Command(broker.endpoint, *handler, "--service", "archive"))
+        ask = peers(Command(broker.endpoint, *client, "--attr", "name=x"))
+        ends = {"recv": (come if handler == ["recv"] else ask).end(), "send": (ask if handler == ["recv"] else come).end()}
+        assert ends["recv"][0] == octets
+        assert ends["recv"][1].startswith("received ") and ends["send"][1].startswith("sent "), ends
+
+
+def test_what_was_interrupted_is_not_taken_for_all(start, peers, tmp_path):
+    broker = start("--set", 'flow.otherwise="archive"')
+    recv = peers(Command(broker.endpoint, "recv", "--service", "archive", "-o", tmp_path / "file"))
+    send = peers(Command(broker.endpoint, "send", "/dev/zero", "--credit", 2))
+    while not list(tmp_path.glob("file*")):
+        time.sleep(0.01)
+    send.process.send_signal(signal.SIGINT)
+    send.end(1)
+    assert recv.end(1)[1] == "majordomo: the other end gave up: interrupted; what came is in the .part file\n"
+    assert [it.name for it in tmp_path.glob("file*")] == ["file.part"]
+
+
 def test_a_slow_reader_of_standard_output_loses_nothing_and_the_broker_hears_of_it(flows, peer, command):
     """The command answers PING while nobody reads what it writes."""
     count, size = 200, 10_000

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use majordomo::config::FlowConfig;
-use majordomo::flow::FlowBuilder;
+use majordomo::config::{CurveFiles, FlowConfig};
+use majordomo::flow::{FlowBuilder, FlowError, Opened};
+use majordomo::transport::session::{Session, SessionConfig};
+use majordomo::wire::zio::Direction;
 use serde_json::Value;
 
 use crate::connect::{ConnectArgs, Target, some_time};
@@ -80,7 +82,11 @@ struct FlowArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     credit: u32,
-    /// How long somebody may take to come for the flow [default: as the context says, or 1m]
+    /// Ask for no flow, and come for one that is given to this flow service
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// How long somebody may take to come for the flow [default: as the context says, or 1m; with
+    /// --service for ever]
     #[arg(long, short, value_name = "DURATION", value_parser = some_time)]
     timeout: Option<Duration>,
     /// Print one JSON object
@@ -112,6 +118,46 @@ impl FlowArgs {
             builder = builder.attribute(name, value).map_err(|error| trouble::of_label(&error))?;
         }
         Ok((target, builder))
+    }
+}
+
+impl FlowArgs {
+    /// A flow in which this end gives or takes.
+    async fn open(
+        &self,
+        mut builder: FlowBuilder,
+        direction: Direction,
+    ) -> Result<Opened, FlowError> {
+        let Some(service) = &self.service else {
+            return match direction {
+                Direction::Extract => builder.give().await.map(Opened::Gives),
+                Direction::Inject => builder.take().await.map(Opened::Takes),
+            };
+        };
+        // A handler goes on trying for ever; here somebody waits to be told.
+        let FlowConfig { endpoint, curve, connect_timeout, .. } = builder.config();
+        let probe = SessionConfig {
+            curve: curve.as_ref().map(CurveFiles::load).transpose()?,
+            connect_timeout: *connect_timeout,
+            ..SessionConfig::default()
+        };
+        Session::connect(endpoint, &probe).await.map_err(FlowError::Connect)?;
+        let mut handler = builder.handle(service, 1)?;
+        let come = async {
+            loop {
+                let offered = handler.next().await.ok_or(FlowError::Closed)?;
+                // One of the other direction is declined.
+                if offered.assignment().direction() == direction {
+                    return offered.open().await;
+                }
+            }
+        };
+        match self.timeout {
+            None => come.await,
+            Some(timeout) => tokio::time::timeout(timeout, come)
+                .await
+                .unwrap_or(Err(FlowError::NoAnswer { timeout })),
+        }
     }
 }
 

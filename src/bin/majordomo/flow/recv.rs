@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 
 use anyhow::Result;
 use clap::Args;
-use majordomo::flow::{FlowMessage, Taker};
+use majordomo::flow::{FlowMessage, Opened, Taker};
+use majordomo::wire::zio::Direction;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -46,6 +47,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   majordomo flow recv -o run7.raw --attr stream=raw --attr run=7
   majordomo flow recv --attr stream=logs | grep ERROR
+  majordomo flow recv --service writers -o next    take from the next who gives to it
   majordomo flow recv --attr stream=raw --count 1000 -o sample --json
 
 The payloads are written one behind the other. A file appears under its name when the flow has
@@ -57,9 +59,12 @@ pub(super) async fn run(args: &RecvArgs) -> Result<ExitCode> {
     let output = Output::new(args)?;
     let mut signals = Signals::new()?;
     let (target, builder) = args.flow.builder(args.chunk)?;
-    let mut taker = tokio::select! {
-        taker = builder.take() => taker.map_err(|error| of_flow(&target, &error))?,
+    let opened = tokio::select! {
+        opened = args.flow.open(builder, Direction::Inject) => opened,
         () = signals.next() => return Err(interrupted().into()),
+    };
+    let Opened::Takes(mut taker) = opened.map_err(|error| of_flow(&target, &error))? else {
+        anyhow::bail!("the flow has another direction than was asked for");
     };
     let mut receiving = Receiving {
         target,
@@ -71,7 +76,9 @@ pub(super) async fn run(args: &RecvArgs) -> Result<ExitCode> {
         taken = receiving.take(&mut taker) => taken,
         () = signals.next() => Err(interrupted().into()),
     };
-    let said = taker.ending().as_ref().and_then(Tally::of);
+    let eot = taker.ending();
+    let said = eot.as_ref().and_then(Tally::of);
+    let gave_up = eot.and_then(|eot| eot.get::<String>("reason"));
     let complete = match &taken {
         Ok(()) if receiving.left == Some(0) => None,
         Ok(()) => said.map(|said| said == (receiving.tally.messages, receiving.tally.octets)),
@@ -84,8 +91,13 @@ pub(super) async fn run(args: &RecvArgs) -> Result<ExitCode> {
     let took = receiving.tally.finish();
     let Receiving { target, tally, writer, left, .. } = receiving;
     let written = writer.end();
-    taken?;
+    // If nobody reads any more, that is why nothing was taken any more.
     written?;
+    taken?;
+    if let Some(why) = gave_up.filter(|_| left != Some(0)) {
+        let message = format!("the other end gave up: {}", harmless(&why));
+        return Err(part_of_it("given_up", message, args).into());
+    }
     if complete == Some(false) {
         return Err(incomplete(&tally, said, args).into());
     }
@@ -136,7 +148,11 @@ fn incomplete(tally: &Tally, said: Option<(u64, u64)>, args: &RecvArgs) -> CliEr
          {octets}",
         tally.messages, tally.octets
     );
-    let error = CliError::new(Exit::Failed, "incomplete", message);
+    part_of_it("incomplete", message, args)
+}
+
+fn part_of_it(code: &str, message: String, args: &RecvArgs) -> CliError {
+    let error = CliError::new(Exit::Failed, code, message);
     if args.output == Path::new("-") { error } else { error.hint("what came is in the .part file") }
 }
 

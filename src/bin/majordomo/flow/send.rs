@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use majordomo::config::Text;
-use majordomo::flow::{FlowError, FlowMessage, Giver};
+use majordomo::flow::{FlowError, FlowMessage, Giver, Opened};
+use majordomo::wire::zio::Direction;
 use tokio::sync::mpsc;
 
 use super::FlowArgs;
@@ -39,6 +40,7 @@ Examples:
   majordomo flow send run7.raw --attr stream=raw --attr run=7
   tail -f app.log | majordomo flow send --attr stream=logs
   majordomo flow send big.tensor --chunk 4MiB --credit 8 --json
+  majordomo flow send run7.raw --service archive    give to the next who asks for it
 
 Each message has what one read gave, up to --chunk. EOT, the last one, says in `messages` and
 `octets` how much there was; the command ends when the other end has answered that.
@@ -48,9 +50,12 @@ pub(super) async fn run(args: &SendArgs) -> Result<ExitCode> {
     let (from, size) = open(&args.file)?;
     let mut signals = Signals::new()?;
     let (target, builder) = args.flow.builder(args.chunk)?;
-    let giver = tokio::select! {
-        giver = builder.give() => giver.map_err(|error| of_flow(&target, &error))?,
+    let opened = tokio::select! {
+        opened = args.flow.open(builder, Direction::Extract) => opened,
         () = signals.next() => return Err(interrupted().into()),
+    };
+    let Opened::Gives(mut giver) = opened.map_err(|error| of_flow(&target, &error))? else {
+        anyhow::bail!("the flow has another direction than was asked for");
     };
     let mut sending = Sending {
         target,
@@ -58,17 +63,18 @@ pub(super) async fn run(args: &SendArgs) -> Result<ExitCode> {
         tally: Tally::new(size, args.flow.json),
     };
     let mut pieces = read(from, args.chunk);
-    let mut giver = giver;
     let given = tokio::select! {
         given = sending.give(&mut giver, &mut pieces) => given,
         () = signals.next() => Err(interrupted()),
     };
-    // Whoever has heard a part of it hears that no more comes; how much there was says that it
-    // was all of that.
+    // Whoever has heard a part of it hears that no more comes, and how much it was or why.
     let ended = match &given {
         Err(error) if error.code != "interrupted" && error.code != "unreadable" => Ok(()),
         Ok(()) | Err(_) => {
-            let eot = if given.is_ok() { sending.tally.eot() } else { Ok(FlowMessage::default()) };
+            let eot = match &given {
+                Ok(()) => sending.tally.eot(),
+                Err(error) => FlowMessage::default().with("reason", &error.message),
+            };
             let eot = eot.map_err(|error| of_label(&error))?;
             tokio::select! {
                 ended = giver.finish_with(eot) => ended,
