@@ -339,12 +339,7 @@ impl Stage {
                 peer.targets(&targets);
             }
             FromBroker::Outcome(outcome) => peer.outcome(&outcome),
-            FromBroker::Note(note) => {
-                let scatter = peer.scatters.get(&note.id);
-                let left = scatter.and_then(|scatter| scatter.targets.as_ref());
-                let there = left.is_some_and(|left| left.contains(note.says.target));
-                assert!(there && peer.wants(note.id).0, "{note:?}: {peer:?}");
-            }
+            FromBroker::Note(note) => peer.note(&note),
             FromBroker::Event(event) => assert!(peer.wants(event.id).0, "{event:?}: {peer:?}"),
             FromBroker::Ask(ask) => assert!(peer.wants(ask.id).1, "{ask:?}: {peer:?}"),
             FromBroker::Tell(tell) => assert!(peer.held.contains(&tell.id), "{tell:?}: {peer:?}"),
@@ -454,6 +449,12 @@ impl Peer {
             "cancelled" => &mut scatter.tally.cancelled,
             other => panic!("an outcome is {other}"),
         } += 1;
+    }
+
+    fn note(&self, note: &mjp::Note<'_>) {
+        let left = self.scatters.get(&note.id).and_then(|scatter| scatter.targets.as_ref());
+        let there = left.is_some_and(|left| left.contains(note.says.target));
+        assert!(there && self.wants(note.id).0, "{note:?}: {self:?}");
     }
 
     /// What it wants of an open request: to know what happens, to be asked.

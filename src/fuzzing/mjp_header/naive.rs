@@ -215,7 +215,6 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::SCATTER, true) => (SCATTER, true),
         (kind::OUTCOME, false) => (OUTCOME, true),
         (kind::NOTE, false) => (&[("target", Type::Text)], true),
-        (kind::TARGETS, false) => (&[], false),
         (kind::SUBSCRIBE, true) => (&[("subject", Type::Subject), ("ack", Type::Bool)], true),
         (kind::PUBLISH, true) => (&[("subject", Type::Subject)], true),
         (kind::MESSAGE, false) => (NEWS, true),
@@ -230,7 +229,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,
         (kind::HELLO..=kind::BYE, _)
         | (kind::REQUEST..=kind::STATUS | kind::UNSUBSCRIBE | kind::ADMIN, _)
-        | (kind::PARTIAL..=kind::EVENT, _) => (&[], false),
+        | (kind::PARTIAL..=kind::EVENT | kind::TARGETS, _) => (&[], false),
         _ => return None,
     })
 }
