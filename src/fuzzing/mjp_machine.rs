@@ -20,6 +20,9 @@ use crate::proto::rights::Grants;
 use crate::wire::message::Message;
 use crate::wire::mjp::{self, Answer, FromBroker, Outcome, Tally, Targets, ToBroker, is_mjp};
 
+/// Why a request or a scatter may be refused.
+const REFUSALS: [&str; 5] = ["overloaded", "draining", "duplicate_id", "no_target", "key_conflict"];
+
 /// What a peer knows of its connection.
 #[derive(Debug, Default)]
 struct Peer {
@@ -351,11 +354,9 @@ impl Stage {
             FromBroker::Error(failure) if failure.id == 0 => {}
             FromBroker::Error(failure) => {
                 let code = mjp::Fault::decode(failure.header).map(|fault| fault.code);
-                let refusal =
-                    ["overloaded", "draining", "duplicate_id", "no_target", "key_conflict"];
                 match (asking, code) {
                     (Some(asking), Ok(code))
-                        if asking.id == failure.id && refusal.contains(&code) =>
+                        if asking.id == failure.id && REFUSALS.contains(&code) =>
                     {
                         assert_eq!(code == "duplicate_id", asking.was_open, "{code}");
                         assert!(!asking.refused, "refused twice");

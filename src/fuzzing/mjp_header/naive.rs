@@ -135,6 +135,14 @@ const REQUEST: Keys = &[
     ("asks", Type::Bool),
     ("key", Type::Key),
 ];
+const READY: Keys = &[
+    ("service", Type::Name),
+    ("role", Type::Text),
+    ("credit", Type::Int(1, u16::MAX as u64)),
+    ("labels", Type::Labels),
+    ("version", Type::Text),
+    ("description", Type::Text),
+];
 const ASK: Keys = &[("ask", ANY), ("message", Type::Text)];
 const TELL: Keys = &[("ask", ANY), ("code", Type::Text), ("message", Type::Text)];
 const SCATTER: Keys =
@@ -200,17 +208,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
             true,
         ),
         (kind::ACCEPTED, false) => (&[("level", Type::Text), ("repeat", Type::Bool)], true),
-        (kind::READY, true) => (
-            &[
-                ("service", Type::Name),
-                ("role", Type::Text),
-                ("credit", Type::Int(1, u16::MAX as u64)),
-                ("labels", Type::Labels),
-                ("version", Type::Text),
-                ("description", Type::Text),
-            ],
-            true,
-        ),
+        (kind::READY, true) => (READY, true),
         (kind::CREDIT, true) => (&[("credit", Type::Int(0, u16::MAX as u64))], true),
         (kind::SCATTER, true) => (SCATTER, true),
         (kind::OUTCOME, false) => (OUTCOME, true),
