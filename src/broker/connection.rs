@@ -154,7 +154,11 @@ impl Connection {
             End::Command(_) => self.shared.counters.frames_invalid.add("command"),
             End::Error(_) => self.shared.counters.peers_gave_up.add(1),
         }
-        info!(%remote, reason = %end, "peer left");
+        if self.link.is_inner() {
+            debug!(reason = %end, "a part of the broker left");
+        } else {
+            info!(%remote, reason = %end, "peer left");
+        }
         self.shared.leave(self.id);
         if matches!(end, End::Closed(_)) {
             let _ = tokio::time::timeout(LAST_WRITE, self.write_rest()).await;

@@ -28,6 +28,8 @@ fn every_command_explains_itself_with_examples() {
         "flow",
         "flow send",
         "flow recv",
+        "flow ls",
+        "flow peers",
         "job",
         "job ls",
         "job show",

@@ -1,5 +1,5 @@
 """Who comes for a flow: workers of MJP with the role `flow`, and the broker's own handlers (SPEC
-13.5, 13.9)."""
+13.5, 13.10)."""
 
 import json
 import subprocess

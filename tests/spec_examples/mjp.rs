@@ -7,8 +7,8 @@ use majordomo::wire::codec::Encoder;
 use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
     AcceptedHeader, AdminEvent, AdminHeader, AdminReport, AskHeader, BrokerHello, BrokerReport,
-    ClientReport, DeliveryHeader, EventHeader, Fault, FromBroker, GapHeader, HelloLimits,
-    JobReport, NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello, PublishHeader,
+    ClientReport, DeliveryHeader, EndReport, EventHeader, Fault, FlowReport, FromBroker, GapHeader,
+    HelloLimits, JobReport, NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello, PublishHeader,
     PublishedHeader, ReadyHeader, RegistrationReport, Report, RequestHeader, SIGNATURE,
     ScatterHeader, ServiceReport, StatusHeader, SubscribeHeader, Tally, TargetReport, Targets,
     TellHeader, ToBroker, WorkerReport, kind,
@@ -18,7 +18,7 @@ use serde::forward_to_deserialize_any;
 
 use super::{SPEC, bodies, examples, written};
 
-const KINDS: [(u8, &str); 27] = [
+const KINDS: [(u8, &str); 28] = [
     (kind::HELLO, "HELLO"),
     (kind::HEARTBEAT, "HEARTBEAT"),
     (kind::DRAIN, "DRAIN"),
@@ -31,6 +31,7 @@ const KINDS: [(u8, &str); 27] = [
     (kind::PUBLISH, "PUBLISH"),
     (kind::ADMIN, "ADMIN"),
     (kind::SCATTER, "SCATTER"),
+    (kind::FLOW, "FLOW"),
     (kind::ACCEPTED, "ACCEPTED"),
     (kind::PARTIAL, "PARTIAL"),
     (kind::FINAL, "FINAL"),
@@ -274,6 +275,8 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<TargetReport<'_>>(),
         fields::<ClientReport<'_>>(),
         fields::<RegistrationReport<'_>>(),
+        fields::<FlowReport<'_>>(),
+        fields::<EndReport<'_>>(),
         fields::<AcceptedHeader<'_>>(),
         fields::<Fault<'_>>(),
         fields::<ReadyHeader<'_>>(),

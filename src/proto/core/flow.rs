@@ -11,9 +11,7 @@ use smallvec::SmallVec;
 use crate::id::PeerId;
 use crate::proto::clock::Time;
 use crate::proto::dialect::State;
-use crate::proto::flow::{
-    Decision, End, FlowEvent, FlowId, FlowOutput, FlowRow, FlowSettings, FlowTable,
-};
+use crate::proto::flow::{Decision, End, FlowEvent, FlowId, FlowOutput, FlowSettings, FlowTable};
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::rights::Verb as Right;
 use crate::wire::message::{Frames, Message};
@@ -43,9 +41,6 @@ pub struct Question {
     /// The client's BOT in one frame, as a handler gets it.
     pub bot: Message,
 }
-
-/// Some flows, and the slot to go on from if there may be more.
-pub type FlowPage = (Vec<FlowRow>, Option<u32>);
 
 impl Flows {
     pub(super) fn new(settings: &FlowSettings, seed: u64) -> Self {

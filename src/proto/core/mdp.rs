@@ -303,6 +303,7 @@ impl Core {
         out: &mut O,
     ) {
         if let Some(peer) = self.peers.get_mut(id) {
+            self.house_workers += usize::from(peer.house && peer.worker.is_none());
             peer.worker = Some(worker);
             (peer.registered, peer.beats_heard, peer.beats_sent) = (now, 0, 0);
             // Workers of MJP and NFP beat while they work; one of MDP has to be seen to.
@@ -328,7 +329,9 @@ impl Core {
     /// Takes a worker out of the tables. It has been put into its next state already.
     pub(super) fn unregister<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         self.withdraw_handler(now, id, out);
-        if let Some(worker) = self.peers.get_mut(id).and_then(|peer| peer.worker.take()) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if let Some(worker) = peer.worker.take() {
+            self.house_workers -= usize::from(peer.house);
             self.announce_worker("worker.lost", id, worker, out);
             self.router.lose(now, worker, loss, out);
         }

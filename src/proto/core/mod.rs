@@ -47,7 +47,7 @@ use super::topics::Topics;
 
 pub use admin::Errand;
 use flow::Flows;
-pub use flow::{FlowPage, Question};
+pub use flow::Question;
 use names::{Claim, Kinship, Names};
 pub use peer::Hello;
 use peer::Peer;
@@ -93,6 +93,7 @@ pub struct Core {
     denied: rights::Denied,
     /// Peers that are parts of the broker, and what they have not answered yet.
     household: usize,
+    house_workers: usize,
     house_asked: usize,
     followers: admin::Followers,
     errands: admin::Errands,
@@ -120,6 +121,7 @@ impl Core {
             worker_events: 0,
             denied: [0; Verb::ALL.len()],
             household: 0,
+            house_workers: 0,
             house_asked: 0,
             followers: admin::Followers::new(),
             errands: admin::Errands::default(),
@@ -464,6 +466,7 @@ impl Core {
         self.announce_peer("peer.left", id, out);
         let Some(peer) = self.peers.remove(id) else { return };
         self.household -= usize::from(peer.house);
+        self.house_workers -= usize::from(peer.house && peer.worker.is_some());
         self.house_asked -= peer.asked;
         self.router.forget_peer(now, id, peer.worker, loss, out);
         if let Some(name) = &peer.identity

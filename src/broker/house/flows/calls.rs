@@ -7,7 +7,7 @@ use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{Fault, FromBroker, Packed, Request, RequestHeader, ToBroker};
 use crate::wire::zio::{Shape, Zio};
 
-use super::talk::Talk;
+use super::talk::{Taken, Talk};
 use super::{Failed, Tally};
 
 /// A caller of a service. Requests are made in the order of the messages, and so many of them are
@@ -33,7 +33,7 @@ impl<'a> Calls<'a> {
         let mut ended = false;
         while !ended && self.failed.is_none() {
             talk.pay()?;
-            let mut taken = talk.take().await?;
+            let mut taken = self.take(&mut talk).await?;
             ended = taken.ended;
             for dat in taken.take_dats() {
                 self.wait_until_open(self.open_max - 1).await?;
@@ -51,6 +51,20 @@ impl<'a> Calls<'a> {
                 Err(Failed::Broken(why))
             }
             None => talk.end().await.map(|()| tally),
+        }
+    }
+
+    /// Waits for what is given next, and hears answers meanwhile.
+    async fn take(&mut self, talk: &mut Talk) -> Result<Taken, Failed> {
+        let Self { session, open, failed, .. } = self;
+        loop {
+            tokio::select! {
+                taken = talk.take() => return taken,
+                turn = session.turn(|said| hear(said, open, failed)) => turn?,
+            }
+            if failed.is_some() {
+                return Ok(Taken::default());
+            }
         }
     }
 

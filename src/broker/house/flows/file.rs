@@ -289,7 +289,7 @@ mod tests {
             (".{{ stream }}", Err(())),
             ("{{ nothing }}", Err(())),
             ("", Err(())),
-            ("a\n", Err(())),
+            ("a\nb", Err(())),
         ] {
             assert_eq!(
                 name_of(template, label).map_err(drop),

@@ -1,4 +1,4 @@
-//! Flow services of the broker itself (SPEC 13.9): what is configured as `flow.handlers`.
+//! Flow services of the broker itself (SPEC 13.10): what is configured as `flow.handlers`.
 //!
 //! Each is an ordinary handler: it offers its service over one connection (READY with the role
 //! `flow`), and comes for each flow over another one.

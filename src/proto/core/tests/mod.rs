@@ -5,6 +5,7 @@ mod between;
 mod caller;
 mod credit;
 mod deadline;
+mod flow;
 mod keys;
 mod late;
 mod limits;
