@@ -51,6 +51,7 @@ impl Collector for Scrape {
         self.write_jobs(&mut page)?;
         self.write_topics(&mut page)?;
         self.write_keys(&mut page)?;
+        self.write_flows(&mut page)?;
         self.write_rights(&mut page)
     }
 }
@@ -97,6 +98,7 @@ impl Scrape {
             ("client", population.clients),
             ("worker", population.workers),
             ("dismissed", population.dismissed),
+            ("flow", population.ends),
         ];
         let roles = roles.map(|(role, count)| ([("role", role), mechanism], count as f64));
         page.gauge("connections", None, "Peers connected, by what they are.", roles)?;
@@ -107,6 +109,7 @@ impl Scrape {
             ("network", counters.rejected_network.get()),
             ("key_limit", counters.rejected_key.get()),
             ("identity_in_use", counters.identity_in_use.get()),
+            ("flow_ends", counters.too_many_ends.get()),
         ];
         page.reasons("connections_rejected", "Newcomers turned away.", rejected)?;
         let closed = [
@@ -273,6 +276,27 @@ impl Scrape {
         page.counter("keys_repeats", help, repeats)?;
         let help = "Answers forgotten before their time, to make room.";
         page.counter("keys_evicted", help, [(NO_LABEL, keys.stats.evicted)])
+    }
+
+    fn write_flows(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let flows = &self.survey.flows;
+        let states = [("waiting", flows.waiting), ("open", flows.open)];
+        let states = states.map(|(state, count)| ([("state", state)], count as f64));
+        page.gauge("flows", None, "Flows, by whether a handler has come.", states)?;
+        let ended = flows.ended.iter().map(|(outcome, count)| ([("outcome", *outcome)], *count));
+        page.counter("flows_ended", "Flows ended, each once.", ended)?;
+        let refused = flows.refused.iter().map(|(reason, count)| (*reason, *count));
+        page.reasons("flows_refused", "BOTs answered by EOT.", refused)?;
+        let messages = [(NO_LABEL, flows.counts.dats)];
+        page.counter("flow_messages", "DATs forwarded.", messages)?;
+        let octets = [(NO_LABEL, flows.counts.bytes)];
+        page.counter("flow_bytes", "Octets of DATs forwarded.", octets)?;
+        let dropped = flows.dropped.iter().map(|(reason, count)| (*reason, *count));
+        page.reasons("flow_messages_dropped", "Messages of ends of flows dropped.", dropped)?;
+        let up = self.shared.factory_up.load(std::sync::atomic::Ordering::Relaxed);
+        let up = [(NO_LABEL, if up { 1.0 } else { 0.0 })];
+        let help = "Whether there is a line to the external flow factory.";
+        page.gauge("flow_factory_connected", None, help, up)
     }
 
     fn write_rights(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::proto::clock::Time;
 use crate::proto::core::Population;
+use crate::proto::flow::{FlowCounts, FlowTable};
 use crate::proto::jobs::Progress;
 use crate::proto::keys::KeyStats;
 use crate::proto::rights::Verb;
@@ -52,6 +53,21 @@ pub(super) struct Survey {
     pub(super) topics: Counts,
     pub(super) talk: TalkStats,
     pub(super) keys: Keys,
+    pub(super) flows: Flows,
+}
+
+/// Flows, and what became of them.
+#[derive(Debug, Default)]
+pub(super) struct Flows {
+    pub(super) waiting: usize,
+    pub(super) open: usize,
+    pub(super) counts: FlowCounts,
+    /// By how they ended.
+    pub(super) ended: BTreeMap<&'static str, u64>,
+    /// By why not.
+    pub(super) refused: BTreeMap<&'static str, u64>,
+    /// By what was wrong.
+    pub(super) dropped: BTreeMap<&'static str, u64>,
 }
 
 /// Idempotency keys.
@@ -259,6 +275,7 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                     bytes: keys.bytes(),
                     stats: keys.stats(),
                 };
+                survey.flows = flows_of(core.flows());
                 core.populate(from, HANDLES, &mut survey.population)
             })
             .await?;
@@ -267,6 +284,17 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
         }
     }
     Some(())
+}
+
+fn flows_of(table: &FlowTable) -> Flows {
+    Flows {
+        waiting: table.waiting(),
+        open: table.len().saturating_sub(table.waiting()),
+        counts: table.counts(),
+        ended: table.outcomes().clone(),
+        refused: table.refused().clone(),
+        dropped: table.dropped().clone(),
+    }
 }
 
 /// A name as text, no two alike and none like `_other`: printable ASCII as it is, the rest escaped.

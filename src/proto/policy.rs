@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::wire::{Limits, mjp};
 
+use super::flow::FlowSettings;
 use super::jobs::JobLimits;
 use super::keys::KeyLimits;
 
@@ -206,6 +207,8 @@ pub struct Settings {
     pub nfp: NfpSettings,
     /// Limits of publishing and subscribing.
     pub topics: TopicLimits,
+    /// Flows.
+    pub flow: FlowSettings,
     /// Limits of all messages, which the shell holds and peers are told.
     pub wire: Limits,
     /// Rules by service name; the first that matches holds.
@@ -233,6 +236,7 @@ impl Default for Settings {
             keys: KeyLimits::default(),
             nfp: NfpSettings::default(),
             topics: TopicLimits::default(),
+            flow: FlowSettings::default(),
             wire: Limits::default(),
             rules: Vec::new(),
             policy: ServicePolicy::default(),

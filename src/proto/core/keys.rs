@@ -30,6 +30,7 @@ impl Core {
         let key = request.says.key.unwrap_or_default();
         let asked = Asked {
             service,
+            principal: peer.principal,
             scope: Scope::of(&peer.principal, service, key),
             digest: Digest::of(request.header, request.body),
             native: native(now, request),

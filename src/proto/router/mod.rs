@@ -52,8 +52,8 @@ use service::Service;
 pub(crate) use service::is_of_the_house;
 pub use service::{Gate, ServiceId};
 pub(crate) use stored::EndOfStored;
-pub(crate) use talk::NewAsk;
 pub use talk::TalkStats;
+pub(crate) use talk::{NewAsk, Unput};
 pub use worker::{Worker, WorkerId};
 
 /// Hashes names and handles, seeded from the core's seed.
@@ -346,6 +346,11 @@ impl Router {
         let id = self.services.insert(service);
         self.by_name.insert(name, id);
         Ok(id)
+    }
+
+    /// Whether some caller is not read until memory is given back, which no input tells of.
+    pub(crate) fn awaits_memory(&self) -> bool {
+        !self.paused.is_empty()
     }
 
     /// How a service of that name is served, whether it is there or not.

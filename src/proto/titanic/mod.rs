@@ -10,8 +10,6 @@ mod disk;
 mod entry;
 mod ledger;
 mod record;
-#[cfg(test)]
-mod tests;
 mod uuid;
 
 use std::collections::{BTreeMap, BTreeSet};
