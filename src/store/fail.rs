@@ -7,11 +7,11 @@
 /// A point of that name.
 #[cfg(not(feature = "fail-points"))]
 #[inline]
-pub fn point(_name: &str) {}
+pub(crate) fn point(_name: &str) {}
 
 /// A point of that name.
 #[cfg(feature = "fail-points")]
-pub fn point(name: &str) {
+pub(crate) fn point(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     static CHOSEN: OnceLock<Option<(String, u64)>> = OnceLock::new();

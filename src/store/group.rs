@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_group_closes_by_records_by_octets_or_by_time() {
-        let start = Instant::now();
+        let start = tokio::time::Instant::now().into_std();
         let mut group = Group::default();
         assert_eq!(group.waits(start), None);
         group.add(start, batch(1, 1, 1));

@@ -8,7 +8,7 @@ mod backend;
 mod check;
 mod disk;
 mod error;
-pub mod fail;
+mod fail;
 mod files;
 mod group;
 #[cfg(test)]

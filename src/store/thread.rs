@@ -201,9 +201,8 @@ pub(super) struct Keeper<T> {
     looked: Option<Instant>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the thread of the store has no runtime")]
 fn now() -> Instant {
-    Instant::now()
+    tokio::time::Instant::now().into_std()
 }
 
 impl<T: FnMut(&Event)> Keeper<T> {

@@ -1,15 +1,16 @@
 """Titanic (RFC 9, SPEC 15) as a stock client sees it, and what survives the broker."""
 
+import os
 import random
+import signal
 import subprocess
 import threading
 import time
 
 import pytest
-import zmq
 
 import mdp
-from broker import BINARY
+from broker import BINARY, Broker
 from titanic import Echo, Kept, Titanic
 
 BEATS = ("--heartbeat", "300ms")
@@ -233,6 +234,66 @@ def test_nothing_acknowledged_is_lost_by_twenty_kills(kept):
     worker.stop()
 
 
+POINTS = [
+    ("store.before_commit", 30),
+    ("store.sync", 30),
+    ("store.after_commit", 30),
+    ("store.after_told", 30),
+]
+
+
+@pytest.mark.skipif("MAJORDOMO_FAIL_POINTS" not in os.environ, reason="built without fail-points")
+@pytest.mark.parametrize("point,count", POINTS)
+def test_nothing_acknowledged_is_lost_at_a_named_point(tmp_path, monkeypatch, point, count):
+    kept = Kept(tmp_path, *BEATS)
+    kept.kill()
+    monkeypatch.setenv("MAJORDOMO_FAIL_POINT", f"{point}:{count}")
+    kept.start()
+    worker = Echo(kept.endpoint)
+    loads = [Load(kept.endpoint, number) for number in range(3)]
+    assert kept.broker.process.wait(60) == -signal.SIGABRT
+    monkeypatch.delenv("MAJORDOMO_FAIL_POINT")
+    kept.start()
+    time.sleep(1)
+    for load in loads:
+        load.stop()
+    acknowledged = {}
+    for load in loads:
+        acknowledged |= load.acknowledged
+    assert acknowledged
+    all_are_answered(kept, acknowledged)
+    worker.stop()
+    kept.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_full_disk_refuses_what_is_new_until_there_is_room(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(disk)]
+    if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("cannot mount")
+    kept = Kept(tmp_path, "--set", "store.min_free=4MiB", store=disk / "store")
+    try:
+        with Titanic(kept.endpoint) as client:
+            uuids = []
+            for _ in range(200):
+                status, uuid = client.request(b"nobody", b"x" * 300_000)
+                if status == b"500":
+                    break
+                uuids.append(uuid)
+            assert status == b"500" and uuids
+            for uuid in uuids:
+                assert client.reply(uuid) == (b"300", [])
+            kept.kill()
+            kept.start()
+            for uuid in uuids:
+                assert client.reply(uuid) == (b"300", []), "all that was accepted is there"
+    finally:
+        kept.close()
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
 def test_recovery_that_is_killed_three_times_finds_the_same(kept):
     with Titanic(kept.endpoint) as client:
         uuids = {client.request(b"echo", b"%d" % n)[1]: b"%d" % n for n in range(20)}
@@ -251,12 +312,8 @@ def test_recovery_that_is_killed_three_times_finds_the_same(kept):
 
 def test_a_principal_sees_only_its_own(tmp_path):
     ipc = tmp_path / "other.sock"
-    kept = Kept(tmp_path, "--set", f'broker.bind=["tcp://127.0.0.1:0"]')
-    kept.close()
-    from broker import Broker
-
     broker = Broker(
-        tmp_path, "--store", str(kept.store), binds=("tcp://127.0.0.1:0", f"ipc://{ipc}")
+        tmp_path, "--store", str(tmp_path / "store"), binds=("tcp://127.0.0.1:0", f"ipc://{ipc}")
     )
     with Titanic(broker.endpoints[0]) as mine, Titanic(broker.endpoints[1]) as other:
         _, uuid = mine.request(b"nobody", b"x")

@@ -234,7 +234,7 @@ fn what_is_kept_is_its_owners() {
 #[test]
 fn who_may_not_call_the_service_may_not_have_it_called() {
     let mut titan = titan();
-    let hello = Hello { principal: key(1), grants: Grants::default(), ..Hello::default() };
+    let hello = Hello { principal: key(1), grants: Grants::nothing(), ..Hello::default() };
     let client = titan.desk.core.join(titan.desk.now, hello, &mut titan.desk.said).0;
     assert_eq!(titan.ask(client, "request", &[b"echo", b"x"]), status("400"));
     assert_eq!(titan.desk.said.denied, ["call echo"]);
