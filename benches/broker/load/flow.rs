@@ -296,9 +296,7 @@ async fn take_all(end: End, args: FlowArgs, tally: Rc<RefCell<Tally>>) {
             tally.borrow_mut().messages += 1;
             held += 1;
             // Behind the relay each DAT may be another giver's.
-            if relay && args.count > 1 {
-                pay(std::mem::take(&mut held), back, outbox);
-            } else if held >= half {
+            if relay && args.count > 1 || held >= half {
                 pay(std::mem::take(&mut held), back, outbox);
             }
         } else {
