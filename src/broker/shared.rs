@@ -205,16 +205,22 @@ impl Shared {
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let result = input(core, &mut out);
         let (touched, rouse) = (out.finish(), pace.note());
+        self.alert(core);
+        drop(state);
+        self.carry_out(touched);
+        self.rouse(rouse);
+        result
+    }
+
+    /// Tells those who do what the core cannot do itself.
+    #[inline]
+    fn alert(&self, core: &Core) {
         if core.has_errands() {
             self.errands.notify_one();
         }
         if core.has_questions() {
             self.questions.notify_one();
         }
-        drop(state);
-        self.carry_out(touched);
-        self.rouse(rouse);
-        result
     }
 
     /// Has the time looked at again soon: something may be due earlier than it was when it rested.
@@ -319,9 +325,7 @@ impl Shared {
         core.tick(now, &mut out);
         let (next, longest) = (core.next_timeout(), pace.longest(core.router().awaits_memory()));
         let touched = out.finish();
-        if core.has_errands() {
-            self.errands.notify_one();
-        }
+        self.alert(core);
         drop(state);
         self.carry_out(touched);
         let since_start = now.saturating_duration_since(self.started).as_millis();

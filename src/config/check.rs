@@ -355,7 +355,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 65, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 64, "a range is no longer written as the test reads it");
     }
 
     #[test]

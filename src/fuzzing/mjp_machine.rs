@@ -20,6 +20,9 @@ use crate::proto::rights::Grants;
 use crate::wire::message::Message;
 use crate::wire::mjp::{self, Answer, FromBroker, Outcome, Tally, Targets, ToBroker, is_mjp};
 
+/// Why a request or a scatter may be refused.
+const REFUSALS: [&str; 5] = ["overloaded", "draining", "duplicate_id", "no_target", "key_conflict"];
+
 /// What a peer knows of its connection.
 #[derive(Debug, Default)]
 struct Peer {
@@ -339,12 +342,7 @@ impl Stage {
                 peer.targets(&targets);
             }
             FromBroker::Outcome(outcome) => peer.outcome(&outcome),
-            FromBroker::Note(note) => {
-                let scatter = peer.scatters.get(&note.id);
-                let left = scatter.and_then(|scatter| scatter.targets.as_ref());
-                let there = left.is_some_and(|left| left.contains(note.says.target));
-                assert!(there && peer.wants(note.id).0, "{note:?}: {peer:?}");
-            }
+            FromBroker::Note(note) => peer.note(&note),
             FromBroker::Event(event) => assert!(peer.wants(event.id).0, "{event:?}: {peer:?}"),
             FromBroker::Ask(ask) => assert!(peer.wants(ask.id).1, "{ask:?}: {peer:?}"),
             FromBroker::Tell(tell) => assert!(peer.held.contains(&tell.id), "{tell:?}: {peer:?}"),
@@ -356,11 +354,9 @@ impl Stage {
             FromBroker::Error(failure) if failure.id == 0 => {}
             FromBroker::Error(failure) => {
                 let code = mjp::Fault::decode(failure.header).map(|fault| fault.code);
-                let refusal =
-                    ["overloaded", "draining", "duplicate_id", "no_target", "key_conflict"];
                 match (asking, code) {
                     (Some(asking), Ok(code))
-                        if asking.id == failure.id && refusal.contains(&code) =>
+                        if asking.id == failure.id && REFUSALS.contains(&code) =>
                     {
                         assert_eq!(code == "duplicate_id", asking.was_open, "{code}");
                         assert!(!asking.refused, "refused twice");
@@ -454,6 +450,12 @@ impl Peer {
             "cancelled" => &mut scatter.tally.cancelled,
             other => panic!("an outcome is {other}"),
         } += 1;
+    }
+
+    fn note(&self, note: &mjp::Note<'_>) {
+        let left = self.scatters.get(&note.id).and_then(|scatter| scatter.targets.as_ref());
+        let there = left.is_some_and(|left| left.contains(note.says.target));
+        assert!(there && self.wants(note.id).0, "{note:?}: {self:?}");
     }
 
     /// What it wants of an open request: to know what happens, to be asked.

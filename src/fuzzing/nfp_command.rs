@@ -217,7 +217,7 @@ fn talk(frame: &[u8]) {
     let mut expected = own.cloned().unwrap_or_else(
         || json!({ "question": "go on?", "default": false, "metadata": { "body": tree } }),
     );
-    expected["id"] = "name".into();
+    expected.as_object_mut().expect("an object").insert("id".into(), "name".into());
     // Within ours a tree may be deeper than what is read here.
     if let Ok(event) = serde_json::from_slice::<Value>(&event) {
         assert_eq!(event.pointer("/extras/input_request"), Some(&expected));

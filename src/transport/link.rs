@@ -1,11 +1,12 @@
 //! The way to one peer: a bounded outbox, and the socket behind it.
 
-use std::cell::RefCell;
+mod outbox;
+
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crate::proto::curve::Sealer;
@@ -15,6 +16,7 @@ use crate::wire::codec::Encoder;
 use super::account::{Account, Charge};
 use super::sealing::Sealing;
 use super::stream::WriteHalf;
+use outbox::{Outbox, give_buffer};
 
 /// How much may wait in an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,36 +68,6 @@ pub struct Link {
 struct Seal {
     sealing: Sealing,
     charge: Charge,
-}
-
-#[derive(Debug)]
-struct Outbox {
-    encoder: Encoder,
-    /// Octets that were taken out to be sealed, and are not written.
-    sealing: usize,
-    charge: Charge,
-    waker: Option<Waker>,
-    /// Its task knows that something waits.
-    touched: bool,
-    /// It was touched together with many others.
-    in_crowd: bool,
-    /// The core is to be told when no more octets than that wait.
-    relieve_at: Option<usize>,
-    relieved: bool,
-    resume: bool,
-    close: Option<CloseReason>,
-    broken: bool,
-    /// Where in the stream of octets the last PING and the last PONG end that were queued.
-    ping_until: u64,
-    pong_until: u64,
-    /// Octets ever appended, and ever written.
-    appended: u64,
-    written: u64,
-    /// Octets that the socket took, in boxes or not.
-    sent: u64,
-    /// How much was sent when somebody last looked, and since when that has not changed.
-    seen: Option<(u64, Instant)>,
-    arriving: Option<Arriving>,
 }
 
 /// A message of the peer that is not taken yet.
@@ -429,116 +401,6 @@ impl Link {
             outbox.broken = true;
             outbox
         })
-    }
-}
-
-impl Outbox {
-    fn new(account: Arc<Account>) -> Self {
-        Self {
-            encoder: Encoder::default(),
-            sealing: 0,
-            charge: Charge::new(account),
-            waker: None,
-            touched: false,
-            in_crowd: false,
-            relieve_at: None,
-            relieved: false,
-            resume: false,
-            close: None,
-            broken: false,
-            ping_until: 0,
-            pong_until: 0,
-            appended: 0,
-            written: 0,
-            sent: 0,
-            seen: None,
-            arriving: None,
-        }
-    }
-
-    #[inline]
-    fn append(&mut self, write: impl FnOnce(&mut Encoder)) {
-        if self.broken {
-            return;
-        }
-        if self.encoder.is_empty() {
-            self.encoder = Encoder::with_buffer(take_buffer());
-        }
-        let before = self.encoder.len();
-        write(&mut self.encoder);
-        self.appended += (self.encoder.len() - before) as u64;
-        self.settle();
-    }
-
-    /// Octets of plain frames appended and not written.
-    #[inline]
-    fn waiting(&self) -> usize {
-        self.encoder.len() + self.sealing
-    }
-
-    /// The socket takes nothing any more.
-    fn break_off(&mut self) {
-        self.broken = true;
-        self.encoder = Encoder::default();
-        self.sealing = 0;
-        self.settle();
-    }
-
-    /// Has the core told when no more than `octets` wait.
-    fn press(&mut self, octets: usize) {
-        self.relieve_at = self.relieve_at.max(Some(octets));
-    }
-
-    /// Tells the core that so much of the outbox has emptied as it wanted to know.
-    fn relieve(&mut self) {
-        if self.relieve_at.is_some_and(|octets| self.waiting() <= octets) {
-            self.relieve_at = None;
-            self.relieved = true;
-            self.wake();
-        }
-    }
-
-    /// Tells the account what is held.
-    #[inline]
-    fn settle(&mut self) {
-        self.charge.set(self.encoder.bytes_held());
-    }
-
-    /// Notes that something waits; true if the task does not know yet.
-    #[inline]
-    fn touch(&mut self) -> bool {
-        !std::mem::replace(&mut self.touched, true)
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
-    }
-}
-
-thread_local! {
-    /// Buffers of outboxes that are empty now. A busy connection gets a warm one back; an idle one
-    /// holds none.
-    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Buffers kept for a thread.
-const BUFFERS_MAX: usize = 16;
-/// Larger buffers are not kept, octets.
-const BUFFER_BYTES_MAX: usize = 256 << 10;
-
-fn take_buffer() -> Vec<u8> {
-    BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default()
-}
-
-fn give_buffer(buffer: Vec<u8>) {
-    if (1..=BUFFER_BYTES_MAX).contains(&buffer.capacity()) {
-        BUFFERS.with_borrow_mut(|buffers| {
-            if buffers.len() < BUFFERS_MAX {
-                buffers.push(buffer);
-            }
-        });
     }
 }
 

@@ -68,7 +68,7 @@ EXAMPLES = examples()
 
 
 def example(way, begins):
-    """The frames of the one example that says this, or begins so."""
+    """The frames of the example that says this, or of the first that begins so."""
     found = [frames for (of, says), frames in EXAMPLES.items() if (of, says) == (way, begins)]
     if not found:
         begins = [begins + " ", begins + ":"]
@@ -77,8 +77,7 @@ def example(way, begins):
             for (of, says), frames in EXAMPLES.items()
             if of == way and says.startswith(tuple(begins))
         ]
-    [frames] = found
-    return list(frames)
+    return list(found[0])
 
 
 def second(name, id=0):

@@ -15,10 +15,11 @@ BIND = "tcp://127.0.0.1:0"
 RIGHTS = {"anna": "flow writers", "bob": "serve writers", "eve": "call *"}
 
 
-def entry(name, folder):
+def entry(name, folder, right=None):
+    right = right or RIGHTS[name]
     return (
         f'[[user]]\nname = "{name}"\npassword_file = "{folder}/{name}.password"\n'
-        f'roles = []\nallow = ["{RIGHTS[name]}"]\n'
+        f'roles = []\nallow = ["{right}"]\n'
     )
 
 
@@ -92,6 +93,7 @@ def test_a_flow_ends_when_its_right_is_taken_away(broker, peers):
     end = peers(End(broker, "bob"))
     end.put(Message.of(decode(bob.expect("FLOW")[3])))
     assert end.get().kind == "BOT" and anna.get().kind == "BOT"
-    broker.authorize(entry("bob", broker.folder), entry("eve", broker.folder), entry("anna", broker.folder).replace("flow", "call"))
+    rights = {**RIGHTS, "anna": "call *"}
+    broker.authorize(*(entry(name, broker.folder, right) for name, right in rights.items()))
     assert broker.command("admin", "reload").code == 0
     assert anna.get().kind == "EOT" and end.get().kind == "EOT"

@@ -280,7 +280,7 @@ async fn answer(line: TcpStream, args: FlowArgs, tally: Rc<RefCell<Tally>>) {
 async fn take_all(end: End, args: FlowArgs, tally: Rc<RefCell<Tally>>) {
     let relay = args.relay;
     let half = args.window.div_ceil(2);
-    let mut pay = |credit: usize, back: &[u8], outbox: &mut Outbox| {
+    let pay = |credit: usize, back: &[u8], outbox: &mut Outbox| {
         let pay = short(&format!(r#"{{"flow": "PAY", "credit": {credit}}}"#));
         begin(relay, back, pay.len(), outbox.run());
         outbox.run().extend_from_slice(&pay);

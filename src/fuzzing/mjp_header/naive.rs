@@ -135,6 +135,14 @@ const REQUEST: Keys = &[
     ("asks", Type::Bool),
     ("key", Type::Key),
 ];
+const READY: Keys = &[
+    ("service", Type::Name),
+    ("role", Type::Text),
+    ("credit", Type::Int(1, u16::MAX as u64)),
+    ("labels", Type::Labels),
+    ("version", Type::Text),
+    ("description", Type::Text),
+];
 const ASK: Keys = &[("ask", ANY), ("message", Type::Text)];
 const TELL: Keys = &[("ask", ANY), ("code", Type::Text), ("message", Type::Text)];
 const SCATTER: Keys =
@@ -200,22 +208,11 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
             true,
         ),
         (kind::ACCEPTED, false) => (&[("level", Type::Text), ("repeat", Type::Bool)], true),
-        (kind::READY, true) => (
-            &[
-                ("service", Type::Name),
-                ("role", Type::Text),
-                ("credit", Type::Int(1, u16::MAX as u64)),
-                ("labels", Type::Labels),
-                ("version", Type::Text),
-                ("description", Type::Text),
-            ],
-            true,
-        ),
+        (kind::READY, true) => (READY, true),
         (kind::CREDIT, true) => (&[("credit", Type::Int(0, u16::MAX as u64))], true),
         (kind::SCATTER, true) => (SCATTER, true),
         (kind::OUTCOME, false) => (OUTCOME, true),
         (kind::NOTE, false) => (&[("target", Type::Text)], true),
-        (kind::TARGETS, false) => (&[], false),
         (kind::SUBSCRIBE, true) => (&[("subject", Type::Subject), ("ack", Type::Bool)], true),
         (kind::PUBLISH, true) => (&[("subject", Type::Subject)], true),
         (kind::MESSAGE, false) => (NEWS, true),
@@ -230,7 +227,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,
         (kind::HELLO..=kind::BYE, _)
         | (kind::REQUEST..=kind::STATUS | kind::UNSUBSCRIBE | kind::ADMIN, _)
-        | (kind::PARTIAL..=kind::EVENT, _) => (&[], false),
+        | (kind::PARTIAL..=kind::EVENT | kind::TARGETS, _) => (&[], false),
         _ => return None,
     })
 }

@@ -192,31 +192,20 @@ impl Core {
                     self.advance_mjp(id, Event::Expired);
                 }
             }
-            (Action::Update, ToBroker::Ready(says)) if worker.is_none() => {
-                self.set_handler_credit(now, id, says.credit(), out);
-            }
-            (Action::Credit, ToBroker::Credit { credit }) if worker.is_none() => {
-                self.set_handler_credit(now, id, *credit, out);
-            }
             (Action::Register, ToBroker::Ready(says)) => {
                 self.register_mjp(now, id, says, header, out);
             }
             (Action::Update, ToBroker::Ready(says)) => {
                 if let Some(worker) = worker {
                     self.router.set_about(worker, about(says, header), out);
-                    self.router.set_credit(now, worker, self.credit(says.credit()), out);
                 }
+                self.set_credit(now, id, says.credit(), out);
             }
             (Action::Credit, ToBroker::Credit { credit }) => {
-                if let Some(worker) = worker {
-                    self.router.set_credit(now, worker, self.credit(*credit), out);
-                }
+                self.set_credit(now, id, *credit, out);
             }
             (Action::Retire, _) => {
-                match worker {
-                    Some(worker) => self.router.set_credit(now, worker, 0, out),
-                    None => self.set_handler_credit(now, id, 0, out),
-                }
+                self.set_credit(now, id, 0, out);
                 self.say_drain(id, out);
             }
             (Action::Echo, _) => self.say_drain(id, out),
@@ -234,6 +223,14 @@ impl Core {
                 self.on_talk(now, id, said, out);
             }
             _ => self.dropped += 1,
+        }
+    }
+
+    /// A worker, or a handler of flows, takes so many at a time.
+    fn set_credit<O: Output>(&mut self, now: Time, id: PeerId, credit: u16, out: &mut O) {
+        match self.peers.get(id).and_then(|peer| peer.worker) {
+            Some(worker) => self.router.set_credit(now, worker, self.credit(credit), out),
+            None => self.set_handler_credit(now, id, credit, out),
         }
     }
 
