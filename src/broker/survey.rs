@@ -18,6 +18,7 @@ use crate::proto::keys::KeyStats;
 use crate::proto::rights::Verb;
 use crate::proto::router::{ServiceId, ServiceView, TalkStats};
 use crate::proto::stats::ServiceStats;
+use crate::proto::titanic::TitanicStats;
 use crate::proto::topics::Counts;
 
 use super::shared::{Shared, now};
@@ -54,6 +55,8 @@ pub(super) struct Survey {
     pub(super) talk: TalkStats,
     pub(super) keys: Keys,
     pub(super) flows: Flows,
+    /// Requests that are kept on a disk, their octets, and what became of them.
+    pub(super) titanic: Option<(usize, u64, TitanicStats)>,
 }
 
 /// Flows, and what became of them.
@@ -276,6 +279,10 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                     stats: keys.stats(),
                 };
                 survey.flows = flows_of(core.flows());
+                survey.titanic = core.titanic().map(|table| {
+                    let (requests, bytes) = table.size();
+                    (requests, bytes, *table.stats())
+                });
                 core.populate(from, HANDLES, &mut survey.population)
             })
             .await?;
