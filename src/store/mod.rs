@@ -2,7 +2,7 @@
 //!
 //! One directory, one file in it, of the embedded database redb. One thread writes and reads: the
 //! core's batches are committed in groups, and what is told to be stored has been synchronised.
-//! What the rest of the broker knows of it is [`Store`]; what that knows of redb is a [`Disk`].
+//! What the rest of the broker knows of it is [`Store`]; what that knows of redb is behind a trait.
 
 mod backend;
 mod check;

@@ -1,5 +1,6 @@
 """Titanic (RFC 9, SPEC 15) as a stock client sees it, and what survives the broker."""
 
+import json
 import os
 import random
 import signal
@@ -322,3 +323,15 @@ def test_a_principal_sees_only_its_own(tmp_path):
         assert other.close_request(uuid) == (b"200", []), "it says nothing"
         assert mine.reply(uuid) == (b"300", []), "and does nothing"
     broker.close()
+
+
+def test_the_workers_are_counted_as_without_a_store(kept):
+    with mdp.Worker(kept.endpoint, b"echo"):
+        deadline = time.monotonic() + 20
+        while True:
+            status = ["status", "--endpoint", kept.endpoint, "--json"]
+            report = json.loads(subprocess.run([BINARY, *status], capture_output=True).stdout)
+            if report["broker"]["workers"] == 1:
+                break
+            assert time.monotonic() < deadline, report
+            time.sleep(0.1)
