@@ -366,7 +366,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 64, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 70, "a range is no longer written as the test reads it");
     }
 
     #[test]
