@@ -171,11 +171,11 @@ impl Judge {
 
     /// The broker would say a message to a peer that does not read, and is closed for it.
     pub(super) fn unheard(&mut self, conn: usize, octets: &[u8]) {
-        self.sides.entry(conn).or_default().full = true;
         // A question that finds no room is not asked, and its client stays.
         if matches!(self.talk, Some(Talk::Ask { .. })) {
             return;
         }
+        self.sides.entry(conn).or_default().full = true;
         let mut decoder = Decoder::new(crate::wire::Limits::default());
         if let Ok(Some(Item::Message(message))) = decoder.next(&mut &octets[..])
             && is_nfp(message)
