@@ -108,8 +108,12 @@ fn check_output(role: &Role, greeted: bool, ending: &Ending) {
         assert!(reason.iter().all(u8::is_ascii_graphic) && reason.len() <= 255);
     }
     let expected = match role {
-        Role::Accept => matches!(ending.result, Ok(Some(_)))
-            .then_some(Metadata { socket_type: SocketType::Router, identity: None }),
+        Role::Accept => match &ending.result {
+            Ok(Some(peer)) => {
+                Some(Metadata { socket_type: answer_to(peer.socket_type), identity: None })
+            }
+            _ => None,
+        },
         Role::Dial { socket_type, identity } => greeted.then(|| Metadata {
             socket_type: *socket_type,
             identity: identity.clone().filter(|_| socket_type.has_identity()),
@@ -118,11 +122,16 @@ fn check_output(role: &Role, greeted: bool, ending: &Ending) {
     assert_eq!(ready, expected);
 }
 
+/// What whoever accepts a peer of that type is.
+fn answer_to(theirs: SocketType) -> SocketType {
+    if theirs == SocketType::Client { SocketType::Server } else { SocketType::Router }
+}
+
 /// A peer is what its own octets say it is.
 fn check_peer(role: &Role, peer: &Peer, stream: &[u8]) {
     assert!(peer.announced.compatible(peer.socket_type));
     let announced = match role {
-        Role::Accept => SocketType::Router,
+        Role::Accept => answer_to(peer.socket_type),
         Role::Dial { socket_type, .. } => *socket_type,
     };
     assert_eq!(peer.announced, announced);
