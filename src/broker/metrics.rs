@@ -292,7 +292,7 @@ impl Scrape {
         let messages = [(NO_LABEL, flows.counts.dats)];
         page.counter("flow_messages", "DATs forwarded.", messages)?;
         let octets = [(NO_LABEL, flows.counts.bytes)];
-        page.counter("flow_bytes", "Octets of DATs forwarded.", octets)?;
+        page.counter("flow_bytes_forwarded", "Octets of DATs forwarded.", octets)?;
         let dropped = flows.dropped.iter().map(|(reason, count)| (*reason, *count));
         page.reasons("flow_messages_dropped", "Messages of ends of flows dropped.", dropped)?;
         let up = self.shared.factory_up.load(Ordering::Relaxed);
