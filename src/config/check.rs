@@ -102,6 +102,7 @@ impl BrokerConfig {
         check.text(handshake("metadata"), metadata, 128..=2 * KIB);
         // INITIATE of CURVE has 257 octets besides.
         check.at_most_half(("handshake", "metadata"), metadata, ("handshake", "command"), command);
+        self.lease.check(check);
         let key = |name| Key::new("limits", name);
         let limits = &self.limits;
         check.text(key("frame"), limits.frame, KIB..=GIB);

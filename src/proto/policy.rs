@@ -7,6 +7,7 @@ use crate::wire::{Limits, mjp};
 
 use super::jobs::JobLimits;
 use super::keys::KeyLimits;
+use super::lease::LeaseLimits;
 
 /// How often both sides show that they live, and how many misses end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +207,8 @@ pub struct Settings {
     pub nfp: NfpSettings,
     /// Limits of publishing and subscribing.
     pub topics: TopicLimits,
+    /// Limits of leases.
+    pub lease: LeaseLimits,
     /// Limits of all messages, which the shell holds and peers are told.
     pub wire: Limits,
     /// Rules by service name; the first that matches holds.
@@ -233,6 +236,7 @@ impl Default for Settings {
             keys: KeyLimits::default(),
             nfp: NfpSettings::default(),
             topics: TopicLimits::default(),
+            lease: LeaseLimits::default(),
             wire: Limits::default(),
             rules: Vec::new(),
             policy: ServicePolicy::default(),

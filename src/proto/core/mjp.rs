@@ -1,6 +1,7 @@
 //! What MJP/1 peers say, carried out.
 
 mod answer;
+pub(super) mod lease;
 
 use crate::id::{PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
@@ -8,7 +9,7 @@ use crate::proto::dialect::mjp::{Action, Event};
 use crate::proto::dialect::{Reply, State, WorkerVoice, fault, mdp, mjp};
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::rights::Verb as Right;
-use crate::proto::router::Offer;
+use crate::proto::router::{Offer, WorkerId};
 use crate::proto::stats::Loss;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
@@ -164,6 +165,7 @@ impl Core {
                 self.router.cancel(now, id, *request, out);
                 self.cancel_scatter(now, id, *request, out);
                 self.unfollow(id, *request);
+                self.cancel_lease(now, id, *request, out);
             }
             (Action::Report, ToBroker::Status { id: query, says }) => {
                 if self.may_look(id, "status", out) {
@@ -176,6 +178,9 @@ impl Core {
                 self.administer(now, id, *query, (says, header), out);
             }
             (Action::Topic, said) => self.on_topic(now, id, said, out),
+            (Action::Lease, ToBroker::Lease { id: query, says }) => {
+                self.on_lease(now, id, *query, says, out);
+            }
             (Action::Beat, _) => {
                 if out.is_quiet(id) {
                     out.send(id, |encoder| WorkerVoice::Mjp.heartbeat(&[], encoder));
@@ -186,7 +191,9 @@ impl Core {
                 self.register_mjp(now, id, says, header, out);
             }
             (Action::Update, ToBroker::Ready(says)) => {
-                if let Some(worker) = worker {
+                if let Some(worker) = worker.filter(|own| self.may_fence(id, says, Some(*own), out))
+                {
+                    self.router.set_fence(worker, says.fence);
                     self.router.set_about(worker, about(says, header), out);
                     self.router.set_credit(now, worker, self.credit(says.credit()), out);
                 }
@@ -237,6 +244,7 @@ impl Core {
             ToBroker::Subscribe { .. } | ToBroker::Unsubscribe { .. } | ToBroker::Publish(_) => {
                 Event::Topic
             }
+            ToBroker::Lease { .. } => Event::Lease,
             ToBroker::Partial(answer) if holds(answer.id) => Event::Partial,
             ToBroker::Partial(_) => Event::StrayPart,
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
@@ -278,7 +286,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin", "topics", "events", "keys"],
+            features: vec!["scatter", "admin", "topics", "events", "keys", "leases"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {
@@ -305,10 +313,15 @@ impl Core {
             self.advance_mjp(id, Event::Expired);
             return self.object_denied(id, 0, Right::Serve, says.service, out);
         }
+        if !self.may_fence(id, says, None, out) {
+            self.advance_mjp(id, Event::Expired);
+            return;
+        }
         let worker = ServiceName::try_from(says.service).ok().and_then(|name| {
             let credit = Some(self.credit(says.credit()));
             let about = about(says, header);
-            let offer = Offer { voice: WorkerVoice::Mjp, name, credit, about };
+            let (voice, fence) = (WorkerVoice::Mjp, says.fence);
+            let offer = Offer { voice, name, credit, about, fence };
             self.router.register(now, id, offer, out)
         });
         match worker {
@@ -321,6 +334,22 @@ impl Core {
                 self.say(id, 64 + message.len(), out, |encoder| bye.encode(encoder));
             }
         }
+    }
+
+    /// Whether a worker may want that fence; if not, it is told so.
+    fn may_fence<O: Output>(
+        &mut self,
+        id: PeerId,
+        says: &ReadyHeader<'_>,
+        own: Option<WorkerId>,
+        out: &mut O,
+    ) -> bool {
+        let may = says.fence.is_none_or(|lease| self.router.may_fence(says.service, own, lease));
+        if !may {
+            let why = "another worker of the service has another `fence`; give all the same";
+            self.object(id, 0, Code::BadRequest, why, out);
+        }
+        may
     }
 
     /// A worker counts as gone, though its connection is there.
@@ -415,6 +444,7 @@ impl Core {
 
 /// What is kept of READY for listings: the header, if it says more than what the tables know.
 fn about<'a>(says: &ReadyHeader<'_>, header: &'a [u8]) -> &'a [u8] {
-    let silent = says.labels.is_empty() && says.version.is_none() && says.description.is_none();
+    let ReadyHeader { labels, version, description, fence, .. } = says;
+    let silent = labels.is_empty() && version.is_none() && description.is_none() && fence.is_none();
     if silent { &[] } else { header }
 }

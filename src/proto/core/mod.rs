@@ -460,7 +460,7 @@ impl Core {
             while let Some((id, why)) = self.router.pop_doomed() {
                 self.end(now, id, why, out);
             }
-            if !self.end_parts(now, out) {
+            if !self.end_parts(now, out) && !self.tell_leases(now, out) {
                 break;
             }
         }

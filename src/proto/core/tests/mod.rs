@@ -7,6 +7,7 @@ mod credit;
 mod deadline;
 mod keys;
 mod late;
+mod lease;
 mod limits;
 mod memory;
 mod native;

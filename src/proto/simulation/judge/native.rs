@@ -227,6 +227,7 @@ impl Judge {
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }
+            | FromBroker::Lease { .. }
             | FromBroker::Admin { .. } => {}
         }
     }
