@@ -7,18 +7,19 @@
 //!
 //! ```text
 //! bytes -> frames -> message -> command -> decision -> command -> message -> frames -> bytes
-//! id <- wire <- proto <- transport <- broker, client, worker <- file <- bin
+//! id <- wire <- proto <- transport <- broker, client, worker, flow <- file <- bin
 //!                                                              imports go left only
 //! ```
 //!
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
-//! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`] and [`mod@file`] are what
-//! a user holds. [`folder`] and [`inventory`] know none of the others, [`keys`] only what is pure.
+//! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`], [`flow`] and
+//! [`mod@file`] are what a user holds. [`folder`] and [`inventory`] know none of the others, [`keys`] only what is pure.
 
 pub mod broker;
 pub mod client;
 pub mod config;
 pub mod file;
+pub mod flow;
 pub mod folder;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

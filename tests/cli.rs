@@ -13,6 +13,8 @@ mod docs;
 mod failures;
 #[path = "cli/file.rs"]
 mod file;
+#[path = "cli/flow.rs"]
+mod flow;
 #[path = "cli/key.rs"]
 mod key;
 #[path = "cli/look.rs"]

@@ -1,8 +1,8 @@
 //! The layers of the library, and the habits that a compiler does not hold us to.
 //!
 //! ```text
-//! id <- wire <- proto <- transport <- config <- broker, client, worker <- file <- bin
-//!                                                                imports go left only
+//! id <- wire <- proto <- transport <- config <- broker, client, worker, flow <- file <- bin
+//!                                                                      imports go left only
 //! ```
 //!
 //! `config` gathers the settings of the layers, so it stands right of them, and only roles and the
@@ -29,6 +29,7 @@ const RANKS: &[(&str, u32)] = &[
     ("broker", 5),
     ("client", 5),
     ("worker", 5),
+    ("flow", 5),
     // It serves as a worker and fetches as a client.
     ("file", 6),
     ("fuzzing", 7),

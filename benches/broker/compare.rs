@@ -10,6 +10,7 @@ use majordomo::keys::text_of_public;
 use serde::Serialize;
 
 use crate::boxes;
+use crate::flow;
 use crate::load::Calls;
 use crate::mode::{Mode, Peer, Shape};
 use crate::process::{Process, cpu_of, cpu_of_machine, ourselves};
@@ -87,6 +88,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Holds the client library against the clients of the load generator.
 pub(crate) fn library(rounds: &Rounds) -> Result<()> {
     rounds.run(&[Mode::W2], &[Peer::MajordomoMjp, Peer::Library], |report| report.library())
+}
+
+/// Holds the broker's flows against the raw relay.
+pub(crate) fn flow(rounds: &Rounds) -> Result<()> {
+    let modes = [Mode::Flow, Mode::Tensors, Mode::Flows];
+    let peers = [Peer::Majordomo, Peer::Relay, Peer::RelayTurn];
+    rounds.run(&modes, &peers, |report| report.flows())
 }
 
 /// Holds the broker over CURVE against itself over NULL and against libzmq's proxy over CURVE.
@@ -172,8 +180,12 @@ fn round_of(
 /// Starts a peer and takes its figures.
 fn measure(mode: Mode, peer: Peer, round: u32, seconds: f64) -> Result<Sample> {
     let shape = mode.shape();
-    let server = server::start(peer, shape.prefetch, shape.one_cpu)?;
-    let (calls, used) = drive(&server, &shape, seconds, &[])?;
+    let (calls, used) = if mode.is_flow() {
+        flow::drive(peer, &shape, seconds)?
+    } else {
+        let server = server::start(peer, shape.prefetch, shape.one_cpu)?;
+        drive(&server, &shape, seconds, &[])?
+    };
     Ok(Sample {
         mode,
         peer,

@@ -7,6 +7,7 @@
 mod beats;
 mod boxes;
 mod compare;
+mod flow;
 mod idle;
 mod load;
 mod mode;
@@ -45,6 +46,9 @@ enum Role {
     Library(compare::Rounds),
     /// The broker over CURVE, against itself over NULL and against libzmq's proxy over CURVE
     Curve(compare::Rounds),
+    /// Flows through the broker: small messages, tensors, and a thousand flows at a time, against
+    /// the raw relay
+    Flow(compare::Rounds),
     /// Time until the broker has answered, its memory when idle, and its size on disk
     Start(start::Options),
     /// Clients of the load generator
@@ -53,6 +57,12 @@ enum Role {
     /// Workers of the load generator
     #[command(hide = true)]
     Workers(load::LoadArgs),
+    /// Ends of flows that give
+    #[command(hide = true)]
+    Givers(load::FlowArgs),
+    /// Ends of flows that take
+    #[command(hide = true)]
+    Takers(load::FlowArgs),
     /// The raw relay
     #[command(hide = true)]
     Relay { flush: relay::Flush },
@@ -80,9 +90,12 @@ fn main() -> Result<()> {
         Some(Role::Crowd(options)) => idle::crowd(&options)?,
         Some(Role::Library(rounds)) => compare::library(&rounds)?,
         Some(Role::Curve(rounds)) => compare::curve(&rounds)?,
+        Some(Role::Flow(rounds)) => compare::flow(&rounds)?,
         Some(Role::Start(options)) => start::run(&options)?,
         Some(Role::Clients(args)) => load::clients(&args),
         Some(Role::Workers(args)) => load::workers(&args),
+        Some(Role::Givers(args)) => load::givers(&args),
+        Some(Role::Takers(args)) => load::takers(&args),
         Some(Role::Relay { flush }) => relay::run(flush)?,
         Some(Role::Beat { interval }) => beats::run(interval)?,
     }

@@ -26,6 +26,15 @@ pub(crate) enum Mode {
     /// 1 MiB, one client with 8 in flight, one worker
     #[value(name = "W4")]
     W4,
+    /// A flow of 1 KiB messages with a credit of 100
+    #[value(skip)]
+    Flow,
+    /// A flow of 4 MiB messages with a credit of 8
+    #[value(skip)]
+    Tensors,
+    /// A thousand flows of 1 KiB messages with a credit of 10 each
+    #[value(skip)]
+    Flows,
 }
 
 /// The figures of a mode.
@@ -51,7 +60,15 @@ impl Mode {
             Self::S64 => Shape { workers: 64, ..base },
             Self::W3 => Shape { clients: 16, window: 64, workers: 4, prefetch: 64, ..base },
             Self::W4 => Shape { window: 8, size: 1 << 20, prefetch: 8, ..base },
+            Self::Flow => Shape { window: 100, size: 1 << 10, ..base },
+            Self::Tensors => Shape { window: 8, size: 4 << 20, ..base },
+            Self::Flows => Shape { clients: 1000, window: 10, size: 1 << 10, ..base },
         }
+    }
+
+    /// Flows have ends of their own.
+    pub(crate) fn is_flow(self) -> bool {
+        matches!(self, Self::Flow | Self::Tensors | Self::Flows)
     }
 
     /// Strict MDP is something only the broker has.

@@ -139,6 +139,22 @@ impl<'a> Report<'a> {
         ]
     }
 
+    /// What flows have to reach.
+    pub(crate) fn flows(&self) -> Vec<Target> {
+        let own = Peer::Majordomo;
+        let relay = |mode| self.ratio((mode, own), (mode, self.best_relay(mode)), RATE);
+        // 50 times the 4,100 to 5,200 a second of ZIO's own broker.
+        let times = self.median(Mode::Flow, own, RATE).map(|rate| rate / 4_500.0);
+        let flat = self.ratio((Mode::Flows, own), (Mode::Flow, own), RATE);
+        vec![
+            at_least("Flow: rate to the relay's", relay(Mode::Flow), 0.5),
+            at_least("Flow: rate to that of ZIO's own broker", times, 50.0),
+            at_least("Tensors: octets to the relay's", relay(Mode::Tensors), 0.8),
+            at_least("Flows: rate to the relay's", relay(Mode::Flows), 0.5),
+            at_least("Flows: rate of 1,000 flows to that of one", flat, 0.5),
+        ]
+    }
+
     /// What the client library has to reach.
     pub(crate) fn library(&self) -> Vec<Target> {
         let (own, load) = ((Mode::W2, Peer::Library), (Mode::W2, Peer::MajordomoMjp));
@@ -154,7 +170,7 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "mode  peer               calls/s  p50 us    p99 us  p99.9 us  CPU us  client  x relay  x zmq  x nats"
+            "mode     peer               calls/s  p50 us    p99 us  p99.9 us  CPU us  client  x relay  x zmq  x nats"
         )?;
         let mut rows: Vec<(Mode, Peer)> =
             self.samples.iter().map(|sample| (sample.mode, sample.peer)).collect();
@@ -164,7 +180,7 @@ impl fmt::Display for Report<'_> {
             let figure = |figure: Figure| self.median(mode, peer, figure).unwrap_or_default();
             write!(
                 f,
-                "{:4}  {:16} {:9.0} {:7.1} {:9.1} {:9.1} {:7.2} {:7.2}",
+                "{:7}  {:16} {:9.0} {:7.1} {:9.1} {:9.1} {:7.2} {:7.2}",
                 format!("{mode:?}"),
                 peer.name(),
                 figure(RATE),

@@ -16,8 +16,9 @@ use crate::transport::account::{Account, Charge};
 use crate::transport::inbound::{Inbound, InboundError};
 use crate::transport::link::{Arriving, Call, Link};
 use crate::wire::codec::{CodecError, Decoder, Item};
-use crate::wire::command::{Command, CommandError};
+use crate::wire::command::{Command, CommandError, SocketType};
 use crate::wire::message::Message;
+use crate::wire::zio::Shape;
 
 use super::entrance::Door;
 use super::outboxes::Outboxes;
@@ -113,6 +114,7 @@ impl Connection {
             era: door.era,
             house: door.house,
             principal,
+            shape: shape_of(peer, door),
             ..Hello::default()
         };
         let identity = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -152,7 +154,11 @@ impl Connection {
             End::Command(_) => self.shared.counters.frames_invalid.add("command"),
             End::Error(_) => self.shared.counters.peers_gave_up.add(1),
         }
-        info!(%remote, reason = %end, "peer left");
+        if self.link.is_inner() {
+            debug!(reason = %end, "a part of the broker left");
+        } else {
+            info!(%remote, reason = %end, "peer left");
+        }
         self.shared.leave(self.id);
         if matches!(end, End::Closed(_)) {
             let _ = tokio::time::timeout(LAST_WRITE, self.write_rest()).await;
@@ -313,6 +319,14 @@ impl Connection {
                 tokio::task::yield_now().await;
             }
         }
+    }
+}
+
+/// The shape of the messages of a peer that can only be an end of flows.
+fn shape_of(peer: &Peer, door: Door) -> Option<Shape> {
+    match peer.announced {
+        SocketType::Server => Some(Shape::Single),
+        _ => door.flows_only.then_some(Shape::Multipart),
     }
 }
 

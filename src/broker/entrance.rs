@@ -30,6 +30,8 @@ pub(super) struct Door {
     pub(super) mechanism: Mechanism,
     /// Which header NFP peers expect that come in here.
     pub(super) era: Era,
+    /// Nothing but flows is spoken there.
+    pub(super) flows_only: bool,
     /// The other end is in this process.
     pub(super) house: bool,
 }
@@ -37,7 +39,7 @@ pub(super) struct Door {
 impl Door {
     /// That of parts of the broker.
     pub(super) const HOUSE: Self =
-        Self { mechanism: Mechanism::Null, era: Era::Current, house: true };
+        Self { mechanism: Mechanism::Null, era: Era::Current, flows_only: false, house: true };
 }
 
 /// Serves one connection from its first octet to its last.

@@ -13,6 +13,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::proto::lease::Freed;
 use crate::proto::stats::{Histogram, Loss, Outcome, ServiceStats};
 use crate::wire::greeting::Mechanism;
 
@@ -50,7 +51,9 @@ impl Collector for Scrape {
         self.write_workers(&mut page)?;
         self.write_jobs(&mut page)?;
         self.write_topics(&mut page)?;
+        self.write_leases(&mut page)?;
         self.write_keys(&mut page)?;
+        self.write_flows(&mut page)?;
         self.write_rights(&mut page)
     }
 }
@@ -97,6 +100,7 @@ impl Scrape {
             ("client", population.clients),
             ("worker", population.workers),
             ("dismissed", population.dismissed),
+            ("flow", population.ends),
         ];
         let roles = roles.map(|(role, count)| ([("role", role), mechanism], count as f64));
         page.gauge("connections", None, "Peers connected, by what they are.", roles)?;
@@ -107,6 +111,7 @@ impl Scrape {
             ("network", counters.rejected_network.get()),
             ("key_limit", counters.rejected_key.get()),
             ("identity_in_use", counters.identity_in_use.get()),
+            ("flow_ends", counters.too_many_ends.get()),
         ];
         page.reasons("connections_rejected", "Newcomers turned away.", rejected)?;
         let closed = [
@@ -254,6 +259,22 @@ impl Scrape {
         page.counter("publication_messages", help, outcomes)
     }
 
+    fn write_leases(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let ((held, waiting, observing), counts) = &self.survey.leases;
+        let one = |count: &usize| [(NO_LABEL, *count as f64)];
+        page.gauge("leases_held", None, "Leases that somebody holds.", one(held))?;
+        page.gauge("lease_waiters", None, "Candidates in line for leases.", one(waiting))?;
+        page.gauge("lease_observers", None, "Observations of leases.", one(observing))?;
+        let granted = [(NO_LABEL, counts.granted)];
+        page.counter("leases_granted", "Holders that leases have had.", granted)?;
+        let freed = Freed::ALL.into_iter().zip(counts.freed);
+        let freed = freed.map(|(why, count)| (why.as_str(), count));
+        page.reasons("leases_freed", "How the time of holders ended.", freed)?;
+        let refused = [("stale_epoch", counts.stale), ("fence_required", counts.unfenced)];
+        let help = "What was refused for its epoch, or because it had none.";
+        page.reasons("lease_refused", help, refused)
+    }
+
     fn write_keys(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
         let keys = &self.survey.keys;
         let states = [("running", keys.running), ("answered", keys.answered)];
@@ -273,6 +294,27 @@ impl Scrape {
         page.counter("keys_repeats", help, repeats)?;
         let help = "Answers forgotten before their time, to make room.";
         page.counter("keys_evicted", help, [(NO_LABEL, keys.stats.evicted)])
+    }
+
+    fn write_flows(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let flows = &self.survey.flows;
+        let states = [("waiting", flows.waiting), ("open", flows.open)];
+        let states = states.map(|(state, count)| ([("state", state)], count as f64));
+        page.gauge("flows", None, "Flows, by whether a handler has come.", states)?;
+        let ended = flows.ended.iter().map(|(outcome, count)| ([("outcome", *outcome)], *count));
+        page.counter("flows_ended", "Flows ended, each once.", ended)?;
+        let refused = flows.refused.iter().map(|(reason, count)| (*reason, *count));
+        page.reasons("flows_refused", "BOTs answered by EOT.", refused)?;
+        let messages = [(NO_LABEL, flows.counts.dats)];
+        page.counter("flow_messages", "DATs forwarded.", messages)?;
+        let octets = [(NO_LABEL, flows.counts.bytes)];
+        page.counter("flow_bytes", "Octets of DATs forwarded.", octets)?;
+        let dropped = flows.dropped.iter().map(|(reason, count)| (*reason, *count));
+        page.reasons("flow_messages_dropped", "Messages of ends of flows dropped.", dropped)?;
+        let up = self.shared.factory_up.load(std::sync::atomic::Ordering::Relaxed);
+        let up = [(NO_LABEL, if up { 1.0 } else { 0.0 })];
+        let help = "Whether there is a line to the external flow factory.";
+        page.gauge("flow_factory_connected", None, help, up)
     }
 
     fn write_rights(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {

@@ -20,12 +20,15 @@ mod connection;
 mod counters;
 mod crowd;
 mod entrance;
+mod epochs;
+mod factory;
 mod guard;
 mod house;
 mod http;
 mod logs;
 mod metrics;
 mod outboxes;
+mod pace;
 mod permits;
 mod process;
 mod rates;
@@ -54,6 +57,7 @@ use crate::wire::greeting::Mechanism;
 use crate::wire::nfp::Era;
 
 use entrance::Door;
+pub use factory::{AskedFlow, FlowFactory};
 use guard::Guard;
 pub use guard::{GuardError, Reloaded};
 pub use logs::{LogLimits, LogRing};
@@ -104,6 +108,16 @@ pub struct Broker {
     http: Option<SocketAddr>,
     tasks: TaskTracker,
     threads: Vec<JoinHandle<()>>,
+    factory: Option<Arc<dyn FlowFactory>>,
+}
+
+/// What the program around a broker has for it.
+#[derive(Debug, Default)]
+pub struct Around {
+    /// Log records, for whoever may ask for them.
+    pub logs: Option<LogRing>,
+    /// Who decides about flows, in place of `flow.factory`.
+    pub factory: Option<Arc<dyn FlowFactory>>,
 }
 
 /// What an administrator wants of the program that a broker is a part of.
@@ -153,9 +167,24 @@ impl Broker {
         logs: Option<LogRing>,
         announce: impl FnOnce(&[Endpoint], Option<SocketAddr>) -> io::Result<()>,
     ) -> Result<Self, BrokerError> {
+        Self::bind_around(config, Around { logs, ..Around::default() }, announce)
+    }
+
+    /// As [`Self::bind_then`], with all that the program around it has for it.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; nothing runs then.
+    pub fn bind_around(
+        config: BrokerConfig,
+        around: Around,
+        announce: impl FnOnce(&[Endpoint], Option<SocketAddr>) -> io::Result<()>,
+    ) -> Result<Self, BrokerError> {
+        let Around { logs, factory } = around;
         config.validate()?;
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).map_err(|error| BrokerError::Seed(error.to_string()))?;
+        let (mut seed, mut secret) = ([0; 8], [0; 32]);
+        for octets in [&mut seed[..], &mut secret] {
+            getrandom::fill(octets).map_err(|error| BrokerError::Seed(error.to_string()))?;
+        }
         let stock = house::Stock::read(&config.nfp)?;
         let guard = Guard::read(&config.auth, SystemTime::now())?;
         let bound = bind_all(&config.broker.bind)?;
@@ -171,7 +200,7 @@ impl Broker {
         warn_of_openness(&config);
         let curve = doors.iter().any(|door| door.mechanism == Mechanism::Curve);
         let queue_max = config.handshake.curve_queue;
-        let mut shared = Shared::new(config, guard, u64::from_ne_bytes(seed));
+        let mut shared = Shared::new(config, guard, u64::from_ne_bytes(seed), secret);
         (shared.endpoints, shared.logs) = (endpoints.clone(), logs);
         if curve {
             let bench = Workbench::start("majordomo-curve", queue_max);
@@ -188,8 +217,10 @@ impl Broker {
             }
             tasks.spawn_on(keep_time(shared.clone()), first.handle());
         }
-        let mut broker = Self { shared, endpoints, http: http_addr, tasks, threads: Vec::new() };
-        broker.threads.push(house::start(broker.shared.clone(), acceptor, stock)?);
+        let threads = Vec::new();
+        let mut broker = Self { shared, endpoints, http: http_addr, tasks, threads, factory };
+        let factory = broker.factory.clone();
+        broker.threads.push(house::start(broker.shared.clone(), acceptor, stock, factory)?);
         if let Some((listener, _)) = http {
             broker.threads.push(http::start(listener, broker.shared.clone())?);
         }
@@ -259,6 +290,9 @@ impl Broker {
         self.shared.accepting.cancel();
         self.shared.with_core(|core, out| core.drain(now(), deadline, out));
         let drained = wait_until(POLL, deadline, || self.shared.lock().core.is_drained()).await;
+        if let Some(factory) = &self.factory {
+            factory.stop();
+        }
         self.shared.with_core(|core, out| core.dismiss_all(now(), out));
         wait_until(POLL, LAST_WORDS, || self.shared.is_quiet()).await;
         let abandoned = self.shared.lock().core.router().open_requests();
@@ -307,7 +341,8 @@ impl Drop for Broker {
 /// What is known of who comes in at an endpoint.
 fn door_of(endpoint: &Endpoint, config: &BrokerConfig) -> Door {
     let era = if config.nfp.old.contains(endpoint) { Era::Old } else { Era::Current };
-    Door { mechanism: config.mechanism_at(endpoint), era, house: false }
+    let flows_only = config.flow.only.contains(endpoint);
+    Door { mechanism: config.mechanism_at(endpoint), era, flows_only, house: false }
 }
 
 /// What an operator should be told at each start.
@@ -338,6 +373,7 @@ async fn keep_time(shared: Arc<Shared>) {
         let wait = shared.tick();
         tokio::select! {
             () = shared.running.cancelled() => return,
+            () = shared.roused() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

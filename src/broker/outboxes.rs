@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::id::PeerId;
 use crate::proto::core::Denial;
+use crate::proto::flow::FlowEvent;
 use crate::proto::output::{CloseReason, Memory, Output, Pressure};
 use crate::proto::rights::{Decision, Verb};
 use crate::transport::account::Account;
@@ -43,6 +44,8 @@ pub(super) struct Touched {
     links: SmallVec<[Arc<Link>; 4]>,
     /// The first thing that was denied, and how many others were.
     denied: Option<(Box<Denied>, u64)>,
+    /// What has happened to flows.
+    flows: Vec<FlowEvent>,
 }
 
 /// Something that was denied, for the log.
@@ -77,6 +80,11 @@ impl Touched {
     /// Takes what was denied: one thing, and how many others were.
     pub(super) fn take_denied(&mut self) -> Option<(Box<Denied>, u64)> {
         self.denied.take()
+    }
+
+    /// Takes what has happened to flows.
+    pub(super) fn take_flows(&mut self) -> Vec<FlowEvent> {
+        std::mem::take(&mut self.flows)
     }
 
     /// Writes what waits, or has it written.
@@ -172,6 +180,30 @@ impl Output for Outboxes<'_> {
         appended.is_some()
     }
 
+    #[inline]
+    fn pass(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        waiting_max: usize,
+        write: impl FnOnce(&mut Encoder),
+    ) -> bool {
+        let Some(link) = self.links.get(peer) else { return true };
+        let tight = !self.would_take(bytes, 0);
+        match link.pass(waiting_max, tight, write) {
+            Some(appended) => {
+                self.said += u64::from(!link.is_inner());
+                self.touch(link, appended);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn is_full(&self, peer: PeerId, waiting_max: usize) -> bool {
+        self.links.get(peer).is_some_and(|link| link.is_full(waiting_max))
+    }
+
     fn is_quiet(&self, peer: PeerId) -> bool {
         self.links.get(peer).is_none_or(|link| link.is_quiet())
     }
@@ -221,6 +253,10 @@ impl Output for Outboxes<'_> {
 
     fn has_room(&self) -> bool {
         self.in_use() <= self.account.low_mark()
+    }
+
+    fn flow(&mut self, event: FlowEvent) {
+        self.touched.flows.push(event);
     }
 
     fn denied(&mut self, _: PeerId, denial: &Denial<'_>) {

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::BrokerConfig;
 use crate::id::{PeerId, Principal};
 use crate::keys::Known;
 use crate::proto::core::{Admission, Core, Hello, Regranted};
+use crate::proto::flow::FlowEvent;
 use crate::proto::output::CloseReason;
 use crate::transport::account::Account;
 use crate::transport::endpoint::Endpoint;
@@ -23,9 +24,11 @@ use crate::transport::workbench::Workbench;
 use super::AdminRequest;
 use super::counters::Counters;
 use super::crowd::Crowd;
+use super::epochs::epoch_of_start;
 use super::guard::{Guard, GuardError, Reloaded};
 use super::logs::LogRing;
 use super::outboxes::{Denied, Links, Outboxes, Touched};
+use super::pace::Pace;
 use super::shortage::Shortage;
 
 /// How often to look, while memory is short, for peers that keep it from others.
@@ -95,6 +98,10 @@ pub(super) struct Shared {
     pub(super) logs: Option<LogRing>,
     /// The core has something to be done outside.
     pub(super) errands: Notify,
+    /// The flow factory is to be asked something.
+    pub(super) questions: Notify,
+    /// There is a line to the external flow factory.
+    pub(super) factory_up: AtomicBool,
     /// What an administrator wants of the program around the broker.
     pub(super) asked: watch::Sender<Option<AdminRequest>>,
     /// That program has asked for it.
@@ -104,6 +111,8 @@ pub(super) struct Shared {
     /// When stuck peers were last looked for, milliseconds after the start.
     last_look: AtomicU64,
     refusals: LogGate,
+    /// The time is to be looked at sooner than was said.
+    roused: Notify,
     state: Mutex<State>,
 }
 
@@ -138,11 +147,18 @@ impl LogGate {
 pub(super) struct State {
     pub(super) core: Core,
     pub(super) links: Links,
+    pace: Pace,
 }
 
 impl Shared {
-    pub(super) fn new(config: BrokerConfig, guard: Guard, seed: u64) -> Self {
-        let core = Core::new(config.settings(), seed, now());
+    pub(super) fn new(
+        config: BrokerConfig,
+        guard: Guard,
+        seed: u64,
+        flow_secret: [u8; 32],
+    ) -> Self {
+        let core = Core::new(config.settings(), seed, now()).with_flow_secret(flow_secret);
+        let core = core.with_epochs_above(epoch_of_start());
         Self {
             account: Arc::new(Account::new(config.limits.memory.bytes())),
             counters: Counters::default(),
@@ -159,12 +175,15 @@ impl Shared {
             endpoints: Vec::new(),
             logs: None,
             errands: Notify::new(),
+            questions: Notify::new(),
+            factory_up: AtomicBool::new(false),
             asked: watch::Sender::new(None),
             heeded: AtomicBool::new(false),
             last_tick: AtomicU64::new(0),
             last_look: AtomicU64::new(0),
             refusals: LogGate::default(),
-            state: Mutex::new(State { core, links: Links::new() }),
+            roused: Notify::new(),
+            state: Mutex::new(State { core, links: Links::new(), pace: Pace::default() }),
         }
     }
 
@@ -172,7 +191,7 @@ impl Shared {
     #[cfg(test)]
     pub(super) fn for_tests(config: BrokerConfig) -> Self {
         let guard = Guard::read(&config.auth, SystemTime::UNIX_EPOCH).unwrap();
-        Self::new(config, guard, 0)
+        Self::new(config, guard, 0, [0; 32])
     }
 
     /// The core. Whoever panicked under this lock left tables behind that nobody may trust: the
@@ -184,16 +203,39 @@ impl Shared {
     /// Gives the core some inputs under one lock, and sends what it decided.
     pub(super) fn with_core<T>(&self, input: impl FnOnce(&mut Core, &mut Outboxes<'_>) -> T) -> T {
         let mut state = self.lock();
-        let State { core, links } = &mut *state;
+        let State { core, links, pace } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let result = input(core, &mut out);
-        let touched = out.finish();
+        let (touched, rouse) = (out.finish(), pace.note());
+        self.alert(core);
+        drop(state);
+        self.carry_out(touched);
+        self.rouse(rouse);
+        result
+    }
+
+    /// Tells those who do what the core cannot do itself.
+    #[inline]
+    fn alert(&self, core: &Core) {
         if core.has_errands() {
             self.errands.notify_one();
         }
-        drop(state);
-        self.carry_out(touched);
-        result
+        if core.has_questions() {
+            self.questions.notify_one();
+        }
+    }
+
+    /// Has the time looked at again soon: something may be due earlier than it was when it rested.
+    #[inline]
+    fn rouse(&self, rouse: bool) {
+        if rouse {
+            self.roused.notify_one();
+        }
+    }
+
+    /// Resolves when an input has come while [`Self::tick`] had said to rest.
+    pub(super) async fn roused(&self) {
+        self.roused.notified().await;
     }
 
     /// A peer comes. `None`: it may not be here.
@@ -204,10 +246,10 @@ impl Shared {
             let Known { grants, name } = self.guard.known(&hello.principal)?;
             (hello.grants, hello.name) = (grants, name);
         }
-        let State { core, links } = &mut *state;
+        let State { core, links, pace } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let (id, admission) = core.join(now(), hello, &mut out);
-        let touched = out.finish();
+        let (touched, rouse) = (out.finish(), pace.note());
         if !matches!(admission, Admission::Refused(_)) {
             links.insert(id, link.clone());
         }
@@ -216,6 +258,7 @@ impl Shared {
         }
         drop(state);
         self.carry_out(touched);
+        self.rouse(rouse);
         Some((id, admission))
     }
 
@@ -238,7 +281,9 @@ impl Shared {
     /// Writes what was decided, and logs what was denied.
     fn carry_out(&self, mut touched: Touched) {
         let denied = touched.take_denied();
+        let flows = touched.take_flows();
         touched.kick(&self.counters);
+        flows.into_iter().for_each(log_flow);
         if let Some((denied, others)) = denied {
             self.log_denied(&denied, others);
         }
@@ -261,13 +306,14 @@ impl Shared {
     /// A peer goes.
     pub(super) fn leave(&self, id: PeerId) {
         let mut state = self.lock();
-        let State { core, links } = &mut *state;
+        let State { core, links, pace } = &mut *state;
         links.remove(id);
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         core.leave(now(), id, &mut out);
-        let touched = out.finish();
+        let (touched, rouse) = (out.finish(), pace.note());
         drop(state);
         self.carry_out(touched);
+        self.rouse(rouse);
     }
 
     /// Does what is due; returns when to come back.
@@ -275,25 +321,26 @@ impl Shared {
         /// Deadlines within this are served together.
         const COALESCE: Duration = Duration::from_millis(5);
         let now = now();
-        let next = self.with_core(|core, out| {
-            core.tick(now, out);
-            core.next_timeout()
-        });
+        let mut state = self.lock();
+        let State { core, links, pace } = &mut *state;
+        let mut out = Outboxes::new(links, &self.account, &self.counters);
+        core.tick(now, &mut out);
+        let (next, longest) = (core.next_timeout(), pace.longest(core.router().awaits_memory()));
+        let touched = out.finish();
+        self.alert(core);
+        drop(state);
+        self.carry_out(touched);
         let since_start = now.saturating_duration_since(self.started).as_millis();
         let since_start = u64::try_from(since_start).unwrap_or(u64::MAX);
         self.last_tick.store(since_start, Ordering::Relaxed);
-        let tick_max = match Shortage::of(&self.account) {
-            Some(shortage) => {
-                let last_look = Duration::from_millis(self.last_look.load(Ordering::Relaxed));
-                if Duration::from_millis(since_start).saturating_sub(last_look) >= SHORTAGE_LOOK {
-                    self.last_look.store(since_start, Ordering::Relaxed);
-                    self.give_up(now, &shortage);
-                }
-                SHORTAGE_LOOK
+        if let Some(shortage) = Shortage::of(&self.account) {
+            let last_look = Duration::from_millis(self.last_look.load(Ordering::Relaxed));
+            if Duration::from_millis(since_start).saturating_sub(last_look) >= SHORTAGE_LOOK {
+                self.last_look.store(since_start, Ordering::Relaxed);
+                self.give_up(now, &shortage);
             }
-            None => crate::proto::clock::Clock::TICK_MAX,
-        };
-        next.map_or(tick_max, |at| at.saturating_duration_since(now).clamp(COALESCE, tick_max))
+        }
+        next.map_or(longest, |at| at.saturating_duration_since(now).clamp(COALESCE, longest))
     }
 
     /// Memory is short: whoever has not gone on for too long must not keep it from the others.
@@ -365,9 +412,23 @@ impl Shared {
     }
 }
 
+/// What happens to flows, for people; numbers are in the metrics.
+fn log_flow(event: FlowEvent) {
+    match event {
+        FlowEvent::Asked { flow, .. } => debug!(flow = flow.token(), "flow_asked"),
+        FlowEvent::Paired { flow, .. } => debug!(flow = flow.token(), "flow_paired"),
+        FlowEvent::Idle { flow } => info!(flow = flow.token(), "flow_idle"),
+        FlowEvent::Ended { flow, outcome } => {
+            let (flow, outcome) = (flow.token(), outcome.label());
+            debug!(flow, outcome, "flow_ended");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::clock::Clock;
     use crate::transport::account::Charge;
 
     fn shared() -> Shared {
@@ -393,6 +454,20 @@ mod tests {
         assert_eq!(shared.unready(), Some(Unready::Deaf));
         shared.accepting.cancel();
         assert_eq!(shared.unready(), Some(Unready::Draining));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_input_calls_a_rest_off() {
+        let shared = shared();
+        shared.with_core(|_, _| ());
+        assert_eq!((shared.tick(), shared.tick()), (Clock::TICK_MAX, Clock::REST_MAX));
+        let roused = async || tokio::time::timeout(Duration::ZERO, shared.roused()).await.is_ok();
+        assert!(!roused().await);
+        shared.with_core(|_, _| ());
+        assert!(roused().await);
+        assert_eq!(shared.tick(), Clock::TICK_MAX);
+        shared.with_core(|_, _| ());
+        assert!(!roused().await, "nobody rests");
     }
 
     #[tokio::test(start_paused = true)]

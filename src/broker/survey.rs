@@ -12,8 +12,10 @@ use tokio::time::sleep;
 
 use crate::proto::clock::Time;
 use crate::proto::core::Population;
+use crate::proto::flow::{FlowCounts, FlowTable};
 use crate::proto::jobs::Progress;
 use crate::proto::keys::KeyStats;
+use crate::proto::lease::Counts as LeaseCounts;
 use crate::proto::rights::Verb;
 use crate::proto::router::{ServiceId, ServiceView, TalkStats};
 use crate::proto::stats::ServiceStats;
@@ -52,6 +54,23 @@ pub(super) struct Survey {
     pub(super) topics: Counts,
     pub(super) talk: TalkStats,
     pub(super) keys: Keys,
+    /// Leases held, candidates in line, observations, and what was counted.
+    pub(super) leases: ((usize, usize, usize), LeaseCounts),
+    pub(super) flows: Flows,
+}
+
+/// Flows, and what became of them.
+#[derive(Debug, Default)]
+pub(super) struct Flows {
+    pub(super) waiting: usize,
+    pub(super) open: usize,
+    pub(super) counts: FlowCounts,
+    /// By how they ended.
+    pub(super) ended: BTreeMap<&'static str, u64>,
+    /// By why not.
+    pub(super) refused: BTreeMap<&'static str, u64>,
+    /// By what was wrong.
+    pub(super) dropped: BTreeMap<&'static str, u64>,
 }
 
 /// Idempotency keys.
@@ -248,6 +267,7 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                 survey.denied = core.denied().collect();
                 survey.subscriptions = core.topics().len();
                 survey.topics = core.topics().counts();
+                survey.leases = (core.leases().population(), *core.leases().counts());
                 let jobs = &core.router().jobs;
                 let (open, ended) = (jobs.open(), jobs.ended().collect());
                 survey.talk = *core.router().talk();
@@ -259,6 +279,7 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                     bytes: keys.bytes(),
                     stats: keys.stats(),
                 };
+                survey.flows = flows_of(core.flows());
                 core.populate(from, HANDLES, &mut survey.population)
             })
             .await?;
@@ -267,6 +288,17 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
         }
     }
     Some(())
+}
+
+fn flows_of(table: &FlowTable) -> Flows {
+    Flows {
+        waiting: table.waiting(),
+        open: table.len().saturating_sub(table.waiting()),
+        counts: table.counts(),
+        ended: table.outcomes().clone(),
+        refused: table.refused().clone(),
+        dropped: table.dropped().clone(),
+    }
 }
 
 /// A name as text, no two alike and none like `_other`: printable ASCII as it is, the rest escaped.

@@ -179,6 +179,7 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Connected, ConnectEr
         connect_timeout: config.connect_timeout,
         outbox_bytes_max: config.outbox,
         ping_interval: config.ping_interval,
+        ..SessionConfig::default()
     };
     let begin = Instant::now();
     let mut session = Session::connect(&config.endpoint, &session_config).await?;

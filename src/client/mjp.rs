@@ -165,6 +165,10 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
             let told = Box::new(scatter::heard_outcome(&outcome));
             Some(Heard::Told { id: outcome.id, told })
         }
+        FromBroker::Note(note) => {
+            let told = Box::new(scatter::heard_note(&note));
+            Some(Heard::Told { id: note.id, told })
+        }
         FromBroker::Admin { id, header } => Some(Heard::Admin { id, header }),
         FromBroker::Event(mjp::Event { id, header, body }) => {
             Some(Heard::Event { id, header, body })
@@ -185,6 +189,7 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Heartbeat
         | FromBroker::Bye(_)
         | FromBroker::Request(_)
+        | FromBroker::Flow(_)
         | FromBroker::Cancel { .. }
         | FromBroker::Lease { .. }
         | FromBroker::Tell(_) => None,

@@ -114,7 +114,7 @@ pub use builder::ClientBuilder;
 pub use call::{Answer, Call, Replies};
 pub use error::{CallError, ClientError, ConnectError};
 pub use pending::Reply;
-pub use scatter::{Miss, Outcome, Scatter, ScatterCall, TargetError, To};
+pub use scatter::{Miss, Outcome, Scatter, ScatterCall, ScatterUpdate, TargetError, To};
 pub use status::Status;
 pub use topics::{Lapse, Published, Subscription};
 pub use updates::{Event, Question, Update, Updates};

@@ -180,8 +180,8 @@ impl Pending {
     }
 
     /// Something about a scatter. Whoever has asked for none is not told.
-    pub(super) fn told(&self, told: Told) -> Result<(), CallError> {
-        match &self.sink {
+    pub(super) fn told(&mut self, told: Told) -> Result<(), CallError> {
+        match &mut self.sink {
             Sink::Scatter(to) => to.tell(told),
             Sink::None | Sink::Whole(..) | Sink::Parts(_) | Sink::Updates(_) | Sink::Topic(_) => {
                 Ok(())

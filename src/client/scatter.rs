@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 
 use super::call::Guard;
 use super::error::CallError;
+use super::updates::Event;
 use crate::wire::message::Message;
 use crate::wire::mjp::Tally;
 
-pub(super) use ask::{Ask, encode, heard_outcome, heard_targets};
+pub(super) use ask::{Ask, encode, heard_note, heard_outcome, heard_targets};
 pub use ask::{ScatterCall, To};
 
 /// Why a worker that was asked by a scatter has not replied.
@@ -74,38 +75,68 @@ pub struct Outcome {
     pub result: Result<Message, TargetError>,
 }
 
+/// What comes of a scatter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScatterUpdate {
+    /// Something happens at one of its workers.
+    Event {
+        /// The name of the worker.
+        target: String,
+        /// What it is.
+        event: Event,
+    },
+    /// The end of one worker's part.
+    Outcome(Outcome),
+}
+
 /// What the task hears of a scatter.
 #[derive(Debug)]
 pub(super) enum Told {
     Targets(Vec<String>),
+    Event { target: String, event: Event },
     Outcome(Outcome),
     End,
 }
 
 /// Where the task leaves it; a place is kept free for the end.
 #[derive(Debug)]
-pub(super) struct Sink(mpsc::Sender<Result<Told, CallError>>);
+pub(super) struct Sink {
+    to: mpsc::Sender<Result<Told, CallError>>,
+    /// Places that events may take.
+    events_max: usize,
+    /// Events since the last one that found a place.
+    missed: u64,
+}
 
 impl Sink {
     /// Places besides those of outcomes: for the targets, and for the end.
     const PLACES: usize = 2;
 
     pub(super) fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.to.is_closed()
     }
 
-    /// Something that is not the end.
-    pub(super) fn tell(&self, told: Told) -> Result<(), CallError> {
-        if self.0.capacity() <= 1 {
-            return Err(CallError::Overrun { max: self.0.max_capacity() - Self::PLACES });
+    /// Something that is not the end. An event may be missed.
+    pub(super) fn tell(&mut self, mut told: Told) -> Result<(), CallError> {
+        let outcomes_max = self.to.max_capacity() - self.events_max;
+        if let Told::Event { event, .. } = &mut told {
+            if self.to.capacity() <= outcomes_max {
+                self.missed += 1;
+                return Ok(());
+            }
+            event.missed = std::mem::take(&mut self.missed);
+        }
+        if self.to.capacity() <= 1 {
+            return Err(CallError::Overrun { max: outcomes_max - Self::PLACES });
         }
         // Whoever has gone says so by itself.
-        let _ = self.0.try_send(Ok(told));
+        let _ = self.to.try_send(Ok(told));
         Ok(())
     }
 
     pub(super) fn end(self, end: Result<Told, CallError>) {
-        let _ = self.0.try_send(end);
+        let _ = self.to.try_send(end);
     }
 }
 
@@ -158,6 +189,15 @@ impl Scatter {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
 
+    /// The next that comes, events included, if [`ScatterCall::events`] wants them; else as
+    /// [`Self::next`], which leaves events out.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn update(&mut self) -> Option<Result<ScatterUpdate, CallError>> {
+        std::future::poll_fn(|cx| self.poll_update(cx)).await
+    }
+
     /// All outcomes that have not been read, in the order in which they came.
     ///
     /// # Errors
@@ -175,6 +215,22 @@ impl Scatter {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Outcome, CallError>>> {
+        loop {
+            match ready!(self.poll_update(cx)) {
+                Some(Ok(ScatterUpdate::Event { .. })) => {}
+                Some(Ok(ScatterUpdate::Outcome(outcome))) => {
+                    return Poll::Ready(Some(Ok(outcome)));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn poll_update(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<ScatterUpdate, CallError>>> {
         if self.guard.is_none() {
             return Poll::Ready(None);
         }
@@ -183,7 +239,10 @@ impl Scatter {
         let end = match told {
             Ok(Told::Outcome(outcome)) => {
                 self.count(&outcome);
-                return Poll::Ready(Some(Ok(outcome)));
+                return Poll::Ready(Some(Ok(ScatterUpdate::Outcome(outcome))));
+            }
+            Ok(Told::Event { target, event }) => {
+                return Poll::Ready(Some(Ok(ScatterUpdate::Event { target, event })));
             }
             Ok(Told::End | Told::Targets(_)) => {
                 self.whole = true;

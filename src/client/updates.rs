@@ -57,6 +57,24 @@ pub struct Event {
     pub missed: u64,
 }
 
+impl Event {
+    pub(super) fn new(header: &[u8], body: Message, missed: u64) -> Self {
+        let says = EventHeader::decode(header).unwrap_or_default();
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        Self {
+            message: own(says.message),
+            severity: own(says.severity),
+            status: own(says.status),
+            progress: says.progress,
+            resource: own(says.resource),
+            task: own(says.task),
+            header: header.to_vec(),
+            body,
+            missed,
+        }
+    }
+}
+
 /// What the worker of a call asks. Dropped, it is declined, so that the worker need not wait.
 #[derive(Debug)]
 pub struct Question {
@@ -133,19 +151,7 @@ impl Sink {
             self.missed += 1;
             return;
         }
-        let says = EventHeader::decode(header).unwrap_or_default();
-        let own = |text: Option<&str>| text.map(str::to_owned);
-        let event = Event {
-            message: own(says.message),
-            severity: own(says.severity),
-            status: own(says.status),
-            progress: says.progress,
-            resource: own(says.resource),
-            task: own(says.task),
-            header: header.to_vec(),
-            body,
-            missed: std::mem::take(&mut self.missed),
-        };
+        let event = Event::new(header, body, std::mem::take(&mut self.missed));
         // A caller who has gone says so by itself.
         let _ = self.to.try_send(Ok(Update::Event(event)));
     }

@@ -10,12 +10,12 @@ use super::units::Text;
 use super::{BrokerConfig, Memory, ServicePatch};
 use crate::id::ServiceName;
 
-const KIB: usize = 1 << 10;
+pub(super) const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 const TIB: usize = KIB.saturating_pow(4);
 const DAY: Duration = Duration::from_secs(86_400);
-const MONTH: Duration = DAY.saturating_mul(30);
+pub(super) const MONTH: Duration = DAY.saturating_mul(30);
 
 impl BrokerConfig {
     /// Whether a broker can start with it.
@@ -41,6 +41,7 @@ impl BrokerConfig {
         for old in self.nfp.old.iter().filter(|old| !self.broker.bind.contains(old)) {
             check.refuse(nfp("old"), format!("{old} is not one of broker.bind; bind it there too"));
         }
+        self.check_flow(&mut check);
         let client = |name| Key::new("client", name);
         check.count(client("requests_max"), self.client.requests_max, 1..=10_000_000);
         check.count(client("services_max"), self.client.services_max, 1..=65_536);
@@ -123,6 +124,7 @@ impl BrokerConfig {
         check.text(key("subscriber_outbox"), limits.subscriber_outbox, 4 * KIB..=GIB);
         check.count(key("fan_out"), limits.fan_out, 1..=1_000_000);
         check.count(key("keys"), limits.keys, 1..=10_000_000);
+        check.count(key("keys_per_principal"), limits.keys_per_principal, 0..=10_000_000);
         check.text(key("keys_bytes"), limits.keys_bytes, 64 * KIB..=TIB);
         check.text(key("key_ttl"), limits.key_ttl, ms(1000)..=MONTH);
         check.count(key("key_callers"), limits.key_callers, 1..=10_000);
@@ -354,7 +356,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 53, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 71, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -266,6 +266,7 @@ impl Layers {
             Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
             Some(Value::Boolean(_)) => text.parse().ok().map(Value::Boolean),
             Some(Value::Array(_)) if text.trim_start().starts_with('[') => text.parse().ok(),
+            Some(Value::Table(_)) => text.parse().ok(),
             Some(Value::Array(_)) => {
                 Some(text.split(',').map(str::trim).collect::<Vec<_>>().into())
             }

@@ -17,6 +17,8 @@ mod auth;
 mod check;
 mod client;
 mod curve;
+mod flow;
+mod flow_end;
 mod key;
 mod layers;
 mod lease;
@@ -38,6 +40,8 @@ use serde::{Deserialize, Serialize};
 pub use auth::{AuthSection, Authorized};
 pub use client::ClientConfig;
 pub use curve::{CurveFiles, ServerKey};
+pub use flow::{FlowDirection, FlowHandler, FlowRuleSection, FlowSection, HandlerKind, Otherwise};
+pub use flow_end::FlowConfig;
 pub use key::Key;
 pub use layers::{Flag, Loaded, Sources};
 pub use lease::LeaseSection;
@@ -75,6 +79,8 @@ pub struct BrokerConfig {
     pub mdp: MdpSection,
     /// NorFab's protocol.
     pub nfp: NfpSection,
+    /// Flows of ZIO.
+    pub flow: FlowSection,
     /// What one client may have accepted and unanswered.
     pub client: ClientSection,
     /// What leases may take, and how long they may last.
@@ -223,6 +229,9 @@ pub struct LimitsSection {
     pub fan_out: usize,
     /// Idempotency keys known, of running and of answered requests, 1 to 10,000,000. Default 10,000.
     pub keys: usize,
+    /// Those of running requests of one principal, and its share of all when they are in use, 0 to
+    /// 10,000,000; 0: a quarter of `keys`. Default 0.
+    pub keys_per_principal: usize,
     /// Memory of the answers kept for repeats, 64 KiB to 1 TiB; the oldest make room. Default
     /// 64 MiB.
     #[serde(with = "units::text")]
@@ -261,6 +270,7 @@ impl Default for LimitsSection {
             subscriber_outbox: topics.outbox_bytes_max,
             fan_out: topics.fan_out_max,
             keys: keys.keys_max,
+            keys_per_principal: 0,
             keys_bytes: keys.bytes_max,
             key_ttl: keys.kept,
             key_callers: keys.callers_max,
@@ -386,11 +396,13 @@ impl BrokerConfig {
             },
             keys: KeyLimits {
                 keys_max: self.limits.keys,
+                keys_per_principal_max: Some(self.limits.keys_per_principal).filter(|max| *max > 0),
                 bytes_max: self.limits.keys_bytes,
                 kept: self.limits.key_ttl,
                 callers_max: self.limits.key_callers,
             },
             nfp: self.nfp.settings(&self.limits),
+            flow: self.flow.settings(),
             topics: TopicLimits {
                 subscriptions_max: self.limits.subscriptions,
                 per_peer_max: self.limits.subscriptions_per_peer,

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use crate::id::{Principal, PublicKey};
-use crate::keys::ring::edit::{Approval, EditError, approved, denied, revoked};
+use crate::keys::ring::approval::{Approval, Given};
+use crate::keys::ring::edit::{EditError, approved, denied, revoked};
 use crate::keys::ring::{RingError, Standing};
 use crate::keys::{KeyRing, text_of_public};
 
@@ -24,8 +25,11 @@ pub fn authorized_keys(input: &[u8]) {
     let approval = Approval {
         key,
         name: "a \"new\" one".into(),
-        roles: vec!["client".into()],
-        allow: vec!["call x".into()],
+        given: Given {
+            roles: vec!["client".into(), "worker".into()],
+            services: vec!["s".into()],
+            allow: vec!["call x".into()],
+        },
     };
     let stranger = ring.judge(&Principal::Key(key)) == Standing::Unknown;
     let is_new = ring.named(&approval.name).is_empty() && stranger;

@@ -20,6 +20,9 @@ use crate::proto::rights::Grants;
 use crate::wire::message::Message;
 use crate::wire::mjp::{self, Answer, FromBroker, Outcome, Tally, Targets, ToBroker, is_mjp};
 
+/// Why a request or a scatter may be refused.
+const REFUSALS: [&str; 5] = ["overloaded", "draining", "duplicate_id", "no_target", "key_conflict"];
+
 /// What a peer knows of its connection.
 #[derive(Debug, Default)]
 struct Peer {
@@ -97,7 +100,13 @@ impl Stage {
         }
         if choice & 64 != 0 {
             let kept = Duration::from_millis(300);
-            settings.keys = KeyLimits { keys_max: 2, bytes_max: 400, kept, callers_max: 2 };
+            settings.keys = KeyLimits {
+                keys_max: 2,
+                keys_per_principal_max: Some(2),
+                bytes_max: 400,
+                kept,
+                callers_max: 2,
+            };
         }
         Self {
             core: Core::new(settings, 1, epoch),
@@ -232,6 +241,7 @@ impl Stage {
                 if !was_open {
                     peer.open.push(scatter.id);
                     peer.scatters.insert(scatter.id, Scattered::default());
+                    peer.wants.insert(scatter.id, (scatter.says.events(), false));
                 }
                 self.asking = Some(Asking { peer: id, id: scatter.id, was_open, refused: false });
             }
@@ -333,6 +343,7 @@ impl Stage {
                 peer.targets(&targets);
             }
             FromBroker::Outcome(outcome) => peer.outcome(&outcome),
+            FromBroker::Note(note) => peer.note(&note),
             FromBroker::Event(event) => assert!(peer.wants(event.id).0, "{event:?}: {peer:?}"),
             FromBroker::Ask(ask) => assert!(peer.wants(ask.id).1, "{ask:?}: {peer:?}"),
             FromBroker::Tell(tell) => assert!(peer.held.contains(&tell.id), "{tell:?}: {peer:?}"),
@@ -344,11 +355,9 @@ impl Stage {
             FromBroker::Error(failure) if failure.id == 0 => {}
             FromBroker::Error(failure) => {
                 let code = mjp::Fault::decode(failure.header).map(|fault| fault.code);
-                let refusal =
-                    ["overloaded", "draining", "duplicate_id", "no_target", "key_conflict"];
                 match (asking, code) {
                     (Some(asking), Ok(code))
-                        if asking.id == failure.id && refusal.contains(&code) =>
+                        if asking.id == failure.id && REFUSALS.contains(&code) =>
                     {
                         assert_eq!(code == "duplicate_id", asking.was_open, "{code}");
                         assert!(!asking.refused, "refused twice");
@@ -363,6 +372,7 @@ impl Stage {
                     }
                 }
             }
+            FromBroker::Flow(flow) => panic!("nobody offers a flow service: {flow:?}"),
             FromBroker::Hello(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
@@ -441,6 +451,12 @@ impl Peer {
             "cancelled" => &mut scatter.tally.cancelled,
             other => panic!("an outcome is {other}"),
         } += 1;
+    }
+
+    fn note(&self, note: &mjp::Note<'_>) {
+        let left = self.scatters.get(&note.id).and_then(|scatter| scatter.targets.as_ref());
+        let there = left.is_some_and(|left| left.contains(note.says.target));
+        assert!(there && self.wants(note.id).0, "{note:?}: {self:?}");
     }
 
     /// What it wants of an open request: to know what happens, to be asked.

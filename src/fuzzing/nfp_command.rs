@@ -3,11 +3,13 @@
 
 mod naive;
 
+use serde_json::{Value, json};
+
 use super::pieces::{bodies, frames_written, is_label};
 use crate::wire::Limits;
 use crate::wire::codec::{Decoder, Encoder, Item};
 use crate::wire::message::{Frames, Message};
-use crate::wire::nfp::body::{About, Event, EventType, JobBody, Target};
+use crate::wire::nfp::body::{About, Answered, Asked, Event, EventType, Happened, JobBody, Target};
 use crate::wire::nfp::body::{dispatched, failed, state, unsupported};
 use crate::wire::nfp::{
     Answer, Era, Forward, FromClient, FromWorker, Job, Order, Refused, Reply, Report, ToBroker,
@@ -197,7 +199,38 @@ fn body(frame: &[u8]) {
         (format!("{:?}", event.event_type), texts.map(String::from)),
         (event_type, expected)
     );
+    talk(frame);
     written(frame);
+}
+
+/// What is asked of a client, and what it answers, where each key comes once.
+fn talk(frame: &[u8]) {
+    let Ok(tree) = serde_json::from_slice::<Value>(frame) else { return };
+    let once = tree.to_string();
+    let asked = Asked::read(once.as_bytes());
+    let read = asked.as_ref().map(|asked| (asked.id.to_string(), asked.question.to_string()));
+    assert_eq!(read, naive::asked(&tree));
+    let body = Message::new([once.clone()]);
+    let happened = Happened { message: "go on?", ..Happened::default() };
+    let event = happened.ask("name", body.frames());
+    let own = tree.pointer("/extras/input_request").filter(|_| asked.is_some());
+    let mut expected = own.cloned().unwrap_or_else(
+        || json!({ "question": "go on?", "default": false, "metadata": { "body": tree } }),
+    );
+    expected.as_object_mut().expect("an object").insert("id".into(), "name".into());
+    // Within ours a tree may be deeper than what is read here.
+    if let Ok(event) = serde_json::from_slice::<Value>(&event) {
+        assert_eq!(event.pointer("/extras/input_request"), Some(&expected));
+    }
+
+    let answer = Answered::read(once.as_bytes());
+    let is_short = once.len() <= Answered::LEN_MAX;
+    let expected = naive::answered(&tree).filter(|_| is_short);
+    let again = answer.as_ref().map(|answer| (answer.input.clone(), answer.write("own")));
+    let again = again.map(|(input, written)| {
+        (input, serde_json::from_slice::<Value>(&written).expect("JSON of our own"))
+    });
+    assert_eq!(again, expected);
 }
 
 /// What a broker writes about what a client said is JSON, and says it.
@@ -209,7 +242,7 @@ fn written(frame: &[u8]) {
         (failed(about, &text), &["service", "target", "uuid", "error"]),
         (state(&text, frame, frame, &text), &["service", "uuid", "worker", "status"]),
     ] {
-        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON of our own");
+        let body: Value = serde_json::from_slice(&body).expect("JSON of our own");
         assert!(keys.iter().all(|key| body.get(key).is_some_and(|said| *said == *text)), "{body}");
     }
     assert!(unsupported(frame).len() < 10_000);

@@ -80,7 +80,7 @@ fn said(why: Malformed) {
 fn label(text: &str) {
     let expected = naive::members(text);
     let members: Result<Vec<_>, _> = Members::of(text)
-        .map(|it| it.map(|it| (it.name(), it.value.as_str().to_owned())))
+        .map(|it| it.map(|it| (it.name().into_owned(), it.value.as_str().to_owned())))
         .collect();
     if let Err(why) = members {
         said(why);

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::pending::{Pending, Stranger};
-use super::ring::edit::{self, Approval, EditError};
+use super::ring::approval::{Approval, Given};
+use super::ring::edit::{self, EditError};
 use super::ring::{Changes, KeyRing, RingError, Standing};
 use super::text::public_from_text;
 use crate::id::{Principal, PublicKey};
@@ -85,17 +86,11 @@ impl Doorkeeper {
     ///
     /// # Errors
     /// Nobody knows it, or the file cannot be changed.
-    pub fn approve(
-        &self,
-        who: &str,
-        name: Option<&str>,
-        roles: Vec<String>,
-        allow: Vec<String>,
-    ) -> Result<Done, EditError> {
+    pub fn approve(&self, who: &str, name: Option<&str>, given: Given) -> Result<Done, EditError> {
         let _one = self.changing();
         let (path, key) = (self.file()?, self.only_one(who)?);
         let name = name.map_or_else(|| default_name(&key), str::to_owned);
-        edit::approve(&path, &Approval { key, name, roles, allow })?;
+        edit::approve(&path, &Approval { key, name, given })?;
         self.decided(vec![key])
     }
 
@@ -259,6 +254,10 @@ mod tests {
         PublicKey([octet; 32])
     }
 
+    fn client() -> Given {
+        Given { roles: vec!["client".into()], ..Given::default() }
+    }
+
     fn told(done: &Done) -> Vec<String> {
         done.changes.list.iter().map(ToString::to_string).collect()
     }
@@ -277,14 +276,14 @@ mod tests {
         let [stranger] = keeper.pending()[..] else { panic!() };
         assert_eq!((stranger.key, stranger.attempts, stranger.from), (key(1), 2, from));
 
-        let done = keeper.approve(&fingerprint, None, vec!["client".into()], Vec::new()).unwrap();
+        let done = keeper.approve(&fingerprint, None, client()).unwrap();
         let name = format!("key-{}", &fingerprint[..9]);
         assert_eq!(told(&done), [format!("added key {name} ({fingerprint})")]);
         assert_eq!((keeper.pending().len(), door.judge(&claim)), (0, Verdict::Admit));
         let Standing::Known(known) = keeper.judge(&Principal::Key(key(1))) else { panic!() };
         assert_eq!(known.name.as_deref(), Some(&*name));
         assert!(known.grants.allows(Verb::Call, b"x"));
-        let again = keeper.approve(&fingerprint, None, vec!["client".into()], Vec::new()).unwrap();
+        let again = keeper.approve(&fingerprint, None, client()).unwrap();
         assert!(again.changes.is_empty(), "said once more, it is so already");
 
         let done = keeper.revoke(&name).unwrap();
@@ -294,13 +293,15 @@ mod tests {
         assert_eq!(told(&done), [format!("added denied mallory ({fingerprint})")]);
         assert_eq!((door.judge(&claim), keeper.pending().len()), (Verdict::Refuse, 0));
         // Minds change.
-        keeper.approve("mallory", Some("mal"), vec!["client".into()], Vec::new()).unwrap();
+        keeper.approve("mallory", Some("mal"), client()).unwrap();
         assert_eq!(door.judge(&claim), Verdict::Admit);
         keeper.deny("mal", None).unwrap();
         assert_eq!(door.judge(&claim), Verdict::Refuse);
         assert!(fs::read_to_string(&path).unwrap().starts_with("# mine\n"));
         let other = text_of_public(&key(2));
-        keeper.approve(&other, Some("ben"), Vec::new(), vec!["serve x".into()]).unwrap();
+        keeper
+            .approve(&other, Some("ben"), Given { services: vec!["x".into()], ..Given::default() })
+            .unwrap();
         assert_eq!(door.judge(&Claim::Key(key(2))), Verdict::Admit);
     }
 
@@ -315,14 +316,13 @@ mod tests {
         };
         fs::write(&path, two(key(1), key(2))).unwrap();
         let keeper = Arc::new(Doorkeeper::new(KeyRing::read(&path).unwrap(), now));
-        let client = || vec!["client".into()];
         let nobody = EditError::NotFound { who: "nobody".into() };
-        assert_eq!(keeper.approve("nobody", None, client(), Vec::new()), Err(nobody.clone()));
+        assert_eq!(keeper.approve("nobody", None, client()), Err(nobody.clone()));
         assert_eq!(keeper.deny("nobody", None), Err(nobody.clone()));
         assert_eq!(keeper.revoke("nobody"), Err(nobody));
-        let said = keeper.approve("twin", None, client(), Vec::new()).unwrap_err();
+        let said = keeper.approve("twin", None, client()).unwrap_err();
         assert!(said.to_string().starts_with("2 keys have that name"), "{said}");
-        let said = keeper.approve(&key(1).fingerprint(), Some("x"), client(), Vec::new());
+        let said = keeper.approve(&key(1).fingerprint(), Some("x"), client());
         assert_eq!(said, Err(EditError::Taken { name: "twin".into(), line: 1 }));
         fs::write(&path, "[[key]]\n").unwrap();
         assert!(matches!(keeper.reload(), Err(RingError::Content(..))));

@@ -24,6 +24,7 @@ pub use certificate::{CERTIFICATE_MAX, Certificate, read_public, read_secret, wr
 pub use doorkeeper::{Done, Doorkeeper, default_name};
 pub use error::KeyError;
 pub use pending::{PENDING_FOR, PENDING_MAX, PENDING_PER_ADDRESS_MAX, Pending, Stranger};
-pub use ring::edit::{Approval, EditError};
+pub use ring::approval::{Approval, Given};
+pub use ring::edit::EditError;
 pub use ring::{Changes, KeyRing, Known, RingError, Standing};
 pub use text::{public_from_text, text_of_public};

@@ -31,8 +31,9 @@ impl Time {
 
 /// Turns the machine's clock into broker time.
 ///
-/// Somebody has to ask it at least every [`Clock::TICK_MAX`]; a longer gap means that the process
-/// was stopped or starved, and that peers could not be heard. The gap is left out, so that every
+/// Somebody has to ask it at least every [`Clock::TICK_MAX`], or [`Clock::REST_MAX`] while nothing
+/// happens; a gap of [`Clock::STALL_MIN`] means that the process was stopped or starved, and that
+/// peers could not be heard. The gap is left out, so that every
 /// deadline moves by it and nobody expires for our own fault.
 #[derive(Debug)]
 pub struct Clock {
@@ -44,6 +45,8 @@ pub struct Clock {
 impl Clock {
     /// The longest the broker goes without asking when it runs.
     pub const TICK_MAX: Duration = Duration::from_millis(50);
+    /// The same while nothing comes: so far below [`Self::STALL_MIN`] that no stall is missed for it.
+    pub const REST_MAX: Duration = Duration::from_millis(250);
     /// A gap from which on the broker must have been stalled.
     pub const STALL_MIN: Duration = Duration::from_secs(1);
 
@@ -93,6 +96,21 @@ impl Clock {
 #[expect(clippy::disallowed_methods, reason = "an epoch to count from")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rest_is_no_stall_and_hides_none() {
+        let epoch = Instant::now();
+        let mut clock = Clock::new(epoch);
+        let rested = clock.at(epoch + Clock::REST_MAX);
+        assert_eq!((rested.since(Time::default()), clock.stalls()), (Clock::REST_MAX, 0));
+        // Stopped right behind the last look, or right before the next one.
+        for into in [Duration::ZERO, Clock::REST_MAX] {
+            let stalls = clock.stalls();
+            let woken = clock.last + into + Clock::STALL_MIN;
+            let (before, after) = (clock.time, clock.at(woken));
+            assert_eq!((after.since(before), clock.stalls()), (Clock::TICK_MAX, stalls + 1));
+        }
+    }
 
     #[test]
     fn a_stall_of_our_own_does_not_pass_in_broker_time() {

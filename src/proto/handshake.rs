@@ -1,12 +1,14 @@
 //! greeting -> mechanism -> READY -> peer.
 //!
 //! ```text
-//!                    NULL
-//!             .--------------------------------------------------------------------------.
-//! Greeting ---+---- HELLO ----> Hello - WELCOME -> Welcome - INITIATE -> Initiate - READY-+-> Ready
-//!    |        PLAIN, CURVE        |                   |                     |                 |
-//!    |                            |                   |                     |               Ended,
-//!    +------- wrong octet --------+-- wrong command, ERROR, wrong box ------+-> Ended     with a Peer
+//!              NULL                                       READY
+//! Greeting -------------------------------------> Ready -----------> Ended, with a Peer
+//!     |  PLAIN, CURVE, server      HELLO             INITIATE
+//!     +-----------------------> Hello --------> Initiate ----------> Ended, with a Peer
+//!     |  PLAIN, CURVE, client      WELCOME           READY
+//!     +-----------------------> Welcome ------> Ready -------------> Ended, with a Peer
+//!
+//! any of them --- a wrong octet, command or box; ERROR ------------> Ended, with a HandshakeError
 //! ```
 //!
 //! Our 64 octets go out before anything comes in: a libzmq peer sends 10 and waits. The accepting
@@ -42,7 +44,8 @@ use crate::wire::greeting::{GreetingReader, Version};
 /// Which side of the connection we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// We accepted it. The type we announce follows the peer's: ROUTER for REQ, DEALER and ROUTER.
+    /// We accepted it. The type we announce follows the peer's: ROUTER for REQ, DEALER and ROUTER,
+    /// SERVER for CLIENT.
     Accept,
     /// We dialed it.
     Dial {
@@ -57,8 +60,10 @@ impl Role {
     /// The type we announce to such a peer, if we talk to it at all.
     fn announced_to(&self, theirs: SocketType) -> Option<SocketType> {
         match self {
-            // CLIENT will get SERVER here once a dialect is spoken over it.
-            Self::Accept => SocketType::Router.compatible(theirs).then_some(SocketType::Router),
+            Self::Accept => {
+                let ours = [SocketType::Router, SocketType::Server];
+                ours.into_iter().find(|ours| ours.compatible(theirs))
+            }
             Self::Dial { socket_type, .. } => {
                 socket_type.compatible(theirs).then_some(*socket_type)
             }

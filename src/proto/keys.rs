@@ -17,6 +17,7 @@
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
 mod entry;
+mod share;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use slotmap::SlotMap;
 
-use crate::id::{PeerId, RequestId};
+use crate::id::{PeerId, Principal, RequestId};
 use crate::wire::mjp::Digest;
 
 use super::clock::Time;
@@ -35,6 +36,7 @@ use super::timers::Timers;
 
 use entry::{Done, Entry, Stage};
 pub(crate) use entry::{Kept, Scope, Waiter};
+use share::Share;
 
 slotmap::new_key_type! {
     /// What is known of one key.
@@ -46,6 +48,10 @@ slotmap::new_key_type! {
 pub struct KeyLimits {
     /// Keys known, those of running and of answered requests. Default 10,000.
     pub keys_max: usize,
+    /// Keys of running requests that one principal may have, at least 1. Once all are known that
+    /// may be, its own oldest answers make room for its new keys if it has more. Default: a quarter
+    /// of all.
+    pub keys_per_principal_max: Option<usize>,
     /// Memory of answers that are kept, octets. Default 64 MiB.
     pub bytes_max: usize,
     /// How long an answer is kept. Default 10 min.
@@ -58,6 +64,7 @@ impl Default for KeyLimits {
     fn default() -> Self {
         Self {
             keys_max: 10_000,
+            keys_per_principal_max: None,
             bytes_max: 64 << 20,
             kept: Duration::from_secs(10 * 60),
             callers_max: 16,
@@ -109,7 +116,9 @@ pub struct Keys {
     limits: KeyLimits,
     entries: SlotMap<KeyId, Entry>,
     by_scope: HashMap<Scope, KeyId, Hasher>,
-    /// Answered ones in the order of their answers.
+    /// What each principal has that has any.
+    shares: HashMap<Principal, Share, Hasher>,
+    /// Answered ones in the order of their answers; some are forgotten already.
     ended: VecDeque<KeyId>,
     done: usize,
     /// Memory of the answers, octets.
@@ -124,10 +133,12 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Memory that a key takes, octets: its entry, its place in the index, which is half full, and
-    /// its place among those that have ended.
-    pub(crate) const ENTRY: usize =
-        size_of::<Entry>() + 2 * size_of::<(Scope, KeyId, u8)>() + 2 * size_of::<KeyId>();
+    /// Memory that a key takes, octets: its entry, its place in the index, which is half full, its
+    /// places among those that have ended, and the share of a principal that has no other.
+    pub(crate) const ENTRY: usize = size_of::<Entry>()
+        + 2 * size_of::<(Scope, KeyId, u8)>()
+        + 6 * size_of::<KeyId>()
+        + 2 * size_of::<(Principal, Share, u8)>();
 
     /// So many deadlines of callers that wait no more are left alone, and as many as others.
     const STALE_KEPT: usize = 1024;
@@ -136,7 +147,8 @@ impl Keys {
         Self {
             limits,
             entries: SlotMap::with_key(),
-            by_scope: HashMap::with_hasher(hasher),
+            by_scope: HashMap::with_hasher(hasher.clone()),
+            shares: HashMap::with_hasher(hasher),
             ended: VecDeque::new(),
             done: 0,
             bytes: 0,
@@ -196,16 +208,22 @@ impl Keys {
         }
     }
 
-    /// Whether one more request may have a key.
-    pub(crate) fn has_room(&self) -> bool {
-        self.entries.len() < self.limits.keys_max || self.done > 0
+    /// Whether one more request of the principal may have a key.
+    pub(crate) fn has_room(&self, principal: &Principal) -> bool {
+        (self.entries.len() < self.limits.keys_max || self.done > 0) && self.has_share(principal)
     }
 
     /// Notes a new request. If there are too many keys then, [`Self::trim`] is to follow.
-    pub(crate) fn begin(&mut self, scope: Scope, digest: Digest, first: Waiter) -> KeyId {
+    pub(crate) fn begin(
+        &mut self,
+        (principal, scope): (Principal, Scope),
+        digest: Digest,
+        first: Waiter,
+    ) -> KeyId {
         let deadline = first.deadline;
         let entry = Entry {
             scope,
+            principal,
             digest,
             stage: Stage::Running {
                 request: RequestId::default(),
@@ -215,6 +233,7 @@ impl Keys {
         };
         let id = self.entries.insert(entry);
         self.by_scope.insert(scope, id);
+        self.shares.entry(principal).or_default().keys += 1;
         self.waiting += 1;
         self.arm(id, deadline);
         id
@@ -228,9 +247,12 @@ impl Keys {
         }
     }
 
-    /// Makes room for what was begun last: the oldest answers go.
-    pub(crate) fn trim(&mut self) {
-        while self.entries.len() > self.limits.keys_max && self.evict() {}
+    /// Makes room for what the principal began last: its own oldest answers go if it has more than
+    /// its share, or else the oldest of all.
+    pub(crate) fn trim(&mut self, principal: &Principal) {
+        while self.entries.len() > self.limits.keys_max
+            && (self.evict_of(principal) || self.evict())
+        {}
     }
 
     /// Forgets the oldest answer. False: there is none.
@@ -351,7 +373,7 @@ impl Keys {
         self.waiting -= waiters.len();
         self.done += 1;
         self.bytes += bytes;
-        self.ended.push_back(id);
+        self.note_end(id);
         waiters
     }
 
@@ -406,6 +428,10 @@ impl Keys {
     fn forget(&mut self, id: KeyId) -> bool {
         let Some(entry) = self.entries.remove(id) else { return false };
         self.by_scope.remove(&entry.scope);
+        self.leave_share(&entry.principal, &entry.stage);
+        while self.ended.front().is_some_and(|id| !self.entries.contains_key(*id)) {
+            self.ended.pop_front();
+        }
         self.freed += Self::ENTRY;
         if let Stage::Done(done) = entry.stage {
             let bytes = done.answer.bytes();

@@ -2,6 +2,7 @@
 
 use crate::id::PeerId;
 use crate::proto::core::Denial;
+use crate::proto::flow::FlowEvent;
 use crate::wire::codec::Encoder;
 
 /// The world as the core sees it: outboxes it appends to, connections it ends.
@@ -27,6 +28,20 @@ pub trait Output {
         share: usize,
         write: impl FnOnce(&mut Encoder),
     ) -> bool;
+
+    /// Appends a message of a flow, of about `bytes`, to the outbox of `peer`; false, and nothing
+    /// appended, if `waiting_max` octets or more wait there, or if some do and memory is short. The
+    /// core is told when less waits ([`Core::relieved`](super::core::Core::relieved)).
+    fn pass(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        waiting_max: usize,
+        write: impl FnOnce(&mut Encoder),
+    ) -> bool;
+
+    /// Whether `waiting_max` octets or more wait for `peer`. If so, the core is told when less does.
+    fn is_full(&self, peer: PeerId, waiting_max: usize) -> bool;
 
     /// Whether everything said to `peer` has left its outbox.
     fn is_quiet(&self, peer: PeerId) -> bool;
@@ -63,6 +78,9 @@ pub trait Output {
 
     /// A peer wanted to do what it may not. It has been counted; this is for a log.
     fn denied(&mut self, _peer: PeerId, _denial: &Denial<'_>) {}
+
+    /// Something has happened to a flow. It has been counted; this is for a log.
+    fn flow(&mut self, _event: FlowEvent) {}
 }
 
 /// What peers make the broker hold, octets.
@@ -119,6 +137,9 @@ pub enum CloseReason {
     /// An administrator wants it.
     #[error("an administrator had the peer disconnected")]
     Disconnected,
+    /// It is a ZIO socket, and `flow.ends` of them are there.
+    #[error("flow.ends ends of flows are connected; raise it, or connect again later")]
+    TooManyEnds,
     /// Its principal is not wanted any more.
     #[error("the key or the user has been revoked")]
     Revoked,

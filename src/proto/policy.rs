@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::wire::{Limits, mjp};
 
+use super::flow::FlowSettings;
 use super::jobs::JobLimits;
 use super::keys::KeyLimits;
 use super::lease::LeaseLimits;
@@ -207,6 +208,8 @@ pub struct Settings {
     pub nfp: NfpSettings,
     /// Limits of publishing and subscribing.
     pub topics: TopicLimits,
+    /// Flows.
+    pub flow: FlowSettings,
     /// Limits of leases.
     pub lease: LeaseLimits,
     /// Limits of all messages, which the shell holds and peers are told.
@@ -236,6 +239,7 @@ impl Default for Settings {
             keys: KeyLimits::default(),
             nfp: NfpSettings::default(),
             topics: TopicLimits::default(),
+            flow: FlowSettings::default(),
             lease: LeaseLimits::default(),
             wire: Limits::default(),
             rules: Vec::new(),

@@ -1,11 +1,12 @@
 //! The way to one peer: a bounded outbox, and the socket behind it.
 
-use std::cell::RefCell;
+mod outbox;
+
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crate::proto::curve::Sealer;
@@ -15,6 +16,7 @@ use crate::wire::codec::Encoder;
 use super::account::{Account, Charge};
 use super::sealing::Sealing;
 use super::stream::WriteHalf;
+use outbox::{Outbox, give_buffer};
 
 /// How much may wait in an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,35 +68,6 @@ pub struct Link {
 struct Seal {
     sealing: Sealing,
     charge: Charge,
-}
-
-#[derive(Debug)]
-struct Outbox {
-    encoder: Encoder,
-    /// Octets that were taken out to be sealed, and are not written.
-    sealing: usize,
-    charge: Charge,
-    waker: Option<Waker>,
-    /// Its task knows that something waits.
-    touched: bool,
-    /// It was touched together with many others.
-    in_crowd: bool,
-    pressed: bool,
-    relieved: bool,
-    resume: bool,
-    close: Option<CloseReason>,
-    broken: bool,
-    /// Where in the stream of octets the last PING and the last PONG end that were queued.
-    ping_until: u64,
-    pong_until: u64,
-    /// Octets ever appended, and ever written.
-    appended: u64,
-    written: u64,
-    /// Octets that the socket took, in boxes or not.
-    sent: u64,
-    /// How much was sent when somebody last looked, and since when that has not changed.
-    seen: Option<(u64, Instant)>,
-    arriving: Option<Arriving>,
 }
 
 /// A message of the peer that is not taken yet.
@@ -158,7 +131,9 @@ impl Link {
         let mut outbox = self.lock();
         outbox.append(write);
         let pressed = outbox.waiting() > self.limits.high_mark();
-        outbox.pressed |= pressed;
+        if pressed {
+            outbox.press(self.limits.low_mark());
+        }
         Appended { pressed, wake: outbox.touch() }
     }
 
@@ -183,6 +158,36 @@ impl Link {
         }
         outbox.append(write);
         Some(Appended { pressed: false, wake: outbox.touch() })
+    }
+
+    /// Appends one message unless `waiting_max` octets or more wait, or any do and `tight` says that
+    /// memory is short. If not, [`Call::Relieved`] follows when half as much waits.
+    #[inline]
+    pub fn pass(
+        &self,
+        waiting_max: usize,
+        tight: bool,
+        write: impl FnOnce(&mut Encoder),
+    ) -> Option<Appended> {
+        let mut outbox = self.lock();
+        let waiting = outbox.waiting();
+        if waiting > 0 && (tight || waiting >= waiting_max) {
+            outbox.press(waiting_max / 2);
+            return None;
+        }
+        outbox.append(write);
+        Some(Appended { pressed: false, wake: outbox.touch() })
+    }
+
+    /// Whether `waiting_max` octets or more wait. If so, [`Call::Relieved`] follows when half as
+    /// much does.
+    pub fn is_full(&self, waiting_max: usize) -> bool {
+        let mut outbox = self.lock();
+        let full = outbox.waiting() >= waiting_max.max(1);
+        if full {
+            outbox.press(waiting_max / 2);
+        }
+        full
     }
 
     /// Appends a PING, unless one waits.
@@ -358,7 +363,7 @@ impl Link {
             outbox.sent += written.octets as u64;
             outbox.sealing -= written.plain;
             outbox.written += written.plain as u64;
-            outbox.relieve(self.limits);
+            outbox.relieve();
         }
         charge.set(sealing.bytes_held());
         total
@@ -379,7 +384,7 @@ impl Link {
                 Err(_) => outbox.broken = true,
             }
         }
-        outbox.relieve(self.limits);
+        outbox.relieve();
         if outbox.broken {
             outbox.break_off();
         } else if outbox.encoder.is_empty() {
@@ -396,111 +401,6 @@ impl Link {
             outbox.broken = true;
             outbox
         })
-    }
-}
-
-impl Outbox {
-    fn new(account: Arc<Account>) -> Self {
-        Self {
-            encoder: Encoder::default(),
-            sealing: 0,
-            charge: Charge::new(account),
-            waker: None,
-            touched: false,
-            in_crowd: false,
-            pressed: false,
-            relieved: false,
-            resume: false,
-            close: None,
-            broken: false,
-            ping_until: 0,
-            pong_until: 0,
-            appended: 0,
-            written: 0,
-            sent: 0,
-            seen: None,
-            arriving: None,
-        }
-    }
-
-    #[inline]
-    fn append(&mut self, write: impl FnOnce(&mut Encoder)) {
-        if self.broken {
-            return;
-        }
-        if self.encoder.is_empty() {
-            self.encoder = Encoder::with_buffer(take_buffer());
-        }
-        let before = self.encoder.len();
-        write(&mut self.encoder);
-        self.appended += (self.encoder.len() - before) as u64;
-        self.settle();
-    }
-
-    /// Octets of plain frames appended and not written.
-    #[inline]
-    fn waiting(&self) -> usize {
-        self.encoder.len() + self.sealing
-    }
-
-    /// The socket takes nothing any more.
-    fn break_off(&mut self) {
-        self.broken = true;
-        self.encoder = Encoder::default();
-        self.sealing = 0;
-        self.settle();
-    }
-
-    /// Has the core told that the outbox has emptied, if it was once under pressure.
-    fn relieve(&mut self, limits: OutboxLimits) {
-        if self.pressed && self.waiting() <= limits.low_mark() {
-            self.pressed = false;
-            self.relieved = true;
-            self.wake();
-        }
-    }
-
-    /// Tells the account what is held.
-    #[inline]
-    fn settle(&mut self) {
-        self.charge.set(self.encoder.bytes_held());
-    }
-
-    /// Notes that something waits; true if the task does not know yet.
-    #[inline]
-    fn touch(&mut self) -> bool {
-        !std::mem::replace(&mut self.touched, true)
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
-    }
-}
-
-thread_local! {
-    /// Buffers of outboxes that are empty now. A busy connection gets a warm one back; an idle one
-    /// holds none.
-    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Buffers kept for a thread.
-const BUFFERS_MAX: usize = 16;
-/// Larger buffers are not kept, octets.
-const BUFFER_BYTES_MAX: usize = 256 << 10;
-
-fn take_buffer() -> Vec<u8> {
-    BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default()
-}
-
-fn give_buffer(buffer: Vec<u8>) {
-    if (1..=BUFFER_BYTES_MAX).contains(&buffer.capacity()) {
-        BUFFERS.with_borrow_mut(|buffers| {
-            if buffers.len() < BUFFERS_MAX {
-                buffers.push(buffer);
-            }
-        });
     }
 }
 

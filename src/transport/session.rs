@@ -44,7 +44,9 @@ pub struct CurveIdentity {
 /// How to connect, and how much to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionConfig {
-    /// The name we give ourselves. Default none.
+    /// What we are. Default DEALER.
+    pub socket_type: SocketType,
+    /// The name we give ourselves; types that have none do not say it. Default none.
     pub identity: Option<Identity>,
     /// Default none: the other side speaks NULL.
     pub curve: Option<CurveIdentity>,
@@ -62,6 +64,7 @@ pub struct SessionConfig {
 impl Default for SessionConfig {
     fn default() -> Self {
         Self {
+            socket_type: SocketType::Dealer,
             identity: None,
             curve: None,
             limits: Limits::default(),
@@ -140,7 +143,7 @@ impl From<InboundError> for SessionError {
     }
 }
 
-/// A connection that we dialed, after its handshake as a DEALER.
+/// A connection that we dialed, after its handshake.
 ///
 /// ```no_run
 /// use majordomo::transport::endpoint::Endpoint;
@@ -234,7 +237,7 @@ impl Session {
             }
         };
         let local = Local {
-            role: Role::Dial { socket_type: SocketType::Dealer, identity },
+            role: Role::Dial { socket_type: config.socket_type, identity },
             security,
             limits: config.limits,
         };

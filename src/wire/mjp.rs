@@ -13,6 +13,7 @@ mod lease;
 mod malformed;
 mod opening;
 mod pack;
+mod passed;
 mod plain;
 mod repeat;
 mod report;
@@ -22,8 +23,8 @@ mod talk;
 mod topics;
 
 pub use admin::{
-    AdminEvent, AdminHeader, AdminReport, ClientReport, JobReport, RegistrationReport,
-    TargetReport, Verb,
+    AdminEvent, AdminHeader, AdminReport, ClientReport, EndReport, FlowReport, JobReport,
+    RegistrationReport, TargetReport, Verb,
 };
 pub use code::Code;
 pub use header::{
@@ -34,11 +35,14 @@ pub use keys::{ChangeReport, DecisionReport, KeyHeader, KeyReport, StrangerRepor
 pub use lease::{LEASE_NAME_MAX, LeaseHeader, LeaseReport, LeaseRow, LeaseVerb};
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
+pub use passed::Passed;
 pub use plain::Plain;
 pub use repeat::Digest;
 pub use report::{BrokerReport, MemoryReport, Report, ServiceReport, WorkerReport};
 pub use request::{Answer, Delivery, Failure, Request};
-pub use scatter::{Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets};
+pub use scatter::{
+    Note, NoteHeader, Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets,
+};
 pub use talk::{Ask, AskHeader, Event, EventHeader, Tell, TellHeader};
 pub use topics::{
     GapHeader, News, NewsHeader, Publish, PublishHeader, PublishedHeader, SUBJECT_MAX,
@@ -79,6 +83,8 @@ pub mod kind {
     pub const PUBLISH: u8 = 0x15;
     /// From a client, and back.
     pub const ADMIN: u8 = 0x16;
+    /// To a worker that offers a flow service.
+    pub const FLOW: u8 = 0x19;
     /// From a client.
     pub const SCATTER: u8 = 0x18;
     /// From a client, and back.
@@ -107,6 +113,8 @@ pub mod kind {
     pub const PUBLISHED: u8 = 0x2A;
     /// To a subscriber.
     pub const GAP: u8 = 0x2B;
+    /// To a client.
+    pub const NOTE: u8 = 0x2C;
     /// From a worker.
     pub const READY: u8 = 0x30;
     /// From a worker.
@@ -212,6 +220,8 @@ pub enum FromBroker<'a> {
     Bye(Fault<'a>),
     /// Work.
     Request(Delivery<'a>),
+    /// A flow for a handler: the BOT that it has to say, in one frame.
+    Flow(Answer<'a>),
     /// Nobody wants the answer any more; one is owed all the same.
     Cancel {
         /// Of the delivery.
@@ -249,6 +259,8 @@ pub enum FromBroker<'a> {
     Targets(Targets<'a>),
     /// The end of one worker's part in a scatter.
     Outcome(Outcome<'a>),
+    /// Something happens at one worker in its part of a scatter.
+    Note(Note<'a>),
     /// Something that was published, to a subscriber.
     News(News<'a>),
     /// How many subscriptions it was for.
@@ -311,7 +323,9 @@ impl<'a> ToBroker<'a> {
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
-            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME => return Err(Malformed::WrongWay),
+            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE | kind::FLOW => {
+                return Err(Malformed::WrongWay);
+            }
             kind::MESSAGE | kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
             _ => {}
         }
@@ -396,9 +410,11 @@ impl<'a> FromBroker<'a> {
             kind::REQUEST => return Delivery::decode(opening).map(Self::Request),
             kind::PARTIAL => return opening.answer().map(Self::Partial),
             kind::FINAL => return opening.answer().map(Self::Final),
+            kind::FLOW => return opening.answer().map(Self::Flow),
             kind::TARGETS => return Targets::decode(opening).map(Self::Targets),
             kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
-            kind::MESSAGE => return News::decode(opening).map(Self::News),
+            kind::NOTE => return Note::decode(opening).map(Self::Note),
+            kind::MESSAGE => return News::decode_whole(opening).map(Self::News),
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
@@ -430,6 +446,7 @@ impl<'a> FromBroker<'a> {
     pub fn encode(&self, out: &mut Encoder) {
         match self {
             Self::Request(delivery) => delivery.encode(out),
+            Self::Flow(answer) => answer.encode(kind::FLOW, &[], out),
             Self::Partial(answer) => answer.encode(kind::PARTIAL, &[], out),
             Self::Final(answer) => answer.encode(kind::FINAL, &[], out),
             Self::Error(failure) => failure.encode(out),
@@ -438,6 +455,7 @@ impl<'a> FromBroker<'a> {
             Self::Tell(tell) => tell.encode(out),
             Self::Targets(targets) => targets.encode(out),
             Self::Outcome(outcome) => outcome.encode(&[], out),
+            Self::Note(note) => note.encode(out),
             Self::News(news) => news.encode(out),
             Self::Published { id, says } => topics::encode(kind::PUBLISHED, *id, says, out),
             Self::Gap { id, says } => topics::encode(kind::GAP, *id, says, out),

@@ -108,6 +108,15 @@ pub fn encode_initiate(metadata: &[u8], out: &mut Vec<u8>) {
     command::frame(INITIATE, &[metadata], out);
 }
 
+/// The reason in an ERROR as a server of libzmq 4.3.5 writes it with PLAIN: `5e`, where RFC 37 has
+/// `05` and an E. It is none of the commands that begin with the length of their name: that would
+/// be 94 octets, of 9.
+#[must_use]
+pub fn libzmq_error(body: &[u8]) -> Option<&[u8]> {
+    let (len, reason) = body.strip_prefix(b"\x5eRROR")?.split_first()?;
+    (reason.len() == usize::from(*len) && reason.len() == 3).then_some(reason)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +156,15 @@ mod tests {
             let header = super::super::frame::Header::decode(&out).unwrap().unwrap();
             let read = Hello::decode(&out[header.len + 6..]).unwrap();
             assert_eq!((read.user.len(), read.password.len()), (user.min(255), password.min(255)));
+        }
+    }
+
+    #[test]
+    fn the_error_of_libzmq_is_known() {
+        // Captured from libzmq 4.3.5, whose authenticator did not know the password.
+        assert_eq!(libzmq_error(b"^RROR\x03400"), Some(&b"400"[..]));
+        for other in [&b"\x05ERROR\x03400"[..], b"^RROR", b"^RROR\x03", b"^RROR\x0340", b"^"] {
+            assert_eq!(libzmq_error(other), None);
         }
     }
 

@@ -251,7 +251,15 @@ fn a_file_of_keys_is_changed_without_a_broker() {
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains("# mine\n"), "{text}");
     desk.fails(2, "key approve anna.pub --file keys.toml");
-    desk.fails(2, "key approve anna.pub --role worker --service x --file keys.toml");
+    desk.out("key approve anna.pub --name x-1 --role worker --service x --file narrow.toml");
+    let narrow = |desk: &mut Desk<'_>, rule: &str| {
+        desk.say(&format!("acl test --key x-1 {rule} --file narrow.toml")).0
+    };
+    for (rule, exit) in
+        [("serve x", 0), ("call sid.service.broker", 0), ("serve y", 5), ("call y", 5)]
+    {
+        assert_eq!(narrow(&mut desk, rule), exit, "{rule}");
+    }
     let said = desk.fails(2, "key approve anna.pub --role clinet --file keys.toml");
     assert!(said.contains("there is no role `clinet`; did you mean `client`?"), "{said}");
     let said = desk.fails(6, "key approve anna --role client --file keys.toml");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
-use majordomo::client::{Miss, Outcome, Scatter, To};
+use majordomo::client::{Miss, Outcome, Scatter, ScatterUpdate, To};
 use majordomo::wire::mjp::Tally;
 
 use super::*;
@@ -208,4 +208,42 @@ async fn outcomes_that_are_not_read_cost_their_own_scatter_and_nothing_else() {
     assert_eq!(outcomes.len(), 4, "three that found room, and why there are no more");
     assert_eq!(outcomes[3], Err(CallError::Overrun { max: 2 }));
     assert_eq!(client.call("who", "x").await.unwrap().frames().len(), 1);
+}
+
+#[tokio::test]
+async fn what_happens_at_the_workers_is_told_with_their_names() {
+    let (_broker, endpoint) = broker();
+    let handler = |request: Request| async move {
+        for step in ["begun", "half"] {
+            request.event(step).await?;
+        }
+        Ok::<_, Failure>("done")
+    };
+    let mut workers = Vec::new();
+    for name in ["a", "b"] {
+        let builder = Worker::builder(&endpoint, "steps").unwrap().identity(name);
+        workers.push(builder.start(handler).unwrap());
+    }
+    for worker in &workers {
+        worker.registered().await;
+    }
+    let client = client(&endpoint, Protocol::Mjp).connect().await.unwrap();
+    let mut scatter = client.scatter("steps", To::All, "").events(true).await.unwrap();
+    let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    while let Some(update) = scatter.update().await {
+        let (target, what) = match update.unwrap() {
+            ScatterUpdate::Event { target, event } => (target, event.message.unwrap_or_default()),
+            ScatterUpdate::Outcome(Outcome { target, result }) => {
+                (target, String::from_utf8_lossy(result.unwrap().first()).into_owned())
+            }
+            other => panic!("{other:?}"),
+        };
+        said.entry(target).or_default().push(what);
+    }
+    let steps = ["begun", "half", "done"].map(str::to_owned).to_vec();
+    assert_eq!(said, BTreeMap::from(["a", "b"].map(|name| (name.to_owned(), steps.clone()))));
+    assert_eq!(scatter.tally().map(|tally| tally.replied), Some(2));
+    // Who does not want to know is told no less of the ends.
+    let mut scatter = client.scatter("steps", To::All, "").await.unwrap();
+    assert_eq!(scatter.rest().await.unwrap().len(), 2);
 }

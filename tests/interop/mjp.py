@@ -23,6 +23,7 @@ NAMES = {
     0x15: "PUBLISH",
     0x16: "ADMIN",
     0x18: "SCATTER",
+    0x19: "FLOW",
     0x1A: "LEASE",
     0x20: "ACCEPTED",
     0x21: "PARTIAL",
@@ -33,6 +34,7 @@ NAMES = {
     0x26: "TELL",
     0x27: "TARGETS",
     0x28: "OUTCOME",
+    0x2C: "NOTE",
     0x29: "MESSAGE",
     0x2A: "PUBLISHED",
     0x2B: "GAP",
@@ -67,7 +69,7 @@ EXAMPLES = examples()
 
 
 def example(way, begins):
-    """The frames of the one example that says this, or begins so."""
+    """The frames of the example that says this, or of the first that begins so."""
     found = [frames for (of, says), frames in EXAMPLES.items() if (of, says) == (way, begins)]
     if not found:
         begins = [begins + " ", begins + ":"]
@@ -76,8 +78,7 @@ def example(way, begins):
             for (of, says), frames in EXAMPLES.items()
             if of == way and says.startswith(tuple(begins))
         ]
-    [frames] = found
-    return list(frames)
+    return list(found[0])
 
 
 def second(name, id=0):

@@ -250,7 +250,7 @@ def test_events_and_questions_of_an_nfp_worker(peer, broker, peers):
     assert json.loads(client.expect("FINAL", 1)[3]) == {"w": {"result": 7}}
 
 
-def test_an_nfp_client_hears_the_events_of_a_native_worker(peer, broker, peers):
+def test_an_nfp_client_hears_and_answers_a_native_worker(peer, broker, peers):
     worker = peer(b"w").ready()
     client = peers(nfp.Client(broker.endpoint, b"c"))
     uuid, workers = client.post(b"echo", b"any", b'{"task":"run","kwargs":{},"args":[]}')
@@ -264,8 +264,24 @@ def test_an_nfp_client_hears_the_events_of_a_native_worker(peer, broker, peers):
         "message": "half", "task": "run", "status": "running", "resource": [],
         "severity": "ERROR", "timestamp": "", "extras": {"progress": 50, "body": {"a": 1}},
     }
-    worker.say("ASK", id, {"ask": 1})
-    assert header(worker.expect("TELL", id))["code"] == "no_caller"
+    worker.say("ASK", id, {"ask": 7, "message": "go on?"}, b"who?")
+    event = client.expect(nfp.EVENT, uuid, b"200").json
+    asked = event["extras"]["input_request"]
+    assert (event["event_type"], event["status"], event["message"]) == (
+        "input_request", "waiting_client_input", "go on?",
+    )
+    assert asked == {
+        "id": asked["id"], "question": "go on?", "default": False, "metadata": {"body": "who?"},
+    }
+    answer = {"input_id": asked["id"], "value": {"yes": [1]}, "cancel": False, "metadata": {}}
+    client.say(nfp.PUT, b"echo", b"w", uuid, json.dumps(answer).encode())
+    told = worker.expect("TELL", id)
+    assert header(told) == {"ask": 7} and json.loads(told[3]) == {"yes": [1]}
+    event = client.expect(nfp.EVENT, uuid, b"200").json
+    assert (event["event_type"], event["status"]) == ("input_response", "received")
+    client.say(nfp.PUT, b"echo", b"w", uuid, json.dumps(answer).encode())
+    event = client.expect(nfp.EVENT, uuid, b"200").json
+    assert event["severity"] == "WARNING" and "not open" in event["message"]
     worker.say("FINAL", id, {}, b"7")
     client.expect(nfp.EVENT, uuid, b"200")
 

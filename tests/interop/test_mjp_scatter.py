@@ -411,6 +411,7 @@ INVALID = [
         5,
     ),
     ("targets", [second("TARGETS", 5), b"", msgpack.packb(["a"])], 5),
+    ("note", [second("NOTE", 5), msgpack.packb({"target": "a"}), b""], 5),
     ("outcome", [second("OUTCOME", 5), msgpack.packb({"target": "a", "outcome": "lost"}), b""], 5),
 ]
 
@@ -425,6 +426,24 @@ def test_what_is_invalid_gets_an_error_and_harms_nothing(peer, workers, frames, 
     assert code(client.expect("ERROR", id)) == "bad_request"
     worker.say("FINAL", token, {}, b"yo")
     assert client.expect("FINAL", 5)[3:] == [b"yo"]
+
+
+def test_events_of_targets_with_the_octets_of_the_specification(peer, workers):
+    [worker] = workers(b"a")
+    client = peer()
+    scatter(client, 4, to=["a"], events=True)
+    assert targets(client, 4) == ["a"]
+    token = worker.request()[0]
+    worker.say("EVENT", token, {"message": "half"})
+    said = client.expect("NOTE", 4)
+    assert said == example("mjp-broker", "NOTE 4")
+    worker.say("EVENT", token, {"progress": 70}, b"one", b"two")
+    said = client.expect("NOTE", 4)
+    assert (header(said), header(said, 3)) == ({"target": "a"}, {"progress": 70})
+    assert said[4:] == [b"one", b"two"]
+    worker.say("FINAL", token, {}, b"yo")
+    assert outcome(client, 4)[:2] == ("a", "replied")
+    tally(client, 4, replied=1)
 
 
 def test_what_is_not_known_is_passed_on(peer, workers):

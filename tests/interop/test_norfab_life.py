@@ -86,6 +86,22 @@ def test_a_queued_job_outlives_its_worker(net):
     assert client.call("job", uuid=uuid)["status"] == "COMPLETED"
 
 
+@better("a job without a worker is refused")
+def test_a_worker_that_takes_a_queued_job_asks_its_client(net):
+    one = net(queue="true")
+    client, uuid = one.client(), nfp.fresh().decode()
+    options = {"workers": "any", "kwargs": {"question": "go on?"}, "timeout": 60}
+    client.call("submit", uuid=uuid, service="dummy", task="ask", **options)
+    one.worker("asking")
+    while (event := client.call("event", uuid=uuid, wait=30))["event_type"] != "input_request":
+        pass
+    asked = event["extras"]["input_request"]
+    assert (event["worker"], asked["question"]) == ("any", "go on?")
+    client.call("answer", uuid=uuid, input_id=asked["id"], value="1")
+    results = client.call("result", uuid=uuid, wait=60)
+    assert results["any"]["result"] == {"answer": "1"}
+
+
 @better("it may take the worker 15 s to find out")
 def test_a_worker_that_was_frozen_is_back_at_once(one):
     worker = one.worker("frozen")

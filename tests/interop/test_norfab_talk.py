@@ -73,3 +73,33 @@ def test_a_real_client_hears_the_events_of_a_worker_of_mjp(norfab, peer):
     assert (half["worker"], half["severity"], half["task"]) == ("native-1", "CRITICAL", "run")
     assert half["extras"] == {"progress": 50, "body": [1]}
     assert client.call("result", uuid=uuid)["native-1"]["result"] == 7
+
+
+def test_a_real_client_answers_what_a_worker_of_mjp_asks(norfab, peer):
+    worker = peer(b"native-2").ready(service=b"asking")
+    client, uuid = norfab.client_of_norfab, "b" * 32
+    client.call("submit", uuid=uuid, service="asking", task="run", workers="all", timeout=30)
+    id, _, _ = worker.request()
+    worker.say("ASK", id, {"ask": 1, "message": "go on?"})
+    event = client.call("event", uuid=uuid)
+    asked = event["extras"]["input_request"]
+    assert (event["event_type"], asked["question"]) == ("input_request", "go on?")
+    client.call("answer", uuid=uuid, input_id=asked["id"], value="yes")
+    told = worker.expect("TELL", id)
+    assert (header(told), told[3]) == ({"ask": 1}, b"yes")
+    worker.say("FINAL", id, {}, b"7")
+    kinds = [event["event_type"] for event in client.call("events", uuid=uuid)]
+    assert kinds == ["input_response", "result_ready"]
+    assert client.call("result", uuid=uuid)["native-2"]["result"] == 7
+
+
+def test_an_answer_that_reaches_nobody_ends_no_job_of_a_real_client(norfab, peer):
+    worker = peer(b"native-3").ready(service=b"deaf")
+    client, uuid = norfab.client_of_norfab, "c" * 32
+    client.call("submit", uuid=uuid, service="deaf", task="run", workers="all", timeout=30)
+    id, _, _ = worker.request()
+    client.call("answer", uuid=uuid, input_id="nobody asked", value="yes", worker="native-3")
+    event = client.call("event", uuid=uuid)
+    assert event["severity"] == "WARNING" and event["message"].startswith("PUT reaches nobody")
+    worker.say("FINAL", id, {}, b"7")
+    assert client.call("result", uuid=uuid)["native-3"]["result"] == 7

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import zmq
+from zmq.auth.thread import ThreadAuthenticator
 
 import canary
 import zmtp
@@ -140,3 +141,25 @@ def test_a_broker_without_a_key_may_have_users(start, tmp_path):
     broker = start("--authorized-keys", str(file), f'--set=auth.plain=["{PLAIN}"]')
     assert Try(broker.endpoint, user("anna", PASSWORD)).outcome == SERVED
     assert Try(broker.endpoint, user("anna", "x")).outcome == FINAL
+
+
+def test_a_server_of_libzmq_spells_error_in_its_own_way():
+    """SPEC 1.5: what our own dialers take for ERROR."""
+    context = zmq.Context()
+    judge = ThreadAuthenticator(context)
+    judge.start()
+    try:
+        judge.configure_plain(domain="*", passwords={"anna": "right"})
+        server = context.socket(zmq.ROUTER)
+        server.plain_server, server.zap_domain = True, b"x"
+        port = server.bind_to_random_port("tcp://127.0.0.1")
+        with zmtp.Peer(f"tcp://127.0.0.1:{port}", greet=False) as peer:
+            peer.send(zmtp.greeting(mechanism=b"PLAIN"))
+            peer.exactly(64)
+            peer.send(zmtp.command(b"HELLO", b"\4anna\5wrong"))
+            _, body = peer.frame()
+        assert body in (b"^RROR\x03400", b"\5ERROR\x03400")
+        server.close(linger=0)
+    finally:
+        judge.stop()
+        context.term()

@@ -7,18 +7,19 @@ use majordomo::wire::codec::Encoder;
 use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
     AcceptedHeader, AdminEvent, AdminHeader, AdminReport, AskHeader, BrokerHello, BrokerReport,
-    ClientReport, DeliveryHeader, EventHeader, Fault, FromBroker, GapHeader, HelloLimits,
-    JobReport, LeaseHeader, LeaseReport, LeaseRow, NewsHeader, OutcomeHeader, Packed, PeerHello,
-    PublishHeader, PublishedHeader, ReadyHeader, RegistrationReport, Report, RequestHeader,
-    SIGNATURE, ScatterHeader, ServiceReport, StatusHeader, SubscribeHeader, Tally, TargetReport,
-    Targets, TellHeader, ToBroker, WorkerReport, kind,
+    ClientReport, DeliveryHeader, EndReport, EventHeader, Fault, FlowReport, FromBroker, GapHeader,
+    HelloLimits, JobReport, LeaseHeader, LeaseReport, LeaseRow, NewsHeader, NoteHeader,
+    OutcomeHeader, Packed, PeerHello, PublishHeader, PublishedHeader, ReadyHeader,
+    RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader, ServiceReport,
+    StatusHeader, SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker,
+    WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{SPEC, bodies, examples, written};
 
-const KINDS: [(u8, &str); 27] = [
+const KINDS: [(u8, &str); 29] = [
     (kind::HELLO, "HELLO"),
     (kind::HEARTBEAT, "HEARTBEAT"),
     (kind::DRAIN, "DRAIN"),
@@ -31,6 +32,7 @@ const KINDS: [(u8, &str); 27] = [
     (kind::PUBLISH, "PUBLISH"),
     (kind::ADMIN, "ADMIN"),
     (kind::SCATTER, "SCATTER"),
+    (kind::FLOW, "FLOW"),
     (kind::LEASE, "LEASE"),
     (kind::ACCEPTED, "ACCEPTED"),
     (kind::PARTIAL, "PARTIAL"),
@@ -44,6 +46,7 @@ const KINDS: [(u8, &str); 27] = [
     (kind::MESSAGE, "MESSAGE"),
     (kind::PUBLISHED, "PUBLISHED"),
     (kind::GAP, "GAP"),
+    (kind::NOTE, "NOTE"),
     (kind::READY, "READY"),
     (kind::CREDIT, "CREDIT"),
 ];
@@ -130,7 +133,8 @@ fn text(way: &str, mut frames: Frames<'_>) -> String {
     if id != 0 {
         write!(text, " {id}").unwrap();
     }
-    let two = way == "mjp-broker" && matches!(kind, kind::REQUEST | kind::OUTCOME | kind::MESSAGE);
+    let two = way == "mjp-broker"
+        && matches!(kind, kind::REQUEST | kind::OUTCOME | kind::NOTE | kind::MESSAGE);
     let headers = if two { 2 } else { 1 };
     for header in frames.by_ref().take(headers) {
         let header = if header.is_empty() { &[0x80] } else { header };
@@ -277,6 +281,8 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<TargetReport<'_>>(),
         fields::<ClientReport<'_>>(),
         fields::<RegistrationReport<'_>>(),
+        fields::<FlowReport<'_>>(),
+        fields::<EndReport<'_>>(),
         fields::<AcceptedHeader<'_>>(),
         fields::<Fault<'_>>(),
         fields::<ReadyHeader<'_>>(),
@@ -286,6 +292,7 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<WorkerReport<'_>>(),
         fields::<ScatterHeader<'_>>(),
         fields::<OutcomeHeader<'_>>(),
+        fields::<NoteHeader<'_>>(),
         fields::<Tally>(),
         fields::<EventHeader<'_>>(),
         fields::<AskHeader<'_>>(),

@@ -3,6 +3,7 @@
 
 mod client;
 mod first;
+mod flow;
 mod length;
 mod library;
 mod line;
@@ -22,6 +23,7 @@ use tokio::net::tcp::OwnedReadHalf;
 
 pub(crate) use client::{Calls, ClientArgs, clients};
 pub(crate) use first::first_call;
+pub(crate) use flow::{FlowArgs, givers, takers};
 pub(crate) use line::seal;
 use line::{Line, unseal};
 use majordomo::id::PublicKey;

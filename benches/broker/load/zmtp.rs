@@ -36,15 +36,17 @@ pub(crate) fn ready(socket_type: &[u8; 6]) -> Vec<u8> {
 
 /// Greeting and READY, both ways, or CURVE.
 pub(super) fn shake(line: &mut Line) -> io::Result<()> {
-    if line.shake_by_curve()? {
-        return Ok(());
-    }
+    if line.shake_by_curve()? { Ok(()) } else { shake_as(line, b"DEALER") }
+}
+
+/// Greeting and READY, both ways.
+pub(super) fn shake_as(line: &mut Line, socket_type: &[u8; 6]) -> io::Result<()> {
     let stream = line.stream();
     stream.write_all(&greeting())?;
     let mut theirs = [0; 64];
     stream.read_exact(&mut theirs)?;
     assert_eq!((theirs[0], theirs[10], &theirs[12..17]), (0xff, 3, &b"NULL\0"[..]), "greeting");
-    stream.write_all(&ready(b"DEALER"))?;
+    stream.write_all(&ready(socket_type))?;
     let mut header = [0; 2];
     stream.read_exact(&mut header)?;
     assert_eq!(header[0], COMMAND, "READY is a short command");

@@ -16,6 +16,7 @@ use crate::context::{self, ContextAction};
 use crate::demo::{self, DemoArgs};
 use crate::failure::{CliError, Exit};
 use crate::file::{self, FileAction};
+use crate::flow::{self, FlowAction};
 use crate::key::acl::{self, AclAction};
 use crate::key::admin::{self, AdminAction};
 use crate::key::{self, KeyAction};
@@ -88,6 +89,12 @@ pub(crate) enum Command {
     File {
         #[command(subcommand)]
         action: FileAction,
+    },
+    /// Send and receive streams of messages, with credit
+    #[command(after_help = flow::EXAMPLES)]
+    Flow {
+        #[command(subcommand)]
+        action: FlowAction,
     },
     /// List, show, watch and cancel jobs
     #[command(after_help = job::EXAMPLES)]
@@ -249,6 +256,9 @@ pub(crate) struct BrokerArgs {
     /// Admit the keys of this file and no others, or any key [default: off]
     #[arg(long, value_name = "FILE|any|off", value_parser = text::<Authorized>)]
     authorized_keys: Option<String>,
+    /// Ask the factory there who handles a flow: HOST:PORT [default: off]
+    #[arg(long, value_name = "ADDRESS|off", value_parser = factory)]
+    flow_factory: Option<String>,
     /// Serve /livez, /readyz and /metrics there [default: off]
     #[arg(long, value_name = "ADDRESS|off", value_parser = text::<Option<SocketAddr>>)]
     http: Option<String>,
@@ -289,6 +299,7 @@ impl BrokerArgs {
         put("--insecure", "broker.insecure", self.insecure.then(|| true.into()));
         put("--curve-secret", "auth.secret", value(&self.curve_secret));
         put("--authorized-keys", "auth.authorized", value(&self.authorized_keys));
+        put("--flow-factory", "flow.factory", value(&self.flow_factory));
         put("--http", "broker.http", value(&self.http));
         put("-v", "log.level", log.verbosity().map(Into::into));
         put("--log-level", "log.level", value(&log.log_level));
@@ -340,6 +351,13 @@ fn value<T: Clone + Into<toml::Value>>(flag: &Option<T>) -> Option<toml::Value> 
 /// Refuses at once what is no `T`; its range is checked with the whole configuration.
 fn text<T: Text>(text: &str) -> Result<String, String> {
     T::read(text).map(|value| value.write())
+}
+
+/// An address may stand there without its transport.
+fn factory(address: &str) -> Result<String, String> {
+    let whole = address == "off" || address.contains("://");
+    let address = if whole { address.into() } else { format!("tcp://{address}") };
+    text::<Option<Endpoint>>(&address)
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

@@ -49,7 +49,7 @@ pub(crate) struct CallArgs {
     #[arg(conflicts_with_all = ["raw", "count", "concurrency", "attempts"])]
     to: Option<To>,
     /// Show what happens meanwhile: on standard error, or with --json in its place (mjp)
-    #[arg(long, conflicts_with = "to")]
+    #[arg(long)]
     events: bool,
     /// Answer what the worker asks, in this order; a person at a terminal is asked (mjp)
     #[arg(long, value_name = "TEXT", conflicts_with = "to", allow_hyphen_values = true)]
@@ -87,6 +87,7 @@ Examples:
   echo '{\"n\": 3}' | majordomo call sum - --timeout 2s --json
   majordomo call shout hello --count 10000 --concurrency 100 > replies
   majordomo call shout hello --to all
+  majordomo call update now --to zone=a --events
   majordomo call delete old --events --answer yes
   majordomo call pay 'order 7' --key order-7
 

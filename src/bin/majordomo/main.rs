@@ -11,6 +11,7 @@ mod demo;
 mod docs;
 mod failure;
 mod file;
+mod flow;
 mod key;
 mod logging;
 mod manage;
@@ -64,6 +65,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         | Command::Ping(_)
         | Command::Bench(_)
         | Command::File { .. }
+        | Command::Flow { .. }
         | Command::Job { .. }
         | Command::Service { .. }
         | Command::Worker { .. }
@@ -93,6 +95,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::Ping(args) => ping::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::File { action } => file::run(action),
+        Command::Flow { action } => flow::run(action),
         Command::Job { action } => manage::job::run(action),
         Command::Service { action } => manage::service::run(action),
         Command::Worker { action } => manage::worker::run(action),
@@ -120,6 +123,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Ping(args) => args.json,
         Command::Bench(args) => args.json,
         Command::File { action } => action.json(),
+        Command::Flow { action } => action.json(),
         Command::Job { action } => action.json(),
         Command::Service { action } => action.json(),
         Command::Worker { action } => action.json(),

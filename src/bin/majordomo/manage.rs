@@ -1,7 +1,8 @@
-//! Looking at a broker and changing how it runs: `job`, `service`, `worker`, `client`, `events`.
+//! Looking at a broker and changing how it runs: `job`, `service`, `worker`, `client`, `flow`, `events`.
 
 pub(crate) mod client;
 pub(crate) mod events;
+pub(crate) mod flow;
 pub(crate) mod job;
 pub(crate) mod service;
 pub(crate) mod worker;

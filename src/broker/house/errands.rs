@@ -8,7 +8,7 @@ use tracing::info;
 use crate::broker::shared::{Shared, now};
 use crate::id::Principal;
 use crate::keys::ring::{Changes, Explanation};
-use crate::keys::{Doorkeeper, EditError, text_of_public};
+use crate::keys::{Doorkeeper, EditError, Given, text_of_public};
 use crate::proto::core::Errand;
 use crate::wire::mjp::{
     ChangeReport, Code, HEADER_MAX, KeyHeader, KeyReport, Packed, StrangerReport, Verb,
@@ -100,7 +100,9 @@ fn carry_out(
             return test(keeper, key()?, says.rule).map(|report| Done::Seen(Box::new(report)));
         }
         Verb::KeyApprove => {
-            keeper.approve(key()?, says.name, texts(&says.roles), texts(&says.allow))
+            let [roles, services, allow] =
+                [&says.roles, &says.services, &says.allow].map(|list| texts(list));
+            keeper.approve(key()?, says.name, Given { roles, services, allow })
         }
         Verb::KeyDeny => keeper.deny(key()?, says.name),
         Verb::KeyRevoke => keeper.revoke(key()?),

@@ -6,6 +6,7 @@
 
 mod clock;
 mod errands;
+mod flows;
 mod folder;
 mod inventory;
 mod management;
@@ -30,6 +31,7 @@ use crate::wire::nfp::{Answer, Kind, status};
 
 use super::BrokerError;
 use super::acceptor::Acceptor;
+use super::factory::FlowFactory;
 use super::shared::Shared;
 use seat::{Call, Seat};
 
@@ -134,6 +136,7 @@ pub(super) fn start(
     shared: Arc<Shared>,
     acceptor: Arc<Acceptor>,
     Stock { inventory, store }: Stock,
+    factory: Option<Arc<dyn FlowFactory>>,
 ) -> Result<JoinHandle<()>, BrokerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(BrokerError::Thread)?;
@@ -142,6 +145,7 @@ pub(super) fn start(
             let management = management::Management::new(shared.clone(), inventory.clone());
             let inventory = inventory::Inventory::new(inventory);
             let errands = errands::run(shared.clone());
+            let factory = crate::broker::factory::run(&shared, factory);
             let (shared, acceptor) = (&*shared, &*acceptor);
             let mut expected = vec![management::Management::NAME, inventory::Inventory::NAME];
             if store.is_some() {
@@ -161,6 +165,8 @@ pub(super) fn start(
                 keep(shared, acceptor, inventory),
                 files,
                 errands,
+                factory,
+                flows::run(shared, acceptor),
                 furnish(shared, &expected),
             )
         });

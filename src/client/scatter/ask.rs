@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::client::call::Guard;
 use crate::client::error::CallError;
 use crate::client::pending::{self, Pending};
+use crate::client::updates::Event;
 use crate::id::ServiceName;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Message;
@@ -68,6 +69,7 @@ impl To {
 pub(in crate::client) struct Ask {
     service: ServiceName,
     to: To,
+    events: bool,
     pub(in crate::client) body: Message,
 }
 
@@ -108,18 +110,30 @@ impl ScatterCall {
         self
     }
 
+    /// Whether [`Scatter::update`] tells what happens at the workers. Default no.
+    pub fn events(mut self, events: bool) -> Self {
+        if let Ok(ask) = &mut self.ask {
+            ask.events = events;
+        }
+        self
+    }
+
     async fn begin(self) -> Result<Scatter, CallError> {
-        let places = self.client.config().parts_max.saturating_add(Sink::PLACES);
+        let ask = self.ask?;
+        // Events take places of their own: an outcome is not to be missed for them.
+        let parts_max = self.client.config().parts_max;
+        let events_max = if ask.events { parts_max } else { 0 };
+        let places = parts_max.saturating_add(Sink::PLACES).saturating_add(events_max);
         let (to, mut told) = mpsc::channel(places);
         let timeout = self.timeout.saturating_add(GRACE);
-        let ask = pending::Ask::Scatter(Box::new(self.ask?));
-        let sink = pending::Sink::Scatter(Sink(to));
+        let ask = pending::Ask::Scatter(Box::new(ask));
+        let sink = pending::Sink::Scatter(Sink { to, events_max, missed: 0 });
         let pending = Box::new(Pending { ask, timeout, sink });
         // Sent once: nobody knows how far a scatter came whose connection was lost.
         let guard = Guard::submit(self.client, 1, pending)?;
         match told.recv().await.unwrap_or(Err(CallError::Closed)) {
             Ok(Told::Targets(targets)) => Ok(Scatter::new(told, guard, targets)),
-            Ok(Told::Outcome(_) | Told::End) => {
+            Ok(Told::Outcome(_) | Told::Event { .. } | Told::End) => {
                 let (what, reason) = ("read the answer", "no TARGETS came first".into());
                 Err(CallError::Convert { what, reason })
             }
@@ -194,7 +208,7 @@ impl Client {
     ) -> ScatterCall {
         let service = ServiceName::try_from(service.as_ref()).map_err(CallError::Service);
         let body = body.into();
-        let ask = service.map(|service| Ask { service, to, body });
+        let ask = service.map(|service| Ask { service, to, events: false, body });
         ScatterCall { client: self.clone(), ask, timeout: self.config().timeout }
     }
 }
@@ -206,6 +220,7 @@ pub(in crate::client) fn encode(id: u64, ask: &Ask, left: Duration, out: &mut En
         service: ask.service.as_bytes(),
         to: ask.to.recipients(),
         timeout: Some(u64::try_from(left).unwrap_or(u64::MAX)),
+        events: ask.events.then_some(true),
     };
     let header = Packed::new(&says);
     let (header, body) = (header.octets(), ask.body.frames());
@@ -215,6 +230,12 @@ pub(in crate::client) fn encode(id: u64, ask: &Ask, left: Duration, out: &mut En
 /// What TARGETS says.
 pub(in crate::client) fn heard_targets(targets: &Targets<'_>) -> Result<Told, Malformed> {
     targets.names().map(Told::Targets)
+}
+
+/// What NOTE says.
+pub(in crate::client) fn heard_note(note: &mjp::Note<'_>) -> Told {
+    let event = Event::new(note.header, note.body.to_message(), 0);
+    Told::Event { target: note.says.target.to_owned(), event }
 }
 
 /// What OUTCOME says.

@@ -77,6 +77,8 @@ fn plain() -> Vec<Case> {
         ("READY instead of WELCOME", router(), unexpected("READY", "WELCOME")),
         ("HELLO instead of WELCOME", hello, unexpected("HELLO", "WELCOME")),
         ("ERROR instead of WELCOME", command(b"\x05ERROR\x03400"), refused_us("400")),
+        ("ERROR of libzmq instead of WELCOME", command(b"^RROR\x03400"), refused_us("400")),
+        ("ERROR of libzmq instead of READY", behind(command(b"^RROR\x03500")), refused_us("500")),
         ("WELCOME with data", command(b"\x07WELCOME\0"), End::Closed(trailing.into())),
         ("ERROR instead of READY", behind(command(b"\x05ERROR\x03500")), refused_us("500")),
         ("WELCOME twice", behind(welcome()), unexpected("WELCOME", "READY")),

@@ -34,7 +34,7 @@ const UNKNOWN: End = End::Refused("unknown-socket-type");
 const NO_TYPE: End = End::Refused("no-socket-type");
 const LONG_IDENTITY: End = End::Refused("identity-longer-than-255-octets");
 const ZERO_IDENTITY: End = End::Refused("identity-starts-with-zero");
-const NOT_SERVED: End = End::Refused("socket-type-not-served:use-REQ,DEALER-or-ROUTER");
+const NOT_SERVED: End = End::Refused("socket-type-not-served:use-REQ,DEALER,ROUTER-or-CLIENT");
 const TOO_LONG: End = End::Refused("metadata-too-long");
 const SERVED: End = End::Served(0);
 
@@ -61,7 +61,7 @@ fn types_and_identities() -> Vec<Row> {
         ("SUB", typed(b"SUB"), NOT_SERVED),
         ("PULL", typed(b"PULL"), NOT_SERVED),
         ("REP", typed(b"REP"), NOT_SERVED),
-        ("CLIENT", typed(b"CLIENT"), NOT_SERVED),
+        ("SERVER", typed(b"SERVER"), NOT_SERVED),
         ("type twice", dealer_and(&typed(b"DEALER")), BROKEN),
         ("type twice, other case", dealer_and(&property(b"socket-type", b"REQ")), BROKEN),
         ("identity twice", dealer_and(&identity(b"a").repeat(2)), BROKEN),

@@ -153,9 +153,19 @@ const REQUEST: Keys = &[
     ("lease", Type::Subject),
     ("epoch", ANY),
 ];
+const READY: Keys = &[
+    ("service", Type::Name),
+    ("role", Type::Text),
+    ("credit", Type::Int(1, u16::MAX as u64)),
+    ("labels", Type::Labels),
+    ("version", Type::Text),
+    ("description", Type::Text),
+    ("fence", Type::Subject),
+];
 const ASK: Keys = &[("ask", ANY), ("message", Type::Text)];
 const TELL: Keys = &[("ask", ANY), ("code", Type::Text), ("message", Type::Text)];
-const SCATTER: Keys = &[("service", Type::Name), ("to", Type::To), ("timeout", ANY)];
+const SCATTER: Keys =
+    &[("service", Type::Name), ("to", Type::To), ("timeout", ANY), ("events", Type::Bool)];
 const OUTCOME: Keys = &[
     ("target", Type::Text),
     ("outcome", Type::Text),
@@ -217,22 +227,12 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
             true,
         ),
         (kind::ACCEPTED, false) => (&[("level", Type::Text), ("repeat", Type::Bool)], true),
-        (kind::READY, true) => (
-            &[
-                ("service", Type::Name),
-                ("credit", Type::Int(1, u16::MAX as u64)),
-                ("labels", Type::Labels),
-                ("version", Type::Text),
-                ("description", Type::Text),
-                ("fence", Type::Subject),
-            ],
-            true,
-        ),
+        (kind::READY, true) => (READY, true),
         (kind::CREDIT, true) => (&[("credit", Type::Int(0, u16::MAX as u64))], true),
         (kind::SCATTER, true) => (SCATTER, true),
         (kind::OUTCOME, false) => (OUTCOME, true),
-        (kind::TARGETS, false) => (&[], false),
         (kind::LEASE, true) => (LEASE, true),
+        (kind::NOTE, false) => (&[("target", Type::Text)], true),
         (kind::SUBSCRIBE, true) => (&[("subject", Type::Subject), ("ack", Type::Bool)], true),
         (kind::PUBLISH, true) => (&[("subject", Type::Subject)], true),
         (kind::MESSAGE, false) => (NEWS, true),
@@ -240,16 +240,21 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::GAP, false) => (&[("missed", ANY)], true),
         (kind::ASK, _) => (ASK, true),
         (kind::TELL, _) => (TELL, true),
-        (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME, true)
+        (kind::FLOW, false) => (&[], false),
+        (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE | kind::FLOW, true)
         | (kind::MESSAGE | kind::PUBLISHED | kind::GAP, true)
         | (kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH, false)
         | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,
         (kind::HELLO..=kind::BYE, _)
         | (kind::REQUEST..=kind::STATUS | kind::UNSUBSCRIBE | kind::ADMIN | kind::LEASE, _)
-        | (kind::PARTIAL..=kind::EVENT, _) => (&[], false),
+        | (kind::PARTIAL..=kind::EVENT | kind::TARGETS, _) => (&[], false),
         _ => return None,
     })
 }
+
+/// What needs an id of its own.
+const ASKING: [u8; 6] =
+    [kind::REQUEST, kind::SCATTER, kind::STATUS, kind::ADMIN, kind::SUBSCRIBE, kind::LEASE];
 
 /// What a message says: kind, id, what its headers say, its body. `None`: it is malformed.
 pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
@@ -297,7 +302,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         body = body.get(1..)?;
         says = format!("{says} {own:02x?}");
     }
-    if kind == kind::OUTCOME {
+    if matches!(kind, kind::OUTCOME | kind::NOTE) {
         // The worker's header, and a body if there is one.
         let own = body.first().map_or(&[][..], Vec::as_slice);
         let body = body.get(1..).unwrap_or_default();
@@ -310,16 +315,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         matches!(kind, kind::REQUEST | kind::PARTIAL | kind::FINAL | kind::SCATTER | kind::TARGETS)
             || matches!(kind, kind::PUBLISH | kind::MESSAGE);
     let id = matches!(kind, kind::REQUEST..=kind::GAP).then(|| second.get(1..)).flatten();
-    let asks = to_broker
-        && matches!(
-            kind,
-            kind::REQUEST
-                | kind::SCATTER
-                | kind::STATUS
-                | kind::ADMIN
-                | kind::SUBSCRIBE
-                | kind::LEASE
-        );
+    let asks = to_broker && ASKING.contains(&kind);
     // There may be one, and there need not.
     let may_have = matches!(kind, kind::EVENT..=kind::TELL);
     let nameless = (asks || kind == kind::TELL) && id == Some(&[0; 8]);

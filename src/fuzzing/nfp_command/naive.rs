@@ -1,6 +1,6 @@
 //! The tables of the sheet, read off a list of frames; and bodies as trees of JSON.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What is said to a broker.
 pub(super) fn meaning(frames: &[Vec<u8>]) -> Option<String> {
@@ -166,4 +166,30 @@ pub(super) fn event(frame: &[u8]) -> (String, [String; 4]) {
         _ => "Other",
     };
     (event_type.into(), [text("message"), text("status"), text("severity"), text("task")])
+}
+
+/// What an event asks: the name of the question, and the question.
+pub(super) fn asked(event: &Value) -> Option<(String, String)> {
+    let asked = event.get("extras")?.get("input_request")?;
+    let text = |value: Option<&Value>| value.unwrap_or(&Value::Null).as_str().map(str::to_owned);
+    let id = text(asked.get("id"))?;
+    let question =
+        if asked.get("question").is_none() { String::new() } else { text(asked.get("question"))? };
+    (id.len() <= 255).then_some((id, question))
+}
+
+/// Which question is answered, and the answer by another name.
+pub(super) fn answered(said: &Value) -> Option<(String, Value)> {
+    let object = said.as_object()?;
+    let id = object.get("input_id")?.as_str().filter(|id| id.len() <= 255)?;
+    let cancel = object.get("cancel").map_or(Some(false), Value::as_bool)?;
+    let metadata = match object.get("metadata") {
+        None | Some(Value::Null) => json!({}),
+        Some(Value::Object(metadata)) => metadata.clone().into(),
+        Some(_) => return None,
+    };
+    let value = object.get("value").cloned().unwrap_or_default();
+    let other =
+        json!({ "input_id": "own", "value": value, "cancel": cancel, "metadata": metadata });
+    Some((id.to_owned(), other))
 }

@@ -58,6 +58,20 @@ impl Output for World {
         !self.account_full && !self.pressed.contains(&peer) && self.offer(peer, bytes, write)
     }
 
+    fn pass(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        _: usize,
+        write: impl FnOnce(&mut Encoder),
+    ) -> bool {
+        self.offer(peer, bytes, write)
+    }
+
+    fn is_full(&self, peer: PeerId, _: usize) -> bool {
+        self.full.contains(&peer)
+    }
+
     fn is_quiet(&self, peer: PeerId) -> bool {
         !self.unread.contains(&peer)
     }

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::document::{Document, Entry, Reader};
+use super::approval::{Approval, Lists};
+use super::document::{Document, Entry, Reader, Word};
 use super::problem::RingError;
 use super::{KeyRing, RING_MAX, check_name};
 use crate::id::PublicKey;
@@ -53,19 +54,6 @@ impl From<KeyError> for EditError {
     fn from(error: KeyError) -> Self {
         Self::Ring(error.into())
     }
-}
-
-/// A key that is to come in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approval {
-    /// The key.
-    pub key: PublicKey,
-    /// Its name.
-    pub name: String,
-    /// Its roles.
-    pub roles: Vec<String>,
-    /// What it may do besides, as `call billing.*`.
-    pub allow: Vec<String>,
 }
 
 /// Lets a key in, and writes that into the file; into a new one, if there is none. A key that was
@@ -245,14 +233,15 @@ pub(crate) fn approved(
     path: &Path,
     approval: &Approval,
 ) -> Result<Option<String>, EditError> {
-    let Approval { key, name, roles, allow } = approval;
+    let Approval { key, name, given } = approval;
     check_name(name).map_err(EditError::Wrong)?;
-    for rule in allow {
+    let mut draft = Draft::new(text, path)?;
+    let lists = given.lists(&draft.document);
+    for rule in &lists.allow {
         super::build::rule(rule).map_err(EditError::Wrong)?;
     }
-    let mut draft = Draft::new(text, path)?;
     if let Some(entry) = draft.document.keys.iter().find(|entry| entry.who == *key) {
-        return if is_so(entry, approval) {
+        return if is_so(entry, name, &lists) {
             Ok(None)
         } else {
             let line = draft.reader.line(entry.at);
@@ -265,25 +254,24 @@ pub(crate) fn approved(
     let mut fields = vec![
         ("name", name.as_str().into()),
         ("key", text_of_public(key).into()),
-        ("roles", roles.clone().into()),
+        ("roles", lists.roles.into()),
     ];
-    if !allow.is_empty() {
-        fields.push(("allow", allow.clone().into()));
+    for (title, rules) in [("allow", lists.allow), ("deny", lists.deny)] {
+        if !rules.is_empty() {
+            fields.push((title, rules.into()));
+        }
     }
     draft.add("key", &fields);
     Ok(Some(draft.text()))
 }
 
-fn is_so(entry: &Entry<PublicKey>, approval: &Approval) -> bool {
-    let Approval { name, roles, allow, .. } = approval;
-    let same = |written: &[super::document::Word], wanted: &[String]| {
-        written.iter().map(|word| &word.text).eq(wanted)
-    };
-    let lists = &entry.lists;
-    entry.name.text == *name
-        && same(&entry.roles, roles)
-        && same(&lists.allow, allow)
-        && lists.deny.is_empty()
+fn is_so(entry: &Entry<PublicKey>, name: &str, lists: &Lists) -> bool {
+    let same =
+        |written: &[Word], wanted: &[String]| written.iter().map(|word| &word.text).eq(wanted);
+    entry.name.text == name
+        && same(&entry.roles, &lists.roles)
+        && same(&entry.lists.allow, &lists.allow)
+        && same(&entry.lists.deny, &lists.deny)
 }
 
 pub(crate) fn denied(
@@ -334,6 +322,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+    use super::super::approval::Given;
     use super::*;
 
     fn key(octet: u8) -> PublicKey {
@@ -411,7 +400,8 @@ key = \"KEY4\"
         let approve = |octet, name: &str, roles: &[&str], allow: &[&str]| {
             let [roles, allow] =
                 [roles, allow].map(|list| list.iter().map(ToString::to_string).collect());
-            let approval = Approval { key: key(octet), name: name.into(), roles, allow };
+            let given = Given { roles, allow, ..Given::default() };
+            let approval = Approval { key: key(octet), name: name.into(), given };
             approved(&text, path, &approval).map(|text| text.map(|text| shown(&text)))
         };
         let dora = "\n[[key]]\nname = 'do\"ra'\nkey = \"KEY5\"\nroles = [\"client\", \"x\"]\n\
@@ -449,8 +439,8 @@ key = \"KEY4\"
     }
 
     fn approval(octet: u8) -> Approval {
-        let roles = vec!["client".into()];
-        Approval { key: key(octet), name: format!("k{octet}"), roles, allow: Vec::new() }
+        let given = Given { roles: vec!["client".into()], ..Given::default() };
+        Approval { key: key(octet), name: format!("k{octet}"), given }
     }
 
     #[test]
@@ -487,7 +477,10 @@ key = \"KEY4\"
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         fs::write(&path, "").unwrap();
-        let nobody = Approval { roles: vec!["cleint".into()], ..approval(1) };
+        let nobody = Approval {
+            given: Given { roles: vec!["cleint".into()], ..Given::default() },
+            ..approval(1)
+        };
         let said = approve(&path, &nobody).unwrap_err().to_string();
         assert_eq!(said, "there is no role `cleint`; did you mean `client`?");
         assert_eq!(fs::read_to_string(&path).unwrap(), "");

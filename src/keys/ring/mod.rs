@@ -22,6 +22,7 @@
 //!
 //! All of the file holds, or nothing of it.
 
+pub mod approval;
 mod build;
 mod diff;
 mod document;

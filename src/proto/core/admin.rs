@@ -1,6 +1,7 @@
 //! ADMIN: the tables seen more closely, and what an operator changes.
 
 mod errand;
+mod flows;
 mod follow;
 mod listing;
 
@@ -68,6 +69,8 @@ impl Core {
             Verb::Job => self.say_job(now, id, query, says, out)?,
             Verb::Clients => self.say_clients(now, id, query, says, out),
             Verb::Workers => self.say_workers(now, id, query, says, out),
+            Verb::Flows => self.say_flows(now, id, query, says, out),
+            Verb::Ends => self.say_ends(now, id, query, says, out),
             Verb::Follow => self.follow(id, query, says, out)?,
             Verb::Cancel => {
                 self.cancel_job(now, says, out)?;

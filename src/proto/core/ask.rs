@@ -35,7 +35,7 @@ impl Core {
     }
 
     /// Answers a request that is none for the tables: one for the broker itself, one whose id stands
-    /// for a scatter, or one that may not be asked.
+    /// for a scatter or for what the caller follows, or one that may not be asked.
     #[inline]
     pub(super) fn is_for_itself<O: Output>(
         &mut self,
@@ -44,8 +44,14 @@ impl Core {
         request: &Request<'_>,
         out: &mut O,
     ) -> bool {
-        if self.is_scattering(id, request.id) {
-            let message = "a scatter of this id is open on the connection";
+        let taken = if self.is_scattering(id, request.id) {
+            Some("a scatter of this id is open on the connection")
+        } else if self.is_following(id, request.id) {
+            Some("the connection follows by this id")
+        } else {
+            None
+        };
+        if let Some(message) = taken {
             self.object(id, request.id, Code::DuplicateId, message, out);
             return true;
         }

@@ -18,12 +18,8 @@ impl Core {
         for (id, peer) in &self.peers {
             workers += usize::from(peer.worker.is_some());
             let is_worker = peer.state.is_worker();
-            demand!(
-                is_worker == peer.worker.is_some(),
-                "{id:?} is {:?}: {:?}",
-                peer.state,
-                peer.worker
-            );
+            let registered = peer.worker.is_some() != peer.handler.is_some();
+            demand!(is_worker == registered, "{id:?} is {:?}: {:?}", peer.state, peer.worker);
             if let Some(worker) = peer.worker {
                 let owner = self.router.peer_of(worker);
                 demand!(owner == Some(id), "{worker:?} of {id:?} belongs to {owner:?}");
@@ -43,6 +39,7 @@ impl Core {
         demand!(stranger.is_none(), "a caller is no peer: {stranger:?}");
         let gone = self.followers.keys().find(|id| !self.peers.contains_key(**id));
         demand!(gone.is_none(), "{gone:?} follows and is no peer");
+        self.flows.table.audit()?;
         self.topics.audit(|id| self.peers.contains_key(id))?;
         self.leases().audit(|id| self.peers.contains_key(id))?;
         self.names.audit(|id| self.peers.get(id).and_then(|peer| peer.identity.clone()))
@@ -52,7 +49,7 @@ impl Core {
     /// has been asked to charge, less what it has been given back.
     #[must_use]
     pub fn charged(&self) -> usize {
-        self.router.charged() + self.topics.charged()
+        self.router.charged() + self.topics.charged() + self.flows.table.charged()
     }
 
     /// Nobody is what it may not be.

@@ -30,6 +30,7 @@ impl Core {
         let key = request.says.key.unwrap_or_default();
         let asked = Asked {
             wanted: Wanted { service, fence: self.fence(id, &request.says) },
+            principal: peer.principal,
             scope: Scope::of(&peer.principal, service, key),
             digest: Digest::of(request.header, request.body),
             native: native(now, request),

@@ -307,6 +307,7 @@ impl Core {
         out: &mut O,
     ) {
         if let Some(peer) = self.peers.get_mut(id) {
+            self.house_workers += usize::from(peer.house && peer.worker.is_none());
             peer.worker = Some(worker);
             (peer.registered, peer.beats_heard, peer.beats_sent) = (now, 0, 0);
             // Workers of MJP and NFP beat while they work; one of MDP has to be seen to.
@@ -331,7 +332,10 @@ impl Core {
 
     /// Takes a worker out of the tables. It has been put into its next state already.
     pub(super) fn unregister<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
-        if let Some(worker) = self.peers.get_mut(id).and_then(|peer| peer.worker.take()) {
+        self.withdraw_handler(now, id, out);
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if let Some(worker) = peer.worker.take() {
+            self.house_workers -= usize::from(peer.house);
             self.announce_worker("worker.lost", id, worker, out);
             self.router.lose(now, worker, loss, out);
         }
@@ -356,7 +360,7 @@ impl Core {
             Some(State::Mdp(_)) if self.advance(id, Event::Expired) == Some(Action::Dismiss) => {
                 self.dismiss(now, id, loss_for(code), out);
             }
-            Some(State::Mdp(_)) | None => {}
+            Some(State::Mdp(_) | State::Zio) | None => {}
         }
     }
 
@@ -384,7 +388,7 @@ impl Core {
     /// Shows a worker that the broker lives, asks whether it does, or gives it up.
     pub(super) fn look_at_worker<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
         let Some(peer) = self.peers.get(id) else { return };
-        let Some(worker_id) = peer.worker else { return };
+        let Some(worker_id) = peer.worker else { return self.look_at_handler(now, id, out) };
         let Some(worker) = self.router.worker(worker_id) else { return };
         let (voice, busy) = (worker.voice(), worker.in_flight() > 0);
         let holding = self.router.holding(worker_id, now).filter(|_| busy);

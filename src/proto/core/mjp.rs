@@ -132,7 +132,7 @@ impl Core {
                 true
             }
             // A connection that has spoken another dialect speaks nothing else.
-            (State::Mdp(_) | State::Nfp(_), _) => {
+            (State::Mdp(_) | State::Nfp(_) | State::Zio, _) => {
                 self.dropped += 1;
                 false
             }
@@ -156,9 +156,13 @@ impl Core {
         header: &[u8],
         out: &mut O,
     ) {
+        if let ToBroker::Error(failure) = said
+            && self.decline_flow(now, id, failure.id, out)
+        {
+            return;
+        }
         let event = self.mjp_event_of(id, said);
         let Some(action) = self.advance_mjp(id, event) else { return };
-        let worker = self.peers.get(id).and_then(|peer| peer.worker);
         match (action, said) {
             (Action::Greet, ToBroker::Hello(hello)) => self.greet(id, hello, out),
             (Action::Cancel, ToBroker::Cancel { id: request }) => {
@@ -187,33 +191,30 @@ impl Core {
                 }
             }
             (Action::Note, _) => self.note_beat(now, id),
+            (Action::Register, ToBroker::Ready(says)) if says.is_flow() == Some(true) => {
+                if !self.register_handler(now, id, says, out) {
+                    self.advance_mjp(id, Event::Expired);
+                }
+            }
             (Action::Register, ToBroker::Ready(says)) => {
                 self.register_mjp(now, id, says, header, out);
             }
             (Action::Update, ToBroker::Ready(says)) => {
-                if let Some(worker) = worker.filter(|own| self.may_fence(id, says, Some(*own), out))
-                {
-                    self.router.set_fence(worker, says.fence);
-                    self.router.set_about(worker, about(says, header), out);
-                    self.router.set_credit(now, worker, self.credit(says.credit()), out);
-                }
+                self.update_mjp(now, id, says, header, out);
             }
             (Action::Credit, ToBroker::Credit { credit }) => {
-                if let Some(worker) = worker {
-                    self.router.set_credit(now, worker, self.credit(*credit), out);
-                }
+                self.set_credit(now, id, *credit, out);
             }
             (Action::Retire, _) => {
-                if let Some(worker) = worker {
-                    self.router.set_credit(now, worker, 0, out);
-                }
+                self.set_credit(now, id, 0, out);
                 self.say_drain(id, out);
             }
             (Action::Echo, _) => self.say_drain(id, out),
             (Action::Release, _) => self.unregister(now, id, Loss::Left, out),
             (Action::Object, _) => {
-                let message = "READY names another service than before, or one that is the \
-                               broker's own; say BYE first, or choose another name";
+                let message = "READY names another service or role than before, one that is the \
+                               broker's own, or a role that there is not; say BYE first, or \
+                               choose another name";
                 self.object(id, 0, Code::BadRequest, message, out);
             }
             (Action::Finish | Action::Part | Action::Late | Action::LatePart, said) => {
@@ -223,6 +224,31 @@ impl Core {
                 self.on_talk(now, id, said, out);
             }
             _ => self.dropped += 1,
+        }
+    }
+
+    /// READY of a worker that is registered.
+    fn update_mjp<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        says: &ReadyHeader<'_>,
+        header: &[u8],
+        out: &mut O,
+    ) {
+        let worker = self.peers.get(id).and_then(|peer| peer.worker);
+        if let Some(worker) = worker.filter(|own| self.may_fence(id, says, Some(*own), out)) {
+            self.router.set_fence(worker, says.fence);
+            self.router.set_about(worker, about(says, header), out);
+        }
+        self.set_credit(now, id, says.credit(), out);
+    }
+
+    /// A worker, or a handler of flows, takes so many at a time.
+    fn set_credit<O: Output>(&mut self, now: Time, id: PeerId, credit: u16, out: &mut O) {
+        match self.peers.get(id).and_then(|peer| peer.worker) {
+            Some(worker) => self.router.set_credit(now, worker, self.credit(credit), out),
+            None => self.set_handler_credit(now, id, credit, out),
         }
     }
 
@@ -256,7 +282,13 @@ impl Core {
             ToBroker::Credit { .. } => Event::Credit,
             ToBroker::Ready(says) => {
                 let other = worker.and_then(|worker| self.router.service_of(worker));
-                let serves = other.is_none_or(|other| other.as_bytes() == says.service);
+                let handled = self.handler_of(id).map(|handler| &handler.service);
+                let same = |name: &ServiceName| name.as_bytes() == says.service;
+                let serves = match says.is_flow() {
+                    Some(true) => other.is_none() && handled.is_none_or(same),
+                    Some(false) => handled.is_none() && other.is_none_or(same),
+                    None => false,
+                };
                 let own = is_reserved(says.service);
                 if serves && !own { Event::Ready } else { Event::BadReady }
             }

@@ -7,12 +7,14 @@ mod admin;
 mod ask;
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
+mod flow;
 mod keys;
 mod mdp;
 mod mjp;
 mod names;
 mod nfp;
 mod peer;
+mod population;
 mod report;
 mod rights;
 mod roster;
@@ -28,14 +30,13 @@ use std::time::{Duration, Instant};
 
 use slotmap::SlotMap;
 
-use crate::id::{PeerId, slot_of};
+use crate::id::PeerId;
 use crate::wire::mdp::{Answer, Request, Version};
 use crate::wire::message::Frames;
 use crate::wire::mjp::{Code, Plain, is_mjp};
 use crate::wire::nfp::is_nfp;
 
 use super::clock::{Clock, Time};
-use super::dialect::{State, mdp as majordomo, nfp as norfab};
 use super::output::{CloseReason, Output};
 use super::policy::Settings;
 use super::rights::Verb;
@@ -45,9 +46,12 @@ use super::timers::Timers;
 use super::topics::Topics;
 
 pub use admin::Errand;
+use flow::Flows;
+pub use flow::Question;
 use names::{Claim, Kinship, Names};
 pub use peer::Hello;
 use peer::Peer;
+pub use population::Population;
 pub use rights::{Denial, Regranted};
 pub use roster::{ClientRow, Page, WorkerRow};
 
@@ -72,19 +76,6 @@ pub enum Admission {
     Refused(CloseReason),
 }
 
-/// Peers by what they have shown themselves to be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Population {
-    /// Nothing valid was said yet.
-    pub unknown: usize,
-    /// Clients.
-    pub clients: usize,
-    /// Registered workers.
-    pub workers: usize,
-    /// Workers that are none any more.
-    pub dismissed: usize,
-}
-
 /// A whole broker's decisions.
 #[derive(Debug)]
 pub struct Core {
@@ -99,13 +90,15 @@ pub struct Core {
     refused_jobs: u64,
     worker_events: u64,
     /// What peers wanted to do and might not, by the number of the verb.
-    denied: [u64; Verb::ALL.len()],
+    denied: rights::Denied,
     /// Peers that are parts of the broker, and what they have not answered yet.
     household: usize,
+    house_workers: usize,
     house_asked: usize,
     followers: admin::Followers,
     errands: admin::Errands,
     topics: Topics,
+    flows: Flows,
 }
 
 impl Core {
@@ -115,6 +108,7 @@ impl Core {
         let settings = Arc::new(settings);
         Self {
             topics: Topics::new(settings.topics),
+            flows: Flows::new(&settings.flow, seed),
             router: Router::new(settings.clone(), seed),
             settings,
             clock: Clock::new(now),
@@ -127,6 +121,7 @@ impl Core {
             worker_events: 0,
             denied: [0; Verb::ALL.len()],
             household: 0,
+            house_workers: 0,
             house_asked: 0,
             followers: admin::Followers::new(),
             errands: admin::Errands::default(),
@@ -141,11 +136,15 @@ impl Core {
         out: &mut O,
     ) -> (PeerId, Admission) {
         let now = self.clock.at(now);
-        let identity = hello.identity.clone();
+        let (identity, shape) = (hello.identity.clone(), hello.shape);
         self.household += usize::from(hello.house);
         let id = self.peers.insert(Peer::new(hello, now));
         self.announce_peer("peer.joined", id, out);
         self.introduce(id);
+        if shape.is_some_and(|shape| !self.begin_flows(id, shape)) {
+            self.remove(now, id, Loss::Closed, out);
+            return (id, Admission::Refused(CloseReason::TooManyEnds));
+        }
         let Some(identity) = identity else { return (id, Admission::Open) };
         let claim = self.names.claim(identity, id);
         #[cfg(test)]
@@ -209,6 +208,8 @@ impl Core {
             && self.on_plain(now, id, &plain, out)
         {
             Taken::Yes
+        } else if self.has_flows(id, message) {
+            self.on_zio(now, id, message, out)
         } else if is_mjp(message) {
             self.on_mjp(now, id, message, out)
         } else if is_nfp(message) {
@@ -244,6 +245,7 @@ impl Core {
         if let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) {
             self.router.relieve(now, worker, out);
         }
+        self.relieve_flows(id, out);
         self.end_doomed(now, out);
     }
 
@@ -276,13 +278,15 @@ impl Core {
         self.router.resume_paused(out);
         self.router.resume_rated(now, out);
         self.tell_gaps(now, out);
+        self.tick_flows(now, out);
         self.end_doomed(now, out);
     }
 
     /// When the next deadline is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let next = [self.timers.next(), self.router.next_expiry(), self.topics.next_gap()];
+        let flows = self.flows.table.next_timeout();
+        let next = [self.timers.next(), self.router.next_expiry(), self.topics.next_gap(), flows];
         let next = next.into_iter().flatten().min()?;
         Some(self.clock.instant_of(next))
     }
@@ -292,6 +296,7 @@ impl Core {
     pub fn drain<O: Output>(&mut self, now: Instant, within: Duration, out: &mut O) {
         let now = self.clock.at(now);
         self.router.drain();
+        self.stop_flows(now, within, out);
         // Without a time it would be the echo of a worker's own DRAIN.
         self.announce_end(u64::try_from(within.as_millis()).unwrap_or(u64::MAX), out);
         self.end_doomed(now, out);
@@ -300,14 +305,18 @@ impl Core {
     /// Whether nothing is left that could still be finished.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.house_asked == 0 && self.router.is_drained()
+        self.house_asked == 0 && self.router.is_drained() && self.flows.table.is_settled()
     }
 
     /// Says DISCONNECT or BYE to every worker. What they hold goes back to the queues.
     pub fn dismiss_all<O: Output>(&mut self, now: Instant, out: &mut O) {
         let now = self.clock.at(now);
-        let workers: Vec<PeerId> =
-            self.peers.iter().filter(|(_, peer)| peer.worker.is_some()).map(|(id, _)| id).collect();
+        let workers: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.state.is_worker())
+            .map(|(id, _)| id)
+            .collect();
         for id in workers {
             self.expire(now, id, Code::Draining, out);
         }
@@ -367,35 +376,6 @@ impl Core {
         self.worker_events
     }
 
-    /// Peers by what they have shown themselves to be.
-    #[must_use]
-    pub fn population(&self) -> Population {
-        let mut population = Population::default();
-        self.populate(0, usize::MAX, &mut population);
-        population
-    }
-
-    /// Counts at most `max` peers from the slot `from` on; returns where to go on, if there may
-    /// be more.
-    pub fn populate(&self, from: u32, max: usize, population: &mut Population) -> Option<u32> {
-        let (mut counted, mut last) = (0, from);
-        let rest = self.peers.iter().skip_while(|(id, _)| slot_of(*id) < from);
-        for (id, peer) in rest.take(max) {
-            (counted, last) = (counted + 1, slot_of(id));
-            if peer.house {
-                continue;
-            }
-            *match peer.state {
-                State::UNKNOWN | State::Nfp(norfab::State::New) => &mut population.unknown,
-                state if state.is_worker() => &mut population.workers,
-                State::Mdp(majordomo::State::Dismissed(_))
-                | State::Nfp(norfab::State::Dismissed) => &mut population.dismissed,
-                State::Mdp(_) | State::Mjp(_) | State::Nfp(_) => &mut population.clients,
-            } += 1;
-        }
-        (counted == max).then(|| last.saturating_add(1))
-    }
-
     fn count_invalid(&mut self, reason: &'static str) {
         *self.invalid.entry(reason).or_default() += 1;
     }
@@ -412,16 +392,17 @@ impl Core {
 
     /// Whether the peer would answer a PING and we would hear it.
     fn can_show_life(&self, id: PeerId) -> bool {
-        self.peers.get(id).is_some_and(|peer| peer.takes_ping) && !self.router.is_paused(id)
+        self.peers.get(id).is_some_and(|peer| peer.takes_ping) && !self.is_unread(id)
     }
 
     /// A timer of the peer has fired.
     fn look_at<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
+        let unread = self.is_unread(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.armed = None;
         if let Some(ttl) = peer.ttl {
             // Who is not read cannot be heard: that is no silence.
-            let heard = if self.router.is_paused(id) { now } else { peer.heard };
+            let heard = if unread { now } else { peer.heard };
             let until = heard.after(ttl);
             if until <= now {
                 return self.end(now, id, CloseReason::PingExpired, out);
@@ -442,9 +423,7 @@ impl Core {
         }
         let holder = peer.identity.as_ref().and_then(|name| self.names.holder(name));
         match holder.and_then(|holder| Some((holder, self.peers.get(holder)?))) {
-            Some((holder, incumbent))
-                if incumbent.heard > since || self.router.is_paused(holder) =>
-            {
+            Some((holder, incumbent)) if incumbent.heard > since || self.is_unread(holder) => {
                 self.end(now, id, CloseReason::IdentityInUse, out);
             }
             // Ending the holder admits the newcomer.
@@ -479,6 +458,7 @@ impl Core {
     /// Forgets a peer: what it held goes back, what it asked for ends.
     fn remove<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         self.forget_follower(id);
+        self.leave_flows(now, id, out);
         out.release(self.topics.forget(id));
         if let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) {
             self.announce_worker("worker.lost", id, worker, out);
@@ -486,6 +466,7 @@ impl Core {
         self.announce_peer("peer.left", id, out);
         let Some(peer) = self.peers.remove(id) else { return };
         self.household -= usize::from(peer.house);
+        self.house_workers -= usize::from(peer.house && peer.worker.is_some());
         self.house_asked -= peer.asked;
         self.router.forget_peer(now, id, peer.worker, loss, out);
         if let Some(name) = &peer.identity

@@ -1,6 +1,7 @@
 //! What NFP peers say, carried out.
 
 mod ask;
+mod put;
 mod queue;
 mod request;
 mod stand_in;
@@ -56,7 +57,7 @@ impl Core {
             State::Nfp(_) => {}
             State::UNKNOWN => peer.state = State::Nfp(NfpState::New),
             // A connection that has spoken another dialect speaks nothing else.
-            State::Mdp(_) | State::Mjp(_) => {
+            State::Mdp(_) | State::Mjp(_) | State::Zio => {
                 self.dropped += 1;
                 return;
             }

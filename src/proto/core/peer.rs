@@ -9,7 +9,9 @@ use crate::proto::dialect::State;
 use crate::proto::rights::Grants;
 use crate::proto::router::WorkerId;
 use crate::wire::nfp::Era;
+use crate::wire::zio::Shape;
 
+use super::flow::Handler;
 use super::rights::Rights;
 
 /// What a handshake found out about a peer.
@@ -21,6 +23,9 @@ pub struct Hello {
     pub takes_ping: bool,
     /// Which header it expects of a broker, if it speaks NFP.
     pub era: Era,
+    /// All that it says is of flows, in messages of that shape: it is a CLIENT, or came in where
+    /// nothing else is spoken. Otherwise its first message decides.
+    pub shape: Option<Shape>,
     /// It is a part of the broker and may serve the broker's own names.
     pub house: bool,
     /// On whose behalf it speaks.
@@ -47,6 +52,8 @@ pub(super) struct Peer {
     pub(super) state: State,
     /// Its registration, while it is a worker.
     pub(super) worker: Option<WorkerId>,
+    /// The flow service that it offers, if it does.
+    pub(super) handler: Option<Handler>,
     /// When it registered, and how often it and the broker have shown one another since then that
     /// they live.
     pub(super) registered: Time,
@@ -87,6 +94,7 @@ impl Peer {
             joined: now,
             state: State::UNKNOWN,
             worker: None,
+            handler: None,
             registered: now,
             beats_heard: 0,
             beats_sent: 0,

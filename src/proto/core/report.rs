@@ -83,7 +83,7 @@ impl Core {
             draining: self.router.is_draining(),
             peers: count(self.peers.len() - self.household),
             services: count(self.router.services_len()),
-            workers: count(self.router.workers_len().saturating_sub(self.household)),
+            workers: count(self.router.workers_len().saturating_sub(self.house_workers)),
             open: count(self.router.open_requests()),
             subscriptions: count(self.topics.len()),
             keys: count(self.router.keys.len()),

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use slotmap::SlotMap;
+
 use crate::id::{Identity, PeerId, Principal, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::output::{CloseReason, Output};
@@ -11,9 +13,13 @@ use crate::proto::rights::{Decision, Grants, Recent, Verb};
 use crate::wire::mjp::Code;
 
 use super::Core;
+use super::peer::Peer;
 
 /// What stands before the names of what the broker answers about itself: to ask that is a call.
 const ITSELF: &str = "mmi.";
+
+/// What was wanted and might not be done, by the number of the verb.
+pub(super) type Denied = [u64; Verb::ALL.len()];
 
 /// What a peer may do, and what of it has been asked lately.
 #[derive(Debug)]
@@ -93,12 +99,7 @@ impl Core {
         name: &[u8],
         out: &mut O,
     ) -> bool {
-        let Some(peer) = self.peers.get_mut(id) else { return false };
-        let allowed = peer.rights.allows(verb, name);
-        if !allowed {
-            self.deny(id, verb, name, out);
-        }
-        allowed
+        may(&mut self.peers, &mut self.denied, id, verb, name, out)
     }
 
     /// Whether the principal of the peer may ask once more now; if not, the time until it may.
@@ -132,19 +133,9 @@ impl Core {
     /// Notes that a peer may not do what it wanted to.
     #[cold]
     pub(super) fn deny<O: Output>(&mut self, id: PeerId, verb: Verb, what: &[u8], out: &mut O) {
-        if let Some(count) = self.denied.get_mut(verb as usize) {
-            *count += 1;
+        if let Some(peer) = self.peers.get(id) {
+            deny(peer, &mut self.denied, id, verb, what, out);
         }
-        let Some(peer) = self.peers.get(id) else { return };
-        let denial = Denial {
-            principal: &peer.principal,
-            name: peer.name.as_deref(),
-            identity: peer.identity.as_ref(),
-            verb,
-            what,
-            grants: &peer.rights.grants,
-        };
-        out.denied(id, &denial);
     }
 
     /// What peers wanted to do and might not, by verb.
@@ -201,7 +192,8 @@ impl Core {
         }
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.rights = Rights::new(grants.clone());
-        let service = peer.worker.and_then(|worker| self.router.service_of(worker));
+        let handled = peer.handler.as_ref().map(|handler| &handler.service);
+        let service = peer.worker.and_then(|worker| self.router.service_of(worker)).or(handled);
         let may_serve = |name: &ServiceName| grants.allows(Verb::Serve, name.as_bytes());
         if let Some(service) = service.filter(|name| !may_serve(name)).cloned() {
             done.dismissed += 1;
@@ -219,7 +211,49 @@ impl Core {
         }
         self.regrant_leases(now, id, &grants, out);
         self.regrant_follower(id, &grants, out);
+        self.regrant_flows(now, id, out);
     }
+}
+
+/// As [`Core::may`], where nothing else of the core can be reached.
+#[inline]
+pub(super) fn may<O: Output>(
+    peers: &mut SlotMap<PeerId, Peer>,
+    denied: &mut Denied,
+    id: PeerId,
+    verb: Verb,
+    name: &[u8],
+    out: &mut O,
+) -> bool {
+    let Some(peer) = peers.get_mut(id) else { return false };
+    let allowed = peer.rights.allows(verb, name);
+    if !allowed {
+        deny(peer, denied, id, verb, name, out);
+    }
+    allowed
+}
+
+#[cold]
+fn deny<O: Output>(
+    peer: &Peer,
+    denied: &mut Denied,
+    id: PeerId,
+    verb: Verb,
+    what: &[u8],
+    out: &mut O,
+) {
+    if let Some(count) = denied.get_mut(verb as usize) {
+        *count += 1;
+    }
+    let denial = Denial {
+        principal: &peer.principal,
+        name: peer.name.as_deref(),
+        identity: peer.identity.as_ref(),
+        verb,
+        what,
+        grants: &peer.rights.grants,
+    };
+    out.denied(id, &denial);
 }
 
 /// What is said to a peer that asks too often.

@@ -65,7 +65,8 @@ impl Core {
         out: &mut O,
     ) -> Result<(), (Code, Cow<'static, str>)> {
         let (id, says) = (scatter.id, &scatter.says);
-        if self.router.is_open(peer, id) || self.is_scattering(peer, id) {
+        let taken = self.router.is_open(peer, id) || self.is_scattering(peer, id);
+        if taken || self.is_following(peer, id) {
             let why = "another request of this id is open on the connection";
             return Err((Code::DuplicateId, why.into()));
         }
@@ -120,12 +121,12 @@ impl Core {
             .collect();
         self.say_targets(peer, id, &named, out);
         let deadline = says.timeout().map(|timeout| now.after(timeout));
-        let terms = Terms { deadline, attempts: None };
+        let (terms, events) = (Terms { deadline, attempts: None }, says.events());
         let added: Vec<_> = named
             .into_iter()
             .filter_map(|(worker, name)| {
                 let index = self.router.jobs.add_target(job, Some(worker), name.clone(), false)?;
-                Some((worker, Part { job, index, name, terms, way: Way::Scatter(id) }))
+                Some((worker, Part { job, index, name, terms, way: Way::Scatter { id, events } }))
             })
             .collect();
         for (worker, part) in added {

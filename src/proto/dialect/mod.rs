@@ -15,7 +15,7 @@ use crate::wire::nfp::Era;
 
 pub(crate) use asker::{Asker, Proof};
 pub(crate) use part::{Part, Post, Way, progress_of};
-pub(crate) use talk::Talk;
+pub(crate) use talk::{Talk, question_of};
 pub(crate) use voice::{
     CallerVoice, Envelope, Keyed, Native, Reply, STALE, Work, WorkerVoice, fault, fault_of,
 };
@@ -30,6 +30,8 @@ pub enum State {
     Mjp(mjp::State),
     /// NorFab's protocol.
     Nfp(nfp::State),
+    /// ZIO's flows: where it stands is known to the flow table.
+    Zio,
 }
 
 impl State {
@@ -43,6 +45,7 @@ impl State {
             Self::Mdp(state) => matches!(state, mdp::State::Worker(_)),
             Self::Mjp(state) => state.is_worker(),
             Self::Nfp(state) => state == nfp::State::Worker,
+            Self::Zio => false,
         }
     }
 
@@ -53,7 +56,7 @@ impl State {
             Self::Mdp(mdp::State::Client(version)) => Some(WorkerVoice::Mdp(version).name()),
             Self::Mjp(mjp::State::Caller) => Some(WorkerVoice::Mjp.name()),
             Self::Nfp(nfp::State::Client) => Some(WorkerVoice::Nfp(Era::Current).name()),
-            Self::Mdp(_) | Self::Mjp(_) | Self::Nfp(_) => None,
+            Self::Mdp(_) | Self::Mjp(_) | Self::Nfp(_) | Self::Zio => None,
         }
     }
 }

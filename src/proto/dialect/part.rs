@@ -25,8 +25,13 @@ pub(crate) struct Part {
 /// How a job was asked for.
 #[derive(Debug)]
 pub(crate) enum Way {
-    /// By SCATTER of MJP, with this id.
-    Scatter(u64),
+    /// By SCATTER of MJP.
+    Scatter {
+        /// Its id.
+        id: u64,
+        /// The caller wants to know what happens.
+        events: bool,
+    },
     /// By POST of NFP.
     Post(Post),
 }
@@ -51,7 +56,7 @@ impl Part {
     pub(super) fn beside(&self) -> usize {
         match &self.way {
             Way::Post(post) if post.queued => Job::cost_of(&post.uuid, 1),
-            Way::Post(_) | Way::Scatter(_) => 0,
+            Way::Post(_) | Way::Scatter { .. } => 0,
         }
     }
 
@@ -63,7 +68,7 @@ impl Part {
         out: &mut Encoder,
     ) {
         let id = match &self.way {
-            Way::Scatter(id) => *id,
+            Way::Scatter { id, .. } => *id,
             Way::Post(post) => {
                 let done = matches!(reply, Reply::Final(..));
                 return self.say_ready(post, service, done, out);
@@ -92,7 +97,7 @@ impl Part {
         out: &mut Encoder,
     ) {
         let id = match &self.way {
-            Way::Scatter(id) => *id,
+            Way::Scatter { id, .. } => *id,
             Way::Post(post) => return self.say_ready(post, service, false, out),
         };
         let says = OutcomeHeader {

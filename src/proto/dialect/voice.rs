@@ -112,7 +112,7 @@ impl CallerVoice {
     pub(crate) fn has_header(&self) -> bool {
         match self {
             Self::Mjp(_) | Self::Keyed(_) => true,
-            Self::Part(part) => matches!(part.way, Way::Scatter(_)),
+            Self::Part(part) => matches!(part.way, Way::Scatter { .. }),
             Self::Mdp(..) | Self::Nobody => false,
         }
     }

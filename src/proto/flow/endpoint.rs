@@ -52,6 +52,8 @@ pub struct Endpoint {
     total: u64,
     /// Of it what this end holds.
     held: u64,
+    /// DATs that were heard and whose credit is not handed out again.
+    kept: u64,
     /// Messages said: the number of the next one.
     said: u64,
     deadline: Option<Time>,
@@ -176,7 +178,7 @@ impl Endpoint {
     #[must_use]
     pub fn new(terms: Terms) -> Self {
         let terms = Terms { credit: terms.credit.max(1), ..terms };
-        Self { terms, state: State::Idle, total: 0, held: 0, said: 0, deadline: None }
+        Self { terms, state: State::Idle, total: 0, held: 0, kept: 0, said: 0, deadline: None }
     }
 
     /// Where it stands.
@@ -201,7 +203,13 @@ impl Endpoint {
     #[must_use]
     pub fn payable(&self) -> u64 {
         let reserve = self.total.saturating_sub(self.terms.credit.into());
-        if self.gives() { 0 } else { self.held.saturating_sub(reserve) }
+        if self.gives() { 0 } else { self.held.saturating_sub(reserve + self.kept) }
+    }
+
+    /// So many DATs were heard and wait for the application: their credit is not handed out
+    /// before that has taken them, so that no more than the credit ever wait.
+    pub fn keep(&mut self, dats: u64) {
+        self.kept = dats;
     }
 
     /// Whether this end gives.

@@ -23,7 +23,9 @@ mod words;
 pub use endpoint::{
     Action, Endpoint, Expired, Heard, Input, Misuse, Side, Stamp, State, TABLE, Terms, Violation,
 };
-pub use output::{End, FlowEvent, FlowOutput, Outcome, Refusal, Seat};
+pub use output::{End, FACTORY, FlowEvent, FlowOutput, Outcome, Refusal, Seat};
 pub use policy::FlowSettings;
 pub use rules::{FlowRule, Target};
-pub use table::{Decision, FlowCounts, FlowId, FlowRow, FlowTable, HandlerId, OfferError, Stage};
+pub use table::{
+    Decision, EndRow, FlowCounts, FlowId, FlowRow, FlowTable, HandlerId, OfferError, Stage,
+};

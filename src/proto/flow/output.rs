@@ -5,6 +5,9 @@ use crate::wire::message::{Frames, Message};
 
 use super::table::FlowId;
 
+/// The name of flows that the factory decides about, where rights are asked for.
+pub const FACTORY: &[u8] = b"factory";
+
 /// An end of a flow: a connection, and which of its flows. A ZIO socket has one flow at a time, in
 /// lane 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +78,16 @@ pub trait FlowOutput {
     /// Gives a flow to the handler of a flow service, with a BOT as in [`Self::decide`].
     fn assign(&mut self, handler: End, flow: FlowId, bot: &Message);
 
+    /// Whether `client` may open flows of that name: of a flow service, or [`FACTORY`].
+    fn may_open(&mut self, _client: End, _name: &[u8]) -> bool {
+        true
+    }
+
+    /// Whether `handler` may come for flows of that name.
+    fn may_handle(&mut self, _handler: End, _name: &[u8]) -> bool {
+        true
+    }
+
     /// Takes `bytes` of memory; false, and nothing taken, if the account is too full.
     fn charge(&mut self, bytes: usize) -> bool;
 
@@ -137,6 +150,8 @@ pub enum Outcome {
     Abandoned(Seat),
     /// That end broke the rules of credit; both were told EOT.
     Violated(Seat),
+    /// That end may not have it any more; both were told EOT.
+    Revoked(Seat),
     /// The broker stopped.
     Stopped,
 }
@@ -153,6 +168,7 @@ impl Outcome {
             Self::NoAnswer(_) => "no_answer",
             Self::Abandoned(_) => "abandoned",
             Self::Violated(_) => "violated",
+            Self::Revoked(_) => "revoked",
             Self::Stopped => "stopped",
         }
     }
@@ -186,6 +202,8 @@ pub enum Refusal {
     TooMany,
     /// Memory is short.
     NoMemory,
+    /// Who says it has no right to.
+    Denied,
     /// The broker stops.
     Stopping,
 }
@@ -207,6 +225,7 @@ impl Refusal {
             Self::TooLong => "too_long",
             Self::TooMany => "too_many",
             Self::NoMemory => "no_memory",
+            Self::Denied => "denied",
             Self::Stopping => "stopping",
         }
     }

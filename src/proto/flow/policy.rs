@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::rules::{FlowRule, Target};
+use crate::wire::zio::FlowLabel;
+
+use super::rules::{self, FlowRule, Target};
 
 /// Rules, limits and times of flows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +58,7 @@ impl Default for FlowSettings {
 
 impl FlowSettings {
     /// Who handles a flow with that BOT of a client.
-    pub(super) fn target_of(&self, bot: &crate::wire::zio::FlowLabel<'_>) -> &Target {
-        let rule = self.rules.iter().find(|rule| rule.matches(bot));
-        rule.map_or(&self.otherwise, |rule| &rule.target)
+    pub(super) fn target_of(&self, bot: &FlowLabel<'_>) -> &Target {
+        rules::first(&self.rules, bot).map_or(&self.otherwise, |rule| &rule.target)
     }
 }

@@ -1,8 +1,13 @@
 //! Who handles a flow, by what its BOT says.
 
+use std::borrow::Cow;
+use std::cell::LazyCell;
+use std::collections::BTreeMap;
+
 use crate::id::ServiceName;
 use crate::inventory::glob;
-use crate::wire::zio::{Direction, FlowLabel};
+use crate::proto::flow::output::FACTORY;
+use crate::wire::zio::{Direction, FlowLabel, Value};
 
 /// Longest value that a glob is tried on, octets; a longer one matches none.
 const VALUE_MAX: usize = 1024;
@@ -30,17 +35,34 @@ pub struct FlowRule {
     pub target: Target,
 }
 
-impl FlowRule {
-    /// Whether a client's BOT says what it has to.
+impl Target {
+    /// The name by which rights to such flows are asked for.
     #[must_use]
-    pub fn matches(&self, bot: &FlowLabel<'_>) -> bool {
-        let wanted = self.direction.is_none_or(|direction| bot.direction() == Some(direction));
-        wanted && self.attributes.iter().all(|(name, glob)| has(bot, name, glob))
+    pub fn name(&self) -> &[u8] {
+        match self {
+            Self::Service(name) => name.as_bytes(),
+            Self::Factory | Self::Refuse => FACTORY,
+        }
     }
 }
 
-fn has(bot: &FlowLabel<'_>, name: &str, glob: &str) -> bool {
-    let Some(value) = bot.label().get(name) else { return false };
+/// The attributes of a label by name; of several of one name the last one.
+type Attributes<'a> = BTreeMap<Cow<'a, str>, Value<'a>>;
+
+/// The first rule that matches a client's BOT. The label is read once, however many there are, and
+/// only if one of them looks at it.
+pub(super) fn first<'r>(rules: &'r [FlowRule], bot: &FlowLabel<'_>) -> Option<&'r FlowRule> {
+    let attributes = LazyCell::new(|| -> Attributes<'_> {
+        bot.label().members().map(|member| (member.name(), member.value)).collect()
+    });
+    rules.iter().find(|rule| {
+        let wanted = rule.direction.is_none_or(|direction| bot.direction() == Some(direction));
+        wanted && rule.attributes.iter().all(|(name, glob)| has(&attributes, name, glob))
+    })
+}
+
+fn has(attributes: &Attributes<'_>, name: &str, glob: &str) -> bool {
+    let Some(value) = attributes.get(name) else { return false };
     if value.as_str().len() > VALUE_MAX {
         return false;
     }
@@ -85,6 +107,7 @@ mod tests {
             (r#""direction": "extract", "live": "tru\u0065""#, Some("live")),
             (r#""direction": "extract", "live": false"#, None),
             (r#""direction": "extract", "box": {"a": [1]}"#, Some("box")),
+            (r#""direction": "extract", "l\u0069ve": true"#, Some("live")),
             (r#""direction": "extract", "Stream": "x""#, None),
         ] {
             let text = format!(r#"{{"flow": "BOT", "credit": 2, {bot}}}"#);
@@ -102,7 +125,7 @@ mod tests {
         let rule = rule(None, &[("stream", "*")], "any");
         let matches = |len: usize| {
             let text = format!(r#"{{"flow": "BOT", "stream": "{}"}}"#, "x".repeat(len));
-            rule.matches(&FlowLabel::read(&text).unwrap())
+            first(std::slice::from_ref(&rule), &FlowLabel::read(&text).unwrap()).is_some()
         };
         assert!(matches(VALUE_MAX - 2) && !matches(VALUE_MAX - 1));
     }

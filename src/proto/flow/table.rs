@@ -28,7 +28,7 @@ mod stop;
 mod tests;
 
 pub use flow::{FlowId, Stage};
-pub use list::{FlowCounts, FlowRow};
+pub use list::{EndRow, FlowCounts, FlowRow};
 pub use opening::Decision;
 pub use service::{HandlerId, OfferError};
 

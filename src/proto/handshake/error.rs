@@ -63,7 +63,7 @@ pub enum HandshakeError {
         max: usize,
     },
     /// The peer dialed us with a type we do not serve.
-    #[error("a {theirs} socket connected; connect with REQ, DEALER or ROUTER")]
+    #[error("a {theirs} socket connected; connect with REQ, DEALER, ROUTER or CLIENT")]
     NotServed {
         /// The peer's type.
         theirs: SocketType,
@@ -191,7 +191,9 @@ impl HandshakeError {
                 _ => "malformed-metadata",
             }),
             Self::MetadataTooLong { .. } => Some("metadata-too-long"),
-            Self::NotServed { .. } => Some("socket-type-not-served:use-REQ,DEALER-or-ROUTER"),
+            Self::NotServed { .. } => {
+                Some("socket-type-not-served:use-REQ,DEALER,ROUTER-or-CLIENT")
+            }
             Self::Incompatible { .. } => Some("incompatible-socket-type"),
             // RFC 27: three digits, which libzmq shows to whoever watches the socket.
             Self::NotAdmitted { .. } | Self::UserName(_) => Some("400"),

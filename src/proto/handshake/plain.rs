@@ -78,9 +78,20 @@ impl PlainWelcome {
         body: &mut [u8],
         out: &mut Vec<u8>,
     ) -> Result<PlainReady, HandshakeError> {
-        plain::decode_welcome(data_of(body, "WELCOME")?)?;
+        plain::decode_welcome(from_server(body, "WELCOME")?)?;
         plain::encode_initiate(&self.terms.first_words(), out);
         Ok(PlainReady { terms: self.terms })
+    }
+}
+
+/// The data of the server's command, if it is not an ERROR of libzmq.
+fn from_server<'a>(
+    body: &'a mut [u8],
+    expected: &'static str,
+) -> Result<&'a mut [u8], HandshakeError> {
+    match plain::libzmq_error(body) {
+        Some(reason) => Err(HandshakeError::refused(reason)),
+        None => data_of(body, expected),
     }
 }
 
@@ -92,6 +103,6 @@ pub(super) struct PlainReady {
 
 impl PlainReady {
     pub(super) fn on_command(self, body: &mut [u8]) -> Result<Peer, HandshakeError> {
-        self.terms.peer(data_of(body, "READY")?)
+        self.terms.peer(from_server(body, "READY")?)
     }
 }

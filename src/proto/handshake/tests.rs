@@ -158,7 +158,7 @@ fn an_error_from_the_peer_is_final_and_stays_unanswered() {
 
 #[test]
 fn the_announced_type_follows_the_peers_and_the_rest_is_refused_for_good() {
-    use SocketType::{Dealer, Req, Router};
+    use SocketType::{Client, Dealer, Req, Router, Server};
     let greeting = LIBZMQ_GREETING.concat();
     for theirs in SocketType::ALL {
         let mut metadata = Vec::new();
@@ -170,6 +170,9 @@ fn the_announced_type_follows_the_peers_and_the_rest_is_refused_for_good() {
         if [Req, Dealer, Router].contains(&theirs) {
             assert_eq!(outcome.result, Ok(Some(peer(theirs, Router, b"", 1))));
             assert_eq!(outcome.sent, LIBZMQ_ROUTER_READY);
+        } else if theirs == Client {
+            assert_eq!(outcome.result, Ok(Some(peer(theirs, Server, b"", 1))));
+            assert_eq!(outcome.sent, b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06SERVER");
         } else {
             let error = HandshakeError::NotServed { theirs };
             let reason = error.reply().unwrap();
@@ -338,7 +341,7 @@ fn errors_say_what_is_for_good() {
         ),
         (
             HandshakeError::NotServed { theirs: Pub },
-            Some("socket-type-not-served:use-REQ,DEALER-or-ROUTER"),
+            Some("socket-type-not-served:use-REQ,DEALER,ROUTER-or-CLIENT"),
             true,
         ),
         (

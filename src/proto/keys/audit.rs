@@ -35,9 +35,15 @@ impl Keys {
         demand!(bytes == self.bytes, "{} octets are counted, {bytes} are kept", self.bytes);
         demand!(bytes <= self.limits.bytes_max, "{bytes} octets of answers are kept");
         demand!(waiting == self.waiting, "{} callers are counted, {waiting} wait", self.waiting);
-        let listed: BTreeSet<_> = self.ended.iter().collect();
-        let there = self.ended.iter().filter(|id| self.answer(**id).is_some()).count();
-        demand!(listed.len() == done && there == done, "{there} answers in line, {done} are kept");
+        let there: Vec<_> = self.ended.iter().filter(|id| self.answer(**id).is_some()).collect();
+        let once: BTreeSet<_> = there.iter().collect();
+        let counts = there.len() == done && once.len() == done;
+        demand!(counts, "{} answers in line, {done} are kept", there.len());
+        let most = 1 + Self::STALE_KEPT + 2 * count;
+        demand!(self.ended.len() <= most, "{} in line, {most} may", self.ended.len());
+        let first = self.ended.front().is_none_or(|id| self.entries.contains_key(*id));
+        demand!(first, "the first in line is forgotten");
+        self.audit_shares()?;
         self.due.entries().for_each(|entry| {
             missing.remove(&entry);
         });

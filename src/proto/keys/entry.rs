@@ -70,6 +70,8 @@ impl Kept {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) scope: Scope,
+    /// Whose it is.
+    pub(super) principal: Principal,
     pub(super) digest: Digest,
     pub(super) stage: Stage,
 }

@@ -1,7 +1,6 @@
 //! The table of leases: who holds, who waits, who looks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -399,28 +398,6 @@ impl Leases {
             self.spread(id);
         }
         Ok(())
-    }
-
-    /// Leases from behind `after` on, as far as their names begin with `prefix`.
-    pub fn rows<'a>(
-        &'a self,
-        after: Option<&str>,
-        prefix: &'a str,
-    ) -> impl Iterator<Item = Row<'a>> {
-        // No name is empty, and a prefix is not behind a name that it begins.
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let names = self.by_name.range::<str, _>((from, Bound::Unbounded));
-        let names = names.take_while(move |(name, _)| name.starts_with(prefix));
-        names.filter_map(|(name, id)| {
-            let lease = self.leases.get(*id)?;
-            let holder = lease.holder.as_ref();
-            let holder = holder.map(|it| (it.epoch, &*it.who.name, it.since, it.until()));
-            let (waiting, observers) = (lease.line.len(), lease.observers.len());
-            Some(Row { lease: name, holder, waiting, observers })
-        })
     }
 
     /// The leases that the peer holds, waits for or observes: what it calls that, whether it only

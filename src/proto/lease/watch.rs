@@ -1,8 +1,9 @@
 //! Observers: told who holds a lease, the newest at least.
 
+use std::ops::Bound;
 use std::time::Duration;
 
-use super::table::{LeaseId, Leases, Seat};
+use super::table::{LeaseId, Leases, Row, Seat};
 use crate::id::PeerId;
 use crate::proto::clock::Time;
 
@@ -23,6 +24,28 @@ pub struct View<'a> {
 }
 
 impl Leases {
+    /// Leases from behind `after` on, as far as their names begin with `prefix`.
+    pub fn rows<'a>(
+        &'a self,
+        after: Option<&str>,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = Row<'a>> {
+        // No name is empty, and a prefix is not behind a name that it begins.
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let names = self.by_name.range::<str, _>((from, Bound::Unbounded));
+        let names = names.take_while(move |(name, _)| name.starts_with(prefix));
+        names.filter_map(|(name, id)| {
+            let lease = self.leases.get(*id)?;
+            let holder = lease.holder.as_ref();
+            let holder = holder.map(|it| (it.epoch, &*it.who.name, it.since, it.until()));
+            let (waiting, observers) = (lease.line.len(), lease.observers.len());
+            Some(Row { lease: name, holder, waiting, observers })
+        })
+    }
+
     /// Whether the lease takes one more observer.
     #[must_use]
     pub fn has_room_for_observer(&self, lease: &str) -> bool {
@@ -64,7 +87,7 @@ impl Leases {
                 self.late.remove(&who);
             } else {
                 self.late.insert(who);
-                self.again.get_or_insert(now.after(AGAIN));
+                self.again = self.again.or(Some(now.after(AGAIN)));
             }
         }
     }

@@ -4,7 +4,8 @@ use super::pattern::Pattern;
 use super::rule::{Rule, Source, Verb};
 
 /// What a client does.
-const CLIENT: &[(Verb, &str)] = &[(Verb::Call, "*"), (Verb::Publish, "*"), (Verb::Subscribe, "*")];
+const CLIENT: &[(Verb, &str)] =
+    &[(Verb::Call, "*"), (Verb::Publish, "*"), (Verb::Subscribe, "*"), (Verb::Flow, "*")];
 
 /// What a worker does, and what one of NorFab asks the broker for.
 const WORKER: &[(Verb, &str)] = &[
@@ -18,7 +19,7 @@ const WORKER: &[(Verb, &str)] = &[
 
 /// The rules of a role that is known without being written: `client`, `worker` or `admin`.
 ///
-/// `client` may call all services, publish and subscribe to all subjects; `worker` may serve all
+/// `client` may call all services, publish and subscribe to all subjects, and open all flows; `worker` may serve all
 /// services, publish, and call what the broker answers about services, inventories and files;
 /// `admin` may do everything.
 #[must_use]
@@ -48,6 +49,8 @@ mod tests {
         let cases = [
             ("client", Verb::Call, "billing", true),
             ("client", Verb::Serve, "billing", false),
+            ("client", Verb::Flow, "writers", true),
+            ("worker", Verb::Flow, "writers", false),
             ("client", Verb::Admin, "service.pause", false),
             ("worker", Verb::Serve, "billing", true),
             ("worker", Verb::Call, "billing", false),

@@ -23,7 +23,7 @@ pub enum Verb {
     Group,
     /// Hold the lease. Nothing asks for it yet.
     Lease,
-    /// Open flows of the name. Nothing asks for it yet.
+    /// Open flows of the flow service.
     Flow,
     /// Have files of the name. Nothing asks for it yet.
     File,

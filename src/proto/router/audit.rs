@@ -60,6 +60,9 @@ impl Router {
         self.jobs.audit()?;
         self.keys.audit()?;
         self.audit_keys()?;
+        let fenced = self.workers.values().filter(|worker| worker.fenced).count();
+        let counted = self.fenced_workers;
+        demand!(fenced == counted, "{fenced} workers want a fence, {counted} are counted");
         demand!(self.ended_parts.is_empty(), "ended parts of jobs are left");
         demand!(self.doomed.is_empty(), "doomed peers are left: {:?}", self.doomed);
         Ok(())

@@ -146,6 +146,7 @@ impl Router {
         let Some(service) = self.services.get_mut(worker.service) else { return };
         service.workers.remove(&id);
         if worker.fenced {
+            self.fenced_workers -= 1;
             service.drop_fence();
         }
         service.stats.lose_worker(loss);

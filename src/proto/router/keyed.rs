@@ -4,7 +4,7 @@
 //! When that one has gone, has cancelled or waits no longer, it is nobody's: no peer has the null
 //! handle, and so nobody's requests have a lane of their own, like those of one client.
 
-use crate::id::{PeerId, RequestId};
+use crate::id::{PeerId, Principal, RequestId};
 use crate::proto::clock::Time;
 use crate::proto::dialect::{Asker, CallerVoice, Keyed, Native, Reply, fault, fault_of};
 use crate::proto::keys::{Kept, KeyId, Known, Scope, Waiter};
@@ -23,6 +23,7 @@ use super::request::{Place, Request};
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) wanted: Wanted<'a>,
+    pub(crate) principal: Principal,
     pub(crate) scope: Scope,
     pub(crate) digest: Digest,
     pub(crate) native: Native,
@@ -75,14 +76,14 @@ impl Router {
         kept: Frames<'_>,
         out: &mut O,
     ) -> Result<(), Refusal> {
-        if !self.keys.has_room() {
+        if !self.keys.has_room(&asked.principal) {
             return Err(Refusal::Overloaded);
         }
-        let Asked { wanted, scope, digest, native } = asked;
+        let Asked { wanted, principal, scope, digest, native } = asked;
         let (name, parts, deadline) = (native.id, native.parts, native.terms.deadline);
         let cost = Request::cost_of(Keyed::BYTES + kept.bytes() + wanted.bytes());
         let waiter = Waiter { peer: caller, id: name, parts, deadline, cost, owner: true };
-        let key = self.keys.begin(scope, digest, waiter);
+        let key = self.keys.begin((principal, scope), digest, waiter);
         let asker = self.asker_of(caller);
         let voice = CallerVoice::Keyed(Box::new(Keyed { key, first: native, asker }));
         let accepted = self.accept(now, caller, voice, wanted, kept, out);
@@ -98,7 +99,7 @@ impl Router {
                 self.keys.take_freed();
             }
         }
-        self.keys.trim();
+        self.keys.trim(&principal);
         out.release(self.keys.take_freed());
         accepted.map(drop)
     }

@@ -53,8 +53,8 @@ use request::Request;
 use service::Service;
 pub(crate) use service::is_of_the_house;
 pub use service::{Gate, ServiceId};
-pub(crate) use talk::NewAsk;
 pub use talk::TalkStats;
+pub(crate) use talk::{NewAsk, Unput};
 pub use worker::{Worker, WorkerId};
 
 /// Hashes names and handles, seeded from the core's seed.
@@ -103,8 +103,9 @@ pub struct Router {
     pub(crate) jobs: Jobs,
     /// What was asked under a key, so that it can be asked again.
     pub(crate) keys: Keys,
-    /// Who holds what.
+    /// Who holds what, and how many workers want a fence.
     pub(crate) leases: Leases,
+    fenced_workers: usize,
 }
 
 impl Router {
@@ -145,6 +146,7 @@ impl Router {
             jobs,
             keys,
             leases,
+            fenced_workers: 0,
         }
     }
 
@@ -349,6 +351,11 @@ impl Router {
         let id = self.services.insert(service);
         self.by_name.insert(name, id);
         Ok(id)
+    }
+
+    /// Whether some caller is not read until memory is given back, which no input tells of.
+    pub(crate) fn awaits_memory(&self) -> bool {
+        !self.paused.is_empty()
     }
 
     /// How a service of that name is served, whether it is there or not.

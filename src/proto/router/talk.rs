@@ -2,13 +2,14 @@
 
 use crate::id::{PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
-use crate::proto::dialect::Talk;
+use crate::proto::dialect::{Talk, WorkerVoice};
 use crate::proto::output::{Output, Pressure};
+use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{Code, Packed, TellHeader};
 
-use super::Router;
 use super::request::{Place, Request};
+use super::{Router, WorkerId};
 
 /// What was said in the middle of requests, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +52,28 @@ pub(crate) struct NewAsk<'a> {
     /// The worker's own. `None`: its dialect has names for them, and the broker counts.
     pub(crate) number: Option<u64>,
     pub(crate) input: Option<&'a str>,
+}
+
+/// Why a PUT reaches nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unput {
+    /// No worker has the job.
+    #[error("no worker has the job now, and nobody asks; say it again when one has it")]
+    Waits,
+    /// The job has ended.
+    #[error("the job has ended")]
+    Over,
+    /// Its worker speaks another dialect.
+    #[error(
+        "the worker does not speak NFP, and takes nothing by PUT but the answer to what it has asked"
+    )]
+    NoWord,
+    /// So much waits for its worker that it gets no more.
+    #[error("the worker does not read what it was sent; say it again later")]
+    NotRead,
+    /// It is the answer to a question that is not open.
+    #[error("the question is not open: it was answered, or its worker has lost the job")]
+    NotAsked,
 }
 
 impl Ask {
@@ -175,8 +198,10 @@ impl Router {
         }
         let mut fits = false;
         let voice = &request.voice;
+        let service = self.services.get(request.service).map(|service| &service.name);
+        let service = service.map(ServiceName::as_bytes).unwrap_or_default();
         talk(number, &mut |talk| {
-            fits = out.offer(caller, talk.bytes(), |encoder| voice.ask(talk, encoder));
+            fits = out.offer(caller, talk.bytes(), |out| voice.ask(id, service, talk, out));
         });
         if !fits {
             out.release(cost);
@@ -195,6 +220,11 @@ impl Router {
 
     fn asked(&self, caller: PeerId, name: u64, number: u64) -> Option<(RequestId, usize)> {
         let id = self.named(caller, name)?;
+        Some((id, self.open_ask(caller, id, number)?))
+    }
+
+    /// Where the question of that number is, if its answer is wanted, and from this caller.
+    fn open_ask(&self, caller: PeerId, id: RequestId, number: u64) -> Option<usize> {
         // Of those who wait for the answer to one key only the first is asked.
         let request = self.requests.get(id).filter(|request| request.caller == caller)?;
         let asks = &request.asks.as_ref()?.asks;
@@ -202,7 +232,7 @@ impl Router {
         let void = asks.get(at)?.void;
         #[cfg(test)]
         crate::proto::witness::saw("talk", "tell", if void { "void" } else { "open" });
-        Some((id, at)).filter(|_| !void)
+        Some(at).filter(|_| !void)
     }
 
     /// The caller answers what the worker of its request has asked.
@@ -216,23 +246,85 @@ impl Router {
         out: &mut O,
     ) {
         let Some((id, at)) = self.asked(caller, name, says.ask) else { return };
-        let Some(request) = self.requests.get_mut(id) else { return };
+        self.tell_asked(now, (id, at), out, |voice, input, encoder| {
+            voice.tell(id, input, says, talk, encoder);
+        });
+    }
+
+    /// The same for a caller that names request and question; `write` answers, given what the worker
+    /// speaks and what it calls the question. False: it is not open.
+    pub(crate) fn tell_question<O: Output>(
+        &mut self,
+        now: Time,
+        caller: PeerId,
+        (id, number): (RequestId, u64),
+        out: &mut O,
+        write: impl FnOnce(WorkerVoice, Option<&str>, &mut Encoder),
+    ) -> bool {
+        let open = self.open_ask(caller, id, number);
+        open.is_some_and(|at| self.tell_asked(now, (id, at), out, write))
+    }
+
+    fn tell_asked<O: Output>(
+        &mut self,
+        now: Time,
+        (id, at): (RequestId, usize),
+        out: &mut O,
+        write: impl FnOnce(WorkerVoice, Option<&str>, &mut Encoder),
+    ) -> bool {
+        let Some(request) = self.requests.get_mut(id) else { return false };
         let (Place::InFlight(worker_id), Some(asks)) = (request.place, &mut request.asks) else {
-            return;
+            return false;
         };
         let ask = asks.asks.swap_remove(at);
         out.release(ask.cost());
         self.talk.tells += 1;
-        let Some(worker) = self.workers.get_mut(worker_id) else { return };
+        self.say_to(now, worker_id, out, |voice, encoder| {
+            write(voice, ask.input.as_deref(), encoder);
+        });
+        true
+    }
+
+    /// Says something to a worker in the middle of what it has.
+    fn say_to<O: Output>(
+        &mut self,
+        now: Time,
+        id: WorkerId,
+        out: &mut O,
+        write: impl FnOnce(WorkerVoice, &mut Encoder),
+    ) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
         worker.last_sent = now;
         let voice = worker.voice;
-        let pressure = out.send(worker.peer, |encoder| {
-            voice.tell(id, ask.input.as_deref(), says, talk, encoder);
-        });
+        let pressure = out.send(worker.peer, |encoder| write(voice, encoder));
         if pressure == Pressure::High {
             worker.congested = true;
-            self.relist(worker_id);
+            self.relist(id);
         }
+    }
+
+    /// A client of NFP has something for whoever has its queued job.
+    ///
+    /// # Errors
+    /// Nobody gets it.
+    pub(crate) fn put<O: Output>(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        body: Frames<'_>,
+        out: &mut O,
+    ) -> Result<(), Unput> {
+        let request = self.requests.get(id).ok_or(Unput::Over)?;
+        let Place::InFlight(worker_id) = request.place else { return Err(Unput::Waits) };
+        let worker = self.workers.get(worker_id).ok_or(Unput::Waits)?;
+        if !worker.voice.takes_put() {
+            return Err(Unput::NoWord);
+        }
+        if worker.congested {
+            return Err(Unput::NotRead);
+        }
+        self.say_to(now, worker_id, out, |voice, encoder| voice.put(id, body, encoder));
+        Ok(())
     }
 
     /// Who was asked waits no more, and the request goes on: its worker is told that nobody answers.

@@ -344,6 +344,7 @@ impl Offer {
     fn ready(&self) -> ReadyHeader<'_> {
         ReadyHeader {
             service: self.service.as_bytes(),
+            role: None,
             credit: NonZeroU16::new(self.credit),
             labels: self.labels.iter().map(|(name, value)| (&**name, &**value)).collect(),
             version: self.version.as_deref(),
@@ -431,7 +432,9 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         | FromBroker::Lease { .. }
         | FromBroker::Targets(_)
         | FromBroker::Outcome(_)
+        | FromBroker::Note(_)
         | FromBroker::Accepted { .. }
+        | FromBroker::Flow(_)
         | FromBroker::News(_)
         | FromBroker::Gap { .. }
         | FromBroker::Partial(_)

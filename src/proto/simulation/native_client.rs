@@ -323,12 +323,16 @@ impl NativeClient {
                 let scatter = self.scatter(outcome.id);
                 scatter.ok_or("an outcome, and nobody asked")?.outcome(&outcome)
             }
+            FromBroker::Note(note) => {
+                self.scatter(note.id).ok_or("a note, and nobody asked")?.note(&note)
+            }
             FromBroker::Event(event) if self.kind.events => self.heard_of(event.id, event.body),
             FromBroker::Ask(ask) if self.kind.asks => {
                 self.asked.push((0, ask.id, ask.says.ask));
                 self.heard_of(ask.id, ask.body)
             }
             FromBroker::Bye(_)
+            | FromBroker::Flow(_)
             | FromBroker::Request(_)
             | FromBroker::Cancel { .. }
             | FromBroker::Event(_)

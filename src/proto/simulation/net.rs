@@ -249,6 +249,20 @@ impl Output for Sockets {
         fits
     }
 
+    fn pass(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        waiting_max: usize,
+        write: impl FnOnce(&mut crate::wire::codec::Encoder),
+    ) -> bool {
+        !self.is_full(peer, waiting_max) && self.offer(peer, bytes, write)
+    }
+
+    fn is_full(&self, peer: PeerId, waiting_max: usize) -> bool {
+        self.conns.get(peer).is_some_and(|conn| self.boxes[*conn].octets.len() >= waiting_max)
+    }
+
     fn is_quiet(&self, peer: PeerId) -> bool {
         self.conns.get(peer).is_none_or(|conn| self.boxes[*conn].octets.is_empty())
     }
@@ -280,6 +294,7 @@ impl Output for Sockets {
             CloseReason::Stuck => "stuck",
             CloseReason::Halted => "halted",
             CloseReason::Disconnected => "disconnected",
+            CloseReason::TooManyEnds => "too many ends",
             CloseReason::Revoked => "revoked",
             CloseReason::Shutdown => "shutdown",
         };

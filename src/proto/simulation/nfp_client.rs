@@ -56,6 +56,8 @@ pub(super) struct NfpClient {
     number: u32,
     conn: Option<u32>,
     mine: BTreeMap<Vec<u8>, Mine>,
+    /// The last that it was asked: in which job, and the name of the question.
+    asked: Option<(Vec<u8>, String)>,
     /// The last message of each worker's connection.
     heard: BTreeMap<u64, u64>,
     next_at: u64,
@@ -75,6 +77,7 @@ impl NfpClient {
             number: 0,
             conn: None,
             mine: BTreeMap::new(),
+            asked: None,
             heard: BTreeMap::new(),
             next_at: 0,
             connect_at: Some(0),
@@ -163,7 +166,11 @@ impl NfpClient {
                 say(Verb::Post, service, &target(cx.rng), &uuid, body, cx);
             }
             2 | 3 => say(Verb::Delete, service, "all", &uuid, b"{}".to_vec(), cx),
-            4 => say(Verb::Put, service, &target(cx.rng), &uuid, b"{}".to_vec(), cx),
+            4 => match self.asked.clone().filter(|_| cx.rng.one_in(2)) {
+                // It may have been answered, or be another job's.
+                Some((_, id)) => answer(service, &uuid, &id, cx),
+                None => say(Verb::Put, service, &target(cx.rng), &uuid, b"{}".to_vec(), cx),
+            },
             _ => say(Verb::Get, service, &target(cx.rng), &uuid, b"{}".to_vec(), cx),
         }
     }
@@ -247,8 +254,8 @@ impl NfpClient {
         if let Some(owner) = body["owner"].as_str() {
             self.heard_worker(owner, &body)?;
         }
-        // The broker's own words, of what it does not know.
-        let refused = matches!(reply.status, b"400" | b"404");
+        // The broker's own words, of what it does not know, or gives to nobody.
+        let refused = matches!(reply.status, b"400" | b"404") || body["severity"] == "WARNING";
         if let Some(Some(probe)) = &self.probe
             && probe == reply.uuid
         {
@@ -260,6 +267,11 @@ impl NfpClient {
                 _ => {}
             }
         }
+        if body["event_type"] == "input_request"
+            && let Some(id) = body.pointer("/extras/input_request/id").and_then(|id| id.as_str())
+        {
+            self.asked = Some((reply.uuid.to_vec(), id.to_owned()));
+        }
         let Some(mine) = self.mine.get_mut(reply.uuid) else { return Ok(()) };
         if reply.status == b"202" {
             mine.dispatched = true;
@@ -267,6 +279,13 @@ impl NfpClient {
             return Err(format!("{} heard of a job before 202: {}", self.me, shown(&reply)));
         }
         mine.ready |= body["event_type"] == "result_ready";
+        let service = mine.service;
+        if body["event_type"] == "input_request"
+            && let Some((uuid, id)) = self.asked.clone()
+            && !cx.rng.one_in(4)
+        {
+            answer(service, &uuid, &id, cx);
+        }
         Ok(())
     }
 
@@ -300,6 +319,14 @@ fn target(rng: &mut Rng) -> String {
             )
         }
     }
+}
+
+/// Answers a question, or says that it does not.
+fn answer(service: &str, uuid: &[u8], id: &str, cx: &mut Context<'_>) {
+    let cancel = cx.rng.one_in(4);
+    let body = format!(r#"{{"input_id":"{id}","value":"so be it","cancel":{cancel}}}"#);
+    let target = target(cx.rng);
+    say(Verb::Put, service, &target, uuid, body.into_bytes(), cx);
 }
 
 fn shown(reply: &Reply<'_>) -> String {

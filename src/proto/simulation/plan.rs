@@ -165,6 +165,7 @@ fn jobs(rng: &mut Rng) -> JobLimits {
 fn keys(rng: &mut Rng) -> KeyLimits {
     KeyLimits {
         keys_max: rng.pick(&[3, 10_000]),
+        keys_per_principal_max: rng.pick(&[None, Some(2), Some(10_000)]),
         bytes_max: rng.pick(&[400, 64 << 20, 64 << 20]),
         kept: Duration::from_millis(rng.pick(&[300, 600_000, 600_000])),
         callers_max: rng.pick(&[2, 16]),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::wire::message::Message;
 use crate::wire::mjp::{
-    Answer, Outcome, Packed, Recipients, Scatter, ScatterHeader, Tally, Targets, ToBroker,
+    Answer, Note, Outcome, Packed, Recipients, Scatter, ScatterHeader, Tally, Targets, ToBroker,
 };
 
 use super::actor::{Act, Context, encoded};
@@ -57,6 +57,14 @@ impl Scattered {
 
     /// # Errors
     /// The broker said something wrong.
+    pub(super) fn note(&self, note: &Note<'_>) -> Result<(), String> {
+        let open = self.targets.as_ref().is_some_and(|it| it.contains(note.says.target));
+        let left = &self.targets;
+        if open { Ok(()) } else { Err(format!("{note:?} of a scatter which has {left:?} left")) }
+    }
+
+    /// # Errors
+    /// The broker said something wrong.
     pub(super) fn ended(&mut self, answer: &Answer<'_>) -> Result<(), String> {
         let left = self.targets.as_ref().is_none_or(|targets| !targets.is_empty());
         let tally = Tally::decode(answer.header);
@@ -82,7 +90,8 @@ pub(super) fn scatter(
         1 => Recipients::Labels(BTreeMap::from([ZONE])),
         _ => Recipients::All,
     };
-    let says = ScatterHeader { service: service.as_bytes(), to, timeout };
+    let events = Some(cx.rng.one_in(2));
+    let says = ScatterHeader { service: service.as_bytes(), to, timeout, events };
     let mut frames = vec![if service == MIXED { tag.to_job(None) } else { tag.encode() }];
     if cx.rng.one_in(4) {
         frames.push(vec![5; cx.rng.pick(&[0, 200, 5_000])]);

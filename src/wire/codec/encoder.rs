@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use crate::wire::frame::{self, Header};
-use crate::wire::message::Frames;
+use crate::wire::message::{Frames, LARGE};
 
 /// Octets on their way out: small frames in one run, large bodies beside it, written together.
 #[derive(Debug, Default)]
@@ -71,6 +71,23 @@ impl Encoder {
     pub fn last_frame(&mut self, body: &[u8]) {
         Header::encode(0, body.len(), &mut self.run);
         self.run.extend_from_slice(body);
+    }
+
+    /// Appends the header of a last frame of `len` octets, which are to follow in pieces, by
+    /// [`Self::octets`] and [`Self::shared`].
+    #[inline]
+    pub fn last_header(&mut self, len: usize) {
+        Header::encode(0, len, &mut self.run);
+    }
+
+    /// Appends octets of a frame that has its header; many of them are not copied.
+    pub fn shared(&mut self, octets: Bytes) {
+        if octets.len() < LARGE {
+            self.run.extend_from_slice(&octets);
+        } else {
+            self.large_bytes += octets.len();
+            self.large.push_back((self.run.len(), octets));
+        }
     }
 
     /// Appends frames as they stand, the last one with the flag it has.
@@ -155,11 +172,28 @@ impl Encoder {
         let body_at = self.written + header.len;
         let taken = match self.large.front() {
             // A large body belongs to the header that ends where it is to be written.
-            Some((at, body)) if *at == body_at => take(flags, body),
+            Some((at, body)) if *at == body_at && body.len() == size => take(flags, body),
+            Some((at, _)) if *at < body_at + size => take(flags, &self.gather(body_at, size)),
             _ => take(flags, self.run.get(body_at..)?.get(..size)?),
         };
         self.advance(header.len + size);
         Some(taken)
+    }
+
+    /// A body that lies in pieces, from that place in `run`.
+    fn gather(&self, mut from: usize, size: usize) -> Vec<u8> {
+        let mut body = Vec::with_capacity(size);
+        for (at, piece) in &self.large {
+            if *at - from >= size - body.len() {
+                break;
+            }
+            body.extend_from_slice(self.run.get(from..*at).unwrap_or_default());
+            body.extend_from_slice(piece);
+            from = *at;
+        }
+        let rest = size.saturating_sub(body.len());
+        body.extend_from_slice(self.run.get(from..from + rest).unwrap_or_default());
+        body
     }
 
     /// Forgets the next `count` octets: they have been written.

@@ -19,6 +19,10 @@ pub enum Verb {
     Clients,
     /// Workers, with the names by which they can be kicked.
     Workers,
+    /// Flows, those that wait for a handler included.
+    Flows,
+    /// Peers that are ends of flows, or could be.
+    Ends,
     /// End a job.
     Cancel,
     /// Let what comes for a service wait.
@@ -47,11 +51,13 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Jobs,
         Self::Job,
         Self::Clients,
         Self::Workers,
+        Self::Flows,
+        Self::Ends,
         Self::Cancel,
         Self::Pause,
         Self::Drain,
@@ -74,6 +80,8 @@ impl Verb {
             Self::Job => "job",
             Self::Clients => "clients",
             Self::Workers => "workers",
+            Self::Flows => "flows",
+            Self::Ends => "ends",
             Self::Cancel => "cancel",
             Self::Pause => "pause",
             Self::Drain => "drain",
@@ -100,7 +108,9 @@ impl Verb {
     #[must_use]
     pub fn only_reads(self) -> bool {
         match self {
-            Self::Jobs | Self::Job | Self::Clients | Self::Workers => true,
+            Self::Jobs | Self::Job | Self::Clients | Self::Workers | Self::Flows | Self::Ends => {
+                true
+            }
             Self::Cancel
             | Self::Pause
             | Self::Drain
@@ -218,6 +228,22 @@ pub struct AdminReport<'a> {
         deserialize_with = "pack::maps"
     )]
     pub workers: Option<Vec<RegistrationReport<'a>>>,
+    /// A page of flows.
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "pack::maps"
+    )]
+    pub flows: Option<Vec<FlowReport<'a>>>,
+    /// A page of ends of flows.
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "pack::maps"
+    )]
+    pub ends: Option<Vec<EndReport<'a>>>,
     /// `after` of the next page. Absent: this was the last one. A page may be empty and not the
     /// last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -309,6 +335,57 @@ pub struct RegistrationReport<'a> {
     pub beats_sent: u64,
     /// Keepalives heard from it since it registered.
     pub beats_heard: u64,
+}
+
+/// A flow, from its client's BOT on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowReport<'a> {
+    /// Its number.
+    pub flow: u64,
+    /// The flow service that was asked. Absent: the factory was, and has named none.
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "some_service",
+        serialize_with = "some_text_or_bin"
+    )]
+    pub service: Option<&'a [u8]>,
+    /// The name of the client.
+    pub client: &'a str,
+    /// The name of the handler. Absent: it has not come.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<&'a str>,
+    /// What the client does: `extract` or `inject`.
+    pub direction: &'a str,
+    /// How far it is: `deciding`, `queued`, `coming`, `open` or `ending`.
+    pub state: &'a str,
+    /// The agreed credit, messages; 0 before there is one.
+    pub credit: u64,
+    /// Messages forwarded.
+    pub messages: u64,
+    /// Octets of them.
+    pub octets: u64,
+    /// Time since the client's BOT, ms.
+    pub age: u64,
+    /// Time since something was last forwarded, ms.
+    pub silent: u64,
+}
+
+/// A peer that is an end of a flow, or could be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndReport<'a> {
+    /// Its identity if that is text, or one made of its handle.
+    pub name: &'a str,
+    /// Its socket: `CLIENT` or `DEALER`.
+    pub socket: &'a str,
+    /// Where it stands: `idle`, `waiting`, `early`, `open`, `closed` or `told`.
+    pub state: &'a str,
+    /// The number of its flow. Absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<u64>,
+    /// Time since its handshake, ms.
+    pub connected: u64,
 }
 
 /// Something that has happened: what ADMIN tells who follows.

@@ -243,7 +243,11 @@ pub struct ReadyHeader<'a> {
     /// The service, 1 to 255 octets, text or bin.
     #[serde(borrow, deserialize_with = "service", serialize_with = "text_or_bin")]
     pub service: &'a [u8],
-    /// Requests at a time. Default 1.
+    /// What it does for that: `worker` (it answers requests) or `flow` (it comes for flows).
+    /// Default `worker`.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub role: Option<&'a str>,
+    /// Requests, or flows, at a time. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credit: Option<NonZeroU16>,
     /// For people and for listings.
@@ -266,7 +270,22 @@ pub struct ReadyHeader<'a> {
 }
 
 impl ReadyHeader<'_> {
-    /// Requests at a time.
+    /// The role of a handler of flows.
+    pub const FLOW: &'static str = "flow";
+    /// The role of whoever answers requests.
+    pub const WORKER: &'static str = "worker";
+
+    /// Whether it comes for flows; none if it is something that this version does not know.
+    #[must_use]
+    pub fn is_flow(&self) -> Option<bool> {
+        match self.role {
+            None | Some(Self::WORKER) => Some(false),
+            Some(Self::FLOW) => Some(true),
+            Some(_) => None,
+        }
+    }
+
+    /// Requests, or flows, at a time.
     #[must_use]
     pub fn credit(&self) -> u16 {
         self.credit.map_or(1, NonZeroU16::get)

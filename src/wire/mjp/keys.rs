@@ -29,6 +29,9 @@ pub struct KeyHeader<'a> {
     /// Of `key.approve`: its roles.
     #[serde(default, borrow, skip_serializing_if = "Vec::is_empty", deserialize_with = "texts")]
     pub roles: Vec<&'a str>,
+    /// Of `key.approve`: services that it may offer; beside the role `worker` these and no others.
+    #[serde(default, borrow, skip_serializing_if = "Vec::is_empty", deserialize_with = "texts")]
+    pub services: Vec<&'a str>,
     /// Of `key.approve`: what it may do besides, as `serve billing.*`.
     #[serde(default, borrow, skip_serializing_if = "Vec::is_empty", deserialize_with = "texts")]
     pub allow: Vec<&'a str>,
@@ -170,7 +173,8 @@ mod tests {
             key: Some("x"),
             name: Some("anna"),
             roles: vec!["client", "worker"],
-            allow: vec!["serve x"],
+            services: vec!["x"],
+            allow: vec!["call x"],
             rule: Some("call y"),
             after: Some(7),
             ..KeyHeader::new(Verb::KeyApprove)

@@ -5,7 +5,7 @@ use super::pack::HEADER_MAX;
 use super::{Answer, Failure, SIGNATURE};
 use crate::wire::codec::Encoder;
 use crate::wire::frame::MORE;
-use crate::wire::message::Frames;
+use crate::wire::message::{Frames, Message};
 
 /// What every message begins with.
 pub(super) struct Opening<'a> {
@@ -88,4 +88,16 @@ pub(super) fn bare(kind: u8, id: u64, out: &mut Encoder) {
 pub(super) fn with_header(kind: u8, id: u64, header: &[u8], out: &mut Encoder) {
     open(kind, id, MORE, out);
     out.last_frame(header);
+}
+
+/// A header, and the body behind it: the last of several parts, or of no frame at all.
+pub(super) fn with_body(header: &[u8], earlier: &[Message], body: &Frames<'_>, out: &mut Encoder) {
+    if body.is_empty() {
+        return out.last_frame(header);
+    }
+    out.frame(header);
+    for part in earlier {
+        out.frames_and_more(&part.frames());
+    }
+    out.frames(body);
 }

@@ -9,9 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::header::{RequestHeader, service, text_or_bin};
 use super::malformed::Malformed;
+use super::passed::Passed;
 use super::{MORE, Opening, kind, open, pack};
 use crate::wire::codec::Encoder;
-use crate::wire::message::Frames;
+use crate::wire::message::{Frames, Message};
 
 /// SCATTER of a client. What a request can say besides is for the workers, and not looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,9 +26,18 @@ pub struct ScatterHeader<'a> {
     /// Time that the caller waits, ms. Default: as long as it lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
+    /// What happens at the workers is to be told by NOTE. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<bool>,
 }
 
 impl ScatterHeader<'_> {
+    /// Whether NOTEs are wanted.
+    #[must_use]
+    pub fn events(&self) -> bool {
+        self.events.unwrap_or(false)
+    }
+
     /// Time that the caller waits.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
@@ -184,38 +194,30 @@ pub struct OutcomeHeader<'a> {
     pub message: Option<&'a str>,
 }
 
-/// OUTCOME of a broker: the end of one worker's part in a scatter.
-#[derive(Debug, Clone, Copy)]
-pub struct Outcome<'a> {
-    /// Of the scatter.
-    pub id: u64,
-    /// Whose end, and what it was.
-    pub says: OutcomeHeader<'a>,
-    /// The worker's own header, of its FINAL or its ERROR; empty if there is none.
-    pub header: &'a [u8],
-    /// The answer; empty if there is none.
-    pub body: Frames<'a>,
+/// OUTCOME of a broker: the end of one worker's part in a scatter. The header is that of the
+/// worker's FINAL or ERROR, the body the answer.
+pub type Outcome<'a> = Passed<'a, OutcomeHeader<'a>>;
+
+impl Outcome<'_> {
+    /// Writes the outcome as a broker does, the body behind `earlier` parts of it.
+    pub fn encode(&self, earlier: &[Message], out: &mut Encoder) {
+        self.write(kind::OUTCOME, earlier, out);
+    }
 }
 
-impl<'a> Outcome<'a> {
-    pub(super) fn decode(opening: &Opening<'a>) -> Result<Self, Malformed> {
-        let mut body = opening.rest;
-        let header = body.take_first().unwrap_or_default();
-        Ok(Self { id: opening.id, says: pack::read(opening.header)?, header, body })
-    }
+/// Whose EVENT a NOTE is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoteHeader<'a> {
+    /// The name of the worker.
+    pub target: &'a str,
+}
 
-    /// Writes the outcome as a broker does, the body behind `earlier` parts of it.
-    pub fn encode(&self, earlier: &[crate::wire::message::Message], out: &mut Encoder) {
-        open(kind::OUTCOME, self.id, MORE, out);
-        out.frame(pack::Packed::new(&self.says).octets());
-        if self.body.is_empty() {
-            return out.last_frame(self.header);
-        }
-        out.frame(self.header);
-        for part in earlier {
-            out.frames_and_more(&part.frames());
-        }
-        out.frames(&self.body);
+/// NOTE of a broker: an EVENT of one worker in its part of a scatter.
+pub type Note<'a> = Passed<'a, NoteHeader<'a>>;
+
+impl Note<'_> {
+    pub(super) fn encode(&self, out: &mut Encoder) {
+        self.write(kind::NOTE, &[], out);
     }
 }
 

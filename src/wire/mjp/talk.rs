@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::header::RequestHeader;
 use super::malformed::Malformed;
-use super::opening::{Opening, open};
+use super::opening::{Opening, open, with_body};
 use super::{kind, pack};
 use crate::wire::codec::Encoder;
 use crate::wire::frame::MORE;
@@ -162,11 +162,7 @@ impl<'a> Tell<'a> {
 
 fn encode(kind: u8, id: u64, header: &[u8], body: Frames<'_>, out: &mut Encoder) {
     open(kind, id, MORE, out);
-    if body.is_empty() {
-        return out.last_frame(header);
-    }
-    out.frame(header);
-    out.frames(&body);
+    with_body(header, &[], &body, out);
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::header::{bin, some_octets};
 use super::malformed::Malformed;
+use super::passed::Passed;
 use super::{MORE, Opening, kind, open, pack, with_header};
 use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
@@ -96,33 +97,20 @@ pub struct NewsHeader<'a> {
     pub identity: Option<&'a [u8]>,
 }
 
-/// MESSAGE of a broker: what was published, on its way to a subscriber.
-#[derive(Debug, Clone, Copy)]
-pub struct News<'a> {
-    /// Of the subscription.
-    pub id: u64,
-    /// What the broker says of it.
-    pub says: NewsHeader<'a>,
-    /// The publisher's header as it stood on the wire.
-    pub header: &'a [u8],
-    /// One frame or more, opaque.
-    pub body: Frames<'a>,
-}
+/// MESSAGE of a broker: what was published, on its way to a subscriber. The header is the
+/// publisher's.
+pub type News<'a> = Passed<'a, NewsHeader<'a>>;
 
 impl<'a> News<'a> {
-    pub(super) fn decode(opening: &Opening<'a>) -> Result<Self, Malformed> {
-        let (id, mut body) = (opening.id, opening.rest);
-        let says = pack::read(opening.header)?;
-        let header = body.take_first().unwrap_or_default();
-        if body.is_empty() { Err(Malformed::NoBody) } else { Ok(Self { id, says, header, body }) }
+    /// With one frame of a body at least.
+    pub(super) fn decode_whole(opening: &Opening<'a>) -> Result<Self, Malformed> {
+        let news = Self::decode(opening)?;
+        if news.body.is_empty() { Err(Malformed::NoBody) } else { Ok(news) }
     }
 
     /// Writes it as a broker does.
     pub fn encode(&self, out: &mut Encoder) {
-        open(kind::MESSAGE, self.id, MORE, out);
-        out.frame(pack::Packed::new(&self.says).octets());
-        out.frame(self.header);
-        out.frames(&self.body);
+        self.write(kind::MESSAGE, &[], out);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod complete;
 mod job;
+mod question;
 mod result;
 mod talk;
 mod target;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 pub use complete::completed;
 pub use job::{BadJob, Event, EventType, JobBody};
+pub use question::Answered;
 pub use result::{entry, result, result_ready};
 pub use talk::{Asked, Happened, told};
 pub use target::{BadTarget, NAMES_MAX, Target};

@@ -6,6 +6,8 @@ use super::LABEL_MAX;
 use super::malformed::Malformed;
 
 const MAGIC: &[u8] = b"ZIO";
+/// Octets before the label: magic, level and form.
+pub(super) const PREFIX_LEN: usize = 8;
 
 /// How much a message matters, one digit on the wire. Those of flows have [`Self::Undefined`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -124,7 +126,7 @@ impl<'a> Prefix<'a> {
     /// The octets of the part.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut part = Vec::with_capacity(8 + self.label.len());
+        let mut part = Vec::with_capacity(PREFIX_LEN + self.label.len());
         part.extend_from_slice(MAGIC);
         part.push(self.level.digit());
         part.extend_from_slice(&self.form.0);

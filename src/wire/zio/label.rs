@@ -1,5 +1,7 @@
 //! A label that is a JSON object: read as far as is needed, kept as it was written.
 
+use std::borrow::Cow;
+
 use super::json::{Chars, Scanner};
 use super::malformed::Malformed;
 
@@ -74,20 +76,30 @@ impl<'a> Label<'a> {
     }
 }
 
-impl Member<'_> {
+impl<'a> Member<'a> {
     /// Whether that is its name.
     #[inline]
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
-        let text = self.key.get(1..self.key.len().saturating_sub(1)).unwrap_or_default();
+        let text = self.written();
         text == name
             || text.contains('\\') && Chars::of(self.key).is_some_and(|key| key.eq(name.chars()))
     }
 
     /// Its name.
     #[must_use]
-    pub fn name(&self) -> String {
-        Chars::of(self.key).into_iter().flatten().collect()
+    pub fn name(&self) -> Cow<'a, str> {
+        let text = self.written();
+        if text.contains('\\') {
+            Cow::Owned(Chars::of(self.key).into_iter().flatten().collect())
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+
+    /// Its name with whatever escapes it has.
+    fn written(&self) -> &'a str {
+        self.key.get(1..self.key.len().saturating_sub(1)).unwrap_or_default()
     }
 }
 

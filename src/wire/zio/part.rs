@@ -35,12 +35,17 @@ pub(super) fn encoded_len(len: usize) -> usize {
 
 /// Appends a part. No part is as long as 4 GiB: no frame is.
 pub(super) fn put(octets: &[u8], out: &mut Vec<u8>) {
-    match u8::try_from(octets.len()) {
+    put_len(octets.len(), out);
+    out.extend_from_slice(octets);
+}
+
+/// Appends the size of a part.
+pub(super) fn put_len(len: usize, out: &mut Vec<u8>) {
+    match u8::try_from(len) {
         Ok(size) if size < LONG => out.push(size),
         _ => {
             out.push(LONG);
-            out.extend_from_slice(&u32::try_from(octets.len()).unwrap_or(u32::MAX).to_be_bytes());
+            out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
         }
     }
-    out.extend_from_slice(octets);
 }

@@ -53,7 +53,8 @@ impl<'a> Payload<'a> {
     }
 
     /// A part of this payload as a buffer of its own, without a copy where that can be.
-    pub(super) fn share(&self, part: &'a [u8]) -> Bytes {
+    #[must_use]
+    pub fn share(&self, part: &'a [u8]) -> Bytes {
         let within = |whole: &Bytes| {
             let (all, one) = (whole.as_ptr_range(), part.as_ptr_range());
             !part.is_empty() && all.start <= one.start && one.end <= all.end

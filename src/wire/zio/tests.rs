@@ -368,7 +368,7 @@ fn label_of(members: &[(String, String)]) -> String {
 }
 
 fn read_members(label: Label<'_>) -> Vec<(String, String)> {
-    label.members().map(|it| (it.name(), it.value.as_str().to_owned())).collect()
+    label.members().map(|it| (it.name().into_owned(), it.value.as_str().to_owned())).collect()
 }
 
 proptest! {

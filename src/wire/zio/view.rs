@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use super::PARTS_MAX;
-use super::header::{Coordinates, Form, Level, Prefix};
+use super::header::{Coordinates, Form, Level, PREFIX_LEN, Prefix};
 use super::malformed::Malformed;
 use super::part;
 use super::payload::Payload;
+use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, LARGE, Message};
 
 /// How the parts of a message lie in its frames.
@@ -116,6 +117,34 @@ impl<'a> Zio<'a> {
         'a: 'b,
     {
         Zio { label, ..*self }
+    }
+
+    /// Octets of the message in one frame.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        let head = [PREFIX_LEN + self.label.len(), Coordinates::LEN];
+        let payload = self.payload.map(<[u8]>::len);
+        head.into_iter().chain(payload).map(part::encoded_len).sum()
+    }
+
+    /// Appends the message in one frame; large parts of the payload are not copied.
+    pub fn encode_single(&self, out: &mut Encoder) {
+        let Self { level, form, label, coordinates, payload } = *self;
+        out.last_header(self.encoded_len());
+        let mut run = Vec::with_capacity(PREFIX_LEN + label.len() + Coordinates::LEN + 16);
+        part::put(&Prefix { level, form, label }.encode(), &mut run);
+        part::put(&coordinates.encode(), &mut run);
+        for octets in payload {
+            part::put_len(octets.len(), &mut run);
+            out.octets(&run);
+            run.clear();
+            if octets.len() < LARGE {
+                out.octets(octets);
+            } else {
+                out.shared(payload.share(octets));
+            }
+        }
+        out.octets(&run);
     }
 
     /// The message in that shape, every size in its short form if it fits.

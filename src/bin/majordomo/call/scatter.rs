@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
-use majordomo::client::{CallError, Outcome, Scatter, TargetError, To};
+use majordomo::client::{CallError, Outcome, Scatter, ScatterUpdate, TargetError, To};
 use majordomo::wire::Protocol;
 use majordomo::wire::message::Message;
 use majordomo::wire::mjp::Tally;
@@ -46,6 +46,7 @@ impl Run<'_> {
     pub(super) async fn scatter(&self, to: &To) -> Result<ExitCode> {
         let began = Clock::now().into_std();
         let asked = self.client.scatter(&self.args.service, to.clone(), self.body.clone());
+        let asked = asked.events(self.args.events);
         let done = match asked.await {
             Ok(mut scatter) => self.outcomes(&mut scatter, began).await?,
             Err(error) => Err(error),
@@ -67,11 +68,15 @@ impl Run<'_> {
                 json!({"v": 1, "event": "targets", "targets": scatter.targets()})
             ))?;
         }
-        while let Some(outcome) = scatter.next().await {
-            match outcome {
-                Ok(outcome) => {
+        while let Some(update) = scatter.update().await {
+            match update {
+                Ok(ScatterUpdate::Event { target, event }) => {
+                    self.say_event(&event, ("target", target.into()), began)?;
+                }
+                Ok(ScatterUpdate::Outcome(outcome)) => {
                     print(if self.args.json { object(&outcome, began) } else { line(&outcome) })?
                 }
+                Ok(_) => {}
                 Err(error) => return Ok(Err(error)),
             }
         }

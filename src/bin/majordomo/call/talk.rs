@@ -124,7 +124,9 @@ impl Run<'_> {
             match update {
                 None => return Ok(Ok(())),
                 Some(Err(error)) => return Ok(Err(error)),
-                Some(Ok(Update::Event(event))) => self.say_event(&event, number, began)?,
+                Some(Ok(Update::Event(event))) => {
+                    self.say_event(&event, ("call", number.into()), began)?;
+                }
                 Some(Ok(Update::Question(question))) => {
                     self.say_question(&question, number, began)?;
                     if let Err(error) = questions.take(question) {
@@ -144,19 +146,27 @@ impl Run<'_> {
         }
     }
 
-    fn say_event(&self, event: &Event, call: u64, began: Instant) -> Result<()> {
+    /// Says what happens in a call of that number, or at a worker of that name.
+    pub(super) fn say_event(
+        &self,
+        event: &Event,
+        whose: (&str, Value),
+        began: Instant,
+    ) -> Result<()> {
         if !self.args.events {
             return Ok(());
         }
         if !self.args.json {
+            let name = whose.1.as_str().map(|name| format!("{}: ", harmless(name)));
+            let name = name.unwrap_or_default();
             let severity = event.severity.as_deref().filter(|it| *it != "info");
             let severity = severity.map(|it| format!("{}: ", harmless(it))).unwrap_or_default();
             let progress = event.progress.map(|it| format!("{it}% ")).unwrap_or_default();
             let text = text_of(event.message.as_deref(), &event.body);
-            self.progress.suspend(|| complain(&format_args!("{progress}{severity}{text}")));
+            self.progress.suspend(|| complain(&format_args!("{name}{progress}{severity}{text}")));
             return Ok(());
         }
-        let mut said = self.said("event", call, began, event.message.as_deref(), &event.body);
+        let mut said = self.said("event", whose, began, event.message.as_deref(), &event.body);
         for (key, value) in [
             ("severity", event.severity.as_deref().map(Value::from)),
             ("status", event.status.as_deref().map(Value::from)),
@@ -175,7 +185,7 @@ impl Run<'_> {
     fn say_question(&self, question: &Question, call: u64, began: Instant) -> Result<()> {
         if self.args.json {
             let message = question.message.as_deref();
-            let said = self.said("question", call, began, message, &question.body);
+            let said = self.said("question", ("call", call.into()), began, message, &question.body);
             return self.progress.suspend(|| print(format!("{said}\n")));
         }
         // A person is shown the question when it can be answered.
@@ -189,7 +199,7 @@ impl Run<'_> {
     fn said(
         &self,
         event: &str,
-        call: u64,
+        (whose, of): (&str, Value),
         began: Instant,
         message: Option<&str>,
         body: &Message,
@@ -197,7 +207,7 @@ impl Run<'_> {
         let frames: Vec<Value> = body.frames().map(octets_json).collect();
         let ms = millis(Clock::now().into_std() - began);
         json!({
-            "v": 1, "event": event, "call": call, "ms": ms, "message": message, "frames": frames,
+            "v": 1, "event": event, whose: of, "ms": ms, "message": message, "frames": frames,
         })
     }
 }

@@ -8,8 +8,8 @@ use clap::Args;
 use majordomo::id::{Principal, PublicKey};
 use majordomo::keys::ring::edit;
 use majordomo::keys::{
-    Approval, Changes, EditError, KeyError, KeyRing, RingError, public_from_text, read_public,
-    text_of_public,
+    Approval, Changes, EditError, Given, KeyError, KeyRing, RingError, public_from_text,
+    read_public, text_of_public,
 };
 use majordomo::wire::mjp::{ChangeReport, KeyHeader, KeyReport, Verb};
 use serde_json::{Value, json};
@@ -30,7 +30,8 @@ Compare the fingerprint with that of `majordomo key show` on the other side.";
 pub(super) const APPROVE_EXAMPLES: &str = "\
 Examples:
   majordomo key approve q3ds-8kmx-1vn2-7hzc --name anna --role client
-  majordomo key approve billing.pub --name billing-1 --service billing.print --allow 'call audit.*'
+  majordomo key approve billing.pub --name billing-1 --role worker --service billing.print
+  majordomo key approve audit.pub --service audit --allow 'publish audit.*'
   majordomo key approve anna.pub --name anna --role client --file keys.toml
 
 The next attempt of the key gets in. The roles client, worker and admin are there; [roles.NAME] of
@@ -68,7 +69,7 @@ pub(crate) struct ApproveArgs {
     /// A role that it is to have; may be repeated
     #[arg(long, value_name = "ROLE", required_unless_present_any = ["service", "allow"])]
     role: Vec<String>,
-    /// A service that it may offer; may be repeated
+    /// A service that it may offer; may be repeated. With --role worker: these and no others
     #[arg(long, value_name = "SERVICE")]
     service: Vec<String>,
     /// Something that it may do besides, as `call billing.*`; may be repeated
@@ -175,16 +176,11 @@ pub(super) fn pending(args: &PendingArgs) -> Result<ExitCode> {
 
 pub(super) fn approve(args: &ApproveArgs) -> Result<ExitCode> {
     let ApproveArgs { key, name, role, service, allow, place } = args;
-    if !service.is_empty() && role.iter().any(|role| role == "worker") {
-        let error = CliError::usage("the role `worker` may offer every service");
-        return Err(error.hint("leave --role worker out: --service alone is enough").into());
-    }
-    let serve = service.iter().map(|service| format!("serve {service}"));
-    let allow: Vec<String> = serve.chain(allow.iter().cloned()).collect();
     if let Some(file) = &place.file {
         let key = only_one(file, key)?;
         let name = name.clone().unwrap_or_else(|| majordomo::keys::default_name(&key));
-        let approval = Approval { key, name, roles: role.clone(), allow };
+        let [roles, services, allow] = [role, service, allow].map(Clone::clone);
+        let approval = Approval { key, name, given: Given { roles, services, allow } };
         return place.change(file, |file| edit::approve(file, &approval));
     }
     let key = spelled(key)?;
@@ -192,6 +188,7 @@ pub(super) fn approve(args: &ApproveArgs) -> Result<ExitCode> {
         key: Some(&key),
         name: name.as_deref(),
         roles: role.iter().map(String::as_str).collect(),
+        services: service.iter().map(String::as_str).collect(),
         allow: allow.iter().map(String::as_str).collect(),
         ..KeyHeader::new(Verb::KeyApprove)
     };

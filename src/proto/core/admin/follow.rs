@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::id::{PeerId, ServiceName};
 use crate::proto::core::Core;
 use crate::proto::core::peer::Peer;
+use crate::proto::flow::FlowEvent;
 use crate::proto::output::Output;
 use crate::proto::rights::{Grants, Verb as Right};
 use crate::proto::router::WorkerId;
@@ -44,6 +45,12 @@ impl Core {
         if prefix.len() > PREFIX_MAX {
             return Err((Code::BadRequest, "`prefix` is longer than 64 octets".into()));
         }
+        if self.router.is_open(id, query) || self.is_scattering(id, query) {
+            return Err((
+                Code::DuplicateId,
+                "a request of this id is open on the connection".into(),
+            ));
+        }
         if self.followers.len() >= FOLLOWERS_MAX && !self.followers.contains_key(&id) {
             return Err((Code::Overloaded, "64 others follow already".into()));
         }
@@ -59,9 +66,15 @@ impl Core {
         Ok(())
     }
 
+    /// Whether the peer follows by that id.
+    #[inline]
+    pub(in crate::proto::core) fn is_following(&self, id: PeerId, query: u64) -> bool {
+        self.followers.get(&id).is_some_and(|follower| follower.id == query)
+    }
+
     /// The peer wants no more of what it calls `query`, if it follows by that id.
     pub(in crate::proto::core) fn unfollow(&mut self, id: PeerId, query: u64) {
-        if self.followers.get(&id).is_some_and(|follower| follower.id == query) {
+        if self.is_following(id, query) {
             self.forget_follower(id);
         }
     }
@@ -146,6 +159,26 @@ impl Core {
             ..AdminEvent::default()
         };
         self.announce(&event, out);
+    }
+
+    /// Something has happened to a flow.
+    pub(in crate::proto::core) fn announce_flow<O: Output>(
+        &mut self,
+        event: FlowEvent,
+        out: &mut O,
+    ) {
+        if self.followers.is_empty() {
+            return;
+        }
+        let (event, flow, state) = match event {
+            FlowEvent::Asked { flow, .. } => ("flow.asked", flow, None),
+            FlowEvent::Paired { flow, .. } => ("flow.paired", flow, None),
+            FlowEvent::Idle { flow } => ("flow.idle", flow, None),
+            FlowEvent::Ended { flow, outcome } => ("flow.ended", flow, Some(outcome.label())),
+        };
+        let uuid = flow.token().to_string();
+        let uuid = Some(uuid.as_bytes());
+        self.announce(&AdminEvent { event, uuid, state, ..AdminEvent::default() }, out);
     }
 
     /// Tells of jobs that have begun or ended during this input.

@@ -15,8 +15,8 @@ use crate::proto::output::Output;
 use crate::proto::rights::{Grants, Verb as Right};
 use crate::proto::router::{Fence, Fenced};
 use crate::wire::mjp::{
-    AdminEvent, Code, Fault, FromBroker, HEADER_MAX, LeaseHeader, LeaseReport, LeaseRow, LeaseVerb,
-    Packed, RequestHeader,
+    AdminEvent, Code, Fault, FromBroker, HEADER_MAX, LEASE_NAME_MAX, LeaseHeader, LeaseReport,
+    LeaseRow, LeaseVerb, Packed, RequestHeader,
 };
 
 /// What stands before the name of a lease where who observes it is asked for a right.
@@ -27,8 +27,10 @@ pub(in crate::proto::core) type Why = (Code, Cow<'static, str>, Option<u64>);
 
 impl Core {
     /// Every epoch from now on is above `last`: none of an earlier run of the broker comes back.
-    pub fn begin_epochs_above(&mut self, last: u64) {
+    #[must_use]
+    pub fn with_epochs_above(mut self, last: u64) -> Self {
         self.router.leases.begin_above(last);
+        self
     }
 
     /// The leases, to look at.
@@ -213,7 +215,7 @@ impl Core {
         let rows = self.router.leases.rows(says.after, says.prefix.unwrap_or_default());
         for row in rows {
             bytes += ROW + row.lease.len() + row.holder.map_or(0, |(_, name, ..)| name.len());
-            if leases.len() >= says.max() || bytes > HEADER_MAX {
+            if leases.len() >= says.max() || bytes > HEADER_MAX - 2 * LEASE_NAME_MAX {
                 next = leases.last().map(|row: &LeaseRow<'_>| row.lease);
                 break;
             }

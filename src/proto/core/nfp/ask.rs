@@ -9,7 +9,7 @@ use crate::proto::clock::Time;
 use crate::proto::jobs::{Job as KnownJob, JobId, Progress};
 use crate::proto::output::Output;
 use crate::proto::rights::Verb as Right;
-use crate::proto::router::{Worker, WorkerId, is_of_the_house};
+use crate::proto::router::{Unput, Worker, WorkerId, is_of_the_house};
 use crate::wire::message::Frames;
 use crate::wire::nfp::body::{self, About, JobBody, NotSent, Target};
 use crate::wire::nfp::{Era, Job, Kind, Order, Verb, status};
@@ -56,7 +56,11 @@ impl Core {
         if job.verb == Verb::Delete {
             return self.delete(now, id, job, out);
         }
-        if self.is_for_queue(job, known) {
+        let queued = self.is_for_queue(job, known);
+        if job.verb == Verb::Put && self.put_to_request(now, id, job, out) {
+            return;
+        }
+        if queued {
             return self.on_queued_job(now, id, job, owner, out);
         }
         let gone = if job.verb == Verb::Get { self.gone_stand_ins(job) } else { Vec::new() };
@@ -77,7 +81,12 @@ impl Core {
                 self.pass_on(now, &owner, job, &workers, out);
                 self.say_results(id, job, &workers, &gone, out);
             }
-            _ => self.pass_on(now, &owner, job, &workers, out),
+            _ => {
+                if !workers.iter().any(|worker| self.router.is_nfp(*worker)) {
+                    self.say_unput(id, job, &self.names_of(&workers), Unput::NoWord, out);
+                }
+                self.pass_on(now, &owner, job, &workers, out);
+            }
         }
     }
 
@@ -437,7 +446,7 @@ impl Core {
 }
 
 /// The body, which is one frame.
-fn first(mut body: Frames<'_>) -> &[u8] {
+pub(super) fn first(mut body: Frames<'_>) -> &[u8] {
     body.take_first().unwrap_or_default()
 }
 

@@ -34,7 +34,7 @@ impl Core {
         }
     }
 
-    /// POST, GET or PUT of such a job, which is nobody else's.
+    /// POST or GET of such a job, which is nobody else's.
     pub(super) fn on_queued_job<O: Output>(
         &mut self,
         now: Time,
@@ -61,7 +61,7 @@ impl Core {
                 self.say_dispatched(id, job, &[ANY.into()], out);
                 self.say_result(id, job, ANY, |target| target.worker.is_none(), out);
             }
-            // Who has it now may not be the one that asked.
+            // PUT is seen to before.
             _ => self.dropped += 1,
         }
     }

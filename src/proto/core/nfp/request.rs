@@ -96,7 +96,7 @@ impl Core {
     fn pass_question<O: Output>(
         &mut self,
         request: RequestId,
-        asked: &Asked<'_>,
+        asked: &Asked,
         body: Frames<'_>,
         out: &mut O,
     ) -> Result<(), (Code, &'static str)> {
@@ -115,7 +115,7 @@ impl Core {
         peer: PeerId,
         worker: WorkerId,
         request: RequestId,
-        asked: &Asked<'_>,
+        asked: &Asked,
         code: Code,
         out: &mut O,
     ) {

@@ -3,8 +3,8 @@
 use super::*;
 use crate::id::Identity;
 use crate::wire::mjp::{
-    AdminEvent, AdminHeader, AdminReport, Code, Fault, FromBroker, Packed, Recipients, Scatter,
-    ScatterHeader, ServiceReport, ToBroker, Verb,
+    AdminEvent, AdminHeader, AdminReport, Code, Fault, FromBroker, Packed, Recipients,
+    RequestHeader, Scatter, ScatterHeader, ServiceReport, ToBroker, Verb,
 };
 
 use super::native::ECHO;
@@ -56,7 +56,8 @@ impl Desk {
     }
 
     pub(super) fn scatter_to_all(&mut self, client: PeerId, id: u64) {
-        let says = ScatterHeader { service: b"echo", to: Recipients::All, timeout: None };
+        let says =
+            ScatterHeader { service: b"echo", to: Recipients::All, timeout: None, events: None };
         let (header, body) = (Packed::new(&says), Message::new([id.to_string().into_bytes()]));
         let (header, body) = (header.octets(), body.frames());
         self.mjp(client, &ToBroker::Scatter(Scatter { id, header, says, body }));
@@ -398,4 +399,36 @@ fn what_takes_a_file_is_done_outside_and_answered_later() {
     assert!(desk.said.to.get(operator).is_none(), "who has gone is told nothing");
     let operator = desk.operator();
     assert_eq!(desk.admin(operator, says, |_| ()).unwrap_err(), "nothing was said");
+}
+
+#[test]
+fn an_id_stands_for_one_thing_that_is_open() {
+    let mut desk = Desk::new(ServicePolicy::default());
+    let (operator, worker) = (desk.operator(), desk.native_worker(1));
+    let follow = AdminHeader::new(Verb::Follow);
+    desk.mjp(operator, &ToBroker::Admin { id: 9, says: follow });
+    desk.call(operator, 9, ECHO);
+    desk.call(operator, 9, RequestHeader { key: Some(b"k"), ..ECHO });
+    desk.call(operator, 9, RequestHeader { service: b"mmi.service", ..ECHO });
+    desk.scatter_to_all(operator, 9);
+    let heard = desk.heard(operator);
+    assert_eq!(heard[0], "ADMIN 9");
+    assert_eq!(heard[1..], ["ERROR 9 duplicate_id"; 4]);
+    assert!(desk.works(worker).is_empty());
+    // It follows still, and may follow something else by the same id.
+    desk.mjp(operator, &ToBroker::Admin { id: 9, says: follow });
+    let late = desk.native_worker(1);
+    assert_eq!(desk.heard(operator), ["ADMIN 9"; 3]);
+    desk.leave(late);
+    desk.mjp(operator, &ToBroker::Cancel { id: 9 });
+    desk.heard(operator);
+    desk.call(operator, 9, ECHO);
+    desk.mjp(operator, &ToBroker::Admin { id: 9, says: follow });
+    desk.scatter_to_all(operator, 10);
+    desk.mjp(operator, &ToBroker::Admin { id: 10, says: follow });
+    desk.mjp(operator, &ToBroker::Cancel { id: 9 });
+    assert_eq!(
+        desk.heard(operator),
+        ["ERROR 9 duplicate_id", "TARGETS 10", "ERROR 10 duplicate_id", "ERROR 9 cancelled"]
+    );
 }

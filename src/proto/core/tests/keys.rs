@@ -311,7 +311,8 @@ fn a_broker_that_stops_answers_repeats_and_takes_nothing_new() {
 
 #[test]
 fn the_oldest_answers_make_room_and_what_runs_does_not() {
-    let limits = KeyLimits { keys_max: 2, ..KeyLimits::default() };
+    let keys_per_principal_max = Some(2);
+    let limits = KeyLimits { keys_max: 2, keys_per_principal_max, ..KeyLimits::default() };
     let mut desk = Desk::with_keys(limits);
     let (client, worker) = (desk.join(), desk.native_worker(8));
     let key = |key| RequestHeader { key: Some(key), ..ECHO };

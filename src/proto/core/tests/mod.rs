@@ -5,6 +5,7 @@ mod between;
 mod caller;
 mod credit;
 mod deadline;
+mod flow;
 mod keys;
 mod late;
 mod lease;
@@ -78,6 +79,20 @@ impl Output for Said {
     ) -> bool {
         let fits = !self.account_full && !self.pressed.contains(&peer);
         fits && self.offer(peer, bytes, write)
+    }
+
+    fn pass(
+        &mut self,
+        peer: PeerId,
+        bytes: usize,
+        _: usize,
+        write: impl FnOnce(&mut Encoder),
+    ) -> bool {
+        self.offer(peer, bytes, write)
+    }
+
+    fn is_full(&self, peer: PeerId, _: usize) -> bool {
+        self.full.contains(&peer)
     }
 
     fn is_quiet(&self, _: PeerId) -> bool {

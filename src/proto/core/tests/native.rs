@@ -120,8 +120,14 @@ impl Desk {
                     let again = if says.repeat == Some(true) { " again" } else { "" };
                     format!("ACCEPTED {id} {}{again}", says.level)
                 }
+                FromBroker::Flow(given) => format!("FLOW {}", given.id),
                 FromBroker::Targets(targets) => format!("TARGETS {}", targets.id),
                 FromBroker::Outcome(outcome) => format!("OUTCOME {}", outcome.id),
+                FromBroker::Note(note) => {
+                    let says = EventHeader::decode(note.header).unwrap_or_default();
+                    let message = says.message.unwrap_or_default();
+                    format!("NOTE {} {} {message} {}", note.id, note.says.target, text(note.body))
+                }
                 FromBroker::News(news) => format!("MESSAGE {}", news.id),
                 FromBroker::Published { id, .. } => format!("PUBLISHED {id}"),
                 FromBroker::Gap { id, .. } => format!("GAP {id}"),

@@ -16,7 +16,7 @@ use crate::wire::nfp;
 use Version::V01;
 
 /// Rules as people write them: `call echo`, `deny serve *`.
-fn grants(rules: &[&str]) -> Grants {
+pub(super) fn grants(rules: &[&str]) -> Grants {
     let rule = |(line, text): (usize, &&str)| {
         let (deny, text) = text.strip_prefix("deny ").map_or((false, *text), |text| (true, text));
         let (verb, pattern) = text.split_once(' ').unwrap();

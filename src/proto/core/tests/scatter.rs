@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::wire::mjp::{
-    Answer as MjpAnswer, Fault, FromBroker, Packed, ReadyHeader, Recipients, Request as MjpRequest,
-    RequestHeader, Scatter, ScatterHeader, Tally, ToBroker,
+    Answer as MjpAnswer, Event, EventHeader, Fault, FromBroker, Packed, ReadyHeader, Recipients,
+    Request as MjpRequest, RequestHeader, Scatter, ScatterHeader, Tally, ToBroker,
 };
+use crate::wire::nfp::Kind;
 
 /// What a caller was told of a scatter.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl Desk {
     }
 
     fn scatter(&mut self, client: PeerId, id: u64, to: Recipients<'_>, timeout: Option<u64>) {
-        let says = ScatterHeader { service: b"echo", to, timeout };
+        let says = ScatterHeader { service: b"echo", to, timeout, events: None };
         let (header, body) = (Packed::new(&says), Message::new([id.to_string().into_bytes()]));
         let (header, body) = (header.octets(), body.frames());
         self.mjp(client, &ToBroker::Scatter(Scatter { id, header, says, body }));
@@ -217,4 +218,46 @@ fn a_part_that_waits_for_credit_is_waited_for_when_the_broker_stops() {
     assert!(!desk.core.is_drained(), "the second part waits for credit");
     desk.leave(a);
     assert!(desk.core.is_drained());
+}
+
+#[test]
+fn who_wants_to_know_hears_what_happens_at_each_target() {
+    let mut desk = Desk::new(ServicePolicy::default());
+    let (client, worker) = (desk.join(), desk.enter("a", false));
+    desk.ready(worker, 4);
+    let nfp = desk.nfp_ready("b", "echo");
+    let scatter = |desk: &mut Desk, id, events: Option<bool>| {
+        let to = if events.is_some() { Recipients::All } else { Recipients::Names(vec!["a"]) };
+        let says = ScatterHeader { service: b"echo", to, timeout: None, events };
+        let (header, body) = (Packed::new(&says), Message::new([&br#"{"task":"run"}"#[..]]));
+        let (header, body) = (header.octets(), body.frames());
+        desk.mjp(client, &ToBroker::Scatter(Scatter { id, header, says: says.clone(), body }));
+    };
+    let event = |desk: &mut Desk, message| {
+        let id = desk.works(worker).last().unwrap().token;
+        let says = EventHeader { message: Some(message), ..EventHeader::default() };
+        let (packed, body) = (Packed::new(&says), Message::new([&b"body"[..]]));
+        let (header, body) = (packed.octets(), body.frames());
+        desk.mjp(worker, &ToBroker::Event(Event { id, header, body }));
+    };
+    scatter(&mut desk, 1, None);
+    event(&mut desk, "unheard");
+    assert_eq!(desk.core.router().talk().events_unwanted, 1);
+    assert_eq!(desk.heard(client), ["TARGETS 1"]);
+    scatter(&mut desk, 2, Some(true));
+    event(&mut desk, "half");
+    let (_, caller, uuid, _) = desk.orders(nfp).pop().unwrap();
+    let step = r#"{"event_type":"progress","message":"step"}"#;
+    desk.report(nfp, Kind::Event, &caller, &uuid, "200", step);
+    assert_eq!(
+        desk.heard(client),
+        ["TARGETS 2", "NOTE 2 a half body", &format!("NOTE 2 b step {step}")]
+    );
+    // Nothing happens where it has ended, and an event is no outcome.
+    desk.reply(worker, r#"{"task":"run"}"#, true);
+    event(&mut desk, "too late");
+    desk.said.pressed.push(client);
+    desk.report(nfp, Kind::Event, &caller, &uuid, "200", step);
+    desk.report(nfp, Kind::Response, &caller, &uuid, "200", "{}");
+    assert_eq!(desk.heard(client), ["OUTCOME 2", "OUTCOME 2", "FINAL 2 "]);
 }

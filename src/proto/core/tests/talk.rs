@@ -26,7 +26,7 @@ impl Desk {
         self.question_of(worker, id, ask);
     }
 
-    fn question_of(&mut self, worker: PeerId, id: u64, ask: u64) {
+    pub(super) fn question_of(&mut self, worker: PeerId, id: u64, ask: u64) {
         let says = AskHeader { ask, message: None };
         let (packed, body) = (Packed::new(&says), Message::new([&b"who?"[..]]));
         let (header, body) = (packed.octets(), body.frames());
@@ -313,10 +313,6 @@ fn an_nfp_client_hears_what_happens_at_a_native_worker() {
         assert_eq!(event[key], value, "{key}");
     }
     assert_eq!((&event["task"], &event["extras"]["progress"]), (&"run".into(), &50.into()));
-    // It cannot be asked: an answer of NFP names no delivery.
-    desk.question_of(worker, id, 1);
-    assert!(desk.told(client).is_empty());
-    assert_eq!(desk.talk().asks_refused, 1);
 }
 
 #[test]

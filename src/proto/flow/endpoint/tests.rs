@@ -115,6 +115,25 @@ fn a_taker_pays_first_and_hands_out_no_more_than_it_wants_to_hold() {
 }
 
 #[test]
+fn credit_of_what_nobody_has_taken_is_not_handed_out() {
+    for total in [3, 10] {
+        let mut taker = running(Direction::Inject, 3, total);
+        taker.keep(1);
+        assert_eq!(taker.payable(), 2);
+        taker.keep(0);
+        assert_eq!(taker.says(Kind::Pay).unwrap().credit, Some(3));
+        for unread in 1..=2 {
+            assert_eq!(taker.hears(DAT), Ok(Heard::Dat));
+            taker.keep(unread);
+            assert_eq!(taker.payable(), 0);
+        }
+        taker.keep(1);
+        assert_eq!(taker.says(Kind::Pay).unwrap().credit, Some(1));
+        assert_eq!((taker.held(), taker.payable()), (u64::from(total) - 2, 0));
+    }
+}
+
+#[test]
 fn a_giver_gives_what_it_has_credit_for() {
     let mut giver = running(Direction::Extract, 2, 2);
     assert_eq!(giver.says(Kind::Dat), Err(Misuse::Broke { total: 2 }));

@@ -112,7 +112,10 @@ impl World {
                 demand!(cut, "{known:?}: {seat:?} counts as lost");
                 return Ok(());
             }
-            Outcome::NoAnswer(seat) | Outcome::Abandoned(seat) | Outcome::Violated(seat) => seat,
+            Outcome::NoAnswer(seat)
+            | Outcome::Abandoned(seat)
+            | Outcome::Violated(seat)
+            | Outcome::Revoked(seat) => seat,
         };
         let end = if culprit == Seat::Client { Some(known.client) } else { known.handler };
         let honest = end.is_some_and(|end| self.is_honest(end));

@@ -1,5 +1,6 @@
 //! Ends that come otherwise than by an EOT of each side.
 
+use crate::id::PeerId;
 use crate::proto::clock::Time;
 use crate::proto::core::Taken;
 use crate::proto::flow::output::{End, FlowEvent, FlowOutput, Outcome, Refusal, Seat};
@@ -113,6 +114,33 @@ impl FlowTable {
             Place::Early(id) => self.take_early(id, out),
             Place::Open(id, seat) | Place::Closed(id, seat) => {
                 self.end_pair(now, id, Outcome::Lost(seat), out);
+            }
+        }
+    }
+
+    /// The rights of a connection have changed: its flows end that it may not have any more.
+    pub fn revoke<O: FlowOutput>(&mut self, now: Time, peer: PeerId, out: &mut O) {
+        let places: Vec<(End, Place)> =
+            self.members.range(End::all_of(peer)).map(|(end, it)| (*end, it.place)).collect();
+        for (end, place) in places {
+            match place {
+                Place::Waiting(id) => {
+                    let Some(flow) = self.flows.get(id) else { continue };
+                    if !out.may_open(end, flow.name()) {
+                        self.refuse_flow(now, id, Refusal::Denied, out);
+                    }
+                }
+                Place::Open(id, seat) | Place::Closed(id, seat) => {
+                    let Some(flow) = self.flows.get(id) else { continue };
+                    let may = match seat {
+                        Seat::Client => out.may_open(end, flow.name()),
+                        Seat::Handler => out.may_handle(end, flow.name()),
+                    };
+                    if !may {
+                        self.end_pair(now, id, Outcome::Revoked(seat), out);
+                    }
+                }
+                Place::Idle | Place::Early(_) | Place::Told => {}
             }
         }
     }

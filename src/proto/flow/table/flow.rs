@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use crate::id::ServiceName;
 use crate::proto::clock::Time;
-use crate::proto::flow::output::{End, Seat};
+use crate::proto::flow::output::{End, FACTORY, Seat};
 use crate::wire::message::Message;
 use crate::wire::zio::{Coordinates, Direction, Kind, Shape};
 
@@ -42,6 +42,20 @@ pub enum Stage {
     Open,
     /// One of them has ended.
     Ending,
+}
+
+impl Stage {
+    /// Its name in listings.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Deciding => "deciding",
+            Self::Queued => "queued",
+            Self::Coming => "coming",
+            Self::Open => "open",
+            Self::Ending => "ending",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -211,6 +225,11 @@ impl Flow {
             Progress::Open(pair) => Some(pair),
             Progress::Deciding { .. } | Progress::Queued { .. } | Progress::Coming { .. } => None,
         }
+    }
+
+    /// The name by which rights to it are asked for.
+    pub(super) fn name(&self) -> &[u8] {
+        self.service.as_ref().map_or(FACTORY, ServiceName::as_bytes)
     }
 
     pub(super) fn stage(&self) -> Stage {

@@ -6,10 +6,12 @@ use std::time::Duration;
 use crate::id::{ServiceName, slot_of};
 use crate::proto::clock::Time;
 use crate::proto::flow::output::{End, Outcome};
-use crate::wire::zio::Direction;
+use crate::wire::message::Message;
+use crate::wire::zio::{Direction, Shape};
 
 use super::FlowTable;
 use super::flow::{FlowId, Stage};
+use super::member::Place;
 
 /// What has been counted since the beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +53,19 @@ pub struct FlowRow {
     pub silent: Duration,
 }
 
+/// One end in a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndRow {
+    /// Which one.
+    pub end: End,
+    /// How its messages look.
+    pub shape: Shape,
+    /// Where it stands.
+    pub state: &'static str,
+    /// Its flow, if it has one.
+    pub flow: Option<FlowId>,
+}
+
 impl FlowTable {
     /// Flows that there are, waiting ones included.
     #[must_use]
@@ -62,6 +77,31 @@ impl FlowTable {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
+    }
+
+    /// Flows whose handler has not come.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.by_cid.len()
+    }
+
+    /// Ends that are connected.
+    #[must_use]
+    pub fn ends(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether that end is not read because another one is full.
+    #[must_use]
+    pub fn is_paused(&self, end: End) -> bool {
+        self.members.get(&end).is_some_and(|member| member.paused)
+    }
+
+    /// The BOT of a flow about which the factory has not decided, as a handler gets it.
+    #[must_use]
+    pub fn undecided(&self, id: FlowId) -> Option<&Message> {
+        let flow = self.flows.get(id).filter(|flow| flow.stage() == Stage::Deciding)?;
+        flow.bot()
     }
 
     /// What has been counted.
@@ -112,6 +152,29 @@ impl FlowTable {
             })
             .collect();
         let next = rows.last().filter(|_| rows.len() == max).map(|row| slot_of(row.flow) + 1);
+        (rows, next)
+    }
+
+    /// At most `max` ends from the slot of a peer on, and where to go on if there may be more.
+    #[must_use]
+    pub fn ends_page(&self, from: u32, max: usize) -> (Vec<EndRow>, Option<u32>) {
+        let rest = self.members.iter().skip_while(|(end, _)| slot_of(end.peer) < from);
+        let rows: Vec<EndRow> = rest
+            .take(max)
+            .map(|(end, member)| {
+                let (state, flow) = match member.place {
+                    Place::Idle => ("idle", None),
+                    Place::Waiting(id) => ("waiting", Some(id)),
+                    Place::Early(id) => ("early", Some(id)),
+                    Place::Open(id, _) => ("open", Some(id)),
+                    Place::Closed(id, _) => ("closed", Some(id)),
+                    Place::Told => ("told", None),
+                };
+                EndRow { end: *end, shape: member.shape, state, flow }
+            })
+            .collect();
+        let next = rows.last().filter(|_| rows.len() == max);
+        let next = next.map(|row| slot_of(row.end.peer).saturating_add(1));
         (rows, next)
     }
 

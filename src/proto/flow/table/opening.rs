@@ -89,6 +89,9 @@ impl FlowTable {
         if target == Target::Refuse {
             return Err(Refusal::Rule);
         }
+        if !out.may_open(client, target.name()) {
+            return Err(Refusal::Denied);
+        }
         self.wait_for(now, client, direction, bot, target, out)
     }
 
@@ -241,6 +244,14 @@ impl FlowTable {
             }
         }
         self.dispatch(now, &name, out);
+    }
+
+    /// Whether that handler was given the flow, and has not come for it.
+    #[must_use]
+    pub fn is_given(&self, id: FlowId, handler: HandlerId) -> bool {
+        self.flows.get(id).is_some_and(|flow| {
+            flow.handler == Some(handler) && matches!(flow.progress, Progress::Coming { .. })
+        })
     }
 
     /// A handler that was given a flow does not want it: the client is told EOT.

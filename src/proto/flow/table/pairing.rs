@@ -28,6 +28,9 @@ impl FlowTable {
         let id = *self.by_cid.get(&cid).ok_or(Refusal::UnknownCid)?;
         let flow = self.flows.get(id).ok_or(Refusal::UnknownCid)?;
         check(flow, bot)?;
+        if !out.may_handle(from, flow.name()) {
+            return Err(Refusal::Denied);
+        }
         match &flow.progress {
             Progress::Coming { .. } => {
                 self.pair(now, id, from, bot, out);

@@ -19,7 +19,7 @@ slotmap::new_key_type! {
 #[non_exhaustive]
 pub enum OfferError {
     /// There are as many as there may be.
-    #[error("{max} handlers offer flow services, which is the limit; raise flow.handlers")]
+    #[error("{max} handlers offer flow services, which is the limit; raise flow.offers")]
     TooMany {
         /// The limit.
         max: usize,

@@ -54,6 +54,12 @@ impl FlowTable {
         stop.deadline.is_none() || self.flows.is_empty() && self.told == 0
     }
 
+    /// Whether nobody has to be waited for: there is no flow, or it has stopped.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        if self.stop.is_some() { self.is_stopped() } else { self.flows.is_empty() }
+    }
+
     fn all(&self) -> Vec<FlowId> {
         self.flows.keys().collect()
     }

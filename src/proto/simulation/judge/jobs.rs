@@ -2,6 +2,7 @@
 //! those who are then given the job, each once; what is refused is given to nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use crate::wire::nfp::body::Target;
 use crate::wire::nfp::{Job as Command, Kind, Malformed, Order, Refused, Reply, Verb};
@@ -9,6 +10,7 @@ use crate::wire::nfp::{Job as Command, Kind, Malformed, Order, Refused, Reply, V
 use super::super::tag::Tag;
 use super::Judge;
 use super::parts::{Job, Table};
+use super::put::Put;
 use super::queued::Queued;
 
 /// What is known of jobs.
@@ -47,7 +49,7 @@ pub(super) struct Asking {
     /// The workers that 202 names.
     named: BTreeSet<usize>,
     /// Who was given it so far.
-    given: BTreeSet<usize>,
+    pub(super) given: BTreeSet<usize>,
     /// Who is to be told DELETE, or in whose name the broker is to say something.
     due: BTreeSet<usize>,
     /// In whose name it is to say something though they have gone.
@@ -67,6 +69,8 @@ enum Expects {
     Deleted(bool),
     /// The broker stands for whoever takes it.
     Queued(Queued),
+    /// PUT, where the broker stands for the workers.
+    Put(Put),
 }
 
 /// Who is meant.
@@ -107,7 +111,7 @@ impl Judge {
         self.jobs.asking = Some(Asking::new(conn, refused.uuid, expects));
     }
 
-    fn expects(&self, conn: usize, job: &Command<'_>, asks: bool) -> Expects {
+    fn expects(&mut self, conn: usize, job: &Command<'_>, asks: bool) -> Expects {
         let house = job.service.ends_with(b".service.broker");
         let twice = house && job.service != b"fss.service.broker" || job.verb == Verb::Mmi;
         let refusal = Expects::Refusal(1 + usize::from(twice));
@@ -118,6 +122,11 @@ impl Judge {
         }
         if job.verb == Verb::Delete {
             return Expects::Deleted(self.jobs.known.contains_key(job.uuid));
+        }
+        if job.verb == Verb::Put
+            && let Some(put) = self.puts(conn, job)
+        {
+            return Expects::Put(put);
         }
         if self.is_for_queue(job) {
             return self.queues(job).map_or(refusal, Expects::Queued);
@@ -192,7 +201,7 @@ impl Judge {
             }
             Expects::Dispatch(_) => asking.named.contains(&conn) && asking.given.insert(conn),
             Expects::Deleted(_) => asking.due.remove(&conn),
-            Expects::Queued(_) | Expects::Refusal(_) | Expects::Plain => false,
+            Expects::Queued(_) | Expects::Put(_) | Expects::Refusal(_) | Expects::Plain => false,
         };
         let early = asking.statuses.iter().any(|status| status != "202");
         let same = asking.verb == Some(order.verb)
@@ -345,14 +354,28 @@ impl Judge {
             Expects::Refusal(times) => refused == *times && total == *times,
             Expects::Deleted(_) => total == 1 && asking.due.is_empty(),
             Expects::Queued(queued) => queued.is_answered(&asking, short),
+            Expects::Put(put) => put.is_answered(&asking),
             Expects::Dispatch(meant) if refused > 0 => total == 1 && (short || meant.may_refuse),
-            Expects::Dispatch(_) if asking.verb == Some(Verb::Put) => total == 0,
+            Expects::Dispatch(meant) if asking.verb == Some(Verb::Put) => {
+                total == count("warned") && self.may_warn(meant).contains(&total)
+            }
             Expects::Dispatch(_) => {
                 let said = asking.due.is_empty() && asking.gone.is_empty();
                 count("202") == 1 && said && self.got(&asking)
             }
         };
         self.demand(fits, || format!("this is how something ends: {asking:?}, short: {short}"));
+    }
+
+    /// How often a client may be told that its PUT reaches nobody: where no worker of NFP is meant.
+    fn may_warn(&self, meant: &Meant) -> RangeInclusive<usize> {
+        let direct = meant.sure.iter().filter(|conn| self.nfp.is_worker(**conn)).count();
+        let all = direct == meant.sure.len() && meant.maybe.is_empty();
+        match direct {
+            0 => 1..=1,
+            _ if all || !meant.any => 0..=0,
+            _ => 0..=1,
+        }
     }
 
     /// Whether all that were to be given it have it. GET may leave out who does not read.

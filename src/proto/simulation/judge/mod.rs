@@ -18,6 +18,7 @@ mod majordomo;
 mod native;
 mod nfp;
 mod parts;
+mod put;
 mod queued;
 mod record;
 mod scatter;
@@ -171,6 +172,10 @@ impl Judge {
     /// The broker would say a message to a peer that does not read, and is closed for it.
     pub(super) fn unheard(&mut self, conn: usize, octets: &[u8]) {
         self.sides.entry(conn).or_default().full = true;
+        // A question that finds no room is not asked, and its client stays.
+        if matches!(self.talk, Some(Talk::Ask { .. })) {
+            return;
+        }
         let mut decoder = Decoder::new(crate::wire::Limits::default());
         if let Ok(Some(Item::Message(message))) = decoder.next(&mut &octets[..])
             && is_nfp(message)

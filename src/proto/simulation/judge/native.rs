@@ -23,7 +23,7 @@ pub(super) struct Terms {
 impl Terms {
     /// Those of a job of an NFP client, which names it in another way.
     pub(super) fn of_job(conn: usize, deadline: Option<u64>) -> Self {
-        Self { conn, id: 0, deadline, attempts: None, events: true, asks: false }
+        Self { conn, id: 0, deadline, attempts: None, events: true, asks: true }
     }
 
     pub(super) fn is_due(self, time: u64) -> bool {
@@ -221,9 +221,11 @@ impl Judge {
                 });
             }
             FromBroker::Event(event) => self.told_event(conn, &event),
+            FromBroker::Note(note) => self.told_note(conn, &note),
             FromBroker::Ask(ask) => self.told_question(conn, &ask),
             FromBroker::Tell(tell) => self.told_answer(conn, &tell),
             FromBroker::Hello(_)
+            | FromBroker::Flow(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }

@@ -205,7 +205,7 @@ impl Judge {
                 if EventType::read(body) == EventType::ResultReady {
                     self.nfp.fetch = Some((conn, request));
                 }
-                self.talk = Some(Talk::Event { tag, body: vec![body.to_vec()] });
+                self.talk = Some(Talk::Event { worker: conn, tag, body: vec![body.to_vec()] });
                 return;
             }
             (Kind::Stream, _) => (false, false),
@@ -280,7 +280,8 @@ impl Judge {
         let address = request.to_address().to_vec();
         let uuid = format!("{:032x}", request.token());
         self.demand(order.uuid == uuid.as_bytes(), || format!("{conn} got {order:?}"));
-        let held = self.sides.entry(conn).or_default().held.contains_key(&address);
+        let tag = self.sides.entry(conn).or_default().held.get(&address).copied();
+        let held = tag.is_some();
         match order.verb {
             Verb::Post => match order.body.clone().next().and_then(Tag::decode) {
                 Some(tag) => self.delivered(conn, address, tag),
@@ -291,7 +292,8 @@ impl Judge {
                 self.demand(held, || format!("{conn} does not hold what it is to give: {uuid}"));
             }
             Verb::Delete => self.stopped(conn, request.token()),
-            Verb::Put | Verb::Mmi => self.fail(|| format!("{conn} got {order:?}")),
+            Verb::Put => self.put_given(conn, tag, order),
+            Verb::Mmi => self.fail(|| format!("{conn} got {order:?}")),
         }
     }
 

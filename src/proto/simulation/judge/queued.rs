@@ -32,14 +32,13 @@ impl Queued {
         match (asking.verb, &statuses[..]) {
             (Some(Verb::Post), ["202", "201"]) | (Some(Verb::Get), ["202", _]) => true,
             (Some(Verb::Post), ["400"]) => self.comes.is_some() && (short || self.may_refuse),
-            (Some(Verb::Put), []) => true,
             _ => false,
         }
     }
 }
 
 impl Job {
-    fn is_queued(&self) -> bool {
+    pub(super) fn is_queued(&self) -> bool {
         self.parts.iter().any(|part| part.name == ANY)
     }
 }

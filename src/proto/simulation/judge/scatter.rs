@@ -32,6 +32,7 @@ struct Scatter {
     to: To,
     /// In broker time, microseconds.
     deadline: Option<u64>,
+    events: bool,
     /// As TARGETS says.
     targets: Option<BTreeSet<String>>,
     parts: BTreeMap<String, Part>,
@@ -85,6 +86,14 @@ impl Scatters {
         self.open.contains_key(&tag)
     }
 
+    /// Whether the caller wants to know what happens at that worker, and hears of it by this id.
+    pub(super) fn wants_notes(&self, conn: usize, id: u64, tag: Tag, name: &str) -> bool {
+        self.open.get(&tag).is_some_and(|scatter| {
+            let open = scatter.parts.get(name).is_some_and(|part| part.ended.is_none());
+            open && scatter.events && (scatter.conn, scatter.id) == (conn, id)
+        })
+    }
+
     pub(super) fn name_of(&self, conn: usize) -> String {
         self.names.get(&conn).cloned().unwrap_or_default()
     }
@@ -130,6 +139,7 @@ impl Judge {
             service: scatter.says.service.to_vec(),
             to,
             deadline: scatter.says.timeout().map(|timeout| self.time + micros(timeout)),
+            events: scatter.says.events(),
             targets: None,
             parts: BTreeMap::new(),
             cancelled: false,

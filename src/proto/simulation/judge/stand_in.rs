@@ -9,7 +9,7 @@ use crate::wire::nfp::Reply;
 use super::super::tag::{Piece, Tag};
 use super::Judge;
 use super::parts::{Part, ended_as};
-use super::talk::Talk;
+use super::talk::{Asks, Talk};
 
 /// A request that stands for it.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub(super) struct StandIn {
     /// The worker has it.
     pub(super) given: bool,
     pub(super) lost: bool,
+    pub(super) asks: Asks,
     pub(super) ended: Option<Outcome>,
     /// Its client was told that there is a result; there may have been no memory for it.
     pub(super) ready: bool,
@@ -28,7 +29,8 @@ pub(super) struct StandIn {
 impl StandIn {
     pub(super) fn new(tag: Tag, deadline: Option<u64>) -> Self {
         let (given, lost, ready) = (false, false, false);
-        Self { tag, deadline, given, lost, ended: None, ready, kept: true }
+        let (asks, ended) = (Asks::default(), None);
+        Self { tag, deadline, given, lost, asks, ended, ready, kept: true }
     }
 }
 
@@ -142,6 +144,12 @@ impl Judge {
         let body = reply.body.clone().next().unwrap_or_default();
         let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
         let name = body["worker"].as_str().unwrap_or_default().to_owned();
+        if self.told_of_put(conn, reply, &body) {
+            return;
+        }
+        if body["event_type"] == "input_request" {
+            return self.told_input_request(conn, reply, &body);
+        }
         if body["event_type"] == "progress" {
             return self.told_progress(conn, reply.uuid, &name);
         }

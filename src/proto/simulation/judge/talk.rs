@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Ask, Event, Tell};
+use crate::wire::mjp::{Ask, Event, Note, Tell};
 
 use super::super::tag::Tag;
 use super::Judge;
@@ -18,6 +18,25 @@ pub(super) struct Asks {
 }
 
 impl Asks {
+    /// One more is asked. False: its number is taken.
+    pub(super) fn opens(&mut self, ask: u64) -> bool {
+        !self.void.contains(&ask) && self.open.insert(ask)
+    }
+
+    /// Whether it has been asked, and not answered.
+    fn knows(&self, ask: u64) -> bool {
+        self.open.contains(&ask) || self.void.contains(&ask)
+    }
+
+    pub(super) fn open_len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// It is answered. False: it was not open.
+    pub(super) fn answer(&mut self, ask: u64) -> bool {
+        self.open.remove(&ask)
+    }
+
     /// The worker that has asked is lost.
     pub(super) fn lose(&mut self) {
         self.void.append(&mut self.open);
@@ -28,11 +47,18 @@ impl Asks {
 #[derive(Debug)]
 pub(super) enum Talk {
     /// Something has happened.
-    Event { tag: Tag, body: Vec<Vec<u8>> },
+    Event { worker: usize, tag: Tag, body: Vec<Vec<u8>> },
     /// A worker asks about what it calls so.
     Ask { worker: usize, token: u64, tag: Tag, ask: u64, body: Vec<Vec<u8>>, heard: bool },
-    /// A caller answers that worker.
-    Tell { worker: usize, tag: Tag, ask: u64, body: Vec<Vec<u8>>, heard: bool },
+    /// A caller answers that worker, or says why it does not.
+    Tell {
+        worker: usize,
+        tag: Tag,
+        ask: u64,
+        body: Vec<Vec<u8>>,
+        code: Option<&'static str>,
+        heard: bool,
+    },
 }
 
 fn frames(body: Frames<'_>) -> Vec<Vec<u8>> {
@@ -47,7 +73,8 @@ impl Judge {
     /// Something happens at a worker, or at somebody who only says so.
     pub(super) fn happened(&mut self, conn: usize, event: &Event<'_>) {
         let tag = self.tag_held(conn, event.id);
-        self.talk = tag.map(|tag| Talk::Event { tag, body: frames(event.body) });
+        let worker = conn;
+        self.talk = tag.map(|tag| Talk::Event { worker, tag, body: frames(event.body) });
     }
 
     /// A worker asks, or somebody who is none of that request.
@@ -69,7 +96,7 @@ impl Judge {
             && record.asks.open.remove(&ask)
         {
             let body = frames(tell.body);
-            self.talk = Some(Talk::Tell { worker, tag, ask, body, heard: false });
+            self.talk = Some(Talk::Tell { worker, tag, ask, body, code: None, heard: false });
         }
     }
 
@@ -80,7 +107,7 @@ impl Judge {
     }
 
     pub(super) fn told_event(&mut self, conn: usize, event: &Event<'_>) {
-        let Some(Talk::Event { tag, body }) = self.talk.take() else {
+        let Some(Talk::Event { tag, body, .. }) = self.talk.take() else {
             return self.fail(|| format!("{conn} hears of an event at {}: none is", event.id));
         };
         let wants = self.records.get(&tag).and_then(|it| it.terms).is_some_and(|it| it.events);
@@ -88,6 +115,19 @@ impl Judge {
         let same = body == frames(event.body);
         self.demand(wants && open && same, || {
             format!("{conn} hears of an event at {tag:?}: wanted {wants}, open {open}, {same}")
+        });
+    }
+
+    /// The caller of a scatter hears of something at one of its workers.
+    pub(super) fn told_note(&mut self, conn: usize, note: &Note<'_>) {
+        let Some(Talk::Event { worker, tag, body }) = self.talk.take() else {
+            return self.fail(|| format!("{conn} hears of an event at {}: none is", note.id));
+        };
+        let name = self.scatters.name_of(worker);
+        let wanted = self.scatters.wants_notes(conn, note.id, tag, &name);
+        let same = body == frames(note.body) && note.says.target == name;
+        self.demand(wanted && same, || {
+            format!("{conn} hears {note:?} of {tag:?} at {name}: wanted {wanted}, {same}")
         });
     }
 
@@ -112,24 +152,28 @@ impl Judge {
     /// A worker is told: what the caller says, or that there is none.
     pub(super) fn told_answer(&mut self, conn: usize, tell: &Tell<'_>) {
         let held = self.tag_held(conn, tell.id);
+        let asks = match &self.talk {
+            Some(Talk::Ask { worker, tag, ask, .. }) => {
+                let (worker, tag, ask) = (*worker, *tag, *ask);
+                self.asks_mut(worker, tag).map(|asks| asks.knows(ask))
+            }
+            Some(Talk::Event { .. } | Talk::Tell { .. }) | None => None,
+        };
         let said = match &mut self.talk {
-            Some(Talk::Tell { worker, tag, ask, body, heard }) => {
-                let same = *body == frames(tell.body) && tell.says.code.is_none();
+            Some(Talk::Tell { worker, tag, ask, body, code, heard }) => {
+                let same = *body == frames(tell.body) && tell.says.code == *code;
                 let due = !std::mem::replace(heard, true) && same;
                 due && (*worker, Some(*tag), *ask) == (conn, held, tell.says.ask)
             }
             Some(Talk::Ask { worker, token, ask, heard, tag, .. }) => {
-                let record = self.records.get(tag).filter(|record| record.ended.is_none());
-                let asks = record.and_then(|record| record.terms).is_some_and(|it| it.asks);
-                let fits = match tell.says.code {
+                let fits = match (tell.says.code, asks) {
                     // Its caller may have gone.
-                    Some("no_caller") => {
-                        !asks || self.sides.get(&(tag.conn as usize)).is_some_and(|it| it.gone)
+                    (Some("no_caller"), None) => true,
+                    (Some("no_caller"), Some(_)) => {
+                        self.sides.get(&(tag.conn as usize)).is_some_and(|it| it.gone)
                     }
-                    Some("duplicate_id") => record.is_some_and(|record| {
-                        record.asks.open.contains(ask) || record.asks.void.contains(ask)
-                    }),
-                    Some("overloaded") => asks,
+                    (Some("duplicate_id"), Some(known)) => known,
+                    (Some("overloaded"), Some(_)) => true,
                     _ => false,
                 };
                 let due = !std::mem::replace(heard, true) && fits;

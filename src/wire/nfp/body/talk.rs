@@ -1,17 +1,14 @@
 //! What is said in the middle of a job, where one of the two is no NorFab peer: events, what a
 //! worker asks its client, and what it is told.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::result::{value, written};
 use crate::wire::message::Frames;
 
 /// Something that happens while a worker of another dialect works on a job. What is empty gets
 /// what NorFab says most.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Happened<'a> {
     /// The name of the worker.
     pub worker: &'a str,
@@ -53,28 +50,35 @@ impl Happened<'_> {
     /// for stands under `extras`: `progress`, and `body`, each frame of which is JSON or a text.
     #[must_use]
     pub fn write(&self, body: Frames<'_>) -> Vec<u8> {
-        let severity = self.severity.to_uppercase();
-        let mut extras = serde_json::Map::new();
+        let mut extras = Map::new();
         if let Some(progress) = self.progress {
             extras.insert("progress".into(), progress.into());
         }
         if !body.is_empty() {
             extras.insert("body".into(), one_or_all(body));
         }
-        written(&json!({
-            "worker": self.worker,
-            "service": String::from_utf8_lossy(self.service),
-            "uuid": String::from_utf8_lossy(self.uuid),
-            "event_type": "progress",
-            "message": self.message,
-            "task": self.task,
-            "status": known(self.status, Self::STATUSES),
-            "resource": self.resource.into_iter().collect::<Vec<_>>(),
-            "severity": known(&severity, Self::SEVERITIES),
+        let mut event = self.event("progress", known(self.status, Self::STATUSES));
+        event.insert("extras".into(), extras.into());
+        written(&event)
+    }
+
+    /// The keys that every event has.
+    pub(super) fn event(&self, event_type: &str, status: &str) -> Map<String, Value> {
+        let severity = self.severity.to_uppercase();
+        let pairs = [
+            ("worker", json!(self.worker)),
+            ("service", String::from_utf8_lossy(self.service).into()),
+            ("uuid", String::from_utf8_lossy(self.uuid).into()),
+            ("event_type", json!(event_type)),
+            ("message", json!(self.message)),
+            ("task", json!(self.task)),
+            ("status", json!(status)),
+            ("resource", self.resource.into_iter().collect::<Vec<_>>().into()),
+            ("severity", json!(known(&severity, Self::SEVERITIES))),
             // The broker's decisions know no time of day.
-            "timestamp": "",
-            "extras": extras,
-        }))
+            ("timestamp", json!("")),
+        ];
+        pairs.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
     }
 }
 
@@ -85,36 +89,27 @@ fn known<const COUNT: usize>(word: &str, words: [&'static str; COUNT]) -> &'stat
 }
 
 /// What a NorFab worker asks its client.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Asked<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
     /// Its name, which the answer has to have.
-    #[serde(borrow)]
-    pub id: Cow<'a, str>,
+    pub id: String,
     /// For people.
-    #[serde(default, borrow)]
-    pub question: Cow<'a, str>,
+    pub question: String,
 }
 
-impl<'a> Asked<'a> {
+impl Asked {
     /// Longest name of a question, octets.
     pub const ID_MAX: usize = 255;
 
     /// Reads the body of an EVENT of the type `input_request`. `None`: nothing there that could be
     /// answered.
     #[must_use]
-    pub fn read(octets: &'a [u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Body<'a> {
-            #[serde(borrow)]
-            extras: Extras<'a>,
-        }
-        #[derive(Deserialize)]
-        struct Extras<'a> {
-            #[serde(borrow)]
-            input_request: Asked<'a>,
-        }
-        let body: Body<'a> = serde_json::from_slice(octets).ok()?;
-        Some(body.extras.input_request).filter(|asked| asked.id.len() <= Self::ID_MAX)
+    pub fn read(octets: &[u8]) -> Option<Self> {
+        let event: Value = serde_json::from_slice(octets).ok()?;
+        let asked = event.get("extras")?.get("input_request")?;
+        let id = asked.get("id")?.as_str().filter(|id| id.len() <= Self::ID_MAX)?;
+        let question = asked.get("question").map_or(Some(""), Value::as_str)?;
+        Some(Self { id: id.to_owned(), question: question.to_owned() })
     }
 }
 
@@ -126,7 +121,7 @@ pub fn told(input: &str, body: Frames<'_>, cancel: bool) -> Vec<u8> {
 }
 
 /// One frame as it is, JSON or text; several as a list; what is neither as null.
-fn one_or_all(body: Frames<'_>) -> Value {
+pub(super) fn one_or_all(body: Frames<'_>) -> Value {
     let mut values: Vec<_> = body.map(|frame| value(frame).unwrap_or_default()).collect();
     if values.len() > 1 { Value::Array(values) } else { values.pop().unwrap_or_default() }
 }

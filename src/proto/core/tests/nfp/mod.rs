@@ -1,6 +1,7 @@
 //! Peers of NFP at the desk.
 
 mod jobs;
+mod put;
 mod queued;
 mod stand_ins;
 mod workers;

@@ -1,0 +1,63 @@
+//! `flow`: what is said when there is no flow. Flows that run are in `tests/interop`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::process::Process;
+use super::{home, majordomo, run};
+
+#[test]
+fn what_cannot_be_a_flow_is_refused_before_anybody_is_asked() {
+    let home = home();
+    let home = home.path();
+    fs::create_dir(home.join("folder")).unwrap();
+    fs::write(home.join("here"), "").unwrap();
+    for (arguments, code, text) in [
+        (&["send", "nowhere"][..], 6, "majordomo: there is no file `nowhere`; check the path"),
+        (&["send", "folder"], 2, "majordomo: folder is a folder; send a file, or `tar c DIR |"),
+        (
+            &["send", "here", "--attr", "cid=7"],
+            2,
+            "majordomo: the attribute `cid` is the protocol's",
+        ),
+        (&["send", "here", "--attr", "a\"=7"], 2, "majordomo: the attribute `a\\\"` needs escapes"),
+        (
+            &["send", "here", "--attr", "run"],
+            2,
+            "error: invalid value 'run' for '--attr <NAME=VALUE>'",
+        ),
+        (
+            &["send", "here", "--chunk", "1GiB"],
+            2,
+            "error: invalid value '1GiB' for '--chunk <SIZE>'",
+        ),
+        (&["send", "here", "--credit", "0"], 2, "error: invalid value '0' for '--credit <COUNT>'"),
+        (&["recv", "--json"], 2, "majordomo: payload and JSON cannot both go to standard output"),
+        (&["recv", "-o", "here"], 1, "majordomo: there is a `here` already; name another place"),
+        (&["recv", "-o", "folder"], 2, "majordomo: folder is a folder; name a file in it"),
+        (&["recv", "--endpoint", "ipc://none"], 3, "majordomo: no broker listens at ipc://none"),
+    ] {
+        let (exit, _, err) = run(&mut majordomo(home, &[&["flow"], arguments].concat()));
+        assert_eq!(exit, code, "{arguments:?}: {err}");
+        assert!(err.starts_with(text), "{arguments:?}: {err}");
+    }
+    assert_eq!(fs::read_dir(home).unwrap().count(), 2, "nothing was begun");
+}
+
+#[test]
+fn a_flow_for_which_there_is_no_rule_is_refused() {
+    let home = home();
+    let home = home.path();
+    let mut broker = Process::broker(home, &["--bind", "ipc://socket"]);
+    assert_eq!(broker.line(), "ipc://socket");
+    for arguments in [&["send", "/dev/null"][..], &["recv", "-o", "x"]] {
+        let words = [&["flow"], arguments, &["--endpoint", "ipc://socket", "--json"]].concat();
+        let (exit, out, err) = run(&mut majordomo(home, &words));
+        assert_eq!(exit, 1, "{err}");
+        assert!(err.starts_with("majordomo: the flow was refused; a rule of the broker"), "{err}");
+        let said: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(said["error"]["code"], "refused");
+    }
+    assert!(!home.join("x.part").exists());
+}
