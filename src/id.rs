@@ -264,6 +264,19 @@ impl Principal {
         }
         octets
     }
+
+    /// The principal of those octets, if there can be one.
+    pub(crate) fn from_octets(octets: &[u8; 33]) -> Option<Self> {
+        let [kind, which @ ..] = octets;
+        let principal = match kind {
+            0 => Self::Local,
+            1 => Self::Address(*which.first_chunk()?),
+            2 => Self::Key(PublicKey(*which)),
+            3 => Self::User(UserName(*which)),
+            _ => return None,
+        };
+        (principal.octets() == *octets).then_some(principal)
+    }
 }
 
 /// For logs: `local`, the address, `key` and its fingerprint, or `user` and its name.
@@ -405,6 +418,11 @@ mod tests {
         let user = Principal::User(UserName::try_from(&octets[..]).unwrap());
         let address = Principal::Address([7; 16]);
         assert_eq!([key, user, address].map(|principal| principal.octets()[0]), [2, 3, 1]);
+        for principal in [key, user, address, Principal::Local] {
+            assert_eq!(Principal::from_octets(&principal.octets()), Some(principal));
+        }
+        assert_eq!(Principal::from_octets(&[4; 33]), None);
+        assert_eq!(Principal::from_octets(&[1; 33]), None, "more than an address");
     }
 
     #[test]

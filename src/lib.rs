@@ -13,7 +13,8 @@
 //!
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
 //! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`], [`flow`] and
-//! [`mod@file`] are what a user holds. [`folder`] and [`inventory`] know none of the others, [`keys`] only what is pure.
+//! [`mod@file`] are what a user holds. [`folder`] and [`inventory`] know none of the others,
+//! [`keys`] and [`store`] only what is pure.
 
 pub mod broker;
 pub mod client;
@@ -29,6 +30,7 @@ pub mod inventory;
 pub mod keys;
 mod nearest;
 pub mod proto;
+pub mod store;
 pub mod transport;
 pub mod wire;
 pub mod worker;

@@ -5,7 +5,8 @@
 //! without an observation are left out.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
@@ -54,7 +55,8 @@ impl Collector for Scrape {
         self.write_leases(&mut page)?;
         self.write_keys(&mut page)?;
         self.write_flows(&mut page)?;
-        self.write_rights(&mut page)
+        self.write_rights(&mut page)?;
+        self.write_store(&mut page)
     }
 }
 
@@ -311,7 +313,7 @@ impl Scrape {
         page.counter("flow_bytes", "Octets of DATs forwarded.", octets)?;
         let dropped = flows.dropped.iter().map(|(reason, count)| (*reason, *count));
         page.reasons("flow_messages_dropped", "Messages of ends of flows dropped.", dropped)?;
-        let up = self.shared.factory_up.load(std::sync::atomic::Ordering::Relaxed);
+        let up = self.shared.factory_up.load(Ordering::Relaxed);
         let up = [(NO_LABEL, if up { 1.0 } else { 0.0 })];
         let help = "Whether there is a line to the external flow factory.";
         page.gauge("flow_factory_connected", None, help, up)
@@ -320,6 +322,42 @@ impl Scrape {
     fn write_rights(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
         let denied = self.survey.denied.iter().map(|(right, count)| (right.as_str(), *count));
         page.reasons("auth_denied", "What peers had no right to do, by the right.", denied)
+    }
+
+    /// What survives the broker. Nothing, if there is no store.
+    fn write_store(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let Some(store) = self.shared.store.get() else { return Ok(()) };
+        let figures = store.figures();
+        let get = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let time = figures.commit_time.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let help = "Time of one commit, its synchronisation with it.";
+        page.histogram("store_commit", help, [(NO_LABEL, &time)])?;
+        let records = [(NO_LABEL, get(&figures.records))];
+        page.counter("store_records", "Records committed.", records)?;
+        let errors = [(NO_LABEL, get(&figures.errors))];
+        page.counter("store_errors", "Commits and reads that failed.", errors)?;
+        let octets = [(NO_LABEL, get(&figures.bytes) as f64)];
+        page.gauge("store", Some(Unit::Bytes), "Octets of the file.", octets)?;
+        let free = [(NO_LABEL, get(&figures.free) as f64)];
+        let help = "Free octets of the file system of the store.";
+        page.gauge("store_free", Some(Unit::Bytes), help, free)?;
+        let full = [(NO_LABEL, get(&figures.full) as f64)];
+        page.gauge("store_full", None, "1 while nothing new is taken.", full)?;
+        let Some((requests, bytes, stats)) = self.survey.titanic else { return Ok(()) };
+        let kept = [(NO_LABEL, requests as f64)];
+        page.gauge("titanic_kept", None, "Requests of Titanic that are kept.", kept)?;
+        let help = "Octets of their bodies and answers.";
+        page.gauge("titanic", Some(Unit::Bytes), help, [(NO_LABEL, bytes as f64)])?;
+        let outcomes = [
+            ("accepted", stats.accepted),
+            ("refused", stats.refused),
+            ("answered", stats.answered),
+            ("failed", stats.failed),
+            ("closed", stats.closed),
+            ("forgotten", stats.forgotten),
+        ];
+        let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count));
+        page.counter("titanic_requests", "What became of requests of Titanic.", outcomes)
     }
 
     fn rows(&self) -> impl Iterator<Item = &Row> {

@@ -19,6 +19,7 @@ mod acceptor;
 mod connection;
 mod counters;
 mod crowd;
+mod durable;
 mod entrance;
 mod epochs;
 mod factory;
@@ -50,6 +51,7 @@ use tracing::{info, warn};
 use crate::config::{Authorized, BrokerConfig, ConfigError};
 use crate::folder::FileError;
 use crate::inventory::InventoryError;
+use crate::store::StoreError;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::listener::Bound;
 use crate::transport::workbench::Workbench;
@@ -87,6 +89,9 @@ pub enum BrokerError {
     /// The broker's key or the file of authorized keys cannot be used.
     #[error(transparent)]
     Guard(#[from] GuardError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Nobody can be told where it listens.
     #[error("cannot print the endpoints: {0}; give it a standard output that somebody reads")]
     Announce(#[source] io::Error),
@@ -187,6 +192,7 @@ impl Broker {
         }
         let stock = house::Stock::read(&config.nfp)?;
         let guard = Guard::read(&config.auth, SystemTime::now())?;
+        let found = durable::Found::read(&config)?;
         let bound = bind_all(&config.broker.bind)?;
         let http = config.broker.http.map(http::bind).transpose()?;
         let http_addr = http.as_ref().map(|(_, address)| *address);
@@ -207,6 +213,9 @@ impl Broker {
             shared.bench = Some(bench.map_err(BrokerError::Thread)?);
         }
         let shared = Arc::new(shared);
+        if let Some(found) = found {
+            found.start(&shared)?;
+        }
         let tasks = TaskTracker::new();
         let handles: Vec<_> = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();
         let acceptor = acceptor::Acceptor::new(shared.clone(), handles, tasks.clone());
@@ -277,6 +286,22 @@ impl Broker {
         }
     }
 
+    /// Waits until the store has failed, and says how: nothing is acknowledged any more that is to
+    /// survive the broker, and it should be started anew. Never, if there is none.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: who calls it again is told.
+    pub fn failed(&self) -> impl Future<Output = Arc<StoreError>> + use<> {
+        let mut failed = self.shared.store_failed.subscribe();
+        async move {
+            let error = failed.wait_for(Option::is_some).await.ok().and_then(|it| it.clone());
+            match error {
+                Some(error) => error,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Stops taking requests, lets those that have a worker finish until the deadline, dismisses
     /// the workers and ends.
     ///
@@ -295,7 +320,7 @@ impl Broker {
         }
         self.shared.with_core(|core, out| core.dismiss_all(now(), out));
         wait_until(POLL, LAST_WORDS, || self.shared.is_quiet()).await;
-        let abandoned = self.shared.lock().core.router().open_requests();
+        let abandoned = self.shared.lock().core.lost_with_the_process();
         if abandoned > 0 {
             warn!(abandoned, drained, "stopped; these accepted requests are lost");
         } else {
@@ -305,6 +330,7 @@ impl Broker {
         self.tasks.close();
         self.tasks.wait().await;
         self.join_threads();
+        self.shared.stop_store();
         ShutdownReport { abandoned }
     }
 
@@ -335,6 +361,7 @@ impl Drop for Broker {
         self.shared.accepting.cancel();
         self.shared.end();
         self.tasks.close();
+        self.shared.stop_store();
     }
 }
 

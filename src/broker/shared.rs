@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
@@ -16,6 +16,7 @@ use crate::keys::Known;
 use crate::proto::core::{Admission, Core, Hello, Regranted};
 use crate::proto::flow::FlowEvent;
 use crate::proto::output::CloseReason;
+use crate::store::{Store, StoreError};
 use crate::transport::account::Account;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::link::Link;
@@ -51,6 +52,8 @@ pub(super) enum Unready {
     Deaf,
     /// The core's loop has not run for so long.
     Stuck(Duration),
+    /// The store has failed.
+    Store,
     /// More memory is in use than new work may find.
     Full { used: usize, mark: usize },
 }
@@ -63,6 +66,7 @@ impl fmt::Display for Unready {
             Self::Stuck(silence) => {
                 write!(f, "stuck: the core has not run for {} ms", silence.as_millis())
             }
+            Self::Store => f.write_str("the store has failed; see the log"),
             Self::Full { used, mark } => {
                 write!(f, "full: {used} octets in use, over the mark of {mark}; see limits.memory")
             }
@@ -106,6 +110,10 @@ pub(super) struct Shared {
     pub(super) asked: watch::Sender<Option<AdminRequest>>,
     /// That program has asked for it.
     pub(super) heeded: AtomicBool,
+    /// What survives the broker, if anything does.
+    pub(super) store: OnceLock<Store>,
+    /// How that has failed.
+    pub(super) store_failed: watch::Sender<Option<Arc<StoreError>>>,
     /// When the core last ticked, milliseconds after the start.
     last_tick: AtomicU64,
     /// When stuck peers were last looked for, milliseconds after the start.
@@ -179,6 +187,8 @@ impl Shared {
             factory_up: AtomicBool::new(false),
             asked: watch::Sender::new(None),
             heeded: AtomicBool::new(false),
+            store: OnceLock::new(),
+            store_failed: watch::Sender::new(None),
             last_tick: AtomicU64::new(0),
             last_look: AtomicU64::new(0),
             refusals: LogGate::default(),
@@ -216,13 +226,14 @@ impl Shared {
 
     /// Tells those who do what the core cannot do itself.
     #[inline]
-    fn alert(&self, core: &Core) {
+    fn alert(&self, core: &mut Core) {
         if core.has_errands() {
             self.errands.notify_one();
         }
         if core.has_questions() {
             self.questions.notify_one();
         }
+        self.pass_on(core);
     }
 
     /// Has the time looked at again soon: something may be due earlier than it was when it rested.
@@ -236,6 +247,23 @@ impl Shared {
     /// Resolves when an input has come while [`Self::tick`] had said to rest.
     pub(super) async fn roused(&self) {
         self.roused.notified().await;
+    }
+
+    /// Tells the store what the core orders, under the core's lock: in the order of its decisions.
+    #[inline]
+    fn pass_on(&self, core: &mut Core) {
+        if core.has_orders()
+            && let Some(store) = self.store.get()
+        {
+            store.order(core.take_orders());
+        }
+    }
+
+    /// Has the store do what was ordered, and end.
+    pub(super) fn stop_store(&self) {
+        if let Some(store) = self.store.get() {
+            store.stop();
+        }
     }
 
     /// A peer comes. `None`: it may not be here.
@@ -362,6 +390,8 @@ impl Shared {
             Some(Unready::Deaf)
         } else if let Some(silence) = self.stuck() {
             Some(Unready::Stuck(silence))
+        } else if self.store_failed.borrow().is_some() {
+            Some(Unready::Store)
         } else if used > mark {
             Some(Unready::Full { used, mark })
         } else {

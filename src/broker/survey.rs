@@ -19,6 +19,7 @@ use crate::proto::lease::Counts as LeaseCounts;
 use crate::proto::rights::Verb;
 use crate::proto::router::{ServiceId, ServiceView, TalkStats};
 use crate::proto::stats::ServiceStats;
+use crate::proto::titanic::TitanicStats;
 use crate::proto::topics::Counts;
 
 use super::shared::{Shared, now};
@@ -57,6 +58,8 @@ pub(super) struct Survey {
     /// Leases held, candidates in line, observations, and what was counted.
     pub(super) leases: ((usize, usize, usize), LeaseCounts),
     pub(super) flows: Flows,
+    /// Requests that are kept on a disk, their octets, and what became of them.
+    pub(super) titanic: Option<(usize, u64, TitanicStats)>,
 }
 
 /// Flows, and what became of them.
@@ -280,6 +283,10 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                     stats: keys.stats(),
                 };
                 survey.flows = flows_of(core.flows());
+                survey.titanic = core.titanic().map(|table| {
+                    let (requests, bytes) = table.size();
+                    (requests, bytes, *table.stats())
+                });
                 core.populate(from, HANDLES, &mut survey.population)
             })
             .await?;

@@ -53,12 +53,23 @@ impl BrokerConfig {
             check.pattern(pattern);
             check.policy(|name| Key::service(pattern, name), patch);
         }
+        self.check_store(&mut check);
         if let Err(reason) = check_filter(&self.log.level) {
             check.refuse(Key::new("log", "level"), reason);
         }
         check.count(Key::new("log", "ring"), self.log.ring, 0..=1_000_000);
         check.text(Key::new("log", "ring_bytes"), self.log.ring_bytes, 64 * KIB..=GIB);
         check.refusals
+    }
+
+    fn check_store(&self, check: &mut Check) {
+        let (key, store) = (|name| Key::new("store", name), &self.store);
+        check.text(key("min_free"), store.min_free, MIB..=TIB);
+        check.text(key("cache"), store.cache, MIB..=64 * GIB);
+        check.count(key("titanic_requests"), store.titanic_requests, 1..=10_000_000);
+        check.text(key("titanic_bytes"), store.titanic_bytes, MIB..=TIB);
+        check.text(key("titanic_window"), store.titanic_window, 0..=TIB);
+        check.text(key("titanic_ttl"), store.titanic_ttl, ms(1000)..=MONTH);
     }
 
     fn check_listeners(&self, check: &mut Check) {
@@ -356,7 +367,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 71, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 77, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod memory;
 mod nfp;
 mod problem;
 mod service;
+mod store;
 mod units;
 mod worker;
 
@@ -49,6 +50,7 @@ pub use memory::Memory;
 pub use nfp::NfpSection;
 pub use problem::{ConfigError, Origin, Problem};
 pub use service::ServicePatch;
+pub use store::StoreSection;
 pub use units::Text;
 pub use worker::WorkerConfig;
 
@@ -91,6 +93,8 @@ pub struct BrokerConfig {
     /// By whole name or by prefix with a final `*`: what differs from `service`. A whole name
     /// comes before a prefix, a longer prefix before a shorter one.
     pub services: BTreeMap<String, ServicePatch>,
+    /// What survives the broker.
+    pub store: StoreSection,
     /// The log of the process; the library itself only emits events.
     pub log: LogSection,
 }

@@ -18,8 +18,12 @@ use crate::transport::session::Session;
 use crate::wire::codec::Encoder;
 use crate::wire::command::SocketType;
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Code, Failure, Fault, FromBroker, Packed, ReadyHeader, ToBroker};
+use crate::wire::mjp::{
+    Code, Failure, Fault, FromBroker, Packed, PeerHello, ReadyHeader, ToBroker,
+};
 
+/// Program and version, for people.
+const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
 /// Between signs of life, if the broker does not say how often it wants them.
 const HEARTBEAT: Duration = Duration::from_millis(2500);
 /// The most often that it does.
@@ -175,7 +179,12 @@ impl Offer {
             credit: self.flows.try_into().ok(),
             ..ReadyHeader::default()
         };
-        session.send(|out| ToBroker::Ready(ready.clone()).encode(out));
+        // Its answer says how often it wants a sign of life.
+        let hello = PeerHello { agent: Some(AGENT), ..PeerHello::default() };
+        session.send(|out| {
+            ToBroker::Hello(hello).encode(out);
+            ToBroker::Ready(ready).encode(out);
+        });
         Ok(session)
     }
 

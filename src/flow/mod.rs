@@ -2,8 +2,9 @@
 //!
 //! A client asks for a flow and says what it will do, [`FlowBuilder::give`] or
 //! [`FlowBuilder::take`]; its attributes decide who comes for it. A [`Handler`] is given those of a
-//! flow service; who was assigned one in another way opens its end with [`FlowBuilder::open`]. Whoever gives has a [`Giver`], a
-//! [`Sink`](futures::Sink); whoever takes has a [`Taker`], a [`Stream`](futures::Stream).
+//! flow service; who was assigned one in another way opens its end with [`FlowBuilder::open`].
+//! Whoever gives has a [`Giver`], a [`Sink`](futures::Sink); whoever takes has a [`Taker`], a
+//! [`Stream`](futures::Stream).
 //!
 //! ```
 //! use majordomo::broker::Broker;

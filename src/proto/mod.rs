@@ -6,6 +6,7 @@ pub mod clock;
 pub mod core;
 pub mod curve;
 pub mod dialect;
+pub mod durable;
 pub mod flow;
 pub mod handshake;
 pub mod jobs;
@@ -23,6 +24,7 @@ pub mod serve;
 mod simulation;
 pub mod stats;
 pub mod timers;
+pub mod titanic;
 pub mod topics;
 #[cfg(test)]
 pub(crate) mod witness;

@@ -234,6 +234,31 @@ def test_a_file_that_was_cut_off_has_all_whole_messages(start, end, tmp_path):
     assert read(client, file="bad") is None
 
 
+def test_an_end_may_come_right_behind_the_beginning(start, end, tmp_path):
+    broker = start(*files(tmp_path))
+    client = end(broker)
+    for number in range(100):
+        assert write(client, [], file=f"{number}")
+        assert read(client, file=f"{number}") == []
+
+
+def test_a_stop_lets_a_client_write_its_file_to_the_end(start, end, tmp_path):
+    broker = start(*files(tmp_path))
+    client = end(broker)
+    begin(client, credit=3, file="x")
+    assert client.get().kind == "BOT" and client.get().label["credit"] == 3
+    client.tell("DAT", b"one")
+    broker.terminate()
+    while client.get().kind != "EOT":
+        pass
+    client.tell("DAT", b"two")
+    client.tell("EOT")
+    broker.process.wait(20)
+    assert broker.process.returncode == 0
+    octets = (tmp_path / "x").read_bytes()
+    assert octets.index(b"\3one") < octets.index(b"\3two")
+
+
 def test_a_taker_may_end_before_the_file_does(start, end, tmp_path):
     broker = start(*files(tmp_path))
     client = end(broker)

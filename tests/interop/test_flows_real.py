@@ -260,7 +260,7 @@ def test_a_reader_that_has_seen_enough_ends_the_flow(flows, peer, command):
 
 
 def test_two_commands_meet_at_a_flow_service(start, peers, tmp_path):
-    broker = start("--set", 'flow.otherwise="archive"')
+    broker = start("--set", "flow.otherwise=archive")
     octets = os.urandom(300_000)
     (tmp_path / "file").write_bytes(octets)
     for handler, client in ((["recv"], ["send", tmp_path / "file"]), (["send", tmp_path / "file"], ["recv"])):
@@ -272,10 +272,12 @@ def test_two_commands_meet_at_a_flow_service(start, peers, tmp_path):
 
 
 def test_what_was_interrupted_is_not_taken_for_all(start, peers, tmp_path):
-    broker = start("--set", 'flow.otherwise="archive"')
+    broker = start("--set", "flow.otherwise=archive")
     recv = peers(Command(broker.endpoint, "recv", "--service", "archive", "-o", tmp_path / "file"))
     send = peers(Command(broker.endpoint, "send", "/dev/zero", "--credit", 2))
+    deadline = time.monotonic() + WAIT
     while not list(tmp_path.glob("file*")):
+        assert time.monotonic() < deadline, "nothing came"
         time.sleep(0.01)
     send.process.send_signal(signal.SIGINT)
     send.end(1)

@@ -2,6 +2,7 @@
 //! the factory as well: for each flow that is asked for they come as its handler.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -233,11 +234,10 @@ pub(crate) fn takers(args: &FlowArgs) {
             let (line, _) = listener.accept().await.expect("the broker asks");
             spawn_local(answer(line, args.clone(), tally.clone()));
         } else {
-            for _ in 0..args.count {
-                let end = End::open(args, WORKER).expect("a connection");
-                spawn_local(take_all(end, args.clone(), tally.clone()));
-                tally.borrow_mut().flows += 1;
-            }
+            // The relay gives each message to another worker; one of them hears of all givers.
+            let end = End::open(args, WORKER).expect("a connection");
+            spawn_local(take_all(end, args.clone(), tally.clone()));
+            tally.borrow_mut().flows = args.count;
         }
         say("ready");
         while tally.borrow().flows < args.count || tally.borrow().messages == 0 {
@@ -285,8 +285,10 @@ async fn take_all(end: End, args: FlowArgs, tally: Rc<RefCell<Tally>>) {
         begin(relay, back, pay.len(), outbox.run());
         outbox.run().extend_from_slice(&pay);
     };
-    let (mut held, mut number) = (0, 0_u64);
-    let ordered = !relay;
+    // Of each giver.
+    let mut held = HashMap::new();
+    let mut number = 0_u64;
+    let ordered = !relay || args.count == 1;
     let hear = |(back, message): Heard<'_>, outbox: &mut Outbox| {
         if let Some(rest) = message.strip_prefix(DAT) {
             let seqno = u64::from_le_bytes(*rest.first_chunk().expect("a number"));
@@ -294,12 +296,11 @@ async fn take_all(end: End, args: FlowArgs, tally: Rc<RefCell<Tally>>) {
             assert!(!ordered || seqno == number, "DAT {seqno} in the place of {number}");
             assert!(rest.len() > args.size && rest.ends_with(&[0xa5]), "a DAT changed on the way");
             tally.borrow_mut().messages += 1;
-            held += 1;
-            // Behind the relay each DAT may be another giver's.
-            if relay && args.count > 1 {
-                pay(std::mem::take(&mut held), back, outbox);
-            } else if held >= half {
-                pay(std::mem::take(&mut held), back, outbox);
+            let address = back.first_chunk().copied().map(u32::from_le_bytes);
+            let held = held.entry(address).or_insert(0);
+            *held += 1;
+            if *held >= half {
+                pay(std::mem::take(held), back, outbox);
             }
         } else {
             assert!(

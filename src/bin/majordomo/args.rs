@@ -27,6 +27,7 @@ use crate::manage::service::{self, ServiceAction};
 use crate::manage::worker::{self, WorkerAction};
 use crate::ping::{self, PingArgs};
 use crate::status::{self, StatusArgs};
+use crate::store::{self, StoreAction};
 use crate::topics::{self, PublishArgs, SubscribeArgs};
 use crate::work::{self, WorkArgs};
 
@@ -125,6 +126,12 @@ pub(crate) enum Command {
     Key {
         #[command(subcommand)]
         action: KeyAction,
+    },
+    /// Check, copy and compact the store of a broker that does not run
+    #[command(after_help = store::EXAMPLES)]
+    Store {
+        #[command(subcommand)]
+        action: StoreAction,
     },
     /// Tell what somebody may do, and why
     #[command(after_help = acl::EXAMPLES)]
@@ -262,6 +269,9 @@ pub(crate) struct BrokerArgs {
     /// Serve /livez, /readyz and /metrics there [default: off]
     #[arg(long, value_name = "ADDRESS|off", value_parser = text::<Option<SocketAddr>>)]
     http: Option<String>,
+    /// Keep there what is to survive the broker, and serve Titanic [default: off]
+    #[arg(long, value_name = "DIR|off", value_parser = text::<Option<PathBuf>>)]
+    store: Option<String>,
 }
 
 /// What every command can be told about its log.
@@ -301,6 +311,7 @@ impl BrokerArgs {
         put("--authorized-keys", "auth.authorized", value(&self.authorized_keys));
         put("--flow-factory", "flow.factory", value(&self.flow_factory));
         put("--http", "broker.http", value(&self.http));
+        put("--store", "store.path", value(&self.store));
         put("-v", "log.level", log.verbosity().map(Into::into));
         put("--log-level", "log.level", value(&log.log_level));
         put("--log-format", "log.format", value(&log.log_format));

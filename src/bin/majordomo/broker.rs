@@ -14,6 +14,7 @@ use majordomo::transport::endpoint::Endpoint;
 use crate::failure::{CliError, Exit};
 use crate::logging;
 use crate::signals::Signals;
+use crate::store::of_store;
 
 /// How a broker has ended.
 enum Ended {
@@ -66,6 +67,10 @@ async fn serve(config: BrokerConfig, ring: LogRing) -> Result<Ended> {
     let asked = tokio::select! {
         () = signals.next_or(reload) => AdminRequest::Shutdown,
         asked = broker.asked() => asked,
+        error = broker.failed() => {
+            // Nothing is acknowledged any more; what was is found at the next start.
+            return Err(CliError::new(Exit::Store, "store", error.to_string()).into());
+        }
     };
     tracing::info!(?drain, "stopping; a second signal stops at once");
     tokio::select! {
@@ -84,6 +89,7 @@ fn why_not(error: BrokerError) -> anyhow::Error {
         BrokerError::Guard(error) => {
             CliError::new(Exit::Configuration, "configuration", error.to_string()).into()
         }
+        BrokerError::Store(error) => of_store(error).into(),
         error => error.into(),
     }
 }

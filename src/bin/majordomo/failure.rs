@@ -15,7 +15,13 @@ pub(crate) enum Exit {
     TimedOut = 4,
     NotAllowed = 5,
     NotFound = 6,
+    /// Somebody else has it.
+    Conflict = 8,
     Overloaded = 9,
+    /// What was read is not what was written.
+    Damaged = 65,
+    /// The disk has failed: what was acknowledged is found at the next start.
+    Store = 74,
     /// A service manager need not try again.
     Configuration = 78,
 }

@@ -19,6 +19,7 @@ mod output;
 mod ping;
 mod signals;
 mod status;
+mod store;
 mod topics;
 mod work;
 
@@ -76,6 +77,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         | Command::Events(_) => Some(logging::start(&log.section("off")?, None)?),
         // The broker's configuration says it, and the rest has nothing to log.
         Command::Broker(_)
+        | Command::Store { .. }
         | Command::Context { .. }
         | Command::Config { .. }
         | Command::Completions { .. }
@@ -101,6 +103,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::Worker { action } => manage::worker::run(action),
         Command::Client { action } => manage::client::run(action),
         Command::Key { action } => key::run(action),
+        Command::Store { action } => store::run(action),
         Command::Acl { action } => key::acl::run(action),
         Command::Admin { action } => key::admin::run(action),
         Command::Events(args) => manage::events::run(&args),
@@ -129,6 +132,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Worker { action } => action.json(),
         Command::Client { action } => action.json(),
         Command::Key { action } => action.json(),
+        Command::Store { action } => action.json(),
         Command::Acl { action } => action.json(),
         Command::Admin { action } => action.json(),
         Command::Events(args) => args.json(),

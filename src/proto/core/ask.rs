@@ -10,8 +10,8 @@ use crate::proto::router::{Refusal, Wanted};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{Answer, Code, FromBroker, Request};
 
-use super::Core;
 use super::rights::{TOO_OFTEN, why_denied};
+use super::{Core, Taken};
 
 impl Core {
     /// A request comes.
@@ -57,6 +57,16 @@ impl Core {
         }
         if self.take_turn(now, id).is_err() {
             self.object_new(id, request.id, Code::Overloaded, TOO_OFTEN, out);
+            return true;
+        }
+        if self.is_titanic(request.says.service) && !self.router.is_open(id, request.id) {
+            let voice = CallerVoice::Mjp(native(now, request));
+            let asked = (request.says.service, request.body);
+            if self.on_titanic(now, id, voice, asked, out) == Taken::NotYet {
+                let refusal =
+                    if self.router.is_draining() { Refusal::Draining } else { Refusal::Overloaded };
+                self.refuse_ask(id, request.id, refusal, out);
+            }
             return true;
         }
         if !self.may(id, Right::Call, request.says.service, out) {

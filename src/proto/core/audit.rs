@@ -49,7 +49,9 @@ impl Core {
     /// has been asked to charge, less what it has been given back.
     #[must_use]
     pub fn charged(&self) -> usize {
-        self.router.charged() + self.topics.charged() + self.flows.table.charged()
+        let titanic = self.titanic.as_ref().map_or(0, |kept| kept.charged());
+        let flows = self.flows.table.charged();
+        self.router.charged() + self.topics.charged() + flows + titanic
     }
 
     /// Nobody is what it may not be.

@@ -210,7 +210,9 @@ impl Core {
 
     /// Whether the peer is not read at the moment, so that its silence means nothing.
     pub(super) fn is_unread(&self, id: PeerId) -> bool {
-        self.router.is_paused(id) || self.flows.table.is_paused(End::of(id))
+        self.router.is_paused(id)
+            || self.flows.table.is_paused(End::of(id))
+            || self.waits_for_disk(id)
     }
 
     pub(super) fn leave_flows<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {

@@ -67,6 +67,10 @@ impl Core {
             self.router.pause_for(now, id, wait);
             return Taken::NotYet;
         }
+        if self.is_titanic(request.service) {
+            let voice = CallerVoice::Mdp(request.version, Envelope::keep(request.envelope));
+            return self.on_titanic(now, id, voice, (request.service, request.body), out);
+        }
         let allowed = self.may(id, Right::Call, request.service, out);
         if request.service.starts_with(mmi::PREFIX) {
             self.answer_mmi(id, &request, allowed, out);
@@ -194,7 +198,9 @@ impl Core {
             FromWorker::Heartbeat => Event::Heartbeat(version),
             FromWorker::Disconnect => Event::Disconnect(version),
             FromWorker::Ready { service }
-                if is_reserved(service) || ServiceName::try_from(*service).is_err() =>
+                if is_reserved(service)
+                    || self.is_titanic(service)
+                    || ServiceName::try_from(*service).is_err() =>
             {
                 Event::BadReady(version)
             }
@@ -318,6 +324,11 @@ impl Core {
             }
         }
         self.announce_worker("worker.registered", id, worker, out);
+        if self.titanic.is_some()
+            && let Some(service) = self.router.service_of(worker).cloned()
+        {
+            self.wake_titanic(&service);
+        }
         let interval = self.keepalive_of(id).interval;
         self.arm(id, now.after(interval));
     }

@@ -318,7 +318,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin", "topics", "events", "keys", "leases"],
+            features: vec!["scatter", "admin", "topics", "events", "keys", "leases", "flows"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {

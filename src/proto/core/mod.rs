@@ -22,6 +22,7 @@ mod scatter;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod titanic;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -98,6 +99,8 @@ pub struct Core {
     followers: admin::Followers,
     errands: admin::Errands,
     topics: Topics,
+    /// What is kept on a disk, if there is one.
+    titanic: Option<Box<titanic::Kept>>,
     flows: Flows,
 }
 
@@ -125,6 +128,7 @@ impl Core {
             house_asked: 0,
             followers: admin::Followers::new(),
             errands: admin::Errands::default(),
+            titanic: None,
         }
     }
 
@@ -277,6 +281,7 @@ impl Core {
         self.router.expire(now, out);
         self.router.resume_paused(out);
         self.router.resume_rated(now, out);
+        self.tick_titanic(now, out);
         self.tell_gaps(now, out);
         self.tick_flows(now, out);
         self.end_doomed(now, out);
@@ -296,6 +301,7 @@ impl Core {
     pub fn drain<O: Output>(&mut self, now: Instant, within: Duration, out: &mut O) {
         let now = self.clock.at(now);
         self.router.drain();
+        self.recall_titanic(now, out);
         self.stop_flows(now, within, out);
         // Without a time it would be the echo of a worker's own DRAIN.
         self.announce_end(u64::try_from(within.as_millis()).unwrap_or(u64::MAX), out);
@@ -305,7 +311,9 @@ impl Core {
     /// Whether nothing is left that could still be finished.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.house_asked == 0 && self.router.is_drained() && self.flows.table.is_settled()
+        let stored = self.titanic.as_ref().is_none_or(|kept| kept.is_quiet());
+        let house = self.house_asked == 0;
+        stored && house && self.router.is_drained() && self.flows.table.is_settled()
     }
 
     /// Says DISCONNECT or BYE to every worker. What they hold goes back to the queues.
@@ -439,7 +447,8 @@ impl Core {
             while let Some((id, why)) = self.router.pop_doomed() {
                 self.end(now, id, why, out);
             }
-            if !self.end_parts(now, out) && !self.tell_leases(now, out) {
+            let told = self.end_parts(now, out) | self.tell_leases(now, out);
+            if !self.see_to_titanic(now, out) && !told {
                 break;
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::id::{Identity, RequestId, number_in};
 use crate::proto::keys::{KeyId, Keys};
 use crate::proto::stats::Outcome;
+use crate::proto::titanic::Uuid;
 use crate::wire::codec::Encoder;
 use crate::wire::mdp::{self, ToClient, Version};
 use crate::wire::message::{Frames, Message};
@@ -32,8 +33,18 @@ pub(crate) enum CallerVoice {
     Part(Box<Part>),
     /// MJP/1, to all who have asked it under one key.
     Keyed(Box<Keyed>),
+    /// By keeping the answer on a disk.
+    Stored(Box<Stored>),
     /// Not at all: the request has ended, and only its worker does not know.
     Nobody,
+}
+
+/// A request that is kept on a disk until it is answered.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) uuid: Uuid,
+    /// Who asked, which workers see.
+    pub(crate) asker: Asker,
 }
 
 /// A request that can be asked again, by its key. Who waits for the answer stands with the key.
@@ -97,7 +108,7 @@ impl CallerVoice {
             Self::Mdp(version, _) => *version == Version::V02,
             Self::Mjp(native) => native.parts,
             // What is kept for a repeat is whole; who takes parts is told beside that.
-            Self::Part(_) | Self::Keyed(_) => false,
+            Self::Part(_) | Self::Keyed(_) | Self::Stored(_) => false,
             Self::Nobody => true,
         }
     }
@@ -105,7 +116,7 @@ impl CallerVoice {
     /// Whether the caller can be told that something went wrong. One that cannot is not read while
     /// there is no room.
     pub(crate) fn takes_errors(&self) -> bool {
-        matches!(self, Self::Mjp(_) | Self::Part(_) | Self::Keyed(_))
+        matches!(self, Self::Mjp(_) | Self::Part(_) | Self::Keyed(_) | Self::Stored(_))
     }
 
     /// Whether the first frame that is kept of a request is its header.
@@ -113,7 +124,7 @@ impl CallerVoice {
         match self {
             Self::Mjp(_) | Self::Keyed(_) => true,
             Self::Part(part) => matches!(part.way, Way::Scatter { .. }),
-            Self::Mdp(..) | Self::Nobody => false,
+            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => false,
         }
     }
 
@@ -122,7 +133,7 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => Some(native.id),
             Self::Keyed(keyed) => Some(keyed.first.id),
-            Self::Mdp(..) | Self::Part(_) | Self::Nobody => None,
+            Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Nobody => None,
         }
     }
 
@@ -131,7 +142,7 @@ impl CallerVoice {
             Self::Mjp(native) => native.terms,
             Self::Keyed(keyed) => keyed.first.terms,
             Self::Part(part) => part.terms,
-            Self::Mdp(..) | Self::Nobody => Terms::default(),
+            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => Terms::default(),
         }
     }
 
@@ -139,7 +150,7 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => native.ack,
             Self::Keyed(keyed) => keyed.first.ack,
-            Self::Mdp(..) | Self::Part(_) | Self::Nobody => false,
+            Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Nobody => false,
         }
     }
 
@@ -147,7 +158,7 @@ impl CallerVoice {
     pub(crate) fn key(&self) -> Option<KeyId> {
         match self {
             Self::Keyed(keyed) => Some(keyed.key),
-            Self::Mjp(_) | Self::Mdp(..) | Self::Part(_) | Self::Nobody => None,
+            Self::Mjp(_) | Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Nobody => None,
         }
     }
 
@@ -158,6 +169,7 @@ impl CallerVoice {
             Self::Mdp(_, Envelope::None | Envelope::Delimiter) | Self::Nobody => 0,
             Self::Mjp(_) => ENTRY,
             Self::Keyed(_) => Keyed::BYTES,
+            Self::Stored(_) => ENTRY + size_of::<Stored>(),
             Self::Part(part) => ENTRY + size_of::<Part>() + part.name.as_bytes().len(),
         }
     }
@@ -168,7 +180,7 @@ impl CallerVoice {
         match self {
             Self::Keyed(_) => Keys::ENTRY,
             Self::Part(part) => part.beside(),
-            Self::Mjp(_) | Self::Mdp(..) | Self::Nobody => 0,
+            Self::Mjp(_) | Self::Mdp(..) | Self::Stored(_) | Self::Nobody => 0,
         }
     }
 
@@ -197,7 +209,8 @@ impl CallerVoice {
                 FromBroker::Error(mjp::Failure { id: native.id, header }).encode(out);
             }
             (Self::Part(part), reply) => part.answer(service, parts, &reply, out),
-            (Self::Mdp(..), Reply::Error(_)) | (Self::Keyed(_) | Self::Nobody, _) => {}
+            (Self::Mdp(..), Reply::Error(_))
+            | (Self::Keyed(_) | Self::Stored(_) | Self::Nobody, _) => {}
         }
     }
 
@@ -206,7 +219,7 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => native.accepted(false, out),
             Self::Keyed(keyed) => keyed.first.accepted(false, out),
-            Self::Mdp(..) | Self::Part(_) | Self::Nobody => {}
+            Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Nobody => {}
         }
     }
 
@@ -221,7 +234,7 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => fault.encode(native.id, out),
             Self::Part(part) => part.error(service, outcome, &fault, out),
-            Self::Mdp(..) | Self::Keyed(_) | Self::Nobody => {}
+            Self::Mdp(..) | Self::Keyed(_) | Self::Stored(_) | Self::Nobody => {}
         }
     }
 }

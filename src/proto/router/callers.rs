@@ -34,6 +34,8 @@ pub(super) struct Caller {
     /// Parts of its scatters that are at workers that can be asked to stop. They have no names: any
     /// number may be that of a request.
     pub(super) parts: Option<Box<HashSet<RequestId, Hasher>>>,
+    /// It keeps to limits of its own.
+    pub(super) exempt: bool,
     /// The room for many such names is empty, and goes if it stays so.
     roomy: bool,
 }
@@ -73,6 +75,7 @@ impl Caller {
     /// Whether one more request may be accepted. An idle caller may always have one.
     pub(super) fn has_room(&self, limits: &ClientLimits, cost: usize) -> bool {
         self.requests == 0
+            || self.exempt
             || self.requests < limits.requests_max
                 && self.bytes.saturating_add(cost) <= limits.bytes_max
     }

@@ -157,7 +157,10 @@ impl Router {
                     caller.name(id.token(), id, &self.hasher);
                 }
                 work.left = request.terms().deadline.map(|deadline| deadline.since(now));
-                work.asker = Some(&caller.asker);
+                work.asker = Some(match &request.voice {
+                    CallerVoice::Stored(stored) => &stored.asker,
+                    _ => &caller.asker,
+                });
             } else if let CallerVoice::Keyed(keyed) = &request.voice {
                 work.left = request.terms().deadline.map(|deadline| deadline.since(now));
                 work.asker = Some(&keyed.asker);

@@ -300,6 +300,7 @@ impl Router {
                 let key = keyed.key;
                 return self.answer_all(now, key, id, reply, out);
             }
+            CallerVoice::Stored(stored) => return self.answer_stored(stored.uuid, id, reply),
             CallerVoice::Mdp(..) | CallerVoice::Mjp(_) | CallerVoice::Nobody => {}
         }
         if !self.callers.contains_key(request.caller) {

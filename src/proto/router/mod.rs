@@ -23,6 +23,7 @@ mod ready;
 mod request;
 mod service;
 mod settle;
+mod stored;
 mod talk;
 mod worker;
 
@@ -53,6 +54,7 @@ use request::Request;
 use service::Service;
 pub(crate) use service::is_of_the_house;
 pub use service::{Gate, ServiceId};
+pub(crate) use stored::EndOfStored;
 pub use talk::TalkStats;
 pub(crate) use talk::{NewAsk, Unput};
 pub use worker::{Worker, WorkerId};
@@ -93,6 +95,8 @@ pub struct Router {
     doomed: Vec<(PeerId, CloseReason)>,
     /// Requests that were parts of jobs and have ended. The core sees to them after each input.
     ended_parts: Vec<(JobId, usize, Outcome)>,
+    /// Requests that are kept on a disk, and have ended. The core sees to them after each input.
+    ended_stored: Vec<EndOfStored>,
     /// What happened at services that have been forgotten.
     forgotten: ServiceStats,
     /// How many of the services are of the house.
@@ -140,6 +144,7 @@ impl Router {
             husks: 0,
             doomed: Vec::new(),
             ended_parts: Vec::new(),
+            ended_stored: Vec::new(),
             forgotten: ServiceStats::default(),
             house_services: 0,
             talk: TalkStats::default(),

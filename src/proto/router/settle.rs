@@ -118,6 +118,9 @@ impl Router {
             }
             self.ended_parts.push((part.job, part.index, outcome));
         }
+        if let CallerVoice::Stored(stored) = &request.voice {
+            self.end_stored(stored.uuid, outcome);
+        }
         if let Some(caller) = self.callers.get_mut(request.caller) {
             caller.requests -= 1;
             caller.bytes -= request.cost;
@@ -146,6 +149,9 @@ impl Router {
         /// Octets of ERROR, about.
         const ERROR: usize = 256;
         if fault_of(outcome).is_none() {
+            return;
+        }
+        if let CallerVoice::Stored(_) = &request.voice {
             return;
         }
         if let Some(key) = request.voice.key() {

@@ -90,12 +90,18 @@ impl Talk {
         Ok(())
     }
 
+    /// Whether the other end has said EOT, which it may do right behind its BOT.
+    fn has_ended(&self) -> bool {
+        matches!(self.state(), State::FinAck | State::Fin | State::Refused)
+    }
+
     /// Waits for what is given next: at least one message, or the end.
     pub(super) async fn take(&mut self) -> Result<Taken, Failed> {
         let mut taken = Taken::default();
-        while taken.dats.is_empty() && !taken.ended {
+        while taken.dats.is_empty() && !self.has_ended() {
             self.turn(&mut taken).await?;
         }
+        taken.ended = self.has_ended();
         Ok(taken)
     }
 
@@ -143,7 +149,6 @@ impl Talk {
             };
             match heard {
                 Ok(Heard::Dat) => taken.dats.push(frames.to_message()),
-                Ok(Heard::Ending | Heard::Ended | Heard::Refused) => taken.ended = true,
                 Ok(_) => {}
                 Err(error) => wrong = Some(error),
             }

@@ -18,6 +18,7 @@ mod roster;
 mod scatter;
 mod status;
 mod talk;
+mod titanic;
 mod topics;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,55 @@
+//! The store beside the core: opened before the doors are, told what the core orders, and heard.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::info;
+
+use crate::config::BrokerConfig;
+use crate::proto::durable::Event;
+use crate::proto::titanic::{HEADS, Titanic};
+use crate::store::{Opened, StoreError};
+
+use super::BrokerError;
+use super::shared::{Shared, now};
+
+/// What was found in the store.
+#[derive(Debug)]
+pub(super) struct Found {
+    opened: Opened,
+    titanic: Titanic,
+}
+
+impl Found {
+    /// Opens the store, if there is to be one, and reads what is to be known from the start.
+    pub(super) fn read(config: &BrokerConfig) -> Result<Option<Self>, BrokerError> {
+        let Some(options) = config.store.options() else { return Ok(None) };
+        let mut opened = Opened::open(&options)?;
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|error| BrokerError::Seed(error.to_string()))?;
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let unix = u64::try_from(unix).unwrap_or(u64::MAX);
+        let mut titanic = Titanic::new(config.store.titanic(), secret, unix);
+        opened.scan(HEADS, |key, value| titanic.recover(key, value))?;
+        let (requests, bytes) = titanic.size();
+        info!(path = %opened.path().display(), requests, bytes, "the store is open");
+        Ok(Some(Self { opened, titanic }))
+    }
+
+    /// Has the core and the store work with one another.
+    pub(super) fn start(self, shared: &Arc<Shared>) -> Result<(), StoreError> {
+        let Self { opened, titanic } = self;
+        let (told, failed) = (shared.clone(), shared.clone());
+        let tell = move |event: &Event| {
+            told.with_core(|core, out| core.disk(now(), event, out));
+        };
+        let fail = move |error| {
+            failed.store_failed.send_replace(Some(Arc::new(error)));
+        };
+        // First the core: it has to hear whatever the store says.
+        shared.with_core(|core, out| core.serve_titanic(now(), titanic, out));
+        let _ = shared.store.set(opened.start(tell, fail)?);
+        shared.with_core(|_, _| ());
+        Ok(())
+    }
+}

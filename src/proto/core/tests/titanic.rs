@@ -1,0 +1,389 @@
+//! Titanic over a disk that does what a test tells it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Desk, Settings};
+use crate::id::{PeerId, Principal, PublicKey};
+use crate::proto::core::{Hello, Taken};
+use crate::proto::durable::{Event, Order, Write};
+use crate::proto::policy::ServicePolicy;
+use crate::proto::rights::Grants;
+use crate::proto::titanic::{HEADS, Titanic, TitanicLimits};
+use crate::wire::mdp::{Answer, FromWorker, Request, ToClient, ToWorker, Version};
+use crate::wire::message::{Frames, Message};
+
+use Version::V01;
+
+/// The disk: what is stored, and what it was told to do and has not done.
+#[derive(Default)]
+struct Disk {
+    kept: BTreeMap<Vec<u8>, Bytes>,
+    orders: Vec<Order>,
+}
+
+struct Titan {
+    desk: Desk,
+    disk: Disk,
+}
+
+fn key(number: u8) -> Principal {
+    Principal::Key(PublicKey([number; 32]))
+}
+
+impl Titan {
+    fn new(limits: TitanicLimits, policy: ServicePolicy) -> Self {
+        Self::after(Disk::default(), limits, policy)
+    }
+
+    /// A broker that finds what another one has stored.
+    fn after(disk: Disk, limits: TitanicLimits, policy: ServicePolicy) -> Self {
+        let mut desk = Desk::with(Settings { policy, ..Settings::default() });
+        let mut table = Titanic::new(limits, [u8::try_from(disk.kept.len() % 200).unwrap(); 32], 0);
+        for (key, value) in disk.kept.iter().filter(|(key, _)| key[0] == HEADS) {
+            table.recover(key, value).unwrap();
+        }
+        desk.core.serve_titanic(desk.now, table, &mut desk.said);
+        desk.check();
+        Self { desk, disk }
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.desk.core.disk(self.desk.now, event, &mut self.desk.said);
+        self.desk.check();
+    }
+
+    fn listen(&mut self) {
+        self.disk.orders.extend(self.desk.core.take_orders());
+    }
+
+    /// Does all that was ordered.
+    fn work(&mut self) {
+        self.listen();
+        while !self.disk.orders.is_empty() {
+            for order in std::mem::take(&mut self.disk.orders) {
+                let event = match order {
+                    Order::Store(batch) => {
+                        for write in batch.writes {
+                            match write {
+                                Write::Put(key, value) => {
+                                    self.disk.kept.insert(key.octets().to_vec(), value);
+                                }
+                                Write::Remove(key) => {
+                                    self.disk.kept.remove(key.octets());
+                                }
+                            }
+                        }
+                        Event::Stored(batch.number)
+                    }
+                    Order::Load { ticket, key } => {
+                        Event::Loaded(ticket, self.disk.kept.get(key.octets()).cloned())
+                    }
+                };
+                self.event(&event);
+            }
+            self.listen();
+        }
+    }
+
+    fn client(&mut self, principal: Principal) -> PeerId {
+        let hello = Hello { principal, grants: Grants::all_but_admin(), ..Hello::default() };
+        self.desk.core.join(self.desk.now, hello, &mut self.desk.said).0
+    }
+
+    fn say(&mut self, client: PeerId, what: &str, body: &[&[u8]]) {
+        let body = Message::new(body.iter().map(|frame| Bytes::copy_from_slice(frame)));
+        let service = format!("titanic.{what}");
+        let (envelope, service) = (Frames::DELIMITER, service.as_bytes());
+        self.desk.say(client, |out| {
+            Request { version: V01, envelope, service, body: body.frames() }.encode(out);
+        });
+    }
+
+    /// What the peer was told and no test has looked at.
+    fn heard(&mut self, peer: PeerId) -> Vec<Message> {
+        let said = self.desk.said.to.get_mut(peer).map(std::mem::take);
+        said.unwrap_or_default()
+    }
+
+    fn statuses(&mut self, client: PeerId) -> Vec<Vec<Vec<u8>>> {
+        let heard = self.heard(client);
+        let body = heard.iter().map(|message| {
+            let ToClient { body, .. } = ToClient::decode(message.frames()).unwrap();
+            body.map(<[u8]>::to_vec).collect()
+        });
+        body.collect()
+    }
+
+    fn ask(&mut self, client: PeerId, what: &str, body: &[&[u8]]) -> Vec<Vec<u8>> {
+        self.say(client, what, body);
+        self.work();
+        let mut said = self.statuses(client);
+        assert_eq!(said.len(), 1, "{said:?}");
+        said.remove(0)
+    }
+
+    fn request(&mut self, client: PeerId, body: &[u8]) -> Vec<u8> {
+        let mut said = self.ask(client, "request", &[b"echo", body]);
+        assert_eq!((said.len(), &said[0][..]), (2, &b"200"[..]));
+        said.remove(1)
+    }
+
+    fn worker(&mut self) -> PeerId {
+        let worker = self.client(Principal::Local);
+        self.desk.say(worker, |out| FromWorker::Ready { service: b"echo" }.encode(V01, out));
+        self.work();
+        worker
+    }
+
+    /// What the worker was given: address and body.
+    fn given(&mut self, worker: PeerId) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let heard = self.heard(worker);
+        let given = heard.iter().filter_map(|message| match ToWorker::decode(message.frames()) {
+            Ok((_, ToWorker::Request(mut work))) => {
+                Some((work.address.to_vec(), work.body.take_first()?.to_vec()))
+            }
+            _ => None,
+        });
+        given.collect()
+    }
+
+    fn finish(&mut self, worker: PeerId, address: &[u8], body: &'static [u8]) {
+        let body = Message::from(body);
+        let answer = Answer { address, body: body.frames() };
+        self.desk.say(worker, |out| FromWorker::Final(answer).encode(V01, out));
+    }
+}
+
+fn titan() -> Titan {
+    Titan::new(TitanicLimits::default(), ServicePolicy::default())
+}
+
+fn status(text: &str) -> Vec<Vec<u8>> {
+    vec![text.as_bytes().to_vec()]
+}
+
+#[test]
+fn nothing_is_said_before_it_is_stored() {
+    let mut titan = titan();
+    let (client, worker) = (titan.client(key(1)), titan.worker());
+    titan.say(client, "request", &[b"echo", b"x"]);
+    titan.listen();
+    assert!(titan.statuses(client).is_empty(), "it is not stored");
+    assert!(titan.given(worker).is_empty(), "and nobody works on it");
+    titan.work();
+    let uuid = titan.statuses(client).remove(0).remove(1);
+    let (address, body) = titan.given(worker).remove(0);
+    assert_eq!(body, b"x");
+    titan.finish(worker, &address, b"y");
+    titan.say(client, "reply", &[&uuid]);
+    assert_eq!(titan.statuses(client), [status("300")], "the answer is not stored");
+    titan.work();
+    assert_eq!(titan.ask(client, "reply", &[&uuid]), [b"200", &b"y"[..]]);
+    titan.say(client, "close", &[&uuid]);
+    titan.listen();
+    assert!(titan.statuses(client).is_empty());
+    titan.work();
+    assert_eq!(titan.statuses(client), [status("200")]);
+    assert!(titan.disk.kept.is_empty());
+    assert_eq!(titan.ask(client, "reply", &[&uuid]), status("400"));
+}
+
+#[test]
+fn whoever_comes_after_the_broker_finds_all_of_it() {
+    let mut first = titan();
+    let client = first.client(key(1));
+    let waiting = first.request(client, b"waits");
+    let worker = first.worker();
+    let answered = first.request(client, b"answered");
+    for (address, body) in first.given(worker) {
+        if body == b"waits" {
+            first.finish(worker, &address, b"never stored");
+        }
+    }
+    // The answer was ordered to be stored, and was not when the broker died.
+    let (limits, policy) = (TitanicLimits::default(), ServicePolicy::default());
+    let mut second =
+        Titan::after(Disk { kept: first.disk.kept, ..Disk::default() }, limits, policy);
+    let client = second.client(key(1));
+    let worker = second.worker();
+    for uuid in [&waiting, &answered] {
+        assert_eq!(second.ask(client, "reply", &[uuid]), status("300"));
+    }
+    let (address, body) = second.given(worker).remove(0);
+    assert_eq!(body, b"waits", "in the order of acceptance");
+    second.finish(worker, &address, b"again");
+    second.work();
+    assert_eq!(second.ask(client, "reply", &[&waiting]), [b"200", &b"again"[..]]);
+    assert_eq!(second.given(worker)[0].1, b"answered");
+}
+
+#[test]
+fn what_is_kept_is_its_owners() {
+    let mut titan = titan();
+    let (mine, other) = (titan.client(key(1)), titan.client(key(2)));
+    let uuid = titan.request(mine, b"x");
+    assert_eq!(titan.ask(other, "reply", &[&uuid]), status("400"));
+    assert_eq!(titan.ask(other, "close", &[&uuid]), status("200"));
+    let again = titan.client(key(1));
+    assert_eq!(titan.ask(again, "reply", &[&uuid]), status("300"), "by any connection");
+}
+
+#[test]
+fn who_may_not_call_the_service_may_not_have_it_called() {
+    let mut titan = titan();
+    let hello = Hello { principal: key(1), grants: Grants::nothing(), ..Hello::default() };
+    let client = titan.desk.core.join(titan.desk.now, hello, &mut titan.desk.said).0;
+    assert_eq!(titan.ask(client, "request", &[b"echo", b"x"]), status("400"));
+    assert_eq!(titan.desk.said.denied, ["call echo"]);
+    assert!(titan.disk.kept.is_empty());
+}
+
+#[test]
+fn a_request_that_is_closed_is_worked_on_no_more() {
+    let mut titan = titan();
+    let (client, worker) = (titan.client(key(1)), titan.worker());
+    let first = titan.request(client, b"first");
+    let second = titan.request(client, b"second");
+    let (address, _) = titan.given(worker).remove(0);
+    for uuid in [&first, &second] {
+        assert_eq!(titan.ask(client, "close", &[uuid]), status("200"));
+    }
+    titan.finish(worker, &address, b"late");
+    titan.work();
+    assert!(titan.given(worker).is_empty(), "the second was not begun");
+    assert!(titan.disk.kept.is_empty());
+    assert_eq!(titan.desk.core.titanic().unwrap().size(), (0, 0));
+}
+
+#[test]
+fn a_full_disk_refuses_what_is_new_and_keeps_what_was_accepted() {
+    let mut titan = titan();
+    let (client, worker) = (titan.client(key(1)), titan.worker());
+    let uuid = titan.request(client, b"old");
+    let (address, _) = titan.given(worker).remove(0);
+    titan.finish(worker, &address, b"answer");
+    titan.say(client, "request", &[b"echo", b"new"]);
+    titan.listen();
+    titan.disk.orders.clear();
+    titan.event(&Event::Full(Some(3)));
+    assert_eq!(titan.statuses(client), [status("500")]);
+    assert_eq!(titan.ask(client, "request", &[b"echo", b"newer"]), status("500"));
+    assert_eq!(titan.ask(client, "reply", &[&uuid]), status("300"), "its answer is not stored");
+    titan.event(&Event::Room);
+    titan.work();
+    assert_eq!(titan.ask(client, "reply", &[&uuid]), [b"200", &b"answer"[..]]);
+    assert_eq!(titan.disk.kept.len(), 2, "head and answer of the one that was accepted");
+    titan.request(client, b"newest");
+}
+
+#[test]
+fn a_failed_disk_vouches_for_nothing() {
+    let mut titan = titan();
+    let client = titan.client(key(1));
+    let uuid = titan.request(client, b"x");
+    titan.say(client, "request", &[b"echo", b"y"]);
+    titan.event(&Event::Failed);
+    assert_eq!(titan.statuses(client), [status("500")]);
+    for what in ["reply", "close"] {
+        assert_eq!(titan.ask(client, what, &[&uuid]), status("500"));
+    }
+    assert_eq!(titan.ask(client, "request", &[b"echo", b"z"]), status("500"));
+    titan.worker();
+    assert!(titan.desk.core.is_drained());
+}
+
+#[test]
+fn what_may_be_done_once_is_noted_before_it_is_begun() {
+    let once = ServicePolicy { at_most_once: true, ..ServicePolicy::default() };
+    let mut first = Titan::new(TitanicLimits::default(), once.clone());
+    let client = first.client(key(1));
+    let uuid = first.request(client, b"x");
+    let worker = first.client(Principal::Local);
+    first.desk.say(worker, |out| FromWorker::Ready { service: b"echo" }.encode(V01, out));
+    first.listen();
+    assert!(first.given(worker).is_empty(), "not before it is stored");
+    first.work();
+    assert_eq!(first.given(worker).len(), 1);
+    let disk = Disk { kept: first.disk.kept, ..Disk::default() };
+    let mut second = Titan::after(disk, TitanicLimits::default(), once);
+    let (client, worker) = (second.client(key(1)), second.worker());
+    assert!(second.given(worker).is_empty());
+    assert_eq!(second.ask(client, "reply", &[&uuid]), status("500"));
+}
+
+#[test]
+fn clients_wait_while_the_disk_does_not_keep_up() {
+    let mut titan = titan();
+    let client = titan.client(key(1));
+    let body = Message::new([&b"echo"[..], b"x"]);
+    let mut written = 0;
+    loop {
+        let said = super::message(|out| {
+            let (envelope, service) = (Frames::DELIMITER, &b"titanic.request"[..]);
+            Request { version: V01, envelope, service, body: body.frames() }.encode(out);
+        });
+        let taken =
+            titan.desk.core.message(titan.desk.now, client, said.frames(), &mut titan.desk.said);
+        if taken == Taken::NotYet {
+            break;
+        }
+        written += 1;
+        assert!(written < 10_000, "nothing stops it");
+    }
+    assert!(written > 1000);
+    titan.work();
+    assert_eq!(titan.desk.said.resumed, [client]);
+    assert_eq!(titan.statuses(client).len(), written);
+}
+
+#[test]
+fn a_stop_leaves_what_nobody_has_begun_for_the_next_broker() {
+    let mut titan = titan();
+    let (client, worker) = (titan.client(key(1)), titan.worker());
+    titan.request(client, b"begun");
+    titan.request(client, b"waits");
+    let (address, _) = titan.given(worker).remove(0);
+    let Titan { desk, .. } = &mut titan;
+    desk.core.drain(desk.now, Duration::from_secs(1), &mut desk.said);
+    assert!(!titan.desk.core.is_drained());
+    assert_eq!(titan.desk.core.lost_with_the_process(), 0);
+    titan.finish(worker, &address, b"done");
+    assert!(!titan.desk.core.is_drained(), "the answer is not stored");
+    titan.work();
+    assert!(titan.desk.core.is_drained());
+    assert!(titan.given(worker).is_empty());
+    assert_eq!(titan.disk.kept.len(), 4, "an answer and a request, each with its head");
+}
+
+#[test]
+fn what_is_old_is_forgotten() {
+    let limits = TitanicLimits { kept: Duration::from_secs(3), ..TitanicLimits::default() };
+    let mut titan = Titan::new(limits, ServicePolicy::default());
+    let client = titan.client(key(1));
+    let uuid = titan.request(client, b"x");
+    titan.desk.pass(Duration::from_secs(2));
+    assert_eq!(titan.ask(client, "reply", &[&uuid]), status("300"));
+    titan.desk.pass(Duration::from_secs(3));
+    titan.work();
+    assert_eq!(titan.ask(client, "reply", &[&uuid]), status("400"));
+    assert!(titan.disk.kept.is_empty());
+}
+
+#[test]
+fn bodies_beyond_the_window_are_read_when_they_are_needed() {
+    let limits = TitanicLimits { window_bytes_max: 0, ..TitanicLimits::default() };
+    let mut titan = Titan::new(limits, ServicePolicy::default());
+    let client = titan.client(key(1));
+    let uuids: Vec<_> = (0..5).map(|_| titan.request(client, b"x")).collect();
+    let worker = titan.worker();
+    for uuid in uuids {
+        let (address, body) = titan.given(worker).remove(0);
+        assert_eq!(body, b"x");
+        titan.finish(worker, &address, b"y");
+        titan.work();
+        assert_eq!(titan.ask(client, "reply", &[&uuid]), [b"200", &b"y"[..]]);
+    }
+}

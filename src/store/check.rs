@@ -1,0 +1,117 @@
+//! What an operator does with a store that no broker has open: look at it, copy it, make it small.
+
+use std::io;
+use std::path::Path;
+
+use crate::proto::durable::{Key, Write};
+use crate::proto::titanic::{ANSWERS, BODIES, HEADS, Titanic, TitanicLimits};
+
+use super::disk::{Disk, DiskError};
+use super::error::StoreError;
+use super::files::{FILE, Place};
+
+/// Memory for pages of the file, octets.
+const CACHE: usize = 32 << 20;
+/// Records that a copy is committed with at a time, octets.
+const GROUP: usize = 4 << 20;
+
+/// What is in a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Requests of Titanic.
+    pub requests: u64,
+    /// Bodies of those that are not answered.
+    pub bodies: u64,
+    /// Answers.
+    pub answers: u64,
+    /// Records of other kinds.
+    pub others: u64,
+    /// Octets of all values.
+    pub bytes: u64,
+    /// Octets of the file.
+    pub file: u64,
+}
+
+/// Reads all of a store and says what is in it.
+///
+/// # Errors
+/// [`StoreError`], the first thing that is wrong.
+pub fn check(dir: &Path) -> Result<Census, StoreError> {
+    let place = Place::find(dir)?;
+    let mut disk = place.open(CACHE)?;
+    let mut census = Census::default();
+    let mut table = Titanic::new(TitanicLimits::default(), [0; 32], 0);
+    let scanned = disk.scan(None, &mut |key, value| {
+        match key.first() {
+            Some(&HEADS) => {
+                census.requests += 1;
+                let read = table.recover(key, &value);
+                read.map_err(|error| {
+                    let key = super::disk::hex(key);
+                    DiskError::Damaged(format!("the record {key} cannot be read: {error}"))
+                })?;
+            }
+            Some(&BODIES) => census.bodies += 1,
+            Some(&ANSWERS) => census.answers += 1,
+            _ => census.others += 1,
+        }
+        census.bytes += value.len() as u64;
+        Ok(())
+    });
+    census.file = disk.len();
+    let closed = scanned.and_then(|()| disk.close());
+    closed.map_err(|error| place.why(error))?;
+    Ok(census)
+}
+
+/// Copies a store into a new directory, record by record, each checked.
+///
+/// # Errors
+/// [`StoreError`]; what is there of the copy is of no use then.
+pub fn backup(dir: &Path, to: &Path) -> Result<Census, StoreError> {
+    let place = Place::find(dir)?;
+    let mut disk = place.open(CACHE)?;
+    let taken = || io::Error::new(io::ErrorKind::AlreadyExists, "a store is there already");
+    if to.join(FILE).exists() {
+        return Err(StoreError::Open { path: to.join(FILE), source: taken() });
+    }
+    let target = Place::take(to)?;
+    let mut copy = target.open(CACHE)?;
+    let (mut writes, mut held) = (Vec::new(), 0);
+    let mut bad = None;
+    let scanned = disk.scan(None, &mut |key, value| {
+        let (space, name) = key.split_first().unwrap_or((&0, &[]));
+        held += value.len();
+        writes.push(Write::Put(Key::new(*space, name), value));
+        if held >= GROUP {
+            held = 0;
+            let copied = copy.commit(&mut std::mem::take(&mut writes).iter());
+            if let Err(error) = copied {
+                bad = Some(error.clone());
+                return Err(error);
+            }
+        }
+        Ok(())
+    });
+    if let Some(error) = bad {
+        return Err(target.why(error));
+    }
+    scanned.and_then(|()| disk.close()).map_err(|error| place.why(error))?;
+    let done = copy.commit(&mut writes.iter()).and_then(|()| copy.close());
+    done.map_err(|error| target.why(error))?;
+    drop((copy, target, disk, place));
+    check(to)
+}
+
+/// Gives space back that the file does not need; returns its size before and after, octets.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn compact(dir: &Path) -> Result<(u64, u64), StoreError> {
+    let place = Place::find(dir)?;
+    let mut disk = place.open(CACHE)?;
+    let before = disk.len();
+    let done = disk.compact().and_then(|_| disk.close());
+    done.map_err(|error| place.why(error))?;
+    Ok((before, disk.len()))
+}

@@ -1,0 +1,372 @@
+//! The thread of a store: it commits what the core orders, and tells what has become of it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tracing::{error, info, warn};
+
+use crate::proto::durable::{Event, Order};
+use crate::proto::stats::Histogram;
+use crate::proto::titanic::RecordError;
+
+use super::StoreOptions;
+use super::disk::{Disk, DiskError, hex};
+use super::error::StoreError;
+use super::files::Place;
+use super::group::Group;
+
+/// How often to look at the free space.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is told outside of a store.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Commits.
+    pub commits: AtomicU64,
+    /// Records committed.
+    pub records: AtomicU64,
+    /// Time that commits took.
+    pub commit_time: Mutex<Histogram>,
+    /// Commits and reads that failed.
+    pub errors: AtomicU64,
+    /// Octets of the file.
+    pub bytes: AtomicU64,
+    /// Free octets of its file system.
+    pub free: AtomicU64,
+    /// 1 while nothing new is taken.
+    pub full: AtomicU64,
+}
+
+/// What comes from outside.
+#[derive(Debug, Default)]
+struct Inbox {
+    orders: VecDeque<Order>,
+    stopping: bool,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    inbox: Mutex<Inbox>,
+    changed: Condvar,
+    figures: Figures,
+}
+
+/// A store that is open, and does nothing yet.
+pub struct Opened {
+    place: Place,
+    disk: Box<dyn Disk>,
+    min_free: u64,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Opened {
+    /// Opens the store, or makes one where there is none. Everything in the file is checked.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was changed.
+    pub fn open(options: &StoreOptions) -> Result<Self, StoreError> {
+        let place = Place::take(&options.path)?;
+        let disk = Box::new(place.open(options.cache)?);
+        Ok(Self { place, disk, min_free: options.min_free })
+    }
+
+    /// Reads all records of a space.
+    ///
+    /// # Errors
+    /// [`StoreError`], or one for a record that `each` cannot read.
+    pub fn scan(
+        &mut self,
+        space: u8,
+        mut each: impl FnMut(&[u8], &Bytes) -> Result<(), RecordError>,
+    ) -> Result<(), StoreError> {
+        let mut bad = None;
+        let scanned = self.disk.scan(Some(space), &mut |key, value| {
+            each(key, &value).map_err(|error| {
+                bad = Some((hex(key), error));
+                DiskError::Damaged(error.to_string())
+            })
+        });
+        super::fail::point("store.recovering");
+        match (scanned, bad) {
+            (Err(_), Some((key, source))) => {
+                let (path, dir) = (self.place.path().into(), self.place.dir().into());
+                Err(StoreError::Record { path, dir, key, source })
+            }
+            (scanned, _) => scanned.map_err(|error| self.place.why(error)),
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// Starts to work; `tell` is told what comes of it, on the thread of the store. A failure that
+    /// is for good is told to `fail` first.
+    ///
+    /// # Errors
+    /// [`StoreError::Thread`].
+    pub fn start(
+        self,
+        tell: impl FnMut(&Event) + Send + 'static,
+        fail: impl FnOnce(StoreError) + Send + 'static,
+    ) -> Result<Store, StoreError> {
+        let desk = Arc::new(Desk::default());
+        let Self { place, disk, min_free } = self;
+        let keeper = Keeper {
+            disk,
+            min_free,
+            free: Box::new({
+                let place = place.clone();
+                move || place.free()
+            }),
+            desk: desk.clone(),
+            tell,
+            full: false,
+            looked: None,
+        };
+        let run = move || {
+            if let Some(error) = keeper.run() {
+                fail(place.why(error));
+            }
+        };
+        let thread = std::thread::Builder::new().name("majordomo-store".into()).spawn(run);
+        Ok(Store { desk, thread: Mutex::new(Some(thread.map_err(StoreError::Thread)?)) })
+    }
+}
+
+/// A store at work.
+#[derive(Debug)]
+pub struct Store {
+    desk: Arc<Desk>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Orders something. Whoever orders keeps within bounds what is not done.
+    pub fn order(&self, orders: Vec<Order>) {
+        let mut inbox = self.desk.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        inbox.orders.extend(orders);
+        self.desk.changed.notify_one();
+    }
+
+    /// What is told of it.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.desk.figures
+    }
+
+    /// Does what was ordered, leaves the file so that it is opened fast, and ends.
+    pub fn stop(&self) {
+        self.desk.inbox.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
+        self.desk.changed.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Why the thread ends.
+enum End {
+    Stopped,
+    Failed(DiskError),
+}
+
+pub(super) struct Keeper<T> {
+    disk: Box<dyn Disk>,
+    min_free: u64,
+    free: Box<dyn Fn() -> Option<u64> + Send>,
+    desk: Arc<Desk>,
+    tell: T,
+    full: bool,
+    looked: Option<Instant>,
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl<T: FnMut(&Event)> Keeper<T> {
+    /// Works until it is told to stop, or nothing can be stored any more: then, why.
+    fn run(mut self) -> Option<DiskError> {
+        let ended = loop {
+            match self.turn() {
+                Ok(()) => {}
+                Err(ended) => break ended,
+            }
+        };
+        match ended {
+            End::Stopped => {
+                match self.disk.close() {
+                    Ok(()) => info!("the store is closed"),
+                    Err(error) => warn!(%error, "the store is closed, and is checked at the start"),
+                }
+                None
+            }
+            End::Failed(error) => {
+                error!(%error, "the store failed; nothing is stored any more");
+                (self.tell)(&Event::Failed);
+                Some(error)
+            }
+        }
+    }
+
+    /// One group, or a moment without one.
+    fn turn(&mut self) -> Result<(), End> {
+        self.look_at_space();
+        let mut group = Group::default();
+        loop {
+            let waits = group.waits(now());
+            if waits == Some(Duration::ZERO) {
+                break;
+            }
+            let (order, stopping) = self.next(waits.unwrap_or(LOOK));
+            match order {
+                Some(Order::Store(batch)) => group.add(now(), batch),
+                Some(Order::Load { ticket, key }) => {
+                    let value = self.disk.load(&key);
+                    let value = self.value_of(value)?;
+                    (self.tell)(&Event::Loaded(ticket, value));
+                }
+                None if stopping && group.is_empty() => return Err(End::Stopped),
+                None if stopping || group.is_empty() => break,
+                None => {}
+            }
+        }
+        if group.is_empty() { Ok(()) } else { self.commit(&group) }
+    }
+
+    fn value_of(&self, value: Result<Option<Bytes>, DiskError>) -> Result<Option<Bytes>, End> {
+        let error = match value {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        self.desk.figures.errors.fetch_add(1, Ordering::Relaxed);
+        match error {
+            DiskError::Full(_) => Ok(None),
+            // The other records may be as they were; this one is told to be lost.
+            DiskError::Damaged(what) => {
+                error!(what, "a record of the store cannot be read");
+                Ok(None)
+            }
+            error => Err(End::Failed(error)),
+        }
+    }
+
+    /// The next order, or none within that time; and whether to stop.
+    fn next(&self, within: Duration) -> (Option<Order>, bool) {
+        let inbox = self.desk.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |inbox: &mut Inbox| inbox.orders.is_empty() && !inbox.stopping;
+        let waited = self.desk.changed.wait_timeout_while(inbox, within, waits);
+        let (mut inbox, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (inbox.orders.pop_front(), inbox.stopping)
+    }
+
+    fn commit(&mut self, group: &Group) -> Result<(), End> {
+        let begun = now();
+        let mut writes = group.batches().iter().flat_map(|batch| &batch.writes);
+        let done = self.disk.commit(&mut writes);
+        let figures = &self.desk.figures;
+        match done {
+            Ok(()) => {
+                let took = now().saturating_duration_since(begun).as_micros();
+                figures.commits.fetch_add(1, Ordering::Relaxed);
+                figures.records.fetch_add(group.records() as u64, Ordering::Relaxed);
+                let took = u64::try_from(took).unwrap_or(u64::MAX);
+                figures.commit_time.lock().unwrap_or_else(PoisonError::into_inner).record(took);
+                figures.bytes.store(self.disk.len(), Ordering::Relaxed);
+                (self.tell)(&Event::Stored(group.up_to()));
+                super::fail::point("store.after_told");
+                Ok(())
+            }
+            Err(DiskError::Full(what)) => {
+                figures.errors.fetch_add(1, Ordering::Relaxed);
+                self.note_full(&what);
+                (self.tell)(&Event::Full(Some(group.up_to())));
+                Ok(())
+            }
+            Err(error) => {
+                figures.errors.fetch_add(1, Ordering::Relaxed);
+                Err(End::Failed(error))
+            }
+        }
+    }
+
+    fn note_full(&mut self, what: &str) {
+        self.full = true;
+        self.looked = Some(now());
+        self.desk.figures.full.store(1, Ordering::Relaxed);
+        warn!(what, "there is no room for the store; what is new is refused");
+    }
+
+    /// Looks from time to time whether there is room.
+    fn look_at_space(&mut self) {
+        let at = now();
+        if self.looked.is_some_and(|looked| at.saturating_duration_since(looked) < LOOK) {
+            return;
+        }
+        self.looked = Some(at);
+        let Some(free) = (self.free)() else { return };
+        self.desk.figures.free.store(free, Ordering::Relaxed);
+        self.desk.figures.bytes.store(self.disk.len(), Ordering::Relaxed);
+        match (self.full, free >= self.min_free) {
+            (false, false) => {
+                self.note_full(&format!(
+                    "{free} octets are free, store.min_free is {}",
+                    self.min_free
+                ));
+                (self.tell)(&Event::Full(None));
+            }
+            (true, true) => {
+                self.full = false;
+                self.desk.figures.full.store(0, Ordering::Relaxed);
+                info!(free, "there is room for the store again");
+                (self.tell)(&Event::Room);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    /// A store over any disk.
+    pub(in crate::store) fn start(
+        disk: Box<dyn Disk>,
+        free: impl Fn() -> Option<u64> + Send + 'static,
+        tell: impl FnMut(&Event) + Send + 'static,
+        fail: impl FnOnce(DiskError) + Send + 'static,
+    ) -> Store {
+        let desk = Arc::new(Desk::default());
+        let free = Box::new(free);
+        let keeper =
+            Keeper { disk, min_free: 1, free, desk: desk.clone(), tell, full: false, looked: None };
+        let thread = std::thread::spawn(move || {
+            if let Some(error) = keeper.run() {
+                fail(error);
+            }
+        });
+        Store { desk, thread: Mutex::new(Some(thread)) }
+    }
+}
