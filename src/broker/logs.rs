@@ -28,7 +28,7 @@ impl Default for LogLimits {
 }
 
 /// The last log records of this process: a layer for `tracing_subscriber`, and what
-/// [`Broker::bind_with`](super::Broker::bind_with) answers `get_logs` from. Clones share what they
+/// [`Broker::bind_around`](super::Broker::bind_around) answers `get_logs` from. Clones share what they
 /// keep.
 ///
 /// ```

@@ -159,19 +159,7 @@ impl Broker {
         config: BrokerConfig,
         announce: impl FnOnce(&[Endpoint], Option<SocketAddr>) -> io::Result<()>,
     ) -> Result<Self, BrokerError> {
-        Self::bind_with(config, None, announce)
-    }
-
-    /// As [`Self::bind_then`]; whoever may ask for log records is told those of `logs`.
-    ///
-    /// # Errors
-    /// [`BrokerError`]; nothing runs then.
-    pub fn bind_with(
-        config: BrokerConfig,
-        logs: Option<LogRing>,
-        announce: impl FnOnce(&[Endpoint], Option<SocketAddr>) -> io::Result<()>,
-    ) -> Result<Self, BrokerError> {
-        Self::bind_around(config, Around { logs, ..Around::default() }, announce)
+        Self::bind_around(config, Around::default(), announce)
     }
 
     /// As [`Self::bind_then`], with all that the program around it has for it.

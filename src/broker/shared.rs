@@ -211,15 +211,25 @@ impl Shared {
     /// Gives the core some inputs under one lock, and sends what it decided.
     pub(super) fn with_core<T>(&self, input: impl FnOnce(&mut Core, &mut Outboxes<'_>) -> T) -> T {
         let mut state = self.lock();
-        let State { core, links, pace } = &mut *state;
+        let State { core, links, .. } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let result = input(core, &mut out);
-        let (touched, rouse) = (out.finish(), pace.note());
-        self.alert(core);
+        let touched = out.finish();
+        self.conclude(state, touched);
+        result
+    }
+
+    /// After inputs: releases the core, and has done what it has decided.
+    #[inline]
+    fn conclude(&self, mut state: MutexGuard<'_, State>, touched: Touched) {
+        self.alert(&mut state.core);
+        let rouse = state.pace.note();
         drop(state);
         self.carry_out(touched);
-        self.rouse(rouse);
-        result
+        // Something may be due earlier than it was when the time was last looked at.
+        if rouse {
+            self.roused.notify_one();
+        }
     }
 
     /// Tells those who do what the core cannot do itself.
@@ -232,14 +242,6 @@ impl Shared {
             self.questions.notify_one();
         }
         self.pass_on(core);
-    }
-
-    /// Has the time looked at again soon: something may be due earlier than it was when it rested.
-    #[inline]
-    fn rouse(&self, rouse: bool) {
-        if rouse {
-            self.roused.notify_one();
-        }
     }
 
     /// Resolves when an input has come while [`Self::tick`] had said to rest.
@@ -272,19 +274,17 @@ impl Shared {
             let Known { grants, name } = self.guard.known(&hello.principal)?;
             (hello.grants, hello.name) = (grants, name);
         }
-        let State { core, links, pace } = &mut *state;
+        let State { core, links, .. } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         let (id, admission) = core.join(now(), hello, &mut out);
-        let (touched, rouse) = (out.finish(), pace.note());
+        let touched = out.finish();
         if !matches!(admission, Admission::Refused(_)) {
             links.insert(id, link.clone());
         }
         if self.running.is_cancelled() {
             link.close(CloseReason::Shutdown);
         }
-        drop(state);
-        self.carry_out(touched);
-        self.rouse(rouse);
+        self.conclude(state, touched);
         Some((id, admission))
     }
 
@@ -332,14 +332,12 @@ impl Shared {
     /// A peer goes.
     pub(super) fn leave(&self, id: PeerId) {
         let mut state = self.lock();
-        let State { core, links, pace } = &mut *state;
+        let State { core, links, .. } = &mut *state;
         links.remove(id);
         let mut out = Outboxes::new(links, &self.account, &self.counters);
         core.leave(now(), id, &mut out);
-        let (touched, rouse) = (out.finish(), pace.note());
-        drop(state);
-        self.carry_out(touched);
-        self.rouse(rouse);
+        let touched = out.finish();
+        self.conclude(state, touched);
     }
 
     /// Does what is due; returns when to come back.

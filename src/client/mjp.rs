@@ -17,12 +17,9 @@ use crate::wire::Limits;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{
-    self, Code, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain, RequestHeader,
-    StatusHeader, TellHeader, ToBroker, Versions, encode_admin,
+    self, AGENT, Code, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
+    RequestHeader, StatusHeader, TellHeader, ToBroker, Versions, encode_admin,
 };
-
-/// Who we are, for people.
-const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
 
 /// Says HELLO and waits for the broker's: its limits, and whether it knows keys.
 pub(super) async fn hello(

@@ -19,11 +19,9 @@ use crate::wire::codec::Encoder;
 use crate::wire::command::SocketType;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{
-    Code, Failure, Fault, FromBroker, Packed, PeerHello, ReadyHeader, ToBroker,
+    AGENT, Code, Failure, Fault, FromBroker, Packed, PeerHello, ReadyHeader, ToBroker,
 };
 
-/// Program and version, for people.
-const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
 /// Between signs of life, if the broker does not say how often it wants them.
 const HEARTBEAT: Duration = Duration::from_millis(2500);
 /// The most often that it does.

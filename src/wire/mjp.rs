@@ -29,7 +29,7 @@ pub use code::Code;
 pub use header::{
     AcceptedHeader, DeliveryHeader, Fault, Labels, ReadyHeader, RequestHeader, StatusHeader, What,
 };
-pub use hello::{BrokerHello, HelloLimits, PeerHello, Versions};
+pub use hello::{AGENT, BrokerHello, HelloLimits, PeerHello, Versions};
 pub use keys::{ChangeReport, DecisionReport, KeyHeader, KeyReport, StrangerReport, encode_admin};
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};

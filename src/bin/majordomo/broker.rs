@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use majordomo::broker::{AdminRequest, Broker, BrokerError, LogLimits, LogRing};
+use majordomo::broker::{AdminRequest, Around, Broker, BrokerError, LogLimits, LogRing};
 use majordomo::config::{BrokerConfig, Loaded};
 use majordomo::transport::endpoint::Endpoint;
 
@@ -61,7 +61,8 @@ fn start_anew(program: &Path) -> Result<ExitCode> {
 async fn serve(config: BrokerConfig, ring: LogRing) -> Result<Ended> {
     let mut signals = Signals::new()?;
     let drain = config.broker.drain;
-    let broker = Broker::bind_with(config, Some(ring), print_endpoints).map_err(why_not)?;
+    let around = Around { logs: Some(ring), ..Around::default() };
+    let broker = Broker::bind_around(config, around, print_endpoints).map_err(why_not)?;
     // The log says what came of it.
     let reload = || drop(broker.reload());
     let asked = tokio::select! {

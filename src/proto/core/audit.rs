@@ -39,6 +39,9 @@ impl Core {
         demand!(stranger.is_none(), "a caller is no peer: {stranger:?}");
         let gone = self.followers.keys().find(|id| !self.peers.contains_key(**id));
         demand!(gone.is_none(), "{gone:?} follows and is no peer");
+        let mut waiting = self.titanic.iter().flat_map(|kept| kept.paused());
+        let gone = waiting.find(|id| !self.peers.contains_key(*id));
+        demand!(gone.is_none(), "{gone:?} waits for the disk and is no peer");
         self.flows.table.audit()?;
         self.topics.audit(|id| self.peers.contains_key(id))?;
         self.names.audit(|id| self.peers.get(id).and_then(|peer| peer.identity.clone()))

@@ -13,17 +13,14 @@ use crate::proto::stats::Loss;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{
-    Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, PeerHello, Plain, ReadyHeader,
-    Rejected, Request, ToBroker, kind,
+    AGENT, Answer, BrokerHello, Code, FromBroker, HelloLimits, Malformed, PeerHello, Plain,
+    ReadyHeader, Rejected, Request, ToBroker, kind,
 };
 
 use super::mdp::loss_for;
 use super::nfp::is_reserved;
 use super::rights::why_denied;
 use super::{Core, Taken};
-
-/// Who we are, for people.
-pub(super) const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
 
 impl Core {
     /// A message of the most frequent shapes. False if there is anything about it, or about its

@@ -467,6 +467,7 @@ impl Core {
     /// Forgets a peer: what it held goes back, what it asked for ends.
     fn remove<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         self.forget_follower(id);
+        self.forget_paused(id);
         self.leave_flows(now, id, out);
         out.release(self.topics.forget(id));
         if let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) {

@@ -8,12 +8,11 @@ use crate::proto::output::{Memory, Output};
 use crate::proto::router::{ServiceView, Worker};
 use crate::proto::stats::Outcome;
 use crate::wire::mjp::{
-    BrokerReport, FromBroker, HEADER_MAX, MemoryReport, Packed, ReadyHeader, Report, ServiceReport,
-    StatusHeader, What, WorkerReport,
+    AGENT, BrokerReport, FromBroker, HEADER_MAX, MemoryReport, Packed, ReadyHeader, Report,
+    ServiceReport, StatusHeader, What, WorkerReport,
 };
 
 use super::Core;
-use super::mjp::AGENT;
 
 /// Rows looked at for one page at most: others wait for the tables meanwhile.
 pub(super) const LOOKED_AT: usize = 4096;

@@ -1,10 +1,11 @@
 //! Titanic: what its clients say, and what the disk does, carried out (SPEC 15).
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::id::{PeerId, ServiceName};
 use crate::proto::clock::Time;
-use crate::proto::dialect::{CallerVoice, Proof, Reply, Stored};
+use crate::proto::dialect::{Asker, CallerVoice, Proof, Reply, Stored};
 use crate::proto::durable::{Event, Order};
 use crate::proto::mmi;
 use crate::proto::output::{CloseReason, Output};
@@ -33,13 +34,18 @@ pub(super) struct Kept {
     /// Services that may take more.
     awake: Vec<ServiceName>,
     /// Peers that are not read until the disk has caught up.
-    paused: Vec<PeerId>,
+    paused: BTreeSet<PeerId>,
     /// When to look again, and behind which service.
     retry: Time,
     retried: Option<ServiceName>,
 }
 
 impl Kept {
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn paused(&self) -> impl Iterator<Item = PeerId> {
+        self.paused.iter().copied()
+    }
+
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn charged(&self) -> usize {
         self.charged
@@ -62,7 +68,7 @@ impl Core {
             caller,
             charged: 0,
             awake: Vec::new(),
-            paused: Vec::new(),
+            paused: BTreeSet::new(),
             retry: now,
             retried: None,
         };
@@ -107,7 +113,9 @@ impl Core {
         };
         for effect in effects {
             match effect {
-                Effect::Say(waiter, status, rest) => self.say_status(&waiter, status, &rest, out),
+                Effect::Say(waiter, status, rest) => {
+                    self.say_status(waiter.to(), status, &rest, out)
+                }
                 Effect::Wake(service) => self.wake_titanic(&service),
                 Effect::Offer(uuid) => self.offer_stored(now, uuid, out),
             }
@@ -137,16 +145,16 @@ impl Core {
             return Taken::NotYet;
         }
         if kept.table.is_busy() {
-            kept.paused.push(id);
+            kept.paused.insert(id);
             return Taken::NotYet;
         }
-        let waiter = |service| Box::new(Waiter { peer: id, voice, service });
+        let waiter = |voice, service| Box::new(Waiter { peer: id, voice, service });
         match service {
-            REQUEST => self.keep_request(now, id, waiter(REQUEST), body, out),
-            REPLY => self.tell_answer(id, waiter(REPLY), body, out),
-            CLOSE => self.close_stored(now, id, waiter(CLOSE), body, out),
-            // As a service that nobody offers, and nobody may.
-            _ => self.dropped += 1,
+            REQUEST => self.keep_request(now, id, waiter(voice, REQUEST), body, out),
+            REPLY => self.tell_answer(id, waiter(voice, REPLY), body, out),
+            CLOSE => self.close_stored(now, id, waiter(voice, CLOSE), body, out),
+            // A service that nobody offers, and nobody may.
+            _ => self.say_status((id, &voice, service), Status::Unknown, &Message::default(), out),
         }
         Taken::Yes
     }
@@ -163,12 +171,12 @@ impl Core {
         let own = name.starts_with(mmi::PREFIX) || name.starts_with(PREFIX);
         let service = ServiceName::try_from(name).ok().filter(|_| !own && !body.is_empty());
         let Some(service) = service.filter(|_| self.may(id, Right::Call, name, out)) else {
-            return self.say_status(&waiter, Status::Unknown, &Message::default(), out);
+            return self.say_status(waiter.to(), Status::Unknown, &Message::default(), out);
         };
         let Some(peer) = self.peers.get(id) else { return };
         let owner = peer.principal;
         let proof = Proof::of(&owner, peer.name.as_ref());
-        let asker = crate::proto::dialect::Asker { identity: peer.identity.clone(), proof };
+        let asker = Asker { identity: peer.identity.clone(), proof };
         let Some(kept) = &mut self.titanic else { return };
         // The body is held twice for a moment: for the disk, and for the worker.
         let fits = out.would_take(2 * body.bytes(), 0);
@@ -178,7 +186,7 @@ impl Core {
             Some(waiter)
         };
         if let Some(waiter) = refused {
-            self.say_status(&waiter, Status::Error, &Message::default(), out);
+            self.say_status(waiter.to(), Status::Error, &Message::default(), out);
         }
         self.settle_titanic(out);
     }
@@ -197,7 +205,7 @@ impl Core {
             None => Some((waiter, Status::Unknown)),
         };
         if let Some((waiter, status)) = told {
-            self.say_status(&waiter, status, &Message::default(), out);
+            self.say_status(waiter.to(), status, &Message::default(), out);
         }
     }
 
@@ -221,7 +229,7 @@ impl Core {
                     self.router.recall(now, request, out);
                 }
             }
-            Err((waiter, status)) => self.say_status(&waiter, status, &Message::default(), out),
+            Err((waiter, status)) => self.say_status(waiter.to(), status, &Message::default(), out),
         }
         self.settle_titanic(out);
     }
@@ -229,7 +237,7 @@ impl Core {
     /// Answers: the status, and what follows it.
     fn say_status<O: Output>(
         &mut self,
-        waiter: &Waiter,
+        (peer, voice, service): (PeerId, &CallerVoice, &[u8]),
         status: Status,
         rest: &Message,
         out: &mut O,
@@ -240,12 +248,12 @@ impl Core {
         } else {
             Message::joined(&[status, rest.clone()])
         };
-        let fits = out.offer(waiter.peer, body.bytes(), |encoder| {
+        let fits = out.offer(peer, body.bytes(), |encoder| {
             let reply = Reply::Final(&[], body.frames());
-            waiter.voice.answer(waiter.service, &[], &reply, encoder);
+            voice.answer(service, &[], &reply, encoder);
         });
-        if !fits && self.peers.contains_key(waiter.peer) {
-            self.router.doom(waiter.peer, CloseReason::SlowReader);
+        if !fits && self.peers.contains_key(peer) {
+            self.router.doom(peer, CloseReason::SlowReader);
         }
     }
 
@@ -353,6 +361,13 @@ impl Core {
             for peer in std::mem::take(&mut kept.paused) {
                 out.resume(peer);
             }
+        }
+    }
+
+    /// The peer has gone.
+    pub(super) fn forget_paused(&mut self, id: PeerId) {
+        if let Some(kept) = &mut self.titanic {
+            kept.paused.remove(&id);
         }
     }
 

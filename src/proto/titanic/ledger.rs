@@ -16,6 +16,13 @@ pub(crate) struct Waiter {
     pub(crate) service: &'static [u8],
 }
 
+impl Waiter {
+    /// Whom to tell, in which words, and what was called.
+    pub(crate) fn to(&self) -> (PeerId, &CallerVoice, &[u8]) {
+        (self.peer, &self.voice, self.service)
+    }
+}
+
 /// What a batch of writes is for.
 #[derive(Debug)]
 pub(super) enum Deed {

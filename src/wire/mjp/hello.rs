@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::pack;
 
+/// Who we are, for people: program and version.
+pub const AGENT: &str = concat!("majordomo/", env!("CARGO_PKG_VERSION"));
+
 /// HELLO of a peer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerHello<'a> {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
-use crate::broker::{Broker, LogLimits, LogRing};
+use crate::broker::{Around, Broker, LogLimits, LogRing};
 use crate::config::BrokerConfig;
 use crate::id::Identity;
 use crate::proto::core::Hello;
@@ -36,7 +36,8 @@ impl House {
         // No keepalive comes in between.
         config.nfp.keepalive = Duration::from_secs(60);
         change(&mut config);
-        let broker = Broker::bind_with(config, ring, |_, _| Ok(())).unwrap();
+        let around = Around { logs: ring, ..Around::default() };
+        let broker = Broker::bind_around(config, around, |_, _| Ok(())).unwrap();
         Self { broker, _folder: folder }
     }
 

@@ -8,6 +8,8 @@ use crate::proto::output::Output;
 use crate::wire::mjp::{AdminHeader, AdminReport, EndReport, FlowReport};
 use crate::wire::zio::Shape;
 
+use super::listing::{cursor, text};
+
 impl Core {
     /// A page of the flows.
     pub(super) fn say_flows<O: Output>(
@@ -89,14 +91,4 @@ impl Core {
         let report = AdminReport { ends: Some(ends), next, ..AdminReport::default() };
         self.say_report(id, query, &report, out);
     }
-}
-
-/// The slot to go on from. What is no slot is behind all of them.
-fn cursor(says: &AdminHeader<'_>) -> u32 {
-    u32::try_from(says.after.unwrap_or(0)).unwrap_or(u32::MAX)
-}
-
-/// Names of peers that are shown are text.
-fn text(name: &Identity) -> &str {
-    std::str::from_utf8(name.as_bytes()).unwrap_or_default()
 }

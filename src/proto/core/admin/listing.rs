@@ -185,12 +185,12 @@ impl Core {
 }
 
 /// The slot to go on from. What is no slot is behind all of them.
-fn cursor(says: &AdminHeader<'_>) -> u32 {
+pub(super) fn cursor(says: &AdminHeader<'_>) -> u32 {
     u32::try_from(says.after.unwrap_or(0)).unwrap_or(u32::MAX)
 }
 
 /// Names of peers that are shown are text.
-fn text(name: &Identity) -> &str {
+pub(super) fn text(name: &Identity) -> &str {
     std::str::from_utf8(name.as_bytes()).unwrap_or_default()
 }
 

@@ -232,6 +232,14 @@ fn what_is_kept_is_its_owners() {
 }
 
 #[test]
+fn what_titanic_does_not_have_is_answered_at_once() {
+    let mut titan = titan();
+    let client = titan.client(key(1));
+    titan.say(client, "other", &[b"x"]);
+    assert_eq!(titan.statuses(client), [status("400")]);
+}
+
+#[test]
 fn who_may_not_call_the_service_may_not_have_it_called() {
     let mut titan = titan();
     let hello = Hello { principal: key(1), grants: Grants::nothing(), ..Hello::default() };
@@ -314,10 +322,8 @@ fn what_may_be_done_once_is_noted_before_it_is_begun() {
     assert_eq!(second.ask(client, "reply", &[&uuid]), status("500"));
 }
 
-#[test]
-fn clients_wait_while_the_disk_does_not_keep_up() {
-    let mut titan = titan();
-    let client = titan.client(key(1));
+/// Hands in requests until the client is not read any more; returns how many were taken.
+fn fill(titan: &mut Titan, client: PeerId) -> usize {
     let body = Message::new([&b"echo"[..], b"x"]);
     let mut written = 0;
     loop {
@@ -328,15 +334,33 @@ fn clients_wait_while_the_disk_does_not_keep_up() {
         let taken =
             titan.desk.core.message(titan.desk.now, client, said.frames(), &mut titan.desk.said);
         if taken == Taken::NotYet {
-            break;
+            return written;
         }
         written += 1;
         assert!(written < 10_000, "nothing stops it");
     }
+}
+
+#[test]
+fn clients_wait_while_the_disk_does_not_keep_up() {
+    let mut titan = titan();
+    let client = titan.client(key(1));
+    let written = fill(&mut titan, client);
     assert!(written > 1000);
     titan.work();
     assert_eq!(titan.desk.said.resumed, [client]);
     assert_eq!(titan.statuses(client).len(), written);
+}
+
+#[test]
+fn who_goes_while_the_disk_does_not_keep_up_is_forgotten() {
+    let mut titan = titan();
+    let client = titan.client(key(1));
+    fill(&mut titan, client);
+    titan.desk.core.leave(titan.desk.now, client, &mut titan.desk.said);
+    titan.desk.check();
+    titan.work();
+    assert!(titan.desk.said.resumed.is_empty());
 }
 
 #[test]
