@@ -14,6 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::proto::lease::Freed;
 use crate::proto::stats::{Histogram, Loss, Outcome, ServiceStats};
 use crate::wire::greeting::Mechanism;
 
@@ -51,6 +52,7 @@ impl Collector for Scrape {
         self.write_workers(&mut page)?;
         self.write_jobs(&mut page)?;
         self.write_topics(&mut page)?;
+        self.write_leases(&mut page)?;
         self.write_keys(&mut page)?;
         self.write_flows(&mut page)?;
         self.write_rights(&mut page)?;
@@ -257,6 +259,22 @@ impl Scrape {
         let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count));
         let help = "Publications by subscription; dropped: there was no room at the subscriber.";
         page.counter("publication_messages", help, outcomes)
+    }
+
+    fn write_leases(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let ((held, waiting, observing), counts) = &self.survey.leases;
+        let one = |count: &usize| [(NO_LABEL, *count as f64)];
+        page.gauge("leases_held", None, "Leases that somebody holds.", one(held))?;
+        page.gauge("lease_waiters", None, "Candidates in line for leases.", one(waiting))?;
+        page.gauge("lease_observers", None, "Observations of leases.", one(observing))?;
+        let granted = [(NO_LABEL, counts.granted)];
+        page.counter("leases_granted", "Holders that leases have had.", granted)?;
+        let freed = Freed::ALL.into_iter().zip(counts.freed);
+        let freed = freed.map(|(why, count)| (why.as_str(), count));
+        page.reasons("leases_freed", "How the time of holders ended.", freed)?;
+        let refused = [("stale_epoch", counts.stale), ("fence_required", counts.unfenced)];
+        let help = "What was refused for its epoch, or because it had none.";
+        page.reasons("lease_refused", help, refused)
     }
 
     fn write_keys(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {

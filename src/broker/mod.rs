@@ -21,6 +21,7 @@ mod counters;
 mod crowd;
 mod durable;
 mod entrance;
+mod epochs;
 mod factory;
 mod guard;
 mod house;

@@ -25,6 +25,7 @@ use crate::transport::workbench::Workbench;
 use super::AdminRequest;
 use super::counters::Counters;
 use super::crowd::Crowd;
+use super::epochs::epoch_of_start;
 use super::guard::{Guard, GuardError, Reloaded};
 use super::logs::LogRing;
 use super::outboxes::{Denied, Links, Outboxes, Touched};
@@ -165,6 +166,7 @@ impl Shared {
         flow_secret: [u8; 32],
     ) -> Self {
         let core = Core::new(config.settings(), seed, now()).with_flow_secret(flow_secret);
+        let core = core.with_epochs_above(epoch_of_start());
         Self {
             account: Arc::new(Account::new(config.limits.memory.bytes())),
             counters: Counters::default(),

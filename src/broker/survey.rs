@@ -15,6 +15,7 @@ use crate::proto::core::Population;
 use crate::proto::flow::{FlowCounts, FlowTable};
 use crate::proto::jobs::Progress;
 use crate::proto::keys::KeyStats;
+use crate::proto::lease::Counts as LeaseCounts;
 use crate::proto::rights::Verb;
 use crate::proto::router::{ServiceId, ServiceView, TalkStats};
 use crate::proto::stats::ServiceStats;
@@ -54,6 +55,8 @@ pub(super) struct Survey {
     pub(super) topics: Counts,
     pub(super) talk: TalkStats,
     pub(super) keys: Keys,
+    /// Leases held, candidates in line, observations, and what was counted.
+    pub(super) leases: ((usize, usize, usize), LeaseCounts),
     pub(super) flows: Flows,
     /// Requests that are kept on a disk, their octets, and what became of them.
     pub(super) titanic: Option<(usize, u64, TitanicStats)>,
@@ -267,6 +270,7 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                 survey.denied = core.denied().collect();
                 survey.subscriptions = core.topics().len();
                 survey.topics = core.topics().counts();
+                survey.leases = (core.leases().population(), *core.leases().counts());
                 let jobs = &core.router().jobs;
                 let (open, ended) = (jobs.open(), jobs.ended().collect());
                 survey.talk = *core.router().talk();

@@ -102,6 +102,8 @@ fn encode_request(
         events: talks,
         asks: talks,
         key: request.key.as_deref(),
+        lease: None,
+        epoch: None,
     };
     let header = Packed::request(&says);
     let (header, body) = (header.octets(), request.body.frames());
@@ -186,6 +188,7 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Request(_)
         | FromBroker::Flow(_)
         | FromBroker::Cancel { .. }
+        | FromBroker::Lease { .. }
         | FromBroker::Tell(_) => None,
     }
 }

@@ -21,6 +21,7 @@ mod flow;
 mod flow_end;
 mod key;
 mod layers;
+mod lease;
 mod memory;
 mod nfp;
 mod problem;
@@ -44,6 +45,7 @@ pub use flow::{FlowDirection, FlowHandler, FlowRuleSection, FlowSection, Handler
 pub use flow_end::FlowConfig;
 pub use key::Key;
 pub use layers::{Flag, Loaded, Sources};
+pub use lease::LeaseSection;
 pub use memory::Memory;
 pub use nfp::NfpSection;
 pub use problem::{ConfigError, Origin, Problem};
@@ -83,6 +85,8 @@ pub struct BrokerConfig {
     pub flow: FlowSection,
     /// What one client may have accepted and unanswered.
     pub client: ClientSection,
+    /// What leases may take, and how long they may last.
+    pub lease: LeaseSection,
     /// The policy of services that no pattern names.
     #[serde(with = "service")]
     pub service: ServicePolicy,
@@ -409,6 +413,7 @@ impl BrokerConfig {
                 outbox_bytes_max: self.limits.subscriber_outbox.min(self.limits.outbox),
                 fan_out_max: self.limits.fan_out,
             },
+            lease: self.lease.limits(),
             wire: self.wire_limits(),
             services_max: self.limits.services,
             answer_frames_max: self.limits.frames,

@@ -275,7 +275,7 @@ impl Turn {
 }
 
 fn decline(id: u64, why: &str, out: &mut Encoder) {
-    let fault = Fault { code: Code::Failed.as_str(), message: Some(why), retry: None };
+    let fault = Fault { code: Code::Failed.as_str(), message: Some(why), ..Fault::default() };
     let header = Packed::new(&fault);
     ToBroker::Error(Failure { id, header: header.octets() }).encode(out);
 }

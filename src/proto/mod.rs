@@ -12,6 +12,7 @@ pub mod handshake;
 pub mod jobs;
 pub mod keepalive;
 pub mod keys;
+pub mod lease;
 pub mod mmi;
 pub mod multiplex;
 pub mod output;

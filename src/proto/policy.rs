@@ -8,6 +8,7 @@ use crate::wire::{Limits, mjp};
 use super::flow::FlowSettings;
 use super::jobs::JobLimits;
 use super::keys::KeyLimits;
+use super::lease::LeaseLimits;
 
 /// How often both sides show that they live, and how many misses end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,6 +210,8 @@ pub struct Settings {
     pub topics: TopicLimits,
     /// Flows.
     pub flow: FlowSettings,
+    /// Limits of leases.
+    pub lease: LeaseLimits,
     /// Limits of all messages, which the shell holds and peers are told.
     pub wire: Limits,
     /// Rules by service name; the first that matches holds.
@@ -237,6 +240,7 @@ impl Default for Settings {
             nfp: NfpSettings::default(),
             topics: TopicLimits::default(),
             flow: FlowSettings::default(),
+            lease: LeaseLimits::default(),
             wire: Limits::default(),
             rules: Vec::new(),
             policy: ServicePolicy::default(),

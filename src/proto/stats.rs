@@ -25,11 +25,15 @@ pub enum Outcome {
     Failed,
     /// The dialect of the worker cannot say it.
     Refused,
+    /// Its caller did not hold its lease any more when it could be delivered.
+    StaleEpoch,
+    /// Its worker wants the holder of a lease, and its caller is none.
+    Unfenced,
 }
 
 impl Outcome {
     /// All outcomes, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Replied,
         Self::Unclaimed,
         Self::CallerGone,
@@ -41,6 +45,8 @@ impl Outcome {
         Self::Cancelled,
         Self::Failed,
         Self::Refused,
+        Self::StaleEpoch,
+        Self::Unfenced,
     ];
 
     /// The value of the label `outcome` in the metrics.
@@ -58,6 +64,8 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
             Self::Refused => "refused",
+            Self::StaleEpoch => "stale_epoch",
+            Self::Unfenced => "unfenced",
         }
     }
 }

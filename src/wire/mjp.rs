@@ -9,6 +9,7 @@ mod code;
 mod header;
 mod hello;
 mod keys;
+mod lease;
 mod malformed;
 mod opening;
 mod pack;
@@ -31,6 +32,7 @@ pub use header::{
 };
 pub use hello::{AGENT, BrokerHello, HelloLimits, PeerHello, Versions};
 pub use keys::{ChangeReport, DecisionReport, KeyHeader, KeyReport, StrangerReport, encode_admin};
+pub use lease::{LEASE_NAME_MAX, LeaseHeader, LeaseReport, LeaseRow, LeaseVerb};
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use passed::Passed;
@@ -85,6 +87,8 @@ pub mod kind {
     pub const FLOW: u8 = 0x19;
     /// From a client.
     pub const SCATTER: u8 = 0x18;
+    /// From a client, and back.
+    pub const LEASE: u8 = 0x1A;
     /// To a client.
     pub const ACCEPTED: u8 = 0x20;
     /// From a worker, and to a client.
@@ -158,6 +162,13 @@ pub enum ToBroker<'a> {
         /// What is to be done.
         says: AdminHeader<'a>,
     },
+    /// A client holds a lease, wants to, or asks who does.
+    Lease {
+        /// Comes back with the answer.
+        id: u64,
+        /// What is to be done.
+        says: LeaseHeader<'a>,
+    },
     /// A client wants what is published of some subjects.
     Subscribe {
         /// Chosen by the client, not 0, unique among its subscriptions on the connection.
@@ -228,6 +239,13 @@ pub enum FromBroker<'a> {
         /// As asked.
         id: u64,
         /// As it stands on the wire.
+        header: &'a [u8],
+    },
+    /// The answer to LEASE, or something that has happened to one.
+    Lease {
+        /// As asked.
+        id: u64,
+        /// As it stands on the wire, see [`LeaseReport::decode`].
         header: &'a [u8],
     },
     /// The broker answers for the request from now on.
@@ -323,6 +341,7 @@ impl<'a> ToBroker<'a> {
             kind::ADMIN => {
                 Self::Admin { id: opening.own_id()?, says: AdminHeader::decode(header)? }
             }
+            kind::LEASE => Self::Lease { id: opening.own_id()?, says: pack::read(header)? },
             kind::SUBSCRIBE => Self::Subscribe { id: opening.own_id()?, says: pack::read(header)? },
             kind::UNSUBSCRIBE => Self::Unsubscribe { id: opening.id },
             kind::ERROR => Self::Error(opening.failure()?),
@@ -350,6 +369,7 @@ impl<'a> ToBroker<'a> {
             Self::Admin { id, says } => {
                 with_header(kind::ADMIN, *id, Packed::new(says).octets(), out);
             }
+            Self::Lease { id, says } => topics::encode(kind::LEASE, *id, says, out),
             Self::Subscribe { id, says } => topics::encode(kind::SUBSCRIBE, *id, says, out),
             Self::Unsubscribe { id } => bare(kind::UNSUBSCRIBE, *id, out),
             Self::Publish(publish) => publish.encode(out),
@@ -410,6 +430,7 @@ impl<'a> FromBroker<'a> {
             kind::CANCEL => Self::Cancel { id },
             kind::STATUS => Self::Status { id, header },
             kind::ADMIN => Self::Admin { id, header },
+            kind::LEASE => Self::Lease { id, header },
             kind::ACCEPTED => Self::Accepted { id, says: AcceptedHeader::decode(header)? },
             kind::PUBLISHED => Self::Published { id, says: pack::read(header)? },
             kind::GAP => Self::Gap { id, says: pack::read(header)? },
@@ -449,6 +470,7 @@ impl<'a> FromBroker<'a> {
             Self::Cancel { id } => bare(kind::CANCEL, *id, out),
             Self::Status { id, header } => with_header(kind::STATUS, *id, header, out),
             Self::Admin { id, header } => with_header(kind::ADMIN, *id, header, out),
+            Self::Lease { id, header } => with_header(kind::LEASE, *id, header, out),
             Self::Accepted { id, says } => {
                 with_header(kind::ACCEPTED, *id, Packed::new(says).octets(), out);
             }

@@ -127,7 +127,7 @@ fn read(protocol: Protocol, frames: Frames<'_>) -> Option<Reply> {
         FromBroker::Partial(answer) => Some(Reply::Part(owned(answer.body))),
         FromBroker::Final(answer) => Some(Reply::Final(owned(answer.body))),
         FromBroker::Error(failure) => {
-            let Fault { code, message, retry } = Fault::decode(failure.header).unwrap();
+            let Fault { code, message, retry, .. } = Fault::decode(failure.header).unwrap();
             let message = message.unwrap_or_default().into();
             Some(Reply::Error { code: code.into(), message, retry })
         }

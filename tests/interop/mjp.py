@@ -24,6 +24,7 @@ NAMES = {
     0x16: "ADMIN",
     0x18: "SCATTER",
     0x19: "FLOW",
+    0x1A: "LEASE",
     0x20: "ACCEPTED",
     0x21: "PARTIAL",
     0x22: "FINAL",

@@ -8,17 +8,18 @@ use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
     AcceptedHeader, AdminEvent, AdminHeader, AdminReport, AskHeader, BrokerHello, BrokerReport,
     ClientReport, DeliveryHeader, EndReport, EventHeader, Fault, FlowReport, FromBroker, GapHeader,
-    HelloLimits, JobReport, NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello,
-    PublishHeader, PublishedHeader, ReadyHeader, RegistrationReport, Report, RequestHeader,
-    SIGNATURE, ScatterHeader, ServiceReport, StatusHeader, SubscribeHeader, Tally, TargetReport,
-    Targets, TellHeader, ToBroker, WorkerReport, kind,
+    HelloLimits, JobReport, LeaseHeader, LeaseReport, LeaseRow, NewsHeader, NoteHeader,
+    OutcomeHeader, Packed, PeerHello, PublishHeader, PublishedHeader, ReadyHeader,
+    RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader, ServiceReport,
+    StatusHeader, SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker,
+    WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{SPEC, bodies, examples, written};
 
-const KINDS: [(u8, &str); 28] = [
+const KINDS: [(u8, &str); 29] = [
     (kind::HELLO, "HELLO"),
     (kind::HEARTBEAT, "HEARTBEAT"),
     (kind::DRAIN, "DRAIN"),
@@ -32,6 +33,7 @@ const KINDS: [(u8, &str); 28] = [
     (kind::ADMIN, "ADMIN"),
     (kind::SCATTER, "SCATTER"),
     (kind::FLOW, "FLOW"),
+    (kind::LEASE, "LEASE"),
     (kind::ACCEPTED, "ACCEPTED"),
     (kind::PARTIAL, "PARTIAL"),
     (kind::FINAL, "FINAL"),
@@ -73,6 +75,10 @@ pub(super) fn message(way: &str, frames: Frames<'_>) -> (String, Option<Vec<u8>>
                         assert_eq!(Packed::new(&says).octets(), header);
                     }
                 },
+                FromBroker::Lease { header, .. } => {
+                    let says = LeaseReport::decode(header).expect("a report");
+                    assert_eq!(Packed::new(&says).octets(), header);
+                }
                 FromBroker::Status { header, .. } => {
                     let says = Report::decode(header).expect("a report");
                     assert_eq!(Packed::new(&says).octets(), header);
@@ -296,6 +302,9 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<PublishedHeader>(),
         fields::<NewsHeader<'_>>(),
         fields::<GapHeader>(),
+        fields::<LeaseHeader<'_>>(),
+        fields::<LeaseReport<'_>>(),
+        fields::<LeaseRow<'_>>(),
     ];
     let section = SPEC.split("### 9.3 ").nth(1).and_then(|text| text.split("### ").next());
     let section = section.expect("the commands");

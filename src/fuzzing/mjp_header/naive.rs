@@ -122,7 +122,23 @@ enum Type {
 type Keys = &'static [(&'static str, Type)];
 
 const ANY: Type = Type::Int(0, u64::MAX);
-const FAULT: Keys = &[("code", Type::Text), ("message", Type::Text), ("retry", ANY)];
+const FAULT: Keys =
+    &[("code", Type::Text), ("message", Type::Text), ("retry", ANY), ("epoch", ANY)];
+const LEASE: Keys = &[
+    ("verb", Type::Text),
+    ("lease", Type::Subject),
+    ("epoch", ANY),
+    ("ttl", ANY),
+    ("wait", ANY),
+    ("grace", ANY),
+    ("lock_delay", ANY),
+    ("name", Type::Subject),
+    ("value", Type::Octets),
+    ("to", Type::Subject),
+    ("prefix", Type::Text),
+    ("after", Type::Text),
+    ("max", Type::Int(1, u16::MAX as u64)),
+];
 const REQUEST: Keys = &[
     ("service", Type::Name),
     ("timeout", ANY),
@@ -134,6 +150,8 @@ const REQUEST: Keys = &[
     ("events", Type::Bool),
     ("asks", Type::Bool),
     ("key", Type::Key),
+    ("lease", Type::Subject),
+    ("epoch", ANY),
 ];
 const READY: Keys = &[
     ("service", Type::Name),
@@ -142,6 +160,7 @@ const READY: Keys = &[
     ("labels", Type::Labels),
     ("version", Type::Text),
     ("description", Type::Text),
+    ("fence", Type::Subject),
 ];
 const ASK: Keys = &[("ask", ANY), ("message", Type::Text)];
 const TELL: Keys = &[("ask", ANY), ("code", Type::Text), ("message", Type::Text)];
@@ -212,6 +231,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::CREDIT, true) => (&[("credit", Type::Int(0, u16::MAX as u64))], true),
         (kind::SCATTER, true) => (SCATTER, true),
         (kind::OUTCOME, false) => (OUTCOME, true),
+        (kind::LEASE, true) => (LEASE, true),
         (kind::NOTE, false) => (&[("target", Type::Text)], true),
         (kind::SUBSCRIBE, true) => (&[("subject", Type::Subject), ("ack", Type::Bool)], true),
         (kind::PUBLISH, true) => (&[("subject", Type::Subject)], true),
@@ -226,11 +246,15 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         | (kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH, false)
         | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,
         (kind::HELLO..=kind::BYE, _)
-        | (kind::REQUEST..=kind::STATUS | kind::UNSUBSCRIBE | kind::ADMIN, _)
+        | (kind::REQUEST..=kind::STATUS | kind::UNSUBSCRIBE | kind::ADMIN | kind::LEASE, _)
         | (kind::PARTIAL..=kind::EVENT | kind::TARGETS, _) => (&[], false),
         _ => return None,
     })
 }
+
+/// What needs an id of its own.
+const ASKING: [u8; 6] =
+    [kind::REQUEST, kind::SCATTER, kind::STATUS, kind::ADMIN, kind::SUBSCRIBE, kind::LEASE];
 
 /// What a message says: kind, id, what its headers say, its body. `None`: it is malformed.
 pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
@@ -262,7 +286,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         || matches!(
             (kind, to_broker),
             (kind::REQUEST | kind::SCATTER | kind::PUBLISH, _)
-                | (kind::STATUS | kind::ADMIN, false)
+                | (kind::STATUS | kind::ADMIN | kind::LEASE, false)
         );
     if opaque {
         says = format!("{header:02x?} {says}");
@@ -291,11 +315,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         matches!(kind, kind::REQUEST | kind::PARTIAL | kind::FINAL | kind::SCATTER | kind::TARGETS)
             || matches!(kind, kind::PUBLISH | kind::MESSAGE);
     let id = matches!(kind, kind::REQUEST..=kind::GAP).then(|| second.get(1..)).flatten();
-    let asks = to_broker
-        && matches!(
-            kind,
-            kind::REQUEST | kind::SCATTER | kind::STATUS | kind::ADMIN | kind::SUBSCRIBE
-        );
+    let asks = to_broker && ASKING.contains(&kind);
     // There may be one, and there need not.
     let may_have = matches!(kind, kind::EVENT..=kind::TELL);
     let nameless = (asks || kind == kind::TELL) && id == Some(&[0; 8]);

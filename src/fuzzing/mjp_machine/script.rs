@@ -75,7 +75,7 @@ impl Stage {
         let id = self.token(peer, which);
         let body = Message::new([vec![how], vec![7; usize::from(how % 4) * 1500]]);
         let answer = Answer { id, header: b"\x80", body: body.frames() };
-        let fault = Packed::new(&Fault { code: "failed", message: None, retry: None });
+        let fault = Packed::new(&Fault { code: "failed", ..Fault::default() });
         let said = match how % 5 {
             0 | 1 => ToBroker::Final(answer),
             2 | 3 => ToBroker::Partial(answer),
@@ -147,6 +147,8 @@ fn request(service: &[u8], choices: &mut Choices<'_>) -> Message {
         events: Some(!ack.is_multiple_of(5)),
         asks: Some(!ack.is_multiple_of(4)),
         key: None,
+        lease: None,
+        epoch: None,
     };
     if ack >= 0xc0 {
         return keyed(id, RequestHeader { trace: None, ..says });

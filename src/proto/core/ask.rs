@@ -6,7 +6,7 @@ use crate::proto::dialect::{CallerVoice, Native, Terms};
 use crate::proto::mmi;
 use crate::proto::output::Output;
 use crate::proto::rights::Verb as Right;
-use crate::proto::router::Refusal;
+use crate::proto::router::{Refusal, Wanted};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{Answer, Code, FromBroker, Request};
 
@@ -28,7 +28,8 @@ impl Core {
             return;
         }
         let voice = CallerVoice::Mjp(native(now, request));
-        if let Err(why) = self.router.accept(now, id, voice, says.service, kept, out) {
+        let wanted = Wanted { service: says.service, fence: self.fence(id, says) };
+        if let Err(why) = self.router.accept(now, id, voice, wanted, kept, out) {
             self.refuse_ask(id, request.id, why, out);
         }
     }
@@ -71,6 +72,14 @@ impl Core {
         if !self.may(id, Right::Call, request.says.service, out) {
             let why = why_denied(Right::Call, request.says.service);
             self.object_new(id, request.id, Code::Denied, &why, out);
+            return true;
+        }
+        if let Err(why) = self.check_fence(now, id, &request.says) {
+            if self.router.is_open(id, request.id) {
+                self.refuse_ask(id, request.id, Refusal::DuplicateId, out);
+            } else {
+                self.object_fenced(id, request.id, &why, out);
+            }
             return true;
         }
         let is_mmi =

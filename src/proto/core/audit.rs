@@ -44,6 +44,7 @@ impl Core {
         demand!(gone.is_none(), "{gone:?} waits for the disk and is no peer");
         self.flows.table.audit()?;
         self.topics.audit(|id| self.peers.contains_key(id))?;
+        self.leases().audit(|id| self.peers.contains_key(id))?;
         self.names.audit(|id| self.peers.get(id).and_then(|peer| peer.identity.clone()))
     }
 
@@ -65,6 +66,10 @@ impl Core {
         for (_, pattern) in self.topics.patterns_of(id) {
             let hears = grants.allows_subscription(pattern.as_bytes());
             demand!(hears, "{id:?} has subscribed to {pattern} and may not");
+        }
+        for (_, observes, lease) in self.leases().seats_of(id) {
+            let holds = observes || grants.allows(Verb::Lease, lease.as_bytes());
+            demand!(holds, "{id:?} holds {lease} or waits for it, and may not");
         }
         let follows = self.followers.contains_key(&id);
         demand!(!follows || grants.allows(Verb::Admin, b"follow"), "{id:?} follows and may not");

@@ -77,12 +77,16 @@ impl Core {
             return Taken::Yes;
         }
         // MDP has no word for that.
-        if !allowed {
+        let fenced = self.router.check_fence(now, request.service, None).is_err();
+        if fenced {
+            self.router.leases.count_refused(false);
+        }
+        if !allowed || fenced {
             self.dropped += 1;
             return Taken::Yes;
         }
         let voice = CallerVoice::Mdp(request.version, Envelope::keep(request.envelope));
-        match self.router.accept(now, id, voice, request.service, request.body, out) {
+        match self.router.accept(now, id, voice, request.service.into(), request.body, out) {
             Ok(_) => Taken::Yes,
             Err(Refusal::NotYet) => Taken::NotYet,
             // A client of MDP is paused where one of MJP is told.
@@ -287,7 +291,7 @@ impl Core {
             return;
         }
         let worker = ServiceName::try_from(service).ok().and_then(|name| {
-            let offer = Offer { voice, name, credit: None, about: &[] };
+            let offer = Offer { voice, name, credit: None, about: &[], fence: None };
             self.router.register(now, id, offer, out)
         });
         match worker {

@@ -1,6 +1,7 @@
 //! What MJP/1 peers say, carried out.
 
 mod answer;
+pub(super) mod lease;
 
 use crate::id::{PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
@@ -8,7 +9,7 @@ use crate::proto::dialect::mjp::{Action, Event};
 use crate::proto::dialect::{Reply, State, WorkerVoice, fault, mdp, mjp};
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::rights::Verb as Right;
-use crate::proto::router::Offer;
+use crate::proto::router::{Offer, WorkerId};
 use crate::proto::stats::Loss;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
@@ -159,13 +160,13 @@ impl Core {
         }
         let event = self.mjp_event_of(id, said);
         let Some(action) = self.advance_mjp(id, event) else { return };
-        let worker = self.peers.get(id).and_then(|peer| peer.worker);
         match (action, said) {
             (Action::Greet, ToBroker::Hello(hello)) => self.greet(id, hello, out),
             (Action::Cancel, ToBroker::Cancel { id: request }) => {
                 self.router.cancel(now, id, *request, out);
                 self.cancel_scatter(now, id, *request, out);
                 self.unfollow(id, *request);
+                self.cancel_lease(now, id, *request, out);
             }
             (Action::Report, ToBroker::Status { id: query, says }) => {
                 if self.may_look(id, "status", out) {
@@ -178,6 +179,9 @@ impl Core {
                 self.administer(now, id, *query, (says, header), out);
             }
             (Action::Topic, said) => self.on_topic(now, id, said, out),
+            (Action::Lease, ToBroker::Lease { id: query, says }) => {
+                self.on_lease(now, id, *query, says, out);
+            }
             (Action::Beat, _) => {
                 if out.is_quiet(id) {
                     out.send(id, |encoder| WorkerVoice::Mjp.heartbeat(&[], encoder));
@@ -193,10 +197,7 @@ impl Core {
                 self.register_mjp(now, id, says, header, out);
             }
             (Action::Update, ToBroker::Ready(says)) => {
-                if let Some(worker) = worker {
-                    self.router.set_about(worker, about(says, header), out);
-                }
-                self.set_credit(now, id, says.credit(), out);
+                self.update_mjp(now, id, says, header, out);
             }
             (Action::Credit, ToBroker::Credit { credit }) => {
                 self.set_credit(now, id, *credit, out);
@@ -221,6 +222,23 @@ impl Core {
             }
             _ => self.dropped += 1,
         }
+    }
+
+    /// READY of a worker that is registered.
+    fn update_mjp<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        says: &ReadyHeader<'_>,
+        header: &[u8],
+        out: &mut O,
+    ) {
+        let worker = self.peers.get(id).and_then(|peer| peer.worker);
+        if let Some(worker) = worker.filter(|own| self.may_fence(id, says, Some(*own), out)) {
+            self.router.set_fence(worker, says.fence);
+            self.router.set_about(worker, about(says, header), out);
+        }
+        self.set_credit(now, id, says.credit(), out);
     }
 
     /// A worker, or a handler of flows, takes so many at a time.
@@ -249,6 +267,7 @@ impl Core {
             ToBroker::Subscribe { .. } | ToBroker::Unsubscribe { .. } | ToBroker::Publish(_) => {
                 Event::Topic
             }
+            ToBroker::Lease { .. } => Event::Lease,
             ToBroker::Partial(answer) if holds(answer.id) => Event::Partial,
             ToBroker::Partial(_) => Event::StrayPart,
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
@@ -296,7 +315,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin", "topics", "events", "keys", "flows"],
+            features: vec!["scatter", "admin", "topics", "events", "keys", "leases", "flows"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {
@@ -323,10 +342,15 @@ impl Core {
             self.advance_mjp(id, Event::Expired);
             return self.object_denied(id, 0, Right::Serve, says.service, out);
         }
+        if !self.may_fence(id, says, None, out) {
+            self.advance_mjp(id, Event::Expired);
+            return;
+        }
         let worker = ServiceName::try_from(says.service).ok().and_then(|name| {
             let credit = Some(self.credit(says.credit()));
             let about = about(says, header);
-            let offer = Offer { voice: WorkerVoice::Mjp, name, credit, about };
+            let (voice, fence) = (WorkerVoice::Mjp, says.fence);
+            let offer = Offer { voice, name, credit, about, fence };
             self.router.register(now, id, offer, out)
         });
         match worker {
@@ -339,6 +363,22 @@ impl Core {
                 self.say(id, 64 + message.len(), out, |encoder| bye.encode(encoder));
             }
         }
+    }
+
+    /// Whether a worker may want that fence; if not, it is told so.
+    fn may_fence<O: Output>(
+        &mut self,
+        id: PeerId,
+        says: &ReadyHeader<'_>,
+        own: Option<WorkerId>,
+        out: &mut O,
+    ) -> bool {
+        let may = says.fence.is_none_or(|lease| self.router.may_fence(says.service, own, lease));
+        if !may {
+            let why = "another worker of the service has another `fence`; give all the same";
+            self.object(id, 0, Code::BadRequest, why, out);
+        }
+        may
     }
 
     /// A worker counts as gone, though its connection is there.
@@ -433,6 +473,7 @@ impl Core {
 
 /// What is kept of READY for listings: the header, if it says more than what the tables know.
 fn about<'a>(says: &ReadyHeader<'_>, header: &'a [u8]) -> &'a [u8] {
-    let silent = says.labels.is_empty() && says.version.is_none() && says.description.is_none();
+    let ReadyHeader { labels, version, description, fence, .. } = says;
+    let silent = labels.is_empty() && version.is_none() && description.is_none() && fence.is_none();
     if silent { &[] } else { header }
 }

@@ -447,8 +447,8 @@ impl Core {
             while let Some((id, why)) = self.router.pop_doomed() {
                 self.end(now, id, why, out);
             }
-            let parts = self.end_parts(now, out);
-            if !self.see_to_titanic(now, out) && !parts {
+            let told = self.end_parts(now, out) | self.tell_leases(now, out);
+            if !self.see_to_titanic(now, out) && !told {
                 break;
             }
         }

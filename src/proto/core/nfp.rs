@@ -166,7 +166,8 @@ impl Core {
             return;
         }
         let worker = ServiceName::try_from(service).ok().and_then(|name| {
-            let offer = Offer { voice: WorkerVoice::Nfp(era), name, credit: None, about: &[] };
+            let offer =
+                Offer { voice: WorkerVoice::Nfp(era), name, credit: None, about: &[], fence: None };
             self.router.register(now, id, offer, out)
         });
         match worker {

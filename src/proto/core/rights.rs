@@ -209,6 +209,7 @@ impl Core {
             let why = "the right `subscribe` has been taken away; the subscription is over";
             self.object(id, number, Code::Denied, why, out);
         }
+        self.regrant_leases(now, id, &grants, out);
         self.regrant_follower(id, &grants, out);
         self.regrant_flows(now, id, out);
     }

@@ -16,6 +16,7 @@ use crate::wire::mjp::{
 };
 
 use super::Core;
+use super::mjp::lease::why_fenced;
 use super::rights::{TOO_OFTEN, why_denied};
 
 /// Most workers of one scatter.
@@ -77,6 +78,11 @@ impl Core {
         }
         if self.router.is_draining() || self.router.is_closed(says.service) {
             return Err((Code::Draining, self.why_draining().into()));
+        }
+        if let Err(fenced) = self.router.check_fence(now, says.service, None) {
+            self.router.leases.count_refused(false);
+            let (code, why, _) = why_fenced(fenced);
+            return Err((code, why));
         }
         let workers = self.recipients(says.service, &says.to);
         match workers.len() {

@@ -326,7 +326,8 @@ impl Core {
         let Some((service, asker, body)) = kept.table.take(uuid) else { return false };
         let voice = CallerVoice::Stored(Box::new(Stored { uuid, asker }));
         let caller = kept.caller;
-        let asked = self.router.accept(now, caller, voice, service.as_bytes(), body.frames(), out);
+        let wanted = service.as_bytes().into();
+        let asked = self.router.accept(now, caller, voice, wanted, body.frames(), out);
         let Some(kept) = &mut self.titanic else { return false };
         match asked {
             Ok(request) => kept.table.asked(uuid, request),

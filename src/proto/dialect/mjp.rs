@@ -39,6 +39,8 @@ pub enum Event {
     Status,
     /// SUBSCRIBE, UNSUBSCRIBE or PUBLISH.
     Topic,
+    /// LEASE.
+    Lease,
     /// HEARTBEAT.
     Heartbeat,
     /// READY for a service that can be served: the same as before, if it is a worker.
@@ -88,6 +90,8 @@ pub enum Action {
     Report,
     /// Change the subscriptions of the peer, or tell those of all.
     Topic,
+    /// Change who holds a lease, or tell who does.
+    Lease,
     /// Say HEARTBEAT.
     Beat,
     /// Note that the worker lives.
@@ -146,6 +150,7 @@ impl State {
             (_, E::Cancel) => (self, Action::Cancel),
             (_, E::Status) => (self, Action::Report),
             (_, E::Topic) => (self, Action::Topic),
+            (_, E::Lease) => (self, Action::Lease),
             (_, E::BadReady | E::Invalid) => (self, Action::Object),
             (_, E::Stray) => (self, Action::Late),
             (_, E::StrayPart) => (self, Action::LatePart),
@@ -211,6 +216,7 @@ impl Event {
             Self::Cancel => "cancel",
             Self::Status => "status",
             Self::Topic => "topic",
+            Self::Lease => "lease",
             Self::Heartbeat => "heartbeat",
             Self::Ready => "ready",
             Self::BadReady => "bad ready",

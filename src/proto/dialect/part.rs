@@ -168,7 +168,7 @@ pub(crate) fn progress_of(outcome: Outcome) -> Progress {
     match outcome {
         Outcome::Replied | Outcome::Unclaimed => Progress::Replied,
         Outcome::Failed | Outcome::AnswerTooBig => Progress::Failed,
-        Outcome::Refused => Progress::Refused,
+        Outcome::Refused | Outcome::StaleEpoch | Outcome::Unfenced => Progress::Refused,
         Outcome::WorkerLost | Outcome::Dead | Outcome::Expired => Progress::Lost,
         Outcome::TimedOut => Progress::TimedOut,
         Outcome::CallerGone | Outcome::Cancelled => Progress::Cancelled,

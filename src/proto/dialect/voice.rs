@@ -224,8 +224,13 @@ impl CallerVoice {
     }
 
     /// Says that the request ended without an answer.
-    pub(crate) fn error(&self, service: &[u8], outcome: Outcome, out: &mut Encoder) {
-        let Some(fault) = fault_of(outcome) else { return };
+    pub(crate) fn error(
+        &self,
+        service: &[u8],
+        (outcome, epoch): (Outcome, Option<u64>),
+        out: &mut Encoder,
+    ) {
+        let Some(fault) = fault_of(outcome).map(|fault| Fault { epoch, ..fault }) else { return };
         match self {
             Self::Mjp(native) => fault.encode(native.id, out),
             Self::Part(part) => part.error(service, outcome, &fault, out),
@@ -266,16 +271,24 @@ pub(crate) fn fault_of(outcome: Outcome) -> Option<Fault<'static>> {
             Code::BadRequest,
             "the worker speaks NFP: a request is one frame, a JSON object with a task",
         ),
+        Outcome::StaleEpoch => (Code::StaleEpoch, STALE),
+        Outcome::Unfenced => (
+            Code::FenceRequired,
+            "the service takes requests of the holder of a lease only; say `lease` and `epoch`",
+        ),
     };
     Some(fault(code, message))
 }
+
+/// What is said to who does not hold its lease any more.
+pub(crate) const STALE: &str = "the epoch is not that of who holds the lease; campaign again";
 
 /// An error of the broker, with the time after which a retry makes sense, if it does.
 pub(crate) fn fault(code: Code, message: &str) -> Fault<'_> {
     /// Time after which a retry makes sense, ms.
     const RETRY: u64 = 100;
     let retry = code.may_retry().then_some(RETRY);
-    Fault { code: code.as_str(), message: Some(message), retry }
+    Fault { code: code.as_str(), message: Some(message), retry, epoch: None }
 }
 
 /// The frames before a request's header, which go back with the answer.

@@ -8,6 +8,7 @@ use crate::proto::dialect::{CallerVoice, WorkerVoice};
 use crate::proto::output::Output;
 use crate::wire::message::Frames;
 
+use super::fence::Wanted;
 use super::list::{Links, List};
 use super::request::{Parts, Place, Request};
 use super::service::{Gate, Service, ServiceId};
@@ -40,6 +41,8 @@ pub(crate) struct Offer<'a> {
     pub(crate) credit: Option<usize>,
     /// What it says of itself, for listings.
     pub(crate) about: &'a [u8],
+    /// The lease whose holder alone may ask it.
+    pub(crate) fence: Option<&'a str>,
 }
 
 impl Router {
@@ -53,17 +56,17 @@ impl Router {
         now: Time,
         caller: PeerId,
         voice: CallerVoice,
-        name: &[u8],
+        wanted: Wanted<'_>,
         body: Frames<'_>,
         out: &mut O,
     ) -> Result<RequestId, Refusal> {
-        let key = voice.id();
+        let (key, name) = (voice.id(), wanted.service);
         // Whoever can name its requests has its time begin with the name.
         let deadline = if key.is_none() { voice.terms().deadline } else { None };
         if key.is_some_and(|key| self.named(caller, key).is_some()) {
             return Err(Refusal::DuplicateId);
         }
-        let cost = Request::cost_of(voice.bytes() + body.bytes());
+        let cost = Request::cost_of(voice.bytes() + body.bytes() + wanted.bytes());
         let id = match self.find_service(caller, name) {
             Some(id) => id,
             None => {
@@ -96,6 +99,7 @@ impl Router {
             answering: false,
             parts: Parts::default(),
             asks: None,
+            fence: wanted.fence,
             last_holder: None,
             links: Links::default(),
         });
@@ -252,6 +256,7 @@ impl Router {
             congested: false,
             reserved: false,
             solo: false,
+            fenced: false,
             last_sent: now,
             links: Links::default(),
         });
@@ -260,6 +265,7 @@ impl Router {
             let founder = service.founder.take();
             self.release_founder(founder);
         }
+        self.set_fence(worker, offer.fence);
         self.relist(worker);
         self.dispatch(now, id, out);
         Some(worker)

@@ -60,6 +60,9 @@ impl Router {
         self.jobs.audit()?;
         self.keys.audit()?;
         self.audit_keys()?;
+        let fenced = self.workers.values().filter(|worker| worker.fenced).count();
+        let counted = self.fenced_workers;
+        demand!(fenced == counted, "{fenced} workers want a fence, {counted} are counted");
         demand!(self.ended_parts.is_empty(), "ended parts of jobs are left");
         demand!(self.ended_stored.is_empty(), "ended requests that are kept are left");
         demand!(self.doomed.is_empty(), "doomed peers are left: {:?}", self.doomed);
@@ -75,6 +78,7 @@ impl Router {
         services.chain(requests).chain(workers).sum::<usize>()
             + self.jobs.charged()
             + self.keys.charged()
+            + self.leases.charged()
     }
 
     /// Deadlines of requests that are remembered, those that came to nothing included.
@@ -169,6 +173,9 @@ impl Router {
         demand!(*told == there, "{told:?} are its workers, {there:?} say so");
         let held: usize = mine().map(|(_, worker)| worker.in_flight).sum();
         demand!(service.in_flight == held, "in_flight {}, held {held}", service.in_flight);
+        let fenced = mine().filter(|(_, worker)| worker.fenced).count();
+        let counted = service.fence.as_ref().map_or(0, |(_, count)| *count);
+        demand!(fenced == counted, "{fenced} workers want a fence, {counted} are counted");
         let listed = service.ready.audit(&self.workers)?;
         for (worker_id, worker) in mine() {
             let level = worker.level();

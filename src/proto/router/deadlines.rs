@@ -38,6 +38,7 @@ impl Router {
         self.expire_keys(now, out);
         self.expire_unserved(now, out);
         self.expire_jobs(now, out);
+        self.leases.tick(now);
         self.tidy_callers();
     }
 

@@ -121,6 +121,14 @@ impl Router {
             self.end(id, Outcome::Refused, out);
             return self.relist(worker_id);
         }
+        if let Some(outcome) = self.fenced_out(now, id) {
+            if let Some(worker) = self.workers.get_mut(worker_id) {
+                worker.solo &= worker.in_flight > 0;
+            }
+            self.end(id, outcome, out);
+            return self.relist(worker_id);
+        }
+        let Some(worker) = self.workers.get_mut(worker_id) else { return };
         worker.held.push_back(&mut self.requests, id);
         worker.in_flight += 1;
         worker.last_sent = now;

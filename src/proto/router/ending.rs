@@ -145,6 +145,10 @@ impl Router {
         crate::proto::witness::saw("worker", "lost", loss.label());
         let Some(service) = self.services.get_mut(worker.service) else { return };
         service.workers.remove(&id);
+        if worker.fenced {
+            self.fenced_workers -= 1;
+            service.drop_fence();
+        }
         service.stats.lose_worker(loss);
         if service.reserved == Some(id) {
             service.reserved = None;
@@ -170,6 +174,7 @@ impl Router {
         if let Some(worker) = worker {
             self.retire(worker);
         }
+        self.leases.forget(now, peer);
         self.forget_caller(now, peer, out);
         if let Some(worker) = worker {
             self.lose(now, worker, loss, out);

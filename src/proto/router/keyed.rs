@@ -16,12 +16,13 @@ use crate::wire::mjp::{self, Code, Digest, FromBroker, Packed};
 
 use super::Router;
 use super::accept::Refusal;
+use super::fence::Wanted;
 use super::request::{Place, Request};
 
 /// What is asked under a key.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
-    pub(crate) service: &'a [u8],
+    pub(crate) wanted: Wanted<'a>,
     pub(crate) principal: Principal,
     pub(crate) scope: Scope,
     pub(crate) digest: Digest,
@@ -78,14 +79,14 @@ impl Router {
         if !self.keys.has_room(&asked.principal) {
             return Err(Refusal::Overloaded);
         }
-        let Asked { service, principal, scope, digest, native } = asked;
+        let Asked { wanted, principal, scope, digest, native } = asked;
         let (name, parts, deadline) = (native.id, native.parts, native.terms.deadline);
-        let cost = Request::cost_of(Keyed::BYTES + kept.bytes());
+        let cost = Request::cost_of(Keyed::BYTES + kept.bytes() + wanted.bytes());
         let waiter = Waiter { peer: caller, id: name, parts, deadline, cost, owner: true };
         let key = self.keys.begin((principal, scope), digest, waiter);
         let asker = self.asker_of(caller);
         let voice = CallerVoice::Keyed(Box::new(Keyed { key, first: native, asker }));
-        let accepted = self.accept(now, caller, voice, service, kept, out);
+        let accepted = self.accept(now, caller, voice, wanted, kept, out);
         match accepted {
             // Or it has ended already.
             Ok(request) if self.requests.contains_key(request) => {
@@ -313,8 +314,9 @@ impl Router {
         out: &mut O,
     ) {
         let Some(waiters) = self.keys.end(key) else { return };
+        let end = (outcome, self.epoch_for(request, outcome));
         for waiter in waiters {
-            self.tell_end(&waiter, outcome, out);
+            self.tell_end(&waiter, end, out);
         }
         request.caller = PeerId::default();
         out.release(self.keys.take_freed());
@@ -334,7 +336,7 @@ impl Router {
         }
         if let Some(waiter) = self.keys.detach(key, caller, name, false) {
             self.let_go(id, &waiter, out);
-            self.tell_end(&waiter, Outcome::Cancelled, out);
+            self.tell_end(&waiter, (Outcome::Cancelled, None), out);
             self.set_deadline(id, key);
         }
     }
@@ -365,7 +367,7 @@ impl Router {
         while let Some((key, id, late)) = self.keys.pop_due(now) {
             for waiter in late {
                 self.let_go(id, &waiter, out);
-                self.tell_end(&waiter, Outcome::TimedOut, out);
+                self.tell_end(&waiter, (Outcome::TimedOut, None), out);
             }
             let in_flight = self
                 .requests
@@ -436,9 +438,14 @@ impl Router {
     }
 
     /// Tells a caller how it ended for that one.
-    fn tell_end<O: Output>(&mut self, waiter: &Waiter, outcome: Outcome, out: &mut O) {
+    fn tell_end<O: Output>(
+        &mut self,
+        waiter: &Waiter,
+        (outcome, epoch): (Outcome, Option<u64>),
+        out: &mut O,
+    ) {
         self.dismiss(waiter, out);
-        if let Some(fault) = fault_of(outcome) {
+        if let Some(fault) = fault_of(outcome).map(|fault| mjp::Fault { epoch, ..fault }) {
             self.say(waiter.peer, Self::WORD, out, |encoder| fault.encode(waiter.id, encoder));
         }
     }

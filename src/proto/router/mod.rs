@@ -11,6 +11,7 @@ mod deadlines;
 mod direct;
 mod dispatch;
 mod ending;
+mod fence;
 mod founders;
 mod gate;
 mod keyed;
@@ -38,6 +39,7 @@ use crate::id::{PeerId, RequestId, ServiceName, slot_of};
 use super::clock::Time;
 use super::jobs::{JobId, Jobs};
 use super::keys::Keys;
+use super::lease::Leases;
 use super::output::{CloseReason, Output};
 use super::policy::{ServicePolicy, Settings};
 use super::stats::{Outcome, ServiceStats};
@@ -46,6 +48,7 @@ use super::timers::Timers;
 pub(crate) use accept::Offer;
 pub use accept::Refusal;
 use callers::{Caller, Pause};
+pub(crate) use fence::{Fence, Fenced, Wanted};
 pub(crate) use keyed::Asked;
 use request::Request;
 use service::Service;
@@ -104,6 +107,9 @@ pub struct Router {
     pub(crate) jobs: Jobs,
     /// What was asked under a key, so that it can be asked again.
     pub(crate) keys: Keys,
+    /// Who holds what, and how many workers want a fence.
+    pub(crate) leases: Leases,
+    fenced_workers: usize,
 }
 
 impl Router {
@@ -114,6 +120,7 @@ impl Router {
         let rules = settings.rules.iter().map(|rule| &rule.policy);
         let jobs = Jobs::new(settings.nfp.jobs, &hasher);
         let keys = Keys::new(settings.keys, hasher.clone());
+        let leases = Leases::new(settings.lease);
         let policies = rules.chain([&settings.policy]).cloned().map(Arc::new).collect();
         let rates = settings.client.rate.map(|rate| rate::Rates::new(rate, hasher.clone()));
         Self {
@@ -143,6 +150,8 @@ impl Router {
             talk: TalkStats::default(),
             jobs,
             keys,
+            leases,
+            fenced_workers: 0,
         }
     }
 
@@ -255,7 +264,8 @@ impl Router {
     pub fn next_expiry(&self) -> Option<Time> {
         let requests = self.expiries.next().into_iter().chain(self.deadlines.next());
         let rated = self.rates.as_ref().and_then(rate::Rates::next);
-        requests.chain(self.jobs.next_due()).chain(self.keys.next_due()).chain(rated).min()
+        let tables = [self.jobs.next_due(), self.keys.next_due(), self.leases.next_due()];
+        requests.chain(rated).chain(tables.into_iter().flatten()).min()
     }
 
     /// The services, in no particular order. Those of the house are not among them.

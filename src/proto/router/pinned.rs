@@ -67,6 +67,7 @@ impl Router {
             answering: false,
             parts: Parts::default(),
             asks: None,
+            fence: None,
             last_holder: None,
             links: Links::default(),
         });

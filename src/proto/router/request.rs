@@ -5,6 +5,7 @@ use crate::proto::clock::Time;
 use crate::proto::dialect::{CallerVoice, Terms};
 use crate::wire::message::{Frames, Message};
 
+use super::fence::Fence;
 use super::list::{Linked, Links};
 use super::service::ServiceId;
 use super::talk::Asks;
@@ -49,6 +50,8 @@ pub(super) struct Request {
     pub(super) parts: Parts,
     /// What its caller was asked, if ever.
     pub(super) asks: Option<Box<Asks>>,
+    /// The lease that its caller says to hold.
+    pub(super) fence: Option<Box<Fence>>,
     /// The peer it was last lost with.
     pub(super) last_holder: Option<PeerId>,
     /// While it waits: the caller's waiting requests. In flight: the worker's requests.
@@ -91,6 +94,7 @@ impl Request {
             answering: false,
             parts: Parts::default(),
             asks: None,
+            fence: None,
             last_holder: None,
             links: self.links,
         }

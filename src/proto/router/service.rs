@@ -71,6 +71,8 @@ pub(super) struct Service {
     pub(super) paused: BTreeSet<PeerId>,
     /// The caller that had it made, as long as nobody offers it.
     pub(super) founder: Option<Founder>,
+    /// The lease whose holder alone may ask, and how many workers want that.
+    pub(super) fence: Option<(Box<str>, usize)>,
     /// Since when it has no worker.
     pub(super) unserved_since: Time,
     /// The one deadline that counts for its waiting requests.
@@ -105,6 +107,7 @@ impl Service {
             husks: 0,
             paused: BTreeSet::new(),
             founder: None,
+            fence: None,
             unserved_since: now,
             expiry_armed: None,
             stats: ServiceStats::default(),
@@ -200,6 +203,7 @@ mod tests {
             credit: 1,
             about: Box::default(),
             held: List::default(),
+            fenced: false,
             in_flight: 0,
             pinned: BTreeMap::new(),
             direct: 0,

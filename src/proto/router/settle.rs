@@ -157,11 +157,11 @@ impl Router {
         if let Some(key) = request.voice.key() {
             return self.end_key(key, request, outcome, out);
         }
-        let caller = request.caller;
+        let (caller, end) = (request.caller, (outcome, self.epoch_for(request, outcome)));
         let Some(service) = self.services.get(request.service) else { return };
         let service = service.name.as_bytes();
         if self.callers.contains_key(caller)
-            && !out.offer(caller, ERROR, |encoder| request.voice.error(service, outcome, encoder))
+            && !out.offer(caller, ERROR, |encoder| request.voice.error(service, end, encoder))
         {
             self.doomed.push((caller, CloseReason::SlowReader));
         }

@@ -39,6 +39,8 @@ pub struct Worker {
     pub(super) reserved: bool,
     /// It has a suspect and must be left alone with it.
     pub(super) solo: bool,
+    /// It wants a fence.
+    pub(super) fenced: bool,
     /// When something was last sent to it.
     pub(super) last_sent: Time,
     pub(super) links: Links<WorkerId>,

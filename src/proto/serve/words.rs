@@ -193,7 +193,12 @@ impl Failure {
     fn to_header(&self) -> Packed {
         let fault = |message| {
             let code = beginning(&self.code, Self::CODE_MAX);
-            Packed::new(&Fault { code, message: Some(message), retry: self.retry_ms() })
+            Packed::new(&Fault {
+                code,
+                message: Some(message),
+                retry: self.retry_ms(),
+                epoch: None,
+            })
         };
         fault(beginning(&self.message, Self::MESSAGE_MAX))
     }
@@ -344,6 +349,7 @@ impl Offer {
             labels: self.labels.iter().map(|(name, value)| (&**name, &**value)).collect(),
             version: self.version.as_deref(),
             description: self.description.as_deref(),
+            fence: None,
         }
     }
 }
@@ -423,6 +429,7 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         }
         FromBroker::Status { .. }
         | FromBroker::Admin { .. }
+        | FromBroker::Lease { .. }
         | FromBroker::Targets(_)
         | FromBroker::Outcome(_)
         | FromBroker::Note(_)

@@ -234,6 +234,8 @@ impl NativeClient {
             events: self.kind.events.then_some(true),
             asks: self.kind.asks.then_some(true),
             key: None,
+            lease: None,
+            epoch: None,
         };
         let header = Packed::new(&says);
         let mut frames = vec![if service == MIXED { tag.to_job(None) } else { tag.encode() }];
@@ -281,6 +283,7 @@ impl NativeClient {
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }
+            | FromBroker::Lease { .. }
             | FromBroker::Admin { .. } => Ok(()),
             FromBroker::Error(failure) if failure.id == 0 => Ok(()),
             FromBroker::News(news) => self.listener.news(&news),

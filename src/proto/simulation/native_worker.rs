@@ -418,7 +418,7 @@ fn talk(id: u64, tag: Tag, cx: &mut Context<'_>) {
 }
 
 fn fail(id: u64, cx: &mut Context<'_>) {
-    let header = Packed::new(&Fault { code: "no_paper", message: None, retry: None });
+    let header = Packed::new(&Fault { code: "no_paper", ..Fault::default() });
     say(&ToBroker::Error(Failure { id, header: header.octets() }), cx);
 }
 

@@ -216,7 +216,7 @@ impl Stranger {
         let id = address.try_into().map_or(1, u64::from_be_bytes);
         let body = Message::new(vec![Piece { tag, kind: Kind::Babble }.encode()]);
         let answer = mjp::Answer { id, header: b"", body: body.frames() };
-        let fault = mjp::Fault { code: "no_paper", message: None, retry: None };
+        let fault = mjp::Fault { code: "no_paper", ..mjp::Fault::default() };
         let fault = Packed::new(&fault);
         let said = match (last, cx.rng.one_in(3)) {
             (true, true) => mjp::ToBroker::Error(mjp::Failure { id, header: fault.octets() }),

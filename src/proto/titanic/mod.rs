@@ -399,7 +399,9 @@ impl Titanic {
             | Outcome::Dead
             | Outcome::AnswerTooBig
             | Outcome::Failed
-            | Outcome::Refused => {
+            | Outcome::Refused
+            | Outcome::StaleEpoch
+            | Outcome::Unfenced => {
                 self.leave(uuid);
                 self.store_end(uuid, self.unix(now), answer);
             }

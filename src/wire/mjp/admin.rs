@@ -426,6 +426,12 @@ pub struct AdminEvent<'a> {
     /// What the worker speaks.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<&'a str>,
+    /// The lease.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<&'a str>,
+    /// By which the lease is held, or was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
 }
 
 impl<'a> AdminEvent<'a> {

@@ -40,11 +40,17 @@ pub enum Code {
     NotFound,
     /// The caller of the request cannot be asked.
     NoCaller,
+    /// Another one holds the lease.
+    Held,
+    /// The epoch is not that of who holds the lease.
+    StaleEpoch,
+    /// The service takes requests of the holder of a lease only.
+    FenceRequired,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::DuplicateId,
         Self::Unsupported,
@@ -63,6 +69,9 @@ impl Code {
         Self::KeyConflict,
         Self::NotFound,
         Self::NoCaller,
+        Self::Held,
+        Self::StaleEpoch,
+        Self::FenceRequired,
     ];
 
     /// As on the wire.
@@ -87,6 +96,9 @@ impl Code {
             Self::KeyConflict => "key_conflict",
             Self::NotFound => "not_found",
             Self::NoCaller => "no_caller",
+            Self::Held => "held",
+            Self::StaleEpoch => "stale_epoch",
+            Self::FenceRequired => "fence_required",
         }
     }
 

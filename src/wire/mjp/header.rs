@@ -83,6 +83,17 @@ pub struct RequestHeader<'a> {
         serialize_with = "some_text_or_bin"
     )]
     pub key: Option<&'a [u8]>,
+    /// The caller holds this lease, or the request is refused; 1 to 255 octets.
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::lease::some_name"
+    )]
+    pub lease: Option<&'a str>,
+    /// With `lease`, and only with it: the epoch of the holder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
 }
 
 impl RequestHeader<'_> {
@@ -100,9 +111,10 @@ impl RequestHeader<'_> {
     /// Whether there is nothing in it but what most have.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
-        let Self { trace, state, events, asks, key, .. } = self;
+        let Self { trace, state, events, asks, key, lease, epoch, .. } = self;
         let talks = events.is_some() || asks.is_some();
-        trace.is_none() && state.is_none() && !talks && key.is_none()
+        let fenced = lease.is_some() || epoch.is_some();
+        trace.is_none() && state.is_none() && !talks && key.is_none() && !fenced
     }
 
     /// Whether ACCEPTED is wanted.
@@ -210,7 +222,7 @@ pub struct AcceptedHeader<'a> {
 }
 
 /// ERROR, and BYE of a broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault<'a> {
     /// Stable; those that a broker says are [`Code`](super::Code).
     pub code: &'a str,
@@ -220,6 +232,9 @@ pub struct Fault<'a> {
     /// A retry makes sense after this time, ms. Absent: not by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<u64>,
+    /// The epoch of who holds the lease now. Absent: nobody does, or it is about no lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
 }
 
 /// READY of a worker.
@@ -244,6 +259,14 @@ pub struct ReadyHeader<'a> {
     /// Of the service.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub description: Option<&'a str>,
+    /// Only the holder of this lease may ask; 1 to 255 octets. Default: anybody.
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::lease::some_name"
+    )]
+    pub fence: Option<&'a str>,
 }
 
 impl ReadyHeader<'_> {

@@ -12,7 +12,7 @@ pub struct Digest([u8; 32]);
 
 /// Keys that say how a request is carried or traced, and not what it is. The service stands beside
 /// the digest.
-const CARRIED: [&[u8]; 10] = [
+const CARRIED: [&[u8]; 12] = [
     b"service",
     b"timeout",
     b"attempts",
@@ -23,6 +23,8 @@ const CARRIED: [&[u8]; 10] = [
     b"trace",
     b"state",
     b"key",
+    b"lease",
+    b"epoch",
 ];
 
 /// Nil counts as absent.
@@ -182,6 +184,8 @@ mod tests {
             events: Some(true),
             asks: Some(true),
             key: Some(b"k"),
+            lease: Some("l"),
+            epoch: Some(1),
         });
         assert_eq!(of(PLAIN, &["a"]), of(all.octets(), &["a"]));
         let nil = b"\x82\xa7service\xa4echo\xa5other\xc0";

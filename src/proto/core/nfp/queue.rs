@@ -83,6 +83,10 @@ impl Core {
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Err("the time of the job is over".into());
         }
+        if self.router.check_fence(now, service, None).is_err() {
+            self.router.leases.count_refused(false);
+            return Err("the service takes requests of the holder of a lease only".into());
+        }
         let name = ServiceName::try_from(service).map_err(|why| why.to_string())?;
         if !self.router.jobs.has_room(&owner) {
             return Err(FULL.into());
@@ -97,7 +101,7 @@ impl Core {
         let part = Part { job: none, index, name: target.clone(), terms, way };
         let voice = CallerVoice::Part(Box::new(part));
         let cost = voice.beside();
-        let request = self.router.accept(now, id, voice, service, job.body, out);
+        let request = self.router.accept(now, id, voice, service.into(), job.body, out);
         let request = request.map_err(|why| match why {
             Refusal::Draining => "the broker stops, or an operator drains the service",
             _ => FULL,

@@ -8,6 +8,7 @@ mod deadline;
 mod flow;
 mod keys;
 mod late;
+mod lease;
 mod limits;
 mod memory;
 mod native;

@@ -18,6 +18,8 @@ pub(super) const ECHO: RequestHeader<'static> = RequestHeader {
     events: None,
     asks: None,
     key: None,
+    lease: None,
+    epoch: None,
 };
 
 /// A request as a worker gets it.
@@ -66,7 +68,7 @@ impl Desk {
     }
 
     pub(super) fn fail(&mut self, worker: PeerId, body: &str) {
-        let fault = Fault { code: "no_paper", message: None, retry: None };
+        let fault = Fault { code: "no_paper", ..Fault::default() };
         let (id, header) = (self.token(worker, body), Packed::new(&fault));
         self.mjp(worker, &ToBroker::Error(Failure { id, header: header.octets() }));
     }
@@ -113,6 +115,7 @@ impl Desk {
                 FromBroker::Cancel { id } => format!("CANCEL {}", body_of(id)),
                 FromBroker::Status { id, .. } => format!("STATUS {id}"),
                 FromBroker::Admin { id, .. } => format!("ADMIN {id}"),
+                FromBroker::Lease { id, .. } => format!("LEASE {id}"),
                 FromBroker::Accepted { id, says } => {
                     let again = if says.repeat == Some(true) { " again" } else { "" };
                     format!("ACCEPTED {id} {}{again}", says.level)

@@ -326,7 +326,9 @@ impl Judge {
                 (all_cancelled && known.gone.is_none_or(|until| until <= time), false)
             }
             Outcome::Expired => (known.holder.is_none(), false),
-            Outcome::CallerGone | Outcome::Refused => (false, false),
+            Outcome::CallerGone | Outcome::Refused | Outcome::StaleEpoch | Outcome::Unfenced => {
+                (false, false)
+            }
         };
         let text = format!("{tag:?} ended as {outcome:?}: {known:?}, wanted until {wanted:?}");
         let runs = !known.done;

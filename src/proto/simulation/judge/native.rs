@@ -229,6 +229,7 @@ impl Judge {
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }
+            | FromBroker::Lease { .. }
             | FromBroker::Admin { .. } => {}
         }
     }

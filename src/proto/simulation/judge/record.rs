@@ -139,6 +139,7 @@ impl Judge {
             }
             // Only workers of NFP refuse.
             Outcome::Refused => record.service == MIXED.as_bytes(),
+            Outcome::StaleEpoch | Outcome::Unfenced => false,
             Outcome::Dead => record.losses == 2 + policy.attempts,
             Outcome::Expired => {
                 policy.unserved_ttl.is_some_and(|ttl| u128::from(waited) >= ttl.as_micros())

@@ -335,6 +335,7 @@ impl Judge {
                 Outcome::Cancelled => cancelled,
                 Outcome::CallerGone => gone,
                 Outcome::Refused => scatter.service == MIXED.as_bytes() && part.holder.is_none(),
+                Outcome::StaleEpoch | Outcome::Unfenced => false,
                 Outcome::Dead | Outcome::Expired => false,
             };
             let given_up = matches!(outcome, Outcome::TimedOut | Outcome::Cancelled);

@@ -103,6 +103,7 @@ impl Judge {
             Outcome::Cancelled => deleted,
             Outcome::CallerGone => gone,
             Outcome::Dead | Outcome::Expired | Outcome::Refused => false,
+            Outcome::StaleEpoch | Outcome::Unfenced => false,
         };
         stand_in.ended = Some(outcome);
         stand_in.kept = outcome != Outcome::CallerGone;

@@ -1,0 +1,113 @@
+//! Observers: told who holds a lease, the newest at least.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use super::table::{LeaseId, Leases, Row, Seat};
+use crate::id::PeerId;
+use crate::proto::clock::Time;
+
+/// When an observer is told that there was no room for.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// What an observer is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View<'a> {
+    /// Whether somebody holds.
+    pub held: bool,
+    /// The epoch of the holder, or of the last one; 0: none is known.
+    pub epoch: u64,
+    /// What the holder calls itself.
+    pub name: &'a str,
+    /// What it says.
+    pub value: &'a [u8],
+}
+
+impl Leases {
+    /// Leases from behind `after` on, as far as their names begin with `prefix`.
+    pub fn rows<'a>(
+        &'a self,
+        after: Option<&str>,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = Row<'a>> {
+        // No name is empty, and a prefix is not behind a name that it begins.
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let names = self.by_name.range::<str, _>((from, Bound::Unbounded));
+        let names = names.take_while(move |(name, _)| name.starts_with(prefix));
+        names.filter_map(|(name, id)| {
+            let lease = self.leases.get(*id)?;
+            let holder = lease.holder.as_ref();
+            let holder = holder.map(|it| (it.epoch, &*it.who.name, it.since, it.until()));
+            let (waiting, observers) = (lease.line.len(), lease.observers.len());
+            Some(Row { lease: name, holder, waiting, observers })
+        })
+    }
+
+    /// Whether the lease takes one more observer.
+    #[must_use]
+    pub fn has_room_for_observer(&self, lease: &str) -> bool {
+        let lease = self.named(lease);
+        lease.is_none_or(|lease| lease.observers.len() < self.limits.observers_max)
+    }
+
+    /// The peer is told from now on who holds; [`Self::check`] and
+    /// [`Self::has_room_for_observer`] have allowed it, and [`Self::cost_of`] it was charged.
+    pub fn observe(&mut self, peer: PeerId, id: u64, name: &str) {
+        let cost = Self::cost_of(name, "", 0);
+        let lease = self.lease_for(name);
+        self.charged += cost;
+        self.observing += 1;
+        self.owners.entry(peer).or_default().insert(id, Seat::Observes(lease));
+        if let Some(lease) = self.leases.get_mut(lease) {
+            lease.observers.insert((peer, id), cost);
+        }
+        self.untold.insert((peer, id));
+    }
+
+    /// Has `say` tell all observers that are to be told. Those that it has no room for are told
+    /// later, and then only what holds then.
+    pub fn tell(&mut self, now: Time, mut say: impl FnMut(PeerId, u64, View<'_>) -> bool) {
+        while let Some(who) = self.untold.pop_first() {
+            let own = self.owners.get(&who.0).and_then(|own| own.get(&who.1));
+            let Some(Seat::Observes(lease)) = own else { continue };
+            let Some(lease) = self.leases.get(*lease) else { continue };
+            let view = match &lease.holder {
+                Some(holder) => View {
+                    held: true,
+                    epoch: holder.epoch,
+                    name: &holder.who.name,
+                    value: &holder.who.value,
+                },
+                None => View { held: false, epoch: lease.last, name: "", value: &[] },
+            };
+            if say(who.0, who.1, view) {
+                self.late.remove(&who);
+            } else {
+                self.late.insert(who);
+                self.again = self.again.or(Some(now.after(AGAIN)));
+            }
+        }
+    }
+
+    /// All observers of a lease are to be told.
+    pub(super) fn spread(&mut self, id: LeaseId) {
+        if let Some(lease) = self.leases.get(id) {
+            self.untold.extend(lease.observers.keys().copied());
+        }
+    }
+
+    pub(super) fn unobserve(&mut self, id: LeaseId, who: (PeerId, u64)) {
+        let Some(lease) = self.leases.get_mut(id) else { return };
+        if let Some(cost) = lease.observers.remove(&who) {
+            self.observing -= 1;
+            self.freed += cost;
+        }
+        self.untold.remove(&who);
+        self.late.remove(&who);
+        self.leave_seat(who);
+        self.tidy(id);
+    }
+}

@@ -1,0 +1,232 @@
+"""Leases of MJP/1: round trips with the octets of SPEC.md, and holders that are stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from broker import HERE
+from mjp import Peer, example, header
+
+STOPPED = 20
+TTL = 200
+HELD = 'LEASE 1 {"event": "held", "epoch": 7, "ttl": 2000}'
+LOST = 'LEASE 1 {"event": "lost", "epoch": 7, "reason": "resigned"}'
+
+# A holder as a process of its own: it holds, says by which epoch, and asks when it is told to.
+HOLDER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from mjp import Peer, header
+peer = Peer(sys.argv[2])
+peer.say("LEASE", 1, {"verb": "campaign", "lease": sys.argv[3], "ttl": int(sys.argv[4])})
+epoch = header(peer.expect("LEASE", 1))["epoch"]
+print(epoch, flush=True)
+sys.stdin.readline()
+says = {"service": b"bank", "lease": sys.argv[3], "epoch": epoch}
+peer.say("REQUEST", 2, says, b"from one that was stopped")
+while True:
+    frames = peer.recv()
+    if frames[1][1:] == (2).to_bytes(8, "big"):
+        print(header(frames), flush=True)
+        break
+"""
+
+
+@pytest.fixture
+def peer(broker, peers):
+    """Connects to the default broker."""
+    return lambda *args, **kwargs: peers(Peer(broker.endpoint, *args, **kwargs))
+
+
+def lease(client, id, verb, lease=None, **says):
+    if lease:
+        says = {"lease": lease, **says}
+    client.say("LEASE", id, {"verb": verb, **says})
+
+
+def hold(client, id, name, **says):
+    """Campaigns and holds at once; gives the epoch."""
+    lease(client, id, "campaign", name, **says)
+    said = header(client.expect("LEASE", id))
+    assert said["event"] == "held"
+    return said["epoch"]
+
+
+def refusal(client, id):
+    says = header(client.expect("ERROR", id))
+    return says["code"], says.get("epoch")
+
+
+def shown(frames, **changed):
+    """What an example says, with what differs from run to run."""
+    return {**header(frames), **changed}
+
+
+def test_a_lease_with_the_octets_of_the_specification(peer):
+    one, other, eye = peer(), peer(), peer()
+    one.send(example("mjp", "LEASE 1"))
+    held = one.expect("LEASE", 1)
+    epoch = header(held)["epoch"]
+    assert header(held) == shown(example("mjp-broker", HELD), epoch=epoch)
+    lease(other, 2, "campaign", "billing", name="node-2")
+    assert other.expect("LEASE", 2) == example("mjp-broker", "LEASE 2")
+    lease(eye, 5, "observe", "billing")
+    holder = example("mjp-broker", "LEASE 5")
+    assert header(eye.expect("LEASE", 5)) == shown(holder, epoch=epoch)
+    lease(eye, 6, "list", prefix="bill")
+    [row] = header(eye.expect("LEASE", 6))["leases"]
+    [expected] = header(example("mjp-broker", "LEASE 6"))["leases"]
+    assert row.pop("left") <= 2000 and row.pop("held") <= 2000
+    del expected["left"], expected["held"]
+    assert row == {**expected, "epoch": epoch}
+    # An old epoch is refused, and the error says which one is good.
+    one.send(example("mjp", "LEASE 3"))
+    assert refusal(one, 3) == ("stale_epoch", epoch)
+    lease(one, 3, "renew", "billing", epoch=epoch)
+    assert header(one.expect("LEASE", 3)) == shown(example("mjp-broker", "LEASE 3"), epoch=epoch)
+    lease(one, 4, "resign", "billing", epoch=epoch, to="node-2")
+    assert header(one.expect("LEASE", 1)) == shown(example("mjp-broker", LOST), epoch=epoch)
+    assert header(one.expect("LEASE", 4)) == shown(example("mjp-broker", "LEASE 4"), epoch=epoch)
+    said = header(other.expect("LEASE", 2))
+    assert said["event"] == "held" and said["epoch"] > epoch
+    after = header(eye.expect("LEASE", 5))
+    assert (after["event"], after["epoch"], after["name"]) == ("holder", said["epoch"], "node-2")
+
+
+def test_keys_of_later_versions_are_survived(peer):
+    client = peer()
+    epoch = hold(client, 1, "a", later={"x": [1, None]}, **{"x-mine": b"\xff"})
+    assert epoch > 0
+    lease(client, 2, "steal", "a")
+    assert refusal(client, 2) == ("unsupported", None)
+    lease(client, 0, "campaign", "a")
+    assert refusal(client, 0)[0] == "bad_request"
+
+
+def test_a_closed_connection_frees_at_once_and_an_expiry_in_time(broker, peer):
+    first, second, third = Peer(broker.endpoint), peer(), peer()
+    old = hold(first, 1, "a", ttl=60_000)
+    lease(second, 1, "campaign", "a", ttl=TTL)
+    lease(third, 1, "campaign", "a")
+    assert header(second.expect("LEASE", 1))["event"] == "waiting"
+    first.close()
+    since = time.monotonic()
+    held = header(second.expect("LEASE", 1))
+    assert held["event"] == "held" and held["epoch"] > old
+    assert time.monotonic() - since < 1
+    assert header(second.expect("LEASE", 1)) == {
+        "event": "lost",
+        "epoch": held["epoch"],
+        "reason": "expired",
+    }
+    assert header(third.expect("LEASE", 1))["event"] == "waiting"
+    assert header(third.expect("LEASE", 1))["epoch"] > held["epoch"]
+
+
+def test_a_worker_may_take_requests_of_the_holder_only(peer):
+    worker, holder, other = peer(), peer(), peer()
+    worker.send(example("mjp", 'READY {"service": "pay", "fence": "billing"}'))
+    worker.hears_nothing()
+    epoch = hold(holder, 1, "billing")
+    other.call(1, b"hi", service=b"pay")
+    assert refusal(other, 1) == ("fence_required", None)
+    holder.send(example("mjp", "REQUEST 8"))
+    assert refusal(holder, 8) == ("stale_epoch", epoch)
+    holder.call(9, b"hi", service=b"pay", lease="billing", epoch=epoch)
+    id, _, body = worker.request()
+    assert body == [b"hi"]
+    worker.say("FINAL", id, {}, b"paid")
+    assert holder.expect("FINAL", 9)[3:] == [b"paid"]
+
+
+def test_what_waits_is_refused_when_another_one_holds(peer):
+    holder, other = peer(), peer()
+    epoch = hold(holder, 1, "a")
+    holder.call(2, b"late", lease="a", epoch=epoch)
+    lease(holder, 3, "resign", "a", epoch=epoch)
+    assert header(holder.expect("LEASE", 1))["reason"] == "resigned"
+    holder.expect("LEASE", 3)
+    now = hold(other, 1, "a")
+    worker = peer().ready()
+    assert refusal(holder, 2) == ("stale_epoch", now)
+    worker.hears_nothing()
+
+
+@pytest.fixture
+def holder():
+    """Starts holders as processes of their own."""
+    started = []
+
+    def begin(endpoint, name):
+        command = [sys.executable, "-c", HOLDER, str(HERE), endpoint, name, str(TTL)]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_holder_that_was_stopped_is_refused(start, peers, holder):
+    """SIGSTOP for longer than the time to live, SIGCONT, and it acts: nothing of it is carried out."""
+    # The worker says nothing while the processes start.
+    broker = start("--liveness", "100")
+    worker = peers(Peer(broker.endpoint)).ready(service=b"bank", credit=100)
+    names = [f"bank-{number}" for number in range(STOPPED)]
+    holders = [(name, holder(broker.endpoint, name)) for name in names]
+    epochs = {name: int(process.stdout.readline()) for name, process in holders}
+    for _, process in holders:
+        os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(3 * TTL / 1000)
+    heir = peers(Peer(broker.endpoint))
+    now = {name: hold(heir, id, name, ttl=60_000) for id, name in enumerate(names, 1)}
+    for name, process in holders:
+        assert now[name] > epochs[name]
+        os.kill(process.pid, signal.SIGCONT)
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for name, process in holders:
+        says = process.stdout.readline()
+        assert "'stale_epoch'" in says and f"'epoch': {now[name]}" in says, says
+    worker.hears_nothing()
+    heir.call(1000, b"mine", service=b"bank", lease=names[0], epoch=now[names[0]])
+    assert worker.request()[2] == [b"mine"]
+
+
+def test_epochs_grow_over_a_restart(start, peers):
+    """And a lease is nobody's behind it."""
+    epochs = []
+    for _ in range(3):
+        broker = start()
+        client = peers(Peer(broker.endpoint))
+        epochs += [hold(client, id, f"a{id}") for id in (1, 2, 3)]
+        broker.stop()
+    assert epochs == sorted(set(epochs)), epochs
+
+
+def test_what_is_counted_is_in_the_metrics(start, peers):
+    broker = start("--http", "127.0.0.1:0")
+    http = broker.process.stdout.readline().strip()
+    client = peers(Peer(broker.endpoint))
+    hold(client, 1, "a")
+    lease(client, 2, "campaign", "a")
+    client.expect("LEASE", 2)
+    lease(client, 3, "renew", "a", epoch=1)
+    assert refusal(client, 3)[0] == "stale_epoch"
+    with urllib.request.urlopen(f"{http}/metrics", timeout=10) as page:
+        text = page.read().decode()
+    for line in [
+        "majordomo_leases_held 1",
+        "majordomo_lease_waiters 1",
+        "majordomo_leases_granted_total 1",
+        'majordomo_lease_refused_total{reason="stale_epoch"} 1',
+    ]:
+        assert line in text, line
