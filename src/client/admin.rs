@@ -7,9 +7,10 @@ use super::call::{Guard, Replies};
 use super::error::CallError;
 use super::pending::{Ask, Pending, Reply, Sink};
 use super::{Client, FOREVER};
-use crate::wire::message::Message;
+use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    AdminEvent, AdminHeader, AdminReport, HEADER_MAX, KeyHeader, KeyReport, Packed, Verb,
+    AdminEvent, AdminHeader, AdminReport, DeadHeader, DeadReport, ExplainReport, HEADER_MAX,
+    KeyHeader, KeyReport, Packed, Verb,
 };
 
 /// What a broker answers to ADMIN.
@@ -40,6 +41,44 @@ impl KeyAnswered {
     pub fn report(&self) -> KeyReport<'_> {
         // It could be read when it came.
         KeyReport::decode(&self.octets).unwrap_or_default()
+    }
+}
+
+/// What a broker answers to ADMIN about dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadAnswered {
+    said: Message,
+}
+
+impl DeadAnswered {
+    /// What it says: of its keys those that were asked for are there.
+    #[must_use]
+    pub fn report(&self) -> DeadReport<'_> {
+        // It could be read when it came.
+        DeadReport::decode(self.said.first()).unwrap_or_default()
+    }
+
+    /// Of `dlq.show`: the header of the request, if it has one, and the frames of its body.
+    #[must_use]
+    pub fn body(&self) -> Frames<'_> {
+        let mut frames = self.said.frames();
+        frames.take_first();
+        frames
+    }
+}
+
+/// What a broker answers to ADMIN `explain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    octets: Vec<u8>,
+}
+
+impl Explained {
+    /// What it says.
+    #[must_use]
+    pub fn report(&self) -> ExplainReport<'_> {
+        // It could be read when it came.
+        ExplainReport::decode(&self.octets).unwrap_or_default()
     }
 }
 
@@ -145,7 +184,48 @@ impl Client {
         Ok(KeyAnswered { octets })
     }
 
+    /// Lists dead letters, shows one, puts them back, changes or drops them. With `dlq.edit`, `body`
+    /// is the new body, or none. Needs MJP/1 and the right `admin`.
+    ///
+    /// # Errors
+    /// As [`Self::admin`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::admin`].
+    pub async fn dead_admin(
+        &self,
+        ask: &DeadHeader<'_>,
+        body: Option<Message>,
+    ) -> Result<DeadAnswered, CallError> {
+        let header = packed(ask)?;
+        let ask = match body {
+            Some(body) => Message::joined(&[header, body]),
+            None => header,
+        };
+        let said = self.ask_all(ask).await?;
+        DeadReport::decode(said.first()).map_err(unreadable)?;
+        Ok(DeadAnswered { said })
+    }
+
+    /// Asks where a request is, and why it is not at a worker: the one of `ask.uuid`. Or how the
+    /// service `ask.service` stands. Needs MJP/1 and the right `admin`.
+    ///
+    /// # Errors
+    /// As [`Self::admin`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::admin`].
+    pub async fn explain(&self, ask: &AdminHeader<'_>) -> Result<Explained, CallError> {
+        let octets = self.ask_admin(packed(ask)?).await?;
+        ExplainReport::decode(&octets).map_err(unreadable)?;
+        Ok(Explained { octets })
+    }
+
     async fn ask_admin(&self, header: Message) -> Result<Vec<u8>, CallError> {
+        Ok(self.ask_all(header).await?.first().to_vec())
+    }
+
+    async fn ask_all(&self, header: Message) -> Result<Message, CallError> {
         let (to, answer) = oneshot::channel();
         let (timeout, attempts) = (self.config().timeout, self.config().attempts);
         let (ask, sink) = (Ask::Admin(header), Sink::Whole(to, Vec::new()));
@@ -155,7 +235,7 @@ impl Client {
             Guard::submit(self.clone(), attempts, Box::new(Pending { ask, timeout, sink }))?;
         let answer = answer.await.unwrap_or(Err(CallError::Closed));
         guard.ended();
-        Ok(answer?.first().to_vec())
+        answer
     }
 
     /// Follows what happens at the broker, as far as its name begins with `prefix`, until the

@@ -45,6 +45,8 @@ impl Call {
                 trace: None,
                 state: None,
                 key: None,
+                order: None,
+                delay: None,
             };
             Box::new(Pending { ask: Ask::Request(request), timeout, sink: Sink::None })
         });
@@ -119,6 +121,52 @@ impl Call {
             self.pending = Err(CallError::Key { len: key.len(), max: RequestHeader::KEY_MAX });
         } else if let Some(request) = self.request() {
             request.key = Some(key.into());
+        }
+        self
+    }
+
+    /// The order, 1 to 255 octets: calls of the service with the same one are carried out one at a
+    /// time, in the order in which the broker has accepted them, whoever makes them and whatever
+    /// becomes of workers. MJP only.
+    ///
+    /// ```
+    /// # use majordomo::broker::Broker;
+    /// # use majordomo::client::Client;
+    /// # use majordomo::config::BrokerConfig;
+    /// # use majordomo::worker::{Failure, Request, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # runtime.block_on(run())
+    /// # }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut config = BrokerConfig::default();
+    /// # config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
+    /// # let broker = Broker::bind(config)?;
+    /// # let endpoint = broker.local_addrs()[0].to_string();
+    /// # let echo = |request: Request| async move { Ok::<_, Failure>(request.body) };
+    /// # let worker = Worker::builder(&endpoint, "book")?.credit(8).start(echo)?;
+    /// let client = Client::connect(&endpoint).await?;
+    /// let debit = client.call("book", ["-7"]).order("account 12");
+    /// let credit = client.call("book", ["+7"]).order("account 12");
+    /// futures::try_join!(debit, credit)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn order(mut self, order: impl AsRef<[u8]>) -> Self {
+        let order = order.as_ref();
+        if !(1..=RequestHeader::ORDER_MAX).contains(&order.len()) {
+            self.pending = Err(CallError::Order { len: order.len(), max: RequestHeader::ORDER_MAX });
+        } else if let Some(request) = self.request() {
+            request.order = Some(order.into());
+        }
+        self
+    }
+
+    /// No worker gets it before so much time has passed; it counts towards
+    /// [`timeout`](Self::timeout), which has to be longer. MJP only.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        if let Some(request) = self.request() {
+            request.delay = Some(delay);
         }
         self
     }

@@ -140,6 +140,17 @@ pub enum CallError {
     /// sent.
     #[error("the broker knows no keys, and could carry the request out twice; call without one")]
     NoKeys,
+    /// No order can have a name of that length. Nothing was sent.
+    #[error("the order has {len} octets; give it 1 to {max}")]
+    Order {
+        /// Octets given.
+        len: usize,
+        /// Longest name allowed.
+        max: usize,
+    },
+    /// The broker is one that knows neither orders nor delays. Nothing was sent.
+    #[error("the broker knows neither orders nor delays; call without, or take a newer broker")]
+    NoOrder,
     /// No service can have that name. Nothing was sent.
     #[error("the service: {0}")]
     Service(#[from] NameError),

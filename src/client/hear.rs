@@ -48,10 +48,11 @@ pub(super) enum Heard<'a> {
         id: u64,
         told: Box<Told>,
     },
-    /// The answer to ADMIN, or one of several: a header, as it stands on the wire.
+    /// The answer to ADMIN, or one of several: a header, as it stands on the wire, and a body.
     Admin {
         id: u64,
         header: &'a [u8],
+        body: Frames<'a>,
     },
     /// Something for a subscription.
     Topic {

@@ -21,10 +21,19 @@ pub(super) struct Connected {
     pub(super) session: Session,
     /// What the other side takes.
     pub(super) limits: Limits,
-    /// The other side knows idempotency keys.
-    pub(super) keys: bool,
+    /// What the other side can do beyond plain requests.
+    pub(super) knows: Knows,
     /// Calls at a time that the other side takes.
     pub(super) in_flight_max: usize,
+}
+
+/// What a broker says to know.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Knows {
+    /// Idempotency keys.
+    pub(super) keys: bool,
+    /// Orders and delays.
+    pub(super) retry: bool,
 }
 
 type Dialing = Pin<Box<dyn Future<Output = Result<Connected, ConnectError>> + Send>>;
@@ -183,12 +192,12 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Connected, ConnectEr
     };
     let begin = Instant::now();
     let mut session = Session::connect(&config.endpoint, &session_config).await?;
-    let (says, keys) = match config.protocol {
+    let (says, knows) = match config.protocol {
         Protocol::Mjp => {
             let patience = config.connect_timeout.saturating_sub(begin.elapsed());
             mjp::hello(&mut session, &config.endpoint, patience).await?
         }
-        Protocol::Mdp01 | Protocol::Mdp02 => (HelloLimits::default(), false),
+        Protocol::Mdp01 | Protocol::Mdp02 => (HelloLimits::default(), Knows::default()),
     };
     let smaller = |ours: usize, theirs: Option<u64>| {
         theirs.map_or(ours, |theirs| ours.min(usize::try_from(theirs).unwrap_or(usize::MAX)))
@@ -197,7 +206,7 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Connected, ConnectEr
     let around = 3;
     Ok(Connected {
         session,
-        keys,
+        knows,
         limits: Limits {
             frame_bytes_max: smaller(limits.frame_bytes_max, says.frame),
             message_bytes_max: smaller(limits.message_bytes_max, says.message),

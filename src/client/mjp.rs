@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::error::ConnectError;
 use super::hear::Heard;
+use super::line::Knows;
 use super::inbox::Tell;
 use super::pending::{Ask, Pending, Request, Sink};
 use super::topics::News;
@@ -21,12 +22,12 @@ use crate::wire::mjp::{
     RequestHeader, StatusHeader, TellHeader, ToBroker, Versions, encode_admin,
 };
 
-/// Says HELLO and waits for the broker's: its limits, and whether it knows keys.
+/// Says HELLO and waits for the broker's: its limits, and what it knows.
 pub(super) async fn hello(
     session: &mut Session,
     endpoint: &Endpoint,
     patience: Duration,
-) -> Result<(HelloLimits, bool), ConnectError> {
+) -> Result<(HelloLimits, Knows), ConnectError> {
     session.send(|out| {
         ToBroker::Hello(PeerHello { agent: Some(AGENT), versions: Versions::ONE }).encode(out);
     });
@@ -44,14 +45,15 @@ pub(super) async fn hello(
             return Err(ConnectError::NoHello { endpoint, timeout: patience });
         }
     }
-    answer.unwrap_or_else(|| Ok((HelloLimits::default(), false)))
+    answer.unwrap_or_else(|| Ok((HelloLimits::default(), Knows::default())))
 }
 
-fn greeting(frames: Frames<'_>) -> Option<Result<(HelloLimits, bool), ConnectError>> {
+fn greeting(frames: Frames<'_>) -> Option<Result<(HelloLimits, Knows), ConnectError>> {
     match FromBroker::decode(frames) {
         Ok(FromBroker::Hello(hello)) => {
-            let keys = hello.features.contains(&"keys");
-            Some(Ok((hello.limits.unwrap_or_default(), keys)))
+            let has = |feature| hello.features.contains(&feature);
+            let knows = Knows { keys: has("keys"), retry: has("retry") };
+            Some(Ok((hello.limits.unwrap_or_default(), knows)))
         }
         Ok(FromBroker::Error(failure)) if failure.id == 0 => {
             let (code, message, _) = fault(failure.header);
@@ -76,7 +78,9 @@ pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, 
         Ask::Publish(publication) => topics::encode_publish(id, publication, out),
         Ask::Subscribe(pattern) => topics::encode_subscribe(id, pattern, out),
         Ask::Admin(header) | Ask::Follow(header) => {
-            encode_admin(id, header.first(), out);
+            let mut body = header.frames();
+            let header = body.take_first().unwrap_or_default();
+            encode_admin(id, header, &body, out);
         }
     }
 }
@@ -104,6 +108,12 @@ fn encode_request(
         key: request.key.as_deref(),
         lease: None,
         epoch: None,
+        order: request.order.as_deref(),
+        // It is sent again with what is left of it.
+        delay: request.delay.map(|delay| {
+            let waited = pending.timeout.saturating_sub(left);
+            u64::try_from(delay.saturating_sub(waited).as_millis()).unwrap_or(u64::MAX)
+        }),
     };
     let header = Packed::request(&says);
     let (header, body) = (header.octets(), request.body.frames());
@@ -166,7 +176,7 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
             let told = Box::new(scatter::heard_note(&note));
             Some(Heard::Told { id: note.id, told })
         }
-        FromBroker::Admin { id, header } => Some(Heard::Admin { id, header }),
+        FromBroker::Admin { id, header, body } => Some(Heard::Admin { id, header, body }),
         FromBroker::Event(mjp::Event { id, header, body }) => {
             Some(Heard::Event { id, header, body })
         }
@@ -219,7 +229,8 @@ fn fault(header: &[u8]) -> (String, String, Option<Duration>) {
         Ok(fault) => (
             fault.code.to_owned(),
             fault.message.unwrap_or_default().to_owned(),
-            fault.retry.map(Duration::from_millis),
+            // A broker that was to deliver it again has done so.
+            fault.retry.filter(|_| fault.again != Some(true)).map(Duration::from_millis),
         ),
         Err(why) => ("malformed_error".into(), why.to_string(), None),
     }

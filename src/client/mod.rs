@@ -109,7 +109,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use admin::{Answered, Happening, Happenings, KeyAnswered};
+pub use admin::{Answered, DeadAnswered, Explained, Happening, Happenings, KeyAnswered};
 pub use builder::ClientBuilder;
 pub use call::{Answer, Call, Replies};
 pub use error::{CallError, ClientError, ConnectError};
@@ -249,6 +249,9 @@ impl Client {
             }
             (Ask::Request(request), Protocol::Mdp01 | Protocol::Mdp02) if request.key.is_some() => {
                 return Err(CallError::Unsupported { what: "a key" });
+            }
+            (Ask::Request(_), Protocol::Mdp01 | Protocol::Mdp02) if pending.is_ordered() => {
+                return Err(CallError::Unsupported { what: "an order or a delay" });
             }
             (Ask::Request(_), _) | (_, Protocol::Mjp) => {}
         }

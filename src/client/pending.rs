@@ -67,6 +67,10 @@ pub(super) struct Request {
     pub(super) state: Option<Box<str>>,
     /// What makes a repeat known as one.
     pub(super) key: Option<Box<[u8]>>,
+    /// Requests with the same one run one at a time.
+    pub(super) order: Option<Box<[u8]>>,
+    /// No worker gets it before.
+    pub(super) delay: Option<Duration>,
 }
 
 /// A question to the broker itself.
@@ -114,6 +118,11 @@ impl Pending {
             Sink::Scatter(to) => to.is_closed(),
             Sink::Topic(to) => to.is_closed(),
         }
+    }
+
+    /// Whether the broker has to know of orders and delays.
+    pub(super) fn is_ordered(&self) -> bool {
+        matches!(&self.ask, Ask::Request(request) if request.order.is_some() || request.delay.is_some())
     }
 
     /// What makes a repeat of the request known as one.

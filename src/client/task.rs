@@ -252,7 +252,8 @@ impl Task {
         let Some(line) = self.lines.up(lane) else { return };
         let Some((pending, left, attempts)) = self.core.get(now, id) else { return };
         let checked = too_big(&pending.ask, &line.limits).and_then(|()| match pending.key() {
-            Some(_) if !line.keys => Err(CallError::NoKeys),
+            Some(_) if !line.knows.keys => Err(CallError::NoKeys),
+            _ if pending.is_ordered() && !line.knows.retry => Err(CallError::NoOrder),
             _ => Ok(()),
         });
         if let Err(error) = checked {
@@ -335,7 +336,9 @@ impl Desk {
                 }
             }
             Some(Heard::Told { id, told }) => Self::told(core, lane, id, *told),
-            Some(Heard::Admin { id, header }) => self.administered(core, lane, id, header),
+            Some(Heard::Admin { id, header, body }) => {
+                self.administered(core, lane, id, (header, body));
+            }
             Some(Heard::Published { id, subscriptions }) => {
                 if let Some(pending) = core.done(lane, Some(id)) {
                     pending.finish(Message::from(subscriptions.to_be_bytes().to_vec()));
@@ -364,9 +367,9 @@ impl Desk {
         core: &mut Multiplex<Box<Pending>>,
         lane: LaneId,
         id: u64,
-        header: &[u8],
+        (header, body): (&[u8], Frames<'_>),
     ) {
-        let said = Message::from(header.to_vec());
+        let said = Message::new([header].into_iter().chain(body).map(<[u8]>::to_vec));
         let Some((_, pending)) = core.part(lane, Some(id)) else { return };
         if matches!(pending.ask, Ask::Follow(_)) {
             self.part(core, lane, Some(id), said.frames());

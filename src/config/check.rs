@@ -9,12 +9,14 @@ use super::problem::{ConfigError, Origin, Problem};
 use super::units::Text;
 use super::{BrokerConfig, Memory, ServicePatch};
 use crate::id::ServiceName;
+use crate::proto::dead::Cause;
 
 pub(super) const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 const TIB: usize = KIB.saturating_pow(4);
 const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: Duration = DAY.saturating_mul(365);
 pub(super) const MONTH: Duration = DAY.saturating_mul(30);
 
 impl BrokerConfig {
@@ -139,6 +141,8 @@ impl BrokerConfig {
         check.text(key("keys_bytes"), limits.keys_bytes, 64 * KIB..=TIB);
         check.text(key("key_ttl"), limits.key_ttl, ms(1000)..=MONTH);
         check.count(key("key_callers"), limits.key_callers, 1..=10_000);
+        check.count(key("dead_letters"), limits.dead_letters, 0..=10_000_000);
+        check.text(key("dead_letters_bytes"), limits.dead_letters_bytes, 64 * KIB..=TIB);
         if let Memory::Bytes(octets) = limits.memory {
             check.text(key("memory"), octets, 16 * MIB..=TIB);
             // New work is taken up to 85 %: the largest message must fit in beside others.
@@ -283,6 +287,47 @@ impl Check {
         }
         if let Some(wait) = patch.unserved_ttl.flatten() {
             self.text(key("unserved_ttl"), wait, ms(10)..=MONTH);
+        }
+        self.retries(&key, patch);
+        self.dead(&key, patch);
+    }
+
+    fn retries(&mut self, key: impl Fn(&str) -> Key, patch: &ServicePatch) {
+        if let Some(base) = patch.backoff {
+            self.text(key("backoff"), base, ms(1)..=DAY);
+        }
+        if let Some(factor) = patch.backoff_factor {
+            self.count(key("backoff_factor"), factor, 1..=100);
+        }
+        if let Some(max) = patch.backoff_max {
+            self.text(key("backoff_max"), max, ms(1)..=MONTH);
+        }
+        if let Some(jitter) = patch.backoff_jitter {
+            self.count(key("backoff_jitter"), jitter, 0..=100);
+        }
+        if let Some(ttl) = patch.ttl.flatten() {
+            self.text(key("ttl"), ttl, ms(10)..=MONTH);
+        }
+    }
+
+    fn dead(&mut self, key: impl Fn(&str) -> Key, patch: &ServicePatch) {
+        for cause in patch.dead_letters.iter().flatten() {
+            if Cause::from_name(cause).is_none() {
+                let all = Cause::ALL.map(Cause::as_str).join(", ");
+                let reason = format!("`{cause}` is no end of a request; write one of {all}");
+                self.refuse(key("dead_letters"), reason);
+            }
+        }
+        if let Some(letters) = patch.dead_letters_max {
+            self.count(key("dead_letters_max"), letters, 1..=10_000_000);
+        }
+        if let Some(kept) = patch.dead_letters_ttl.flatten() {
+            self.text(key("dead_letters_ttl"), kept, ms(1000)..=YEAR);
+        }
+        if let Some(queue) = patch.dead_letters_queue.as_ref().filter(|queue| !queue.is_empty())
+            && let Err(error) = ServiceName::try_from(queue.as_bytes())
+        {
+            self.refuse(key("dead_letters_queue"), error.to_string());
         }
     }
 }

@@ -55,6 +55,7 @@ pub use units::Text;
 pub use worker::WorkerConfig;
 
 use crate::proto::jobs::JobLimits;
+use crate::proto::dead::DeadLimits;
 use crate::proto::keys::KeyLimits;
 use crate::proto::policy::{
     ClientLimits, Keepalive, MjpLimits, Rate, ServicePolicy, Settings, TopicLimits,
@@ -245,6 +246,11 @@ pub struct LimitsSection {
     pub key_ttl: Duration,
     /// Callers that wait for the answer to one key, 1 to 10,000. Default 16.
     pub key_callers: usize,
+    /// Dead letters of all queues, 0 to 10,000,000. Default 100,000.
+    pub dead_letters: usize,
+    /// Memory of those, 64 KiB to 1 TiB. Default 1 GiB.
+    #[serde(with = "units::text")]
+    pub dead_letters_bytes: usize,
     /// Memory of all that is accepted or waits to be written, 16 MiB to 1 TiB. Default auto.
     #[serde(with = "units::text")]
     pub memory: Memory,
@@ -255,6 +261,7 @@ impl Default for LimitsSection {
         let (wire, mjp) = (Limits::default(), MjpLimits::default());
         let topics = TopicLimits::default();
         let keys = KeyLimits::default();
+        let dead = DeadLimits::default();
         Self {
             frame: wire.frame_bytes_max,
             message: wire.message_bytes_max,
@@ -278,6 +285,8 @@ impl Default for LimitsSection {
             keys_bytes: keys.bytes_max,
             key_ttl: keys.kept,
             key_callers: keys.callers_max,
+            dead_letters: dead.letters_max,
+            dead_letters_bytes: dead.bytes_max,
             memory: Memory::Auto,
         }
     }
@@ -404,6 +413,10 @@ impl BrokerConfig {
                 bytes_max: self.limits.keys_bytes,
                 kept: self.limits.key_ttl,
                 callers_max: self.limits.key_callers,
+            },
+            dead: DeadLimits {
+                letters_max: self.limits.dead_letters,
+                bytes_max: self.limits.dead_letters_bytes,
             },
             nfp: self.nfp.settings(&self.limits),
             flow: self.flow.settings(),

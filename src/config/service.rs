@@ -2,12 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::units::maybe;
-use crate::proto::policy::{ServicePolicy, ServiceRule};
+use crate::proto::dead::{Cause, Causes};
+use crate::proto::policy::{Backoff, DeadPolicy, ServicePolicy, ServiceRule};
 
 /// What differs from another policy. `None` keeps what that one says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,28 @@ pub struct ServicePatch {
     pub unserved_ttl: Option<Option<Duration>>,
     /// NFP jobs for any worker wait like requests.
     pub queue: Option<bool>,
+    /// First back-off of a request that a worker failed for now, 1 ms to 1 d.
+    #[serde(with = "maybe")]
+    pub backoff: Option<Duration>,
+    /// Each further one is so many times as long, 1 to 100.
+    pub backoff_factor: Option<u32>,
+    /// The longest one, 1 ms to 30 d.
+    #[serde(with = "maybe")]
+    pub backoff_max: Option<Duration>,
+    /// Per cent of it that may be missing, 0 to 100.
+    pub backoff_jitter: Option<u32>,
+    /// How long a request may wait, 10 ms to 30 d; `Some(None)`: for ever.
+    #[serde(with = "maybe")]
+    pub ttl: Option<Option<Duration>>,
+    /// The ends that make a dead letter.
+    pub dead_letters: Option<Vec<String>>,
+    /// Dead letters of one queue, 1 to 10,000,000.
+    pub dead_letters_max: Option<usize>,
+    /// How long a dead letter is kept, 1 s to 365 d; `Some(None)`: for ever.
+    #[serde(with = "maybe")]
+    pub dead_letters_ttl: Option<Option<Duration>>,
+    /// The name of their queue; empty: that of the service.
+    pub dead_letters_queue: Option<String>,
 }
 
 impl ServicePatch {
@@ -50,6 +74,27 @@ impl ServicePatch {
             queue_bytes_max: self.queue_bytes_max.unwrap_or(base.queue_bytes_max),
             unserved_ttl: self.unserved_ttl.unwrap_or(base.unserved_ttl),
             queue: self.queue.unwrap_or(base.queue),
+            backoff: Backoff {
+                base: self.backoff.unwrap_or(base.backoff.base),
+                factor: self.backoff_factor.unwrap_or(base.backoff.factor),
+                max: self.backoff_max.unwrap_or(base.backoff.max),
+                jitter: self.backoff_jitter.unwrap_or(base.backoff.jitter),
+            },
+            ttl: self.ttl.unwrap_or(base.ttl),
+            dead: self.dead_over(&base.dead),
+        }
+    }
+
+    fn dead_over(&self, base: &DeadPolicy) -> DeadPolicy {
+        let causes = |names: &Vec<String>| {
+            names.iter().filter_map(|name| Cause::from_name(name)).collect::<Causes>()
+        };
+        let queue = |name: &String| Some(Arc::from(name.as_str())).filter(|_| !name.is_empty());
+        DeadPolicy {
+            causes: self.dead_letters.as_ref().map_or(base.causes, causes),
+            letters_max: self.dead_letters_max.unwrap_or(base.letters_max),
+            kept: self.dead_letters_ttl.unwrap_or(base.kept),
+            queue: self.dead_letters_queue.as_ref().map_or_else(|| base.queue.clone(), queue),
         }
     }
 }
@@ -66,6 +111,15 @@ impl From<&ServicePolicy> for ServicePatch {
             queue_bytes_max: Some(policy.queue_bytes_max),
             unserved_ttl: Some(policy.unserved_ttl),
             queue: Some(policy.queue),
+            backoff: Some(policy.backoff.base),
+            backoff_factor: Some(policy.backoff.factor),
+            backoff_max: Some(policy.backoff.max),
+            backoff_jitter: Some(policy.backoff.jitter),
+            ttl: Some(policy.ttl),
+            dead_letters: Some(policy.dead.causes.iter().map(|it| it.as_str().into()).collect()),
+            dead_letters_max: Some(policy.dead.letters_max),
+            dead_letters_ttl: Some(policy.dead.kept),
+            dead_letters_queue: Some(policy.dead.queue.as_deref().unwrap_or_default().into()),
         }
     }
 }
@@ -77,6 +131,7 @@ pub(super) fn rules(
 ) -> Vec<ServiceRule> {
     let rule = |(pattern, patch): (&String, &ServicePatch)| ServiceRule {
         pattern: pattern.clone(),
+        at: None,
         policy: patch.over(base),
     };
     let mut rules: Vec<_> = patches.iter().map(rule).collect();

@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod clock;
 pub mod core;
 pub mod curve;
+pub mod dead;
 pub mod dialect;
 pub mod durable;
 pub mod flow;

@@ -1,10 +1,12 @@
 //! What an operator decides: intervals, limits, and the policy of each service.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::wire::{Limits, mjp};
 
+use super::dead::{Causes, DeadLimits};
 use super::flow::FlowSettings;
 use super::jobs::JobLimits;
 use super::keys::KeyLimits;
@@ -40,9 +42,15 @@ pub struct ServicePolicy {
     pub prefetch: u32,
     /// How long a worker may hold a request while it says nothing. `None`: for ever. Default 15 min.
     pub busy_timeout: Option<Duration>,
-    /// Deliveries of a suspect (a request lost with two workers), each alone at a worker, until it
-    /// ends as dead. Default 3, so that a request is delivered five times at most.
+    /// Deliveries that count, until a request ends: those that a worker failed with the wish for
+    /// another one, and those of a suspect (a request lost with two workers), each alone at a
+    /// worker. Default 3, so that a request is delivered five times at most.
     pub attempts: u32,
+    /// How long a request waits that a worker has failed so.
+    pub backoff: Backoff,
+    /// How long a request may wait for workers, from when it may be delivered. `None`: for ever.
+    /// Default.
+    pub ttl: Option<Duration>,
     /// A request that was lost with its worker is not delivered again. Default false.
     pub at_most_once: bool,
     /// Deliver again although a PARTIAL has already gone to the caller. Default false.
@@ -56,6 +64,78 @@ pub struct ServicePolicy {
     /// NFP jobs for any worker wait like requests, and are given to another one if theirs is lost.
     /// Default false: they go to a worker now or not at all.
     pub queue: bool,
+    /// What becomes of requests that end without an answer.
+    pub dead: DeadPolicy,
+}
+
+/// How long a request waits before it is delivered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// After the first failure. Default 1 s.
+    pub base: Duration,
+    /// After each further one so many times as long. Default 2.
+    pub factor: u32,
+    /// At most. Default 1 min.
+    pub max: Duration,
+    /// Per cent of it that may be missing, so that not all come again at once. Default 20.
+    pub jitter: u32,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            base: Duration::from_secs(1),
+            factor: 2,
+            max: Duration::from_secs(60),
+            jitter: 20,
+        }
+    }
+}
+
+impl Backoff {
+    /// How long to wait after the failure of that number, from 1. `seed` decides how much of the
+    /// jitter it is.
+    #[must_use]
+    pub fn after(&self, failure: u32, seed: u64) -> Duration {
+        let grown = self.factor.saturating_pow(failure.saturating_sub(1));
+        let whole = self.base.saturating_mul(grown).min(self.max);
+        let most = whole / 100 * self.jitter.min(100);
+        // The upper half of a product is a number below one of its factors.
+        let part = (u128::from(mix(seed)) * most.as_nanos()) >> 64;
+        whole.saturating_sub(Duration::from_nanos(u64::try_from(part).unwrap_or(u64::MAX)))
+    }
+}
+
+/// All bits of a number depend on all of another one.
+fn mix(seed: u64) -> u64 {
+    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// Which requests of a service become dead letters, and how they are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadPolicy {
+    /// The ends that make one. Default: `exhausted` and `poison`.
+    pub causes: Causes,
+    /// Letters of one queue; over it the oldest makes room. Default 10,000.
+    pub letters_max: usize,
+    /// How long one is kept. `None`: for ever. Default 7 d.
+    pub kept: Option<Duration>,
+    /// The name of the queue in which they are kept. `None`: that of the service. Default.
+    pub queue: Option<Arc<str>>,
+}
+
+impl Default for DeadPolicy {
+    fn default() -> Self {
+        Self {
+            causes: Causes::default(),
+            letters_max: 10_000,
+            kept: Some(Duration::from_secs(7 * 24 * 3600)),
+            queue: None,
+        }
+    }
 }
 
 impl Default for ServicePolicy {
@@ -64,12 +144,15 @@ impl Default for ServicePolicy {
             prefetch: 1,
             busy_timeout: Some(Duration::from_secs(15 * 60)),
             attempts: 3,
+            backoff: Backoff::default(),
+            ttl: None,
             at_most_once: false,
             resend_after_partial: false,
             queue_messages_max: 10_000,
             queue_bytes_max: 64 << 20,
             unserved_ttl: Some(Duration::from_secs(10 * 60)),
             queue: false,
+            dead: DeadPolicy::default(),
         }
     }
 }
@@ -81,6 +164,8 @@ pub struct ServiceRule {
     pub pattern: String,
     /// The policy of the services that match.
     pub policy: ServicePolicy,
+    /// Where it stands, as `FILE:LINE`, if that is known.
+    pub at: Option<Arc<str>>,
 }
 
 impl ServiceRule {
@@ -204,6 +289,8 @@ pub struct Settings {
     pub mjp: MjpLimits,
     /// Idempotency keys.
     pub keys: KeyLimits,
+    /// Limits of all dead letters.
+    pub dead: DeadLimits,
     /// NFP.
     pub nfp: NfpSettings,
     /// Limits of publishing and subscribing.
@@ -237,6 +324,7 @@ impl Default for Settings {
             mdp: Keepalive::default(),
             mjp: MjpLimits::default(),
             keys: KeyLimits::default(),
+            dead: DeadLimits::default(),
             nfp: NfpSettings::default(),
             topics: TopicLimits::default(),
             flow: FlowSettings::default(),
@@ -267,9 +355,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_back_off_grows_to_its_cap_and_jitter_only_shortens_it() {
+        let second = Duration::from_secs(1);
+        let plain = Backoff { base: second, factor: 3, max: 20 * second, jitter: 0 };
+        let waits = [1, 2, 3, 4, 100].map(|failure| plain.after(failure, 7).as_secs());
+        assert_eq!(waits, [1, 3, 9, 20, 20]);
+        let jittered = Backoff { jitter: 50, ..plain };
+        let waits: Vec<_> = (0..1000).map(|seed| jittered.after(4, seed)).collect();
+        assert!(waits.iter().all(|wait| (10 * second..=20 * second).contains(wait)));
+        let (low, high) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+        assert!(*low < 11 * second && *high > 19 * second, "{low:?} to {high:?}");
+        assert_eq!(jittered.after(4, 9), jittered.after(4, 9), "it depends on nothing else");
+    }
+
+    #[test]
     fn the_first_rule_that_matches_holds() {
         let rule = |pattern: &str, prefetch| ServiceRule {
             pattern: pattern.into(),
+            at: None,
             policy: ServicePolicy { prefetch, ..ServicePolicy::default() },
         };
         let settings =

@@ -181,6 +181,8 @@ pub struct ServiceStats {
     pub ended: [u64; Outcome::ALL.len()],
     /// Requests given back by lost workers and to be delivered again, by [`Loss`].
     pub redelivered: [u64; Loss::ALL.len()],
+    /// Requests that a worker failed for now, and that are to be delivered again.
+    pub retried: u64,
     /// Workers lost, by [`Loss`].
     pub workers_lost: [u64; Loss::ALL.len()],
     /// Answers from somebody who did not hold the request any more; dropped.
@@ -240,6 +242,7 @@ impl ServiceStats {
                 *count = with(*count, *more);
             }
         }
+        self.retried = with(self.retried, other.retried);
         self.late_answers = with(self.late_answers, other.late_answers);
         self.queue_wait.combine(&other.queue_wait, with);
         self.service_time.combine(&other.service_time, with);

@@ -6,6 +6,8 @@
 
 mod admin;
 mod code;
+mod dead;
+mod explain;
 mod header;
 mod hello;
 mod keys;
@@ -27,6 +29,8 @@ pub use admin::{
     RegistrationReport, TargetReport, Verb,
 };
 pub use code::Code;
+pub use dead::{DeadHeader, DeadReport, LetterReport, SeenReport};
+pub use explain::{ExplainReport, PolicyReport, StandReport, StateReport};
 pub use header::{
     AcceptedHeader, DeliveryHeader, Fault, Labels, ReadyHeader, RequestHeader, StatusHeader, What,
 };
@@ -161,6 +165,8 @@ pub enum ToBroker<'a> {
         id: u64,
         /// What is to be done.
         says: AdminHeader<'a>,
+        /// What is meant with it: no frame or more.
+        body: Frames<'a>,
     },
     /// A client holds a lease, wants to, or asks who does.
     Lease {
@@ -240,6 +246,8 @@ pub enum FromBroker<'a> {
         id: u64,
         /// As it stands on the wire.
         header: &'a [u8],
+        /// What it is about: no frame or more.
+        body: Frames<'a>,
     },
     /// The answer to LEASE, or something that has happened to one.
     Lease {
@@ -319,6 +327,10 @@ impl<'a> ToBroker<'a> {
             kind::PARTIAL => return opening.answer().map(Self::Partial),
             kind::FINAL => return opening.answer().map(Self::Final),
             kind::SCATTER => return Scatter::decode(opening).map(Self::Scatter),
+            kind::ADMIN => {
+                let (id, body) = (opening.own_id()?, opening.rest);
+                return Ok(Self::Admin { id, says: AdminHeader::decode(header)?, body });
+            }
             kind::PUBLISH => return Publish::decode(opening).map(Self::Publish),
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
@@ -337,9 +349,6 @@ impl<'a> ToBroker<'a> {
             kind::CANCEL => Self::Cancel { id: opening.id },
             kind::STATUS => {
                 Self::Status { id: opening.own_id()?, says: StatusHeader::decode(header)? }
-            }
-            kind::ADMIN => {
-                Self::Admin { id: opening.own_id()?, says: AdminHeader::decode(header)? }
             }
             kind::LEASE => Self::Lease { id: opening.own_id()?, says: pack::read(header)? },
             kind::SUBSCRIBE => Self::Subscribe { id: opening.own_id()?, says: pack::read(header)? },
@@ -366,8 +375,8 @@ impl<'a> ToBroker<'a> {
             Self::Status { id, says } => {
                 with_header(kind::STATUS, *id, Packed::new(says).octets(), out);
             }
-            Self::Admin { id, says } => {
-                with_header(kind::ADMIN, *id, Packed::new(says).octets(), out);
+            Self::Admin { id, says, body } => {
+                encode_admin(*id, Packed::new(says).octets(), body, out);
             }
             Self::Lease { id, says } => topics::encode(kind::LEASE, *id, says, out),
             Self::Subscribe { id, says } => topics::encode(kind::SUBSCRIBE, *id, says, out),
@@ -418,6 +427,7 @@ impl<'a> FromBroker<'a> {
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
+            kind::ADMIN => return Ok(Self::Admin { id, header, body: opening.rest }),
             kind::SCATTER | kind::READY | kind::CREDIT => return Err(Malformed::WrongWay),
             kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH => return Err(Malformed::WrongWay),
             _ => {}
@@ -429,7 +439,6 @@ impl<'a> FromBroker<'a> {
             kind::BYE => Self::Bye(Fault::decode(header)?),
             kind::CANCEL => Self::Cancel { id },
             kind::STATUS => Self::Status { id, header },
-            kind::ADMIN => Self::Admin { id, header },
             kind::LEASE => Self::Lease { id, header },
             kind::ACCEPTED => Self::Accepted { id, says: AcceptedHeader::decode(header)? },
             kind::PUBLISHED => Self::Published { id, says: pack::read(header)? },
@@ -469,7 +478,7 @@ impl<'a> FromBroker<'a> {
             Self::Bye(says) => with_header(kind::BYE, 0, Packed::new(says).octets(), out),
             Self::Cancel { id } => bare(kind::CANCEL, *id, out),
             Self::Status { id, header } => with_header(kind::STATUS, *id, header, out),
-            Self::Admin { id, header } => with_header(kind::ADMIN, *id, header, out),
+            Self::Admin { id, header, body } => encode_admin(*id, header, body, out),
             Self::Lease { id, header } => with_header(kind::LEASE, *id, header, out),
             Self::Accepted { id, says } => {
                 with_header(kind::ACCEPTED, *id, Packed::new(says).octets(), out);

@@ -123,7 +123,13 @@ type Keys = &'static [(&'static str, Type)];
 
 const ANY: Type = Type::Int(0, u64::MAX);
 const FAULT: Keys =
-    &[("code", Type::Text), ("message", Type::Text), ("retry", ANY), ("epoch", ANY)];
+    &[
+    ("code", Type::Text),
+    ("message", Type::Text),
+    ("retry", ANY),
+    ("epoch", ANY),
+    ("again", Type::Bool),
+];
 const LEASE: Keys = &[
     ("verb", Type::Text),
     ("lease", Type::Subject),
@@ -152,6 +158,8 @@ const REQUEST: Keys = &[
     ("key", Type::Key),
     ("lease", Type::Subject),
     ("epoch", ANY),
+    ("order", Type::Name),
+    ("delay", ANY),
 ];
 const READY: Keys = &[
     ("service", Type::Name),
@@ -317,7 +325,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     let id = matches!(kind, kind::REQUEST..=kind::GAP).then(|| second.get(1..)).flatten();
     let asks = to_broker && ASKING.contains(&kind);
     // There may be one, and there need not.
-    let may_have = matches!(kind, kind::EVENT..=kind::TELL);
+    let may_have = matches!(kind, kind::EVENT..=kind::TELL | kind::ADMIN);
     let nameless = (asks || kind == kind::TELL) && id == Some(&[0; 8]);
     if !may_have && body.is_empty() == has_body || nameless {
         return None;

@@ -66,7 +66,7 @@ pub(super) fn settings(choice: u8) -> Settings {
         unserved_ttl: Some(UNSERVED_TTL),
         ..ServicePolicy::default()
     };
-    let rule = |name: &str, policy| ServiceRule { pattern: name.into(), policy };
+    let rule = |name: &str, policy| ServiceRule { pattern: name.into(), policy, at: None };
     let rules = vec![
         rule("three", ServicePolicy { prefetch: 3, ..base.clone() }),
         rule("once", ServicePolicy { at_most_once: true, prefetch: 2, ..base.clone() }),

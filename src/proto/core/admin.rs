@@ -1,6 +1,8 @@
 //! ADMIN: the tables seen more closely, and what an operator changes.
 
+mod dead;
 mod errand;
+mod explain;
 mod flows;
 mod follow;
 mod listing;
@@ -12,7 +14,7 @@ use crate::proto::clock::Time;
 use crate::proto::output::Output;
 use crate::proto::rights::Verb as Right;
 use crate::proto::router::{Gate, ServiceId};
-use crate::wire::message::Message;
+use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{AdminEvent, AdminHeader, AdminReport, Code, FromBroker, Packed, Verb};
 
 use super::Core;
@@ -32,10 +34,10 @@ impl Core {
         now: Time,
         id: PeerId,
         query: u64,
-        (says, header): (&AdminHeader<'_>, &[u8]),
+        (says, header, body): (&AdminHeader<'_>, &[u8], Frames<'_>),
         out: &mut O,
     ) {
-        if let Err((code, why)) = self.try_to_administer(now, id, query, (says, header), out) {
+        if let Err((code, why)) = self.try_to_administer(now, id, query, (says, header, body), out) {
             self.object(id, query, code, &why, out);
         }
     }
@@ -45,7 +47,7 @@ impl Core {
         now: Time,
         id: PeerId,
         query: u64,
-        (says, header): (&AdminHeader<'_>, &[u8]),
+        (says, header, body): (&AdminHeader<'_>, &[u8], Frames<'_>),
         out: &mut O,
     ) -> Result<(), Refused> {
         let Some(verb) = Verb::from_name(says.verb) else {
@@ -87,6 +89,12 @@ impl Core {
                 }
                 self.say_done(id, query, out);
             }
+            Verb::Explain => self.explain(now, (id, query), says, out)?,
+            Verb::DeadList
+            | Verb::DeadShow
+            | Verb::DeadRequeue
+            | Verb::DeadEdit
+            | Verb::DeadDrop => self.on_dead(now, (id, query), verb, (header, body), out)?,
             Verb::KeyPending
             | Verb::KeyApprove
             | Verb::KeyDeny
@@ -114,7 +122,7 @@ impl Core {
     fn say_packed<O: Output>(&mut self, id: PeerId, query: u64, report: &Packed, out: &mut O) {
         let header = report.octets();
         self.say(id, header.len(), out, |encoder| {
-            FromBroker::Admin { id: query, header }.encode(encoder);
+            FromBroker::Admin { id: query, header, body: Frames::default() }.encode(encoder);
         });
     }
 

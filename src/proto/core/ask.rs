@@ -1,5 +1,7 @@
 //! REQUEST: accepted, answered by the broker itself, or refused in words.
 
+use std::sync::Arc;
+
 use crate::id::PeerId;
 use crate::proto::clock::Time;
 use crate::proto::dialect::{CallerVoice, Native, Terms};
@@ -8,7 +10,7 @@ use crate::proto::output::Output;
 use crate::proto::rights::Verb as Right;
 use crate::proto::router::{Refusal, Wanted};
 use crate::wire::message::{Frames, Message};
-use crate::wire::mjp::{Answer, Code, FromBroker, Request};
+use crate::wire::mjp::{Answer, Code, FromBroker, Request, RequestHeader};
 
 use super::rights::{TOO_OFTEN, why_denied};
 use super::{Core, Taken};
@@ -28,7 +30,7 @@ impl Core {
             return;
         }
         let voice = CallerVoice::Mjp(native(now, request));
-        let wanted = Wanted { service: says.service, fence: self.fence(id, says) };
+        let wanted = self.wanted(id, says);
         if let Err(why) = self.router.accept(now, id, voice, wanted, kept, out) {
             self.refuse_ask(id, request.id, why, out);
         }
@@ -74,6 +76,12 @@ impl Core {
             self.object_new(id, request.id, Code::Denied, &why, out);
             return true;
         }
+        let (delay, timeout) = (request.says.delay(), request.says.timeout());
+        if delay.zip(timeout).is_some_and(|(delay, timeout)| delay >= timeout) {
+            let why = "the delay is not shorter than the timeout: no worker would ever get it";
+            self.object_new(id, request.id, Code::BadRequest, why, out);
+            return true;
+        }
         if let Err(why) = self.check_fence(now, id, &request.says) {
             if self.router.is_open(id, request.id) {
                 self.refuse_ask(id, request.id, Refusal::DuplicateId, out);
@@ -88,6 +96,16 @@ impl Core {
             self.answer_native_mmi(id, request, out);
         }
         is_mmi
+    }
+
+    /// What is asked for, and how it is to be carried out.
+    pub(super) fn wanted<'a>(&self, id: PeerId, says: &RequestHeader<'a>) -> Wanted<'a> {
+        Wanted {
+            service: says.service,
+            fence: self.fence(id, says),
+            order: says.order.map(Arc::from),
+            delay: says.delay().filter(|delay| !delay.is_zero()),
+        }
     }
 
     /// Tells a caller why a new request is none. If its id is that of an open one, the error would

@@ -4,7 +4,7 @@ use crate::id::PeerId;
 use crate::proto::clock::Time;
 use crate::proto::keys::Scope;
 use crate::proto::output::Output;
-use crate::proto::router::{Asked, Wanted};
+use crate::proto::router::Asked;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{Digest, Request};
 
@@ -29,7 +29,7 @@ impl Core {
         let service = request.says.service;
         let key = request.says.key.unwrap_or_default();
         let asked = Asked {
-            wanted: Wanted { service, fence: self.fence(id, &request.says) },
+            wanted: self.wanted(id, &request.says),
             principal: peer.principal,
             scope: Scope::of(&peer.principal, service, key),
             digest: Digest::of(request.header, request.body),

@@ -175,8 +175,8 @@ impl Core {
                     self.object_denied(id, *query, Right::Call, b"mmi.status", out);
                 }
             }
-            (Action::Report, ToBroker::Admin { id: query, says }) => {
-                self.administer(now, id, *query, (says, header), out);
+            (Action::Report, ToBroker::Admin { id: query, says, body }) => {
+                self.administer(now, id, *query, (says, header, *body), out);
             }
             (Action::Topic, said) => self.on_topic(now, id, said, out),
             (Action::Lease, ToBroker::Lease { id: query, says }) => {
@@ -315,7 +315,7 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin", "topics", "events", "keys", "leases", "flows"],
+            features: vec!["scatter", "admin", "topics", "events", "keys", "leases", "flows", "retry"],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {

@@ -448,7 +448,8 @@ impl Core {
                 self.end(now, id, why, out);
             }
             let told = self.end_parts(now, out) | self.tell_leases(now, out);
-            if !self.see_to_titanic(now, out) && !told {
+            let moved = self.router.settle_down(now, out);
+            if !self.see_to_titanic(now, out) && !told && !moved {
                 break;
             }
         }

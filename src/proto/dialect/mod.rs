@@ -17,6 +17,7 @@ pub(crate) use asker::{Asker, Proof};
 pub(crate) use part::{Part, Post, Way, progress_of};
 pub(crate) use talk::{Talk, question_of};
 pub(crate) use voice::{
+    Revived,
     CallerVoice, Envelope, Keyed, Native, Reply, STALE, Stored, Work, WorkerVoice, fault, fault_of,
 };
 

@@ -32,7 +32,7 @@ impl CallerVoice {
                 Way::Post(_) => true,
                 Way::Scatter { events, .. } => events,
             },
-            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => false,
+            Self::Mdp(..) | Self::Stored(_) | Self::Revived(_) | Self::Nobody => false,
         }
     }
 
@@ -43,7 +43,7 @@ impl CallerVoice {
             Self::Keyed(keyed) => keyed.first.asks,
             // A NorFab client is asked if it is of a time that knew of questions.
             Self::Part(part) => matches!(&part.way, Way::Post(post) if post.era == Era::Current),
-            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => false,
+            Self::Mdp(..) | Self::Stored(_) | Self::Revived(_) | Self::Nobody => false,
         }
     }
 
@@ -59,7 +59,7 @@ impl CallerVoice {
                 }
                 return;
             }
-            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => return,
+            Self::Mdp(..) | Self::Stored(_) | Self::Revived(_) | Self::Nobody => return,
         };
         let (header, body) = (talk.header, talk.body);
         FromBroker::Event(mjp::Event { id, header, body }).encode(out);
@@ -76,7 +76,7 @@ impl CallerVoice {
                 }
                 return;
             }
-            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => return,
+            Self::Mdp(..) | Self::Stored(_) | Self::Revived(_) | Self::Nobody => return,
         };
         let (says, header, body) = (AskHeader::default(), talk.header, talk.body);
         FromBroker::Ask(mjp::Ask { id, header, says, body }).encode(out);

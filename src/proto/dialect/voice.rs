@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::id::{Identity, RequestId, number_in};
+use crate::proto::clock::Time;
+use crate::proto::dead::LetterId;
 use crate::proto::keys::{KeyId, Keys};
 use crate::proto::stats::Outcome;
 use crate::proto::titanic::Uuid;
@@ -35,8 +37,26 @@ pub(crate) enum CallerVoice {
     Keyed(Box<Keyed>),
     /// By keeping the answer on a disk.
     Stored(Box<Stored>),
+    /// Not at all: it was a dead letter, and its caller has been told so.
+    Revived(Box<Revived>),
     /// Not at all: the request has ended, and only its worker does not know.
     Nobody,
+}
+
+/// A request that was a dead letter and was put back.
+#[derive(Debug)]
+pub(crate) struct Revived {
+    pub(crate) id: LetterId,
+    /// Deliveries before that.
+    pub(crate) attempts: u32,
+    /// Times that it has died.
+    pub(crate) deaths: u32,
+    /// When it was first accepted.
+    pub(crate) accepted_at: Time,
+    /// Who asked, which workers see.
+    pub(crate) asker: Asker,
+    /// The first frame that is kept is the caller's header.
+    pub(crate) has_header: bool,
 }
 
 /// A request that is kept on a disk until it is answered.
@@ -109,7 +129,7 @@ impl CallerVoice {
             Self::Mjp(native) => native.parts,
             // What is kept for a repeat is whole; who takes parts is told beside that.
             Self::Part(_) | Self::Keyed(_) | Self::Stored(_) => false,
-            Self::Nobody => true,
+            Self::Revived(_) | Self::Nobody => true,
         }
     }
 
@@ -124,6 +144,7 @@ impl CallerVoice {
         match self {
             Self::Mjp(_) | Self::Keyed(_) => true,
             Self::Part(part) => matches!(part.way, Way::Scatter { .. }),
+            Self::Revived(revived) => revived.has_header,
             Self::Mdp(..) | Self::Stored(_) | Self::Nobody => false,
         }
     }
@@ -133,7 +154,11 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => Some(native.id),
             Self::Keyed(keyed) => Some(keyed.first.id),
-            Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Nobody => None,
+            Self::Mdp(..)
+            | Self::Part(_)
+            | Self::Stored(_)
+            | Self::Revived(_)
+            | Self::Nobody => None,
         }
     }
 
@@ -142,7 +167,7 @@ impl CallerVoice {
             Self::Mjp(native) => native.terms,
             Self::Keyed(keyed) => keyed.first.terms,
             Self::Part(part) => part.terms,
-            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => Terms::default(),
+            Self::Mdp(..) | Self::Stored(_) | Self::Revived(_) | Self::Nobody => Terms::default(),
         }
     }
 
@@ -150,7 +175,11 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => native.ack,
             Self::Keyed(keyed) => keyed.first.ack,
-            Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Nobody => false,
+            Self::Mdp(..)
+            | Self::Part(_)
+            | Self::Stored(_)
+            | Self::Revived(_)
+            | Self::Nobody => false,
         }
     }
 
@@ -158,7 +187,11 @@ impl CallerVoice {
     pub(crate) fn key(&self) -> Option<KeyId> {
         match self {
             Self::Keyed(keyed) => Some(keyed.key),
-            Self::Mjp(_) | Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Nobody => None,
+            Self::Mjp(_) | Self::Mdp(..)
+            | Self::Part(_)
+            | Self::Stored(_)
+            | Self::Revived(_)
+            | Self::Nobody => None,
         }
     }
 
@@ -170,6 +203,7 @@ impl CallerVoice {
             Self::Mjp(_) => ENTRY,
             Self::Keyed(_) => Keyed::BYTES,
             Self::Stored(_) => ENTRY + size_of::<Stored>(),
+            Self::Revived(_) => size_of::<Revived>() + Identity::LEN_MAX,
             Self::Part(part) => ENTRY + size_of::<Part>() + part.name.as_bytes().len(),
         }
     }
@@ -180,7 +214,7 @@ impl CallerVoice {
         match self {
             Self::Keyed(_) => Keys::ENTRY,
             Self::Part(part) => part.beside(),
-            Self::Mjp(_) | Self::Mdp(..) | Self::Stored(_) | Self::Nobody => 0,
+            Self::Mjp(_) | Self::Mdp(..) | Self::Stored(_) | Self::Revived(_) | Self::Nobody => 0,
         }
     }
 
@@ -210,7 +244,7 @@ impl CallerVoice {
             }
             (Self::Part(part), reply) => part.answer(service, parts, &reply, out),
             (Self::Mdp(..), Reply::Error(_))
-            | (Self::Keyed(_) | Self::Stored(_) | Self::Nobody, _) => {}
+            | (Self::Keyed(_) | Self::Stored(_) | Self::Revived(_) | Self::Nobody, _) => {}
         }
     }
 
@@ -219,7 +253,11 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => native.accepted(false, out),
             Self::Keyed(keyed) => keyed.first.accepted(false, out),
-            Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Nobody => {}
+            Self::Mdp(..)
+            | Self::Part(_)
+            | Self::Stored(_)
+            | Self::Revived(_)
+            | Self::Nobody => {}
         }
     }
 
@@ -234,7 +272,11 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => fault.encode(native.id, out),
             Self::Part(part) => part.error(service, outcome, &fault, out),
-            Self::Mdp(..) | Self::Keyed(_) | Self::Stored(_) | Self::Nobody => {}
+            Self::Mdp(..)
+            | Self::Keyed(_)
+            | Self::Stored(_)
+            | Self::Revived(_)
+            | Self::Nobody => {}
         }
     }
 }
@@ -288,7 +330,7 @@ pub(crate) fn fault(code: Code, message: &str) -> Fault<'_> {
     /// Time after which a retry makes sense, ms.
     const RETRY: u64 = 100;
     let retry = code.may_retry().then_some(RETRY);
-    Fault { code: code.as_str(), message: Some(message), retry, epoch: None }
+    Fault { code: code.as_str(), message: Some(message), retry, epoch: None, again: None }
 }
 
 /// The frames before a request's header, which go back with the answer.

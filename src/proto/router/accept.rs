@@ -77,13 +77,16 @@ impl Router {
                 }
             }
         };
-        let taker = match self.admit(caller, id, (cost, voice.beside()), out) {
+        let held = wanted.delay.is_some() || !self.is_free(id, wanted.order.as_ref());
+        let taker = match self.admit(caller, id, (cost, voice.beside()), held, out) {
             Ok(taker) => taker,
             Err(pause) => {
+                self.bury_overflow(now, caller, id, &voice, &wanted, body, pause);
                 self.forget_if_empty(id, out);
                 return Err(self.refuse(caller, &voice, pause));
             }
         };
+        let course = self.course_of(now, id, &wanted);
         let request = self.requests.insert(Request {
             sequence: self.sequence,
             service: id,
@@ -100,6 +103,7 @@ impl Router {
             parts: Parts::default(),
             asks: None,
             fence: wanted.fence,
+            course,
             last_holder: None,
             links: Links::default(),
         });
@@ -110,6 +114,7 @@ impl Router {
             caller.bytes += cost;
             caller.last_service = id;
         }
+        self.set_out(request);
         let goes_on = match key {
             Some(key) => self.begin(now, request, key, out),
             None => self.time(now, request, deadline, out),
@@ -141,6 +146,7 @@ impl Router {
         peer: PeerId,
         id: ServiceId,
         (cost, beside): (usize, usize),
+        held: bool,
         out: &mut O,
     ) -> Result<Option<WorkerId>, Pause> {
         if self.draining {
@@ -155,7 +161,7 @@ impl Router {
         if service.gate == Gate::Draining {
             return Err(Pause::Service(id));
         }
-        let taker = service.taker();
+        let taker = service.taker().filter(|_| !held);
         if taker.is_none() && !service.has_room(cost) {
             return Err(Pause::Service(id));
         }
@@ -172,17 +178,20 @@ impl Router {
     }
 
     /// Charges memory for something new. What is only remembered goes before that is refused: ended
-    /// jobs, and then answers kept for repeats, the oldest first, and no more of them than it takes.
+    /// jobs, then answers kept for repeats, and then dead letters, the oldest first, and no more of
+    /// them than it takes.
     /// Nothing is forgotten for what would not fit even then.
     pub(crate) fn charge_forgetting<O: Output>(&mut self, cost: usize, out: &mut O) -> bool {
         out.release(self.take_freed());
         if out.charge(cost) {
             return true;
         }
-        if !out.would_take(cost, self.jobs.ended_bytes() + self.keys.done_bytes()) {
+        let remembered =
+            self.jobs.ended_bytes() + self.keys.done_bytes() + self.dead.bytes();
+        if !out.would_take(cost, remembered) {
             return false;
         }
-        while self.jobs.evict() || self.keys.evict() {
+        while self.jobs.evict() || self.keys.evict() || self.dead.evict() {
             out.release(self.take_freed());
             if out.charge(cost) {
                 return true;
@@ -193,7 +202,7 @@ impl Router {
 
     /// Memory of what was forgotten since the last call, octets.
     fn take_freed(&mut self) -> usize {
-        self.jobs.take_freed() + self.keys.take_freed()
+        self.jobs.take_freed() + self.keys.take_freed() + self.dead.take_freed()
     }
 
     /// Has a caller wait until there is room, or tells it that there is none, if it can be told.
@@ -241,13 +250,15 @@ impl Router {
     ) -> Option<WorkerId> {
         let id = self.service_for(now, offer.name, out).ok()?;
         let policy = self.services.get(id)?.policy.clone();
-        out.take(offer.about.len());
+        let name = self.name_of_peer(peer);
+        out.take(offer.about.len() + name.len());
         let worker = self.workers.insert(Worker {
             peer,
             service: id,
             voice: offer.voice,
             credit: offer.credit.unwrap_or(policy.prefetch as usize),
             about: offer.about.into(),
+            name,
             held: List::default(),
             in_flight: 0,
             pinned: BTreeMap::new(),
@@ -274,22 +285,11 @@ impl Router {
     /// Puts a request among the waiting ones of its service and of its caller.
     pub(super) fn wait(&mut self, now: Time, id: RequestId) {
         let Some(request) = self.requests.get(id) else { return };
-        let (caller, sequence, cost) = (request.caller, request.sequence, request.cost);
-        let suspect = request.losses >= Request::SUSPECT_LOSSES;
-        let returned = request.losses > 0;
+        let (caller, cost) = (request.caller, request.cost);
         let Some(service) = self.services.get_mut(request.service) else { return };
         let service_id = request.service;
         service.waiting_bytes += cost;
-        if suspect {
-            service.suspects.insert(sequence, id);
-        } else if returned {
-            service.queue.give_back(caller, sequence, id);
-        } else {
-            service.queue.insert(caller, sequence, id);
-        }
-        if let Some(request) = self.requests.get_mut(id) {
-            request.place = if suspect { Place::Suspect } else { Place::Waiting };
-        }
+        self.stand(now, id);
         if let Some(caller) = self.callers.get_mut(caller) {
             caller.waiting.push_back(&mut self.requests, id);
         }

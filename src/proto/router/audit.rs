@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use slotmap::Key;
 
 use crate::id::{PeerId, RequestId};
-use crate::proto::dialect::WorkerVoice;
+use crate::proto::dialect::{CallerVoice, WorkerVoice};
 use crate::proto::keys::Waiter;
 
 use super::callers::{Caller, Pause};
@@ -60,6 +60,8 @@ impl Router {
         self.jobs.audit()?;
         self.keys.audit()?;
         self.audit_keys()?;
+        self.dead.audit()?;
+        self.audit_held(&places)?;
         let fenced = self.workers.values().filter(|worker| worker.fenced).count();
         let counted = self.fenced_workers;
         demand!(fenced == counted, "{fenced} workers want a fence, {counted} are counted");
@@ -73,12 +75,15 @@ impl Router {
     #[must_use]
     pub fn charged(&self) -> usize {
         let services = self.services.values().map(|service| Service::cost_of(&service.name));
-        let requests = self.requests.values().map(|it| it.cost + it.parts.bytes + it.asks_cost());
-        let workers = self.workers.values().map(|worker| worker.about.len());
+        let requests = self.requests.values().map(|it| {
+            it.cost + it.parts.bytes + it.asks_cost() + it.history_cost()
+        });
+        let workers = self.workers.values().map(|worker| worker.about.len() + worker.name.len());
         services.chain(requests).chain(workers).sum::<usize>()
             + self.jobs.charged()
             + self.keys.charged()
             + self.leases.charged()
+            + self.dead.charged()
     }
 
     /// Deadlines of requests that are remembered, those that came to nothing included.
@@ -119,9 +124,8 @@ impl Router {
         places: &mut BTreeMap<RequestId, Place>,
     ) -> Result<(), String> {
         let (mut bytes, mut fresh, mut fresh_bytes) = (0, 0, 0);
-        let mut note = |request_id, sequence, lane: Option<PeerId>| {
-            let suspect = lane.is_none();
-            let place = if suspect { Place::Suspect } else { Place::Waiting };
+        let mut note = |request_id, sequence, place, lane: Option<PeerId>| {
+            let suspect = place == Place::Suspect;
             let Some(request) = self.requests.get(request_id) else {
                 return Err(format!("{request_id:?} has ended and is {place:?}"));
             };
@@ -131,29 +135,53 @@ impl Router {
             demand!(request.sequence == sequence, "{request_id:?} has another sequence");
             demand!(lane.is_none_or(|l| l == request.caller), "{request_id:?} is in a wrong lane");
             let lost = request.losses >= Request::SUSPECT_LOSSES;
-            demand!(lost == suspect, "{request_id:?}, lost {}, is {place:?}", request.losses);
+            let held = matches!(place, Place::Delayed(_) | Place::Behind);
+            demand!(held || lost == suspect, "{request_id:?}, lost {}, is {place:?}", request.losses);
             demand!(request.parts.bytes == 0, "{request_id:?} waits and has parts of an answer");
             let wanted = request.voice.key().is_some_and(|key| {
                 request.caller.is_null() && self.keys.wanted_until(key).is_some()
             });
             demand!(
-                wanted || self.callers.contains_key(request.caller),
+                wanted || request.is_revived() || self.callers.contains_key(request.caller),
                 "{request_id:?} waits for nobody"
             );
             bytes += request.cost;
-            if request.losses == 0 {
+            if request.deliveries() == 0 {
                 (fresh, fresh_bytes) = (fresh + 1, fresh_bytes + request.cost);
             }
             Ok(())
         };
         for (caller, entries) in service.queue.audit()? {
             for (sequence, request) in entries {
-                note(request, sequence, Some(caller))?;
+                note(request, sequence, Place::Waiting, Some(caller))?;
             }
         }
         for (sequence, request) in &service.suspects {
-            note(*request, *sequence, None)?;
+            note(*request, *sequence, Place::Suspect, None)?;
         }
+        let (mut delayed, mut behind) = (0, 0);
+        for ((at, sequence), request) in &self.delayed {
+            if self.requests.get(*request).is_none_or(|request| request.service == id) {
+                note(*request, *sequence, Place::Delayed(*at), None)?;
+                delayed += 1;
+            }
+        }
+        for (order, line) in &service.lines {
+            demand!(!line.is_empty(), "the line {order:?} is empty and not forgotten");
+            for (at, (sequence, request_id)) in line.iter().enumerate() {
+                let request = self.requests.get(*request_id);
+                let own = request.and_then(Request::order) == Some(order);
+                demand!(own, "{request_id:?} is not of the order {order:?}");
+                let is_behind = request.is_some_and(|it| it.place == Place::Behind);
+                demand!(is_behind == (at > 0), "{request_id:?} is number {at} of {order:?}");
+                if is_behind {
+                    note(*request_id, *sequence, Place::Behind, None)?;
+                    behind += 1;
+                }
+            }
+        }
+        let told = (service.delayed, service.behind);
+        demand!(told == (delayed, behind), "{told:?} are held, {delayed} and {behind} are");
         let told = service.waiting_bytes;
         demand!(told == bytes, "waiting_bytes is {told}, waiting requests have {bytes}");
         let (max, bytes_max) = (service.policy.queue_messages_max, service.policy.queue_bytes_max);
@@ -388,6 +416,35 @@ impl Router {
             let owned = self.requests.get(id).is_some_and(|r| !r.caller.is_null());
             demand!(owners == usize::from(owned), "{id:?} is whose? {owners} say so");
         }
+        Ok(())
+    }
+
+    /// What may not be delivered yet is found when its time comes.
+    fn audit_held(&self, places: &BTreeMap<RequestId, Place>) -> Result<(), String> {
+        let expiring = self.requests.iter().filter_map(|(id, it)| {
+            Some(((it.expires()?, it.sequence), id))
+        });
+        let (told, there) = (&self.expiring, expiring.collect());
+        demand!(*told == there, "{told:?} expire, {there:?} say so");
+        for ((at, _), id) in &self.delayed {
+            let place = places.get(id);
+            demand!(place == Some(&Place::Delayed(*at)), "{id:?} is not delayed: {place:?}");
+        }
+        for (id, request) in &self.requests {
+            let Some(order) = request.order() else { continue };
+            let service = self.services.get(request.service);
+            let line = service.and_then(|service| service.lines.get(order));
+            let found = line.and_then(|line| line.get(&request.sequence)) == Some(&id);
+            demand!(found, "{id:?} is not in the line of its order");
+        }
+        demand!(self.moved_up.is_empty(), "some have become the first and were not told");
+        let revived = self.requests.iter().filter_map(|(id, it)| match &it.voice {
+            CallerVoice::Revived(revived) => Some((revived.id, id)),
+            _ => None,
+        });
+        let (told, there) = (&self.revived, revived.collect());
+        demand!(*told == there, "{told:?} were dead letters, {there:?} say so");
+        demand!(self.buried.is_empty(), "letters were not put away");
         Ok(())
     }
 

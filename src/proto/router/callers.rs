@@ -229,7 +229,11 @@ impl Router {
             let request = self.requests.get(*id)?;
             match request.place {
                 Place::InFlight(worker) => Some((request.sequence, *id, worker)),
-                Place::Waiting | Place::Suspect | Place::Pinned(_) => None,
+                Place::Waiting
+                | Place::Suspect
+                | Place::Delayed(_)
+                | Place::Behind
+                | Place::Pinned(_) => None,
             }
         });
         let mut running: Vec<_> = running.collect();

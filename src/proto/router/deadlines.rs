@@ -36,7 +36,10 @@ impl Router {
             }
         }
         self.expire_keys(now, out);
+        self.tick_held(now, out);
         self.expire_unserved(now, out);
+        self.dead.forget_old(now);
+        out.release(self.dead.take_freed());
         self.expire_jobs(now, out);
         self.leases.tick(now);
         self.tidy_callers();
@@ -78,12 +81,14 @@ impl Router {
         for request in due {
             self.end_waiting(request, Outcome::Expired, out);
         }
+        // Those behind them have waited for as long.
+        self.move_up(now, out);
         let oldest = self.services.get(id)?.oldest();
         oldest.filter_map(|id| self.waits_until(id, since, ttl)).min()
     }
 
     /// When a request has waited for `ttl` since it was accepted and since the last worker left.
     fn waits_until(&self, id: RequestId, unserved_since: Time, ttl: Duration) -> Option<Time> {
-        Some(self.requests.get(id)?.accepted_at.max(unserved_since).after(ttl))
+        Some(self.requests.get(id)?.ready_since().max(unserved_since).after(ttl))
     }
 }

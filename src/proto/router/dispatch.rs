@@ -16,7 +16,7 @@ impl Router {
     #[inline]
     pub(super) fn dispatch<O: Output>(&mut self, now: Time, id: ServiceId, out: &mut O) {
         let Some(service) = self.services.get(id) else { return };
-        if service.waiting() > 0 || service.reserved.is_some() {
+        if service.deliverable() > 0 || service.reserved.is_some() {
             self.dispatch_waiting(now, id, out);
         }
     }
@@ -145,7 +145,7 @@ impl Router {
             service: service.name.as_bytes(),
             header,
             body,
-            attempt: request.losses + 1,
+            attempt: request.deliveries() + 1,
             left: None,
             asker: None,
         };
@@ -164,6 +164,8 @@ impl Router {
             } else if let CallerVoice::Keyed(keyed) = &request.voice {
                 work.left = request.terms().deadline.map(|deadline| deadline.since(now));
                 work.asker = Some(&keyed.asker);
+            } else if let CallerVoice::Revived(revived) = &request.voice {
+                work.asker = Some(&revived.asker);
             }
         }
         match out.send(worker.peer, |encoder| voice.request(&work, encoder)) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
+use crate::proto::dead::SeenEnd;
 use crate::proto::dialect::{CallerVoice, Reply};
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::stats::{Loss, Outcome};
@@ -32,6 +33,13 @@ impl Router {
         out: &mut O,
     ) {
         let Some(service_id) = self.release(worker, id) else { return };
+        if let Reply::Error(header) = reply
+            && self.fail_for_now(now, worker, id, header, out)
+        {
+            self.relist(worker);
+            self.serve_pinned(now, worker, out);
+            return self.dispatch(now, service_id, out);
+        }
         if let (Some(request), Some(service)) =
             (self.requests.get(id), self.services.get_mut(service_id))
         {
@@ -55,6 +63,9 @@ impl Router {
         out: &mut O,
     ) {
         let Some(request) = self.requests.get_mut(id) else { return };
+        if let CallerVoice::Revived(_) = request.voice {
+            return;
+        }
         if request.voice.takes_parts() {
             request.answering = true;
             self.answer(now, id, &Reply::Part(header, body), out);
@@ -140,7 +151,7 @@ impl Router {
         self.relist(id);
         self.jobs.lose_worker(now, id);
         let Some(worker) = self.workers.remove(id) else { return };
-        out.release(worker.about.len());
+        out.release(worker.about.len() + worker.name.len());
         #[cfg(test)]
         crate::proto::witness::saw("worker", "lost", loss.label());
         let Some(service) = self.services.get_mut(worker.service) else { return };
@@ -234,6 +245,7 @@ impl Router {
         out: &mut O,
     ) {
         let holder = self.workers.get(worker).map(|worker| worker.peer);
+        self.note_seen(now, worker, id, (SeenEnd::Lost, None), out);
         let Some(request) = self.requests.get_mut(id) else { return };
         let Some(service) = self.services.get_mut(request.service) else { return };
         let was_suspect = request.losses >= Request::SUSPECT_LOSSES;
@@ -247,16 +259,18 @@ impl Router {
         let key = request.voice.key();
         let outcome = if key.is_some_and(|key| self.keys.wanted_until(key) <= Some(now)) {
             Some(Outcome::TimedOut)
-        } else if key.is_none() && !self.callers.contains_key(request.caller) {
+        } else if key.is_none() && !request.is_revived() && !self.callers.contains_key(request.caller) {
             Some(Outcome::CallerGone)
         } else if policy.at_most_once
             || request.is_pinned()
             || request.answering && !policy.resend_after_partial
-            || request.terms().attempts.is_some_and(|most| request.losses >= most.get())
+            || request.terms().attempts.is_some_and(|most| request.deliveries() >= most.get())
         {
             Some(Outcome::WorkerLost)
-        } else if request.solo_losses >= policy.attempts {
+        } else if request.solo_losses > 0 && request.counted() >= policy.attempts {
             Some(Outcome::Dead)
+        } else if request.course.as_ref().is_some_and(|course| course.overdue) {
+            Some(Outcome::Expired)
         } else {
             None
         };
@@ -301,6 +315,12 @@ impl Router {
                 return self.answer_all(now, key, id, reply, out);
             }
             CallerVoice::Stored(stored) => return self.answer_stored(stored.uuid, id, reply),
+            CallerVoice::Revived(_) => {
+                return match reply {
+                    Reply::Error(_) => Outcome::Failed,
+                    Reply::Part(..) | Reply::Final(..) => Outcome::Unclaimed,
+                };
+            }
             CallerVoice::Mdp(..) | CallerVoice::Mjp(_) | CallerVoice::Nobody => {}
         }
         if !self.callers.contains_key(request.caller) {

@@ -1,11 +1,15 @@
 //! Fences: a request is taken and delivered only while its caller holds a lease (SPEC 9.14).
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::id::{Principal, RequestId};
 use crate::proto::clock::Time;
 use crate::proto::lease::Stale;
 use crate::proto::stats::Outcome;
 
 use super::Router;
+use super::course::Course;
 use super::request::Request;
 use super::service::{Service, ServiceId};
 use super::worker::WorkerId;
@@ -32,11 +36,15 @@ pub(crate) enum Fenced {
 pub(crate) struct Wanted<'a> {
     pub(crate) service: &'a [u8],
     pub(crate) fence: Option<Box<Fence>>,
+    /// Requests of the service with the same one run one at a time.
+    pub(crate) order: Option<Arc<[u8]>>,
+    /// No worker gets it before so much time has passed.
+    pub(crate) delay: Option<Duration>,
 }
 
 impl<'a> From<&'a [u8]> for Wanted<'a> {
     fn from(service: &'a [u8]) -> Self {
-        Self { service, fence: None }
+        Self { service, fence: None, order: None, delay: None }
     }
 }
 
@@ -48,9 +56,11 @@ impl Fence {
 }
 
 impl Wanted<'_> {
-    /// Memory of the fence, octets.
+    /// Memory of all that, octets.
     pub(crate) fn bytes(&self) -> usize {
-        self.fence.as_ref().map_or(0, |fence| fence.bytes())
+        let fence = self.fence.as_ref().map_or(0, |fence| fence.bytes());
+        let held = self.order.is_some() || self.delay.is_some();
+        fence + if held { Course::bytes(self.order.as_ref()) } else { 0 }
     }
 }
 
@@ -72,7 +82,7 @@ impl Router {
         self.check_fences(now, wanted, fence)
     }
 
-    fn check_fences(
+    pub(super) fn check_fences(
         &self,
         now: Time,
         wanted: Option<&str>,

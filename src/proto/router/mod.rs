@@ -6,14 +6,18 @@
 mod accept;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod audit;
+mod bury;
 mod callers;
+mod course;
 mod deadlines;
 mod direct;
 mod dispatch;
 mod ending;
+mod explain;
 mod fence;
 mod founders;
 mod gate;
+mod hold;
 mod keyed;
 mod list;
 mod pinned;
@@ -21,13 +25,15 @@ mod queue;
 mod rate;
 mod ready;
 mod request;
+mod retry;
+mod revive;
 mod service;
 mod settle;
 mod stored;
 mod talk;
 mod worker;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +43,7 @@ use slotmap::{SecondaryMap, SlotMap};
 use crate::id::{PeerId, RequestId, ServiceName, slot_of};
 
 use super::clock::Time;
+use super::dead::{DeadLetters, Letter, LetterId};
 use super::jobs::{JobId, Jobs};
 use super::keys::Keys;
 use super::lease::Leases;
@@ -47,7 +54,10 @@ use super::timers::Timers;
 
 pub(crate) use accept::Offer;
 pub use accept::Refusal;
+pub(crate) use explain::{Situation, Standing};
+pub(crate) use revive::Unrevived;
 use callers::{Caller, Pause};
+use hold::Agenda;
 pub(crate) use fence::{Fence, Fenced, Wanted};
 pub(crate) use keyed::Asked;
 use request::Request;
@@ -83,12 +93,27 @@ pub struct Router {
     rates: Option<rate::Rates>,
     /// Callers with room for many names and none of them, until the next look at the clock.
     roomy: Vec<PeerId>,
+    /// Decides the jitter of back-offs.
+    seed: u64,
     draining: bool,
     /// Deadlines of requests that wait for a service without workers.
     expiries: Timers<ServiceId>,
     /// Deadlines of requests, and how many open ones have one.
     deadlines: Timers<RequestId>,
     timed: usize,
+    /// Requests that wait for their time, and when the waiting of others is over.
+    delayed: Agenda,
+    expiring: Agenda,
+    /// Requests that may have become the first of their order. The core sees to them after each
+    /// input, and to letters that have not been put away.
+    moved_up: Vec<RequestId>,
+    buried: Vec<Letter>,
+    /// Requests that were dead letters, by what they are called.
+    revived: BTreeMap<LetterId, RequestId>,
+    /// Requests that were not accepted and became letters.
+    overflows: u64,
+    /// Requests that ended without an answer.
+    pub(crate) dead: DeadLetters,
     /// Requests that have ended, while a worker owes an answer to them.
     husks: usize,
     /// Peers that cannot be served any more. The core ends them after each input.
@@ -121,6 +146,7 @@ impl Router {
         let jobs = Jobs::new(settings.nfp.jobs, &hasher);
         let keys = Keys::new(settings.keys, hasher.clone());
         let leases = Leases::new(settings.lease);
+        let dead = DeadLetters::new(settings.dead);
         let policies = rules.chain([&settings.policy]).cloned().map(Arc::new).collect();
         let rates = settings.client.rate.map(|rate| rate::Rates::new(rate, hasher.clone()));
         Self {
@@ -137,10 +163,18 @@ impl Router {
             paused_for_name: VecDeque::new(),
             rates,
             roomy: Vec::new(),
+            seed,
             draining: false,
             expiries: Timers::new(),
             deadlines: Timers::new(),
             timed: 0,
+            delayed: Agenda::new(),
+            expiring: Agenda::new(),
+            moved_up: Vec::new(),
+            buried: Vec::new(),
+            revived: BTreeMap::new(),
+            overflows: 0,
+            dead,
             husks: 0,
             doomed: Vec::new(),
             ended_parts: Vec::new(),
@@ -253,6 +287,12 @@ impl Router {
         self.draining
     }
 
+    /// Requests that ended without an answer.
+    #[must_use]
+    pub fn dead(&self) -> &DeadLetters {
+        &self.dead
+    }
+
     /// What was asked under keys.
     #[must_use]
     pub fn keys(&self) -> &Keys {
@@ -265,7 +305,8 @@ impl Router {
         let requests = self.expiries.next().into_iter().chain(self.deadlines.next());
         let rated = self.rates.as_ref().and_then(rate::Rates::next);
         let tables = [self.jobs.next_due(), self.keys.next_due(), self.leases.next_due()];
-        requests.chain(rated).chain(tables.into_iter().flatten()).min()
+        let held = [self.next_held(), self.dead.next_due()];
+        requests.chain(rated).chain(tables.into_iter().chain(held).flatten()).min()
     }
 
     /// The services, in no particular order. Those of the house are not among them.

@@ -68,6 +68,7 @@ impl Router {
             parts: Parts::default(),
             asks: None,
             fence: None,
+            course: None,
             last_holder: None,
             links: Links::default(),
         });

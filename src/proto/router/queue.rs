@@ -99,6 +99,13 @@ impl Queue {
         self.turns.retain(|caller| self.lanes.contains_key(caller));
     }
 
+    /// How many requests of its client go before one, and how many clients take turns.
+    pub(super) fn place_of(&self, caller: PeerId, sequence: u64) -> Option<(usize, usize)> {
+        let lane = self.lanes.get(&caller)?;
+        let at = lane.entries.binary_search_by_key(&sequence, |(other, _)| *other).ok()?;
+        Some((at, self.lanes.len()))
+    }
+
     /// The requests of each client, in the order of acceptance; the client whose turn it is first.
     pub(super) fn lanes(&self) -> impl Iterator<Item: Iterator<Item = RequestId>> + '_ {
         let lanes = self.turns.iter().filter_map(|caller| self.lanes.get(caller));

@@ -5,6 +5,7 @@ use crate::proto::clock::Time;
 use crate::proto::dialect::{CallerVoice, Terms};
 use crate::wire::message::{Frames, Message};
 
+use super::course::Course;
 use super::fence::Fence;
 use super::list::{Linked, Links};
 use super::service::ServiceId;
@@ -18,6 +19,10 @@ pub(super) enum Place {
     Waiting,
     /// Among the suspects of its service: it was lost with two workers.
     Suspect,
+    /// Waiting for its time.
+    Delayed(Time),
+    /// Waiting for another one of its order.
+    Behind,
     /// Waiting for one worker, and no other.
     Pinned(WorkerId),
     /// At a worker.
@@ -52,6 +57,8 @@ pub(super) struct Request {
     pub(super) asks: Option<Box<Asks>>,
     /// The lease that its caller says to hold.
     pub(super) fence: Option<Box<Fence>>,
+    /// What most requests do without.
+    pub(super) course: Option<Box<Course>>,
     /// The peer it was last lost with.
     pub(super) last_holder: Option<PeerId>,
     /// While it waits: the caller's waiting requests. In flight: the worker's requests.
@@ -79,6 +86,9 @@ impl Request {
 
     /// What is left of it at its worker once it has ended.
     pub(super) fn husk(&self) -> Self {
+        // The next one of its order waits until its worker is done.
+        let order = self.order();
+        let course = order.cloned().map(|order| Course { order: Some(order), ..Course::default() });
         Self {
             sequence: self.sequence,
             service: self.service,
@@ -88,13 +98,14 @@ impl Request {
             accepted_at: self.accepted_at,
             delivered_at: self.delivered_at,
             place: self.place,
-            cost: Self::cost_of(0),
+            cost: Self::cost_of(order.map_or(0, |order| Course::bytes(Some(order)))),
             losses: self.losses,
             solo_losses: self.solo_losses,
             answering: false,
             parts: Parts::default(),
             asks: None,
             fence: None,
+            course: course.map(Box::new),
             last_holder: None,
             links: self.links,
         }
@@ -103,6 +114,11 @@ impl Request {
     /// Whether it is for one worker and no other.
     pub(super) fn is_pinned(&self) -> bool {
         matches!(&self.voice, CallerVoice::Part(part) if !part.is_queued())
+    }
+
+    /// Whether it was a dead letter: nobody waits for it.
+    pub(super) fn is_revived(&self) -> bool {
+        matches!(self.voice, CallerVoice::Revived(_))
     }
 
     /// Whether it has ended, and only its worker does not know.
@@ -150,6 +166,8 @@ impl Request {
         let place = match self.place {
             Place::Waiting => "waiting",
             Place::Suspect => "suspect",
+            Place::Delayed(_) => "delayed",
+            Place::Behind => "behind",
             Place::Pinned(_) => "pinned",
             Place::InFlight(_) => "in flight",
         };

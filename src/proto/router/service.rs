@@ -10,6 +10,7 @@ use crate::proto::stats::ServiceStats;
 
 use super::Hasher;
 use super::founders::Founder;
+use super::hold::Line;
 use super::queue::Queue;
 use super::ready::Ready;
 use super::worker::WorkerId;
@@ -60,6 +61,12 @@ pub(super) struct Service {
     pub(super) queue: Queue,
     /// Suspects, by their place in the order of acceptance.
     pub(super) suspects: BTreeMap<u64, RequestId>,
+    /// The requests of each order that has any.
+    pub(super) lines: BTreeMap<Arc<[u8]>, Line>,
+    /// Requests that wait for their time.
+    pub(super) delayed: usize,
+    /// Requests that wait for another one of their order.
+    pub(super) behind: usize,
     /// The worker that is being emptied for the first suspect.
     pub(super) reserved: Option<WorkerId>,
     /// Memory of waiting requests and suspects, octets.
@@ -101,6 +108,9 @@ impl Service {
             ready: Ready::default(),
             queue: Queue::new(hasher),
             suspects: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            delayed: 0,
+            behind: 0,
             reserved: None,
             waiting_bytes: 0,
             in_flight: 0,
@@ -119,8 +129,14 @@ impl Service {
         size_of::<Self>() + name.as_bytes().len()
     }
 
-    /// Requests that wait, suspects included.
+    /// Requests that wait, suspects and those included that may not be delivered yet.
     pub(super) fn waiting(&self) -> usize {
+        self.deliverable() + self.delayed + self.behind
+    }
+
+    /// Requests that a worker could be given.
+    #[inline]
+    pub(super) fn deliverable(&self) -> usize {
         self.queue.len() + self.suspects.len()
     }
 
@@ -202,6 +218,7 @@ mod tests {
             voice: WorkerVoice::Mdp(Version::V01),
             credit: 1,
             about: Box::default(),
+            name: Box::default(),
             held: List::default(),
             fenced: false,
             in_flight: 0,

@@ -23,6 +23,7 @@ impl Router {
                 Place::Suspect => {
                     service.suspects.remove(&sequence);
                 }
+                Place::Delayed(_) | Place::Behind => self.leave_hold(id),
                 _ => service.queue.remove(caller, sequence),
             }
         }
@@ -49,7 +50,9 @@ impl Router {
         let Some(request) = self.requests.get_mut(id) else { return };
         let service_id = request.service;
         match request.place {
-            Place::Waiting | Place::Pinned(_) => self.end_waiting(id, outcome, out),
+            Place::Waiting | Place::Pinned(_) | Place::Delayed(_) | Place::Behind => {
+                self.end_waiting(id, outcome, out);
+            }
             Place::Suspect => {
                 self.end_waiting(id, outcome, out);
                 // If a worker was being emptied for this request, it is free again.
@@ -78,6 +81,7 @@ impl Router {
     /// Ends a request that is in no place.
     #[inline]
     pub(super) fn end<O: Output>(&mut self, id: RequestId, outcome: Outcome, out: &mut O) {
+        self.leave_line(id);
         let Some(request) = self.requests.remove(id) else { return };
         let service = request.service;
         if request.is_husk() {
@@ -105,7 +109,12 @@ impl Router {
     ) {
         #[cfg(test)]
         request.witness_end(outcome);
+        self.leave_agenda(&request);
+        if let CallerVoice::Revived(revived) = &request.voice {
+            self.revived.remove(&revived.id);
+        }
         out.release(request.cost + request.parts.bytes + request.asks_cost() - kept);
+        out.release(request.history_cost());
         if request.voice.takes_errors() {
             self.timed -= usize::from(request.terms().deadline.is_some());
             self.say_end(&mut request, outcome, out);
@@ -141,6 +150,9 @@ impl Router {
         }
         if let Some(service) = self.services.get_mut(request.service) {
             service.stats.end(outcome);
+        }
+        if outcome != Outcome::Replied {
+            self.bury(id, request, outcome);
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Worker {
     pub(super) credit: usize,
     /// What it said of itself when it registered, for listings.
     pub(super) about: Box<[u8]>,
+    /// What it is called: its identity if that is text, or a name made of its handle.
+    pub(super) name: Box<str>,
     /// Requests it holds, in the order of delivery.
     pub(super) held: List<RequestId>,
     pub(super) in_flight: usize,

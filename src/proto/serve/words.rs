@@ -155,19 +155,36 @@ pub struct Failure {
     pub message: String,
     /// The caller may try again after that time. `None`: it makes no sense.
     pub retry: Option<Duration>,
+    /// The broker is to deliver the request again, here or to another worker.
+    pub again: bool,
 }
 
 impl Failure {
     /// A failure that trying again does not mend.
     #[must_use]
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), retry: None }
+        Self { code: code.into(), message: message.into(), retry: None, again: false }
     }
 
     /// The caller may try again after that time, whole milliseconds.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         Self { retry: Some(wait), ..self }
+    }
+
+    /// The broker is to deliver the request again, when the back-off of the service has passed, or
+    /// after [`retry_after`](Self::retry_after) if that is said, too. It does so as often as the
+    /// service's `attempts` allow; then the caller gets this failure. Needs MJP.
+    ///
+    /// ```
+    /// use majordomo::worker::Failure;
+    ///
+    /// let busy = Failure::new("busy", "the disk is full").again();
+    /// assert!(busy.again);
+    /// ```
+    #[must_use]
+    pub fn again(self) -> Self {
+        Self { again: true, ..self }
     }
 
     /// The code of the protocol, with a sentence.
@@ -198,6 +215,7 @@ impl Failure {
                 message: Some(message),
                 retry: self.retry_ms(),
                 epoch: None,
+                again: self.again.then_some(true),
             })
         };
         fault(beginning(&self.message, Self::MESSAGE_MAX))

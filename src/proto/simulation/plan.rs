@@ -109,7 +109,7 @@ fn policy(rng: &mut Rng) -> ServicePolicy {
 }
 
 fn settings(rng: &mut Rng) -> Settings {
-    let rule = |pattern: &str, policy| ServiceRule { pattern: pattern.into(), policy };
+    let rule = |pattern: &str, policy| ServiceRule { pattern: pattern.into(), policy, at: None };
     Settings {
         mdp: Keepalive {
             interval: Duration::from_millis(rng.pick(&[150, 250])),

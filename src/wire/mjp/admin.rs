@@ -47,11 +47,23 @@ pub enum Verb {
     AclTest,
     /// Read the file of authorized keys again.
     Reload,
+    /// Where a request is, and why it is not at a worker; or how a service stands.
+    Explain,
+    /// Dead letters.
+    DeadList,
+    /// One of them, with its body.
+    DeadShow,
+    /// Put dead letters back into their queues.
+    DeadRequeue,
+    /// Give a dead letter another body, header or service.
+    DeadEdit,
+    /// Forget dead letters.
+    DeadDrop,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::Jobs,
         Self::Job,
         Self::Clients,
@@ -70,6 +82,12 @@ impl Verb {
         Self::KeyRevoke,
         Self::AclTest,
         Self::Reload,
+        Self::Explain,
+        Self::DeadList,
+        Self::DeadShow,
+        Self::DeadRequeue,
+        Self::DeadEdit,
+        Self::DeadDrop,
     ];
 
     /// As on the wire.
@@ -94,6 +112,12 @@ impl Verb {
             Self::KeyRevoke => "key.revoke",
             Self::AclTest => "acl.test",
             Self::Reload => "admin.reload",
+            Self::Explain => "explain",
+            Self::DeadList => "dlq.list",
+            Self::DeadShow => "dlq.show",
+            Self::DeadRequeue => "dlq.requeue",
+            Self::DeadEdit => "dlq.edit",
+            Self::DeadDrop => "dlq.drop",
         }
     }
 
@@ -122,7 +146,13 @@ impl Verb {
             | Self::KeyDeny
             | Self::KeyRevoke
             | Self::AclTest
-            | Self::Reload => false,
+            | Self::Reload
+            | Self::Explain
+            | Self::DeadList
+            | Self::DeadShow
+            | Self::DeadRequeue
+            | Self::DeadEdit
+            | Self::DeadDrop => false,
         }
     }
 }

@@ -94,12 +94,27 @@ pub struct RequestHeader<'a> {
     /// With `lease`, and only with it: the epoch of the holder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// Requests of the service with the same one run one at a time, in the order of acceptance; 1
+    /// to 255 octets, text or bin. Default: no order but that of the queue.
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "some_service",
+        serialize_with = "some_text_or_bin"
+    )]
+    pub order: Option<&'a [u8]>,
+    /// No worker gets it before so much time has passed, ms. Default: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<u64>,
 }
 
 impl RequestHeader<'_> {
     /// Longest key, octets.
     pub const KEY_MAX: usize = 128;
-    /// Longest timeout; a longer one counts as this.
+    /// Longest name of an order, octets.
+    pub const ORDER_MAX: usize = ServiceName::LEN_MAX;
+    /// Longest timeout and longest delay; a longer one counts as this.
     pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
     /// Time that the caller waits.
@@ -108,13 +123,20 @@ impl RequestHeader<'_> {
         self.timeout.map(|ms| Duration::from_millis(ms).min(Self::TIMEOUT_MAX))
     }
 
+    /// Time that has to pass before a worker gets it.
+    #[must_use]
+    pub fn delay(&self) -> Option<Duration> {
+        self.delay.map(|ms| Duration::from_millis(ms).min(Self::TIMEOUT_MAX))
+    }
+
     /// Whether there is nothing in it but what most have.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
-        let Self { trace, state, events, asks, key, lease, epoch, .. } = self;
+        let Self { trace, state, events, asks, key, lease, epoch, order, delay, .. } = self;
         let talks = events.is_some() || asks.is_some();
         let fenced = lease.is_some() || epoch.is_some();
-        trace.is_none() && state.is_none() && !talks && key.is_none() && !fenced
+        let waits = order.is_some() || delay.is_some();
+        trace.is_none() && state.is_none() && !talks && key.is_none() && !fenced && !waits
     }
 
     /// Whether ACCEPTED is wanted.
@@ -235,6 +257,10 @@ pub struct Fault<'a> {
     /// The epoch of who holds the lease now. Absent: nobody does, or it is about no lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// Of a worker: the request is to be delivered again, after `retry` or when the service's
+    /// back-off has passed. Default: no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<bool>,
 }
 
 /// READY of a worker.

@@ -5,14 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use super::hello::texts;
 use super::malformed::Malformed;
-use super::opening::with_header;
+use super::opening::{open, with_body};
 use super::{kind, pack};
 use crate::wire::codec::Encoder;
+use crate::wire::frame::MORE;
+use crate::wire::message::Frames;
 
-/// Writes ADMIN of a client, with a header as it is: an [`AdminHeader`](super::AdminHeader) or a
-/// [`KeyHeader`].
-pub fn encode_admin(id: u64, header: &[u8], out: &mut Encoder) {
-    with_header(kind::ADMIN, id, header, out);
+/// Writes ADMIN with a header as it is, such as an [`AdminHeader`](super::AdminHeader) or a
+/// [`KeyHeader`], and a body if there is one.
+pub fn encode_admin(id: u64, header: &[u8], body: &Frames<'_>, out: &mut Encoder) {
+    open(kind::ADMIN, id, MORE, out);
+    with_body(header, &[], body, out);
 }
 
 /// ADMIN with a verb of keys, or `acl.test`: what it needs. Other readers know `verb` alone.

@@ -12,7 +12,7 @@ pub struct Digest([u8; 32]);
 
 /// Keys that say how a request is carried or traced, and not what it is. The service stands beside
 /// the digest.
-const CARRIED: [&[u8]; 12] = [
+const CARRIED: [&[u8]; 14] = [
     b"service",
     b"timeout",
     b"attempts",
@@ -25,6 +25,8 @@ const CARRIED: [&[u8]; 12] = [
     b"key",
     b"lease",
     b"epoch",
+    b"order",
+    b"delay",
 ];
 
 /// Nil counts as absent.
@@ -186,6 +188,8 @@ mod tests {
             key: Some(b"k"),
             lease: Some("l"),
             epoch: Some(1),
+            order: Some(b"o"),
+            delay: Some(1),
         });
         assert_eq!(of(PLAIN, &["a"]), of(all.octets(), &["a"]));
         let nil = b"\x82\xa7service\xa4echo\xa5other\xc0";

@@ -6,6 +6,7 @@
 use crate::id::PeerId;
 use crate::proto::core::Core;
 use crate::proto::output::Output;
+use crate::wire::message::Frames;
 use crate::wire::mjp::{Code, FromBroker, Packed, Verb};
 
 use super::Refused;
@@ -79,7 +80,7 @@ impl Core {
             Ok(report) => {
                 let header = report.octets();
                 self.say(peer, header.len(), out, |encoder| {
-                    FromBroker::Admin { id: query, header }.encode(encoder);
+                    FromBroker::Admin { id: query, header, body: Frames::default() }.encode(encoder);
                 });
             }
             Err((code, why)) => self.object(peer, query, code, why, out),

@@ -9,6 +9,7 @@ use crate::proto::flow::FlowEvent;
 use crate::proto::output::Output;
 use crate::proto::rights::{Grants, Verb as Right};
 use crate::proto::router::WorkerId;
+use crate::wire::message::Frames;
 use crate::wire::mjp::{AdminEvent, AdminHeader, Code, FromBroker, Packed, Verb};
 
 use super::Refused;
@@ -61,7 +62,7 @@ impl Core {
         let packed = Packed::new(&first);
         let header = packed.octets();
         self.say(id, header.len(), out, |encoder| {
-            FromBroker::Admin { id: query, header }.encode(encoder);
+            FromBroker::Admin { id: query, header, body: Frames::default() }.encode(encoder);
         });
         Ok(())
     }
@@ -114,7 +115,7 @@ impl Core {
             let packed = Packed::new(&AdminEvent { missed, ..*event });
             let (id, header) = (follower.id, packed.octets());
             let fits = out.offer(*peer, header.len(), |encoder| {
-                FromBroker::Admin { id, header }.encode(encoder);
+                FromBroker::Admin { id, header, body: Frames::default() }.encode(encoder);
             });
             follower.missed = if fits { 0 } else { follower.missed.saturating_add(1) };
         }

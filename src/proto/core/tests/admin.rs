@@ -22,7 +22,7 @@ impl Desk {
         look: impl FnOnce(&AdminReport<'_>) -> T,
     ) -> Result<T, String> {
         let before = self.said.to.get(peer).map_or(0, Vec::len);
-        self.mjp(peer, &ToBroker::Admin { id: 77, says });
+        self.mjp(peer, &ToBroker::Admin { id: 77, says, body: Frames::default() });
         let said = self.said.to.get(peer).and_then(|said| said.get(before)).cloned();
         let said = said.ok_or("nothing was said")?;
         match FromBroker::decode(said.frames()).unwrap() {
@@ -43,7 +43,7 @@ impl Desk {
     fn events(&mut self, peer: PeerId) -> Vec<String> {
         let said = self.said.to.remove(peer).unwrap_or_default();
         let events = said.iter().map(|message| {
-            let Ok(FromBroker::Admin { id: 9, header }) = FromBroker::decode(message.frames())
+            let Ok(FromBroker::Admin { id: 9, header, .. }) = FromBroker::decode(message.frames())
             else {
                 panic!("{message:?}")
             };
@@ -314,7 +314,7 @@ fn one_who_follows_is_told_what_happens_and_what_it_missed() {
     let mut desk = Desk::new(ServicePolicy::default());
     let (operator, client) = (desk.operator(), desk.join());
     let follow = AdminHeader::new(Verb::Follow);
-    desk.mjp(operator, &ToBroker::Admin { id: 9, says: follow });
+    desk.mjp(operator, &ToBroker::Admin { id: 9, says: follow, body: Frames::default() });
     assert_eq!(desk.events(operator), ["following"]);
     let worker = desk.native_worker(1);
     assert_eq!(desk.events(operator), ["peer.joined", "worker.registered"]);
@@ -332,7 +332,7 @@ fn one_who_follows_is_told_what_happens_and_what_it_missed() {
     assert!(desk.said.closed.is_empty(), "nobody is closed for what it did not ask for");
     // The same connection follows something else, and then nothing.
     let says = AdminHeader { prefix: Some("service."), ..follow };
-    desk.mjp(operator, &ToBroker::Admin { id: 9, says });
+    desk.mjp(operator, &ToBroker::Admin { id: 9, says, body: Frames::default() });
     assert_eq!(desk.events(operator), ["following"]);
     desk.native_worker(1);
     assert!(desk.events(operator).is_empty());
@@ -376,7 +376,7 @@ fn what_takes_a_file_is_done_outside_and_answered_later() {
     desk.core.answer_errand(&errands[1], Err((Code::NotFound, "no key")), &mut desk.said);
     let said = desk.said.to.remove(operator).unwrap();
     let [first, second] = &said[..] else { panic!("{said:?}") };
-    let Ok(FromBroker::Admin { id: 77, header }) = FromBroker::decode(first.frames()) else {
+    let Ok(FromBroker::Admin { id: 77, header, .. }) = FromBroker::decode(first.frames()) else {
         panic!("{first:?}")
     };
     assert_eq!(header, report.octets());
@@ -406,7 +406,7 @@ fn an_id_stands_for_one_thing_that_is_open() {
     let mut desk = Desk::new(ServicePolicy::default());
     let (operator, worker) = (desk.operator(), desk.native_worker(1));
     let follow = AdminHeader::new(Verb::Follow);
-    desk.mjp(operator, &ToBroker::Admin { id: 9, says: follow });
+    desk.mjp(operator, &ToBroker::Admin { id: 9, says: follow, body: Frames::default() });
     desk.call(operator, 9, ECHO);
     desk.call(operator, 9, RequestHeader { key: Some(b"k"), ..ECHO });
     desk.call(operator, 9, RequestHeader { service: b"mmi.service", ..ECHO });
@@ -416,16 +416,16 @@ fn an_id_stands_for_one_thing_that_is_open() {
     assert_eq!(heard[1..], ["ERROR 9 duplicate_id"; 4]);
     assert!(desk.works(worker).is_empty());
     // It follows still, and may follow something else by the same id.
-    desk.mjp(operator, &ToBroker::Admin { id: 9, says: follow });
+    desk.mjp(operator, &ToBroker::Admin { id: 9, says: follow, body: Frames::default() });
     let late = desk.native_worker(1);
     assert_eq!(desk.heard(operator), ["ADMIN 9"; 3]);
     desk.leave(late);
     desk.mjp(operator, &ToBroker::Cancel { id: 9 });
     desk.heard(operator);
     desk.call(operator, 9, ECHO);
-    desk.mjp(operator, &ToBroker::Admin { id: 9, says: follow });
+    desk.mjp(operator, &ToBroker::Admin { id: 9, says: follow, body: Frames::default() });
     desk.scatter_to_all(operator, 10);
-    desk.mjp(operator, &ToBroker::Admin { id: 10, says: follow });
+    desk.mjp(operator, &ToBroker::Admin { id: 10, says: follow, body: Frames::default() });
     desk.mjp(operator, &ToBroker::Cancel { id: 9 });
     assert_eq!(
         desk.heard(operator),

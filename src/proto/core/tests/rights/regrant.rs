@@ -93,7 +93,7 @@ fn what_is_not_allowed_any_more_is_over_and_what_was_accepted_stands() {
     desk.subscribe(peer, 3, "a.b");
     desk.subscribe(peer, 4, "c.>");
     let follow = mjp::AdminHeader::new(mjp::Verb::Follow);
-    desk.mjp(peer, &ToBroker::Admin { id: 5, says: follow });
+    desk.mjp(peer, &ToBroker::Admin { id: 5, says: follow, body: Frames::default() });
     assert_eq!(desk.heard(peer).last().unwrap(), "ADMIN 5");
     let done = desk.regrant(&["subscribe c.*"]);
     assert_eq!(done, Regranted { changed: 1, unsubscribed: 1, ..Regranted::default() });

@@ -1,0 +1,142 @@
+//! An operator puts dead letters back into their queues, changes or drops them.
+
+use crate::id::{PeerId, ServiceName};
+use crate::proto::clock::Time;
+use crate::proto::dead::Letter;
+use crate::proto::dialect::{CallerVoice, Revived};
+use crate::proto::output::Output;
+use crate::wire::message::Message;
+
+use super::Router;
+use super::fence::Wanted;
+use super::service::{Gate, Service};
+
+/// Why a letter cannot be put back now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unrevived {
+    /// The broker stops.
+    Stopping,
+    /// The service takes nothing new.
+    Draining,
+    /// Its queue is full, or memory is.
+    Full,
+}
+
+impl Unrevived {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopping => "the broker stops",
+            Self::Draining => "the service is drained; resume it first",
+            Self::Full => "the queue of the service is full, or memory is short; try again later",
+        }
+    }
+}
+
+impl Router {
+    /// Puts a letter back into its queue, as a request that is accepted now. Nobody waits for its
+    /// answer: its caller was told that it failed.
+    ///
+    /// # Errors
+    /// It cannot be now, and is dead as before.
+    pub(crate) fn revive<O: Output>(
+        &mut self,
+        now: Time,
+        number: u64,
+        out: &mut O,
+    ) -> Result<(), Unrevived> {
+        let Some((_, letter)) = self.dead.from(number).next().filter(|(it, _)| *it == number)
+        else {
+            return Ok(());
+        };
+        let gate = self.service_id(letter.service.as_bytes()).map(|id| self.gate_of(id));
+        if self.draining {
+            return Err(Unrevived::Stopping);
+        } else if gate == Some(Gate::Draining) {
+            return Err(Unrevived::Draining);
+        }
+        let Ok(service) = self.service_for(now, letter.service.clone(), out) else {
+            return Err(Unrevived::Full);
+        };
+        let Some(letter) = self.dead.take(number) else { return Ok(()) };
+        out.release(self.dead.take_freed());
+        let is_full = |service: &Service| !service.has_room(letter.cost());
+        if self.services.get(service).is_some_and(is_full) {
+            self.forget_if_empty(service, out);
+            self.restore(letter, out);
+            return Err(Unrevived::Full);
+        }
+        self.accept_letter(now, letter, out)
+    }
+
+    fn accept_letter<O: Output>(
+        &mut self,
+        now: Time,
+        letter: Letter,
+        out: &mut O,
+    ) -> Result<(), Unrevived> {
+        let voice = CallerVoice::Revived(Box::new(Revived {
+            id: letter.id,
+            attempts: letter.attempts,
+            deaths: letter.deaths,
+            accepted_at: letter.accepted_at,
+            asker: letter.asker.clone(),
+            has_header: letter.has_header,
+        }));
+        let wanted = Wanted {
+            service: letter.service.as_bytes(),
+            fence: None,
+            order: letter.order.clone(),
+            delay: None,
+        };
+        match self.accept(now, PeerId::default(), voice, wanted, letter.body.frames(), out) {
+            Ok(request) => {
+                // Or it has ended already.
+                if self.requests.contains_key(request) {
+                    self.revived.insert(letter.id, request);
+                }
+                self.dead.count(true);
+                Ok(())
+            }
+            Err(_) => {
+                self.restore(letter, out);
+                Err(Unrevived::Full)
+            }
+        }
+    }
+
+    /// Keeps a letter that was taken out a moment ago: there is room for it, whatever there is.
+    fn restore<O: Output>(&mut self, letter: Letter, out: &mut O) {
+        out.take(letter.cost());
+        self.dead.restore(letter);
+    }
+
+    /// Gives a letter another service, or other frames; false if memory is short.
+    pub(crate) fn edit_letter<O: Output>(
+        &mut self,
+        number: u64,
+        service: Option<ServiceName>,
+        frames: Option<(Message, bool)>,
+        out: &mut O,
+    ) -> bool {
+        let Some((_, letter)) = self.dead.from(number).next() else { return false };
+        let before = letter.cost();
+        let name = service.as_ref().unwrap_or(&letter.service).as_bytes().len();
+        let body = frames.as_ref().map_or(letter.body.bytes(), |(body, _)| body.bytes());
+        let after = before - letter.service.as_bytes().len() - letter.body.bytes() + name + body;
+        let more = after.saturating_sub(before);
+        if !self.dead.fits(self.dead.bytes() + more) || !out.charge(more) {
+            return false;
+        }
+        self.dead.edit(number, service, frames);
+        out.release(self.dead.take_freed());
+        true
+    }
+
+    /// Forgets a letter.
+    pub(crate) fn drop_letter<O: Output>(&mut self, number: u64, out: &mut O) {
+        if self.dead.take(number).is_some() {
+            self.dead.count(false);
+            out.release(self.dead.take_freed());
+        }
+    }
+}
