@@ -14,6 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::proto::dead::Cause;
 use crate::proto::lease::Freed;
 use crate::proto::stats::{Histogram, Loss, Outcome, ServiceStats};
 use crate::wire::greeting::Mechanism;
@@ -54,6 +55,7 @@ impl Collector for Scrape {
         self.write_topics(&mut page)?;
         self.write_leases(&mut page)?;
         self.write_keys(&mut page)?;
+        self.write_dead(&mut page)?;
         self.write_flows(&mut page)?;
         self.write_rights(&mut page)?;
         self.write_store(&mut page)
@@ -197,7 +199,9 @@ impl Scrape {
         let help = "Requests given back by lost workers, to be delivered again.";
         page.counter("redeliveries", help, given_back)?;
         let help = "Answers dropped because the request had ended or another worker had it.";
-        page.counter("late_answers", help, count(|stats| stats.late_answers))
+        page.counter("late_answers", help, count(|stats| stats.late_answers))?;
+        let help = "Requests that a worker failed for now, to be delivered again.";
+        page.counter("requests_retried", help, count(|stats| stats.retried))
     }
 
     fn write_queues(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
@@ -296,6 +300,29 @@ impl Scrape {
         page.counter("keys_repeats", help, repeats)?;
         let help = "Answers forgotten before their time, to make room.";
         page.counter("keys_evicted", help, [(NO_LABEL, keys.stats.evicted)])
+    }
+
+    fn write_dead(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let dead = &self.survey.dead;
+        let causes = Cause::ALL.map(Cause::as_str);
+        let letters = causes.into_iter().zip(dead.counts);
+        let letters = letters.map(|(cause, count)| ([("cause", cause)], count as f64));
+        page.gauge("dead_letters", None, "Requests kept that ended without an answer.", letters)?;
+        let octets = [(NO_LABEL, dead.bytes as f64)];
+        page.gauge("dead_letters", Some(Unit::Bytes), "Memory of dead letters.", octets)?;
+        let made = causes.into_iter().zip(dead.stats.made);
+        let made = made.map(|(cause, count)| ([("cause", cause)], count));
+        page.counter("dead_lettered", "Requests that became dead letters.", made)?;
+        let stats = &dead.stats;
+        let gone = [
+            ("requeued", stats.requeued),
+            ("dropped", stats.dropped),
+            ("evicted", stats.evicted),
+            ("expired", stats.expired),
+        ];
+        let help = "Dead letters that were put back, dropped by an operator, forgotten to make \
+                    room, or forgotten as their time was over.";
+        page.reasons("dead_letters_gone", help, gone)
     }
 
     fn write_flows(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::proto::clock::Time;
 use crate::proto::core::Population;
+use crate::proto::dead::{Cause, DeadStats};
 use crate::proto::flow::{FlowCounts, FlowTable};
 use crate::proto::jobs::Progress;
 use crate::proto::keys::KeyStats;
@@ -55,6 +56,7 @@ pub(super) struct Survey {
     pub(super) topics: Counts,
     pub(super) talk: TalkStats,
     pub(super) keys: Keys,
+    pub(super) dead: Dead,
     /// Leases held, candidates in line, observations, and what was counted.
     pub(super) leases: ((usize, usize, usize), LeaseCounts),
     pub(super) flows: Flows,
@@ -84,6 +86,15 @@ pub(super) struct Keys {
     /// Memory of the answers, octets.
     pub(super) bytes: usize,
     pub(super) stats: KeyStats,
+}
+
+/// Dead letters, by cause, and what became of them.
+#[derive(Debug, Default)]
+pub(super) struct Dead {
+    pub(super) counts: [usize; Cause::ALL.len()],
+    /// Memory of the letters, octets.
+    pub(super) bytes: usize,
+    pub(super) stats: DeadStats,
 }
 
 /// What became of the jobs of NFP clients.
@@ -282,6 +293,9 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                     bytes: keys.bytes(),
                     stats: keys.stats(),
                 };
+                let dead = core.router().dead();
+                survey.dead =
+                    Dead { counts: dead.counts(), bytes: dead.bytes(), stats: dead.stats() };
                 survey.flows = flows_of(core.flows());
                 survey.titanic = core.titanic().map(|table| {
                     let (requests, bytes) = table.size();

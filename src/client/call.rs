@@ -155,7 +155,8 @@ impl Call {
     pub fn order(mut self, order: impl AsRef<[u8]>) -> Self {
         let order = order.as_ref();
         if !(1..=RequestHeader::ORDER_MAX).contains(&order.len()) {
-            self.pending = Err(CallError::Order { len: order.len(), max: RequestHeader::ORDER_MAX });
+            self.pending =
+                Err(CallError::Order { len: order.len(), max: RequestHeader::ORDER_MAX });
         } else if let Some(request) = self.request() {
             request.order = Some(order.into());
         }

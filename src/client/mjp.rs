@@ -7,8 +7,8 @@ use tokio::time::timeout;
 
 use super::error::ConnectError;
 use super::hear::Heard;
-use super::line::Knows;
 use super::inbox::Tell;
+use super::line::Knows;
 use super::pending::{Ask, Pending, Request, Sink};
 use super::topics::News;
 use super::{scatter, topics};

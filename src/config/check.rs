@@ -412,7 +412,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 77, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 86, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -54,8 +54,8 @@ pub use store::StoreSection;
 pub use units::Text;
 pub use worker::WorkerConfig;
 
-use crate::proto::jobs::JobLimits;
 use crate::proto::dead::DeadLimits;
+use crate::proto::jobs::JobLimits;
 use crate::proto::keys::KeyLimits;
 use crate::proto::policy::{
     ClientLimits, Keepalive, MjpLimits, Rate, ServicePolicy, Settings, TopicLimits,

@@ -83,12 +83,7 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            base: Duration::from_secs(1),
-            factor: 2,
-            max: Duration::from_secs(60),
-            jitter: 20,
-        }
+        Self { base: Duration::from_secs(1), factor: 2, max: Duration::from_secs(60), jitter: 20 }
     }
 }
 

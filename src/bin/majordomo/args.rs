@@ -21,7 +21,9 @@ use crate::key::acl::{self, AclAction};
 use crate::key::admin::{self, AdminAction};
 use crate::key::{self, KeyAction};
 use crate::manage::client::{self, ClientAction};
+use crate::manage::dlq::{self, DlqAction};
 use crate::manage::events::{self, EventsArgs};
+use crate::manage::explain::{self, ExplainAction};
 use crate::manage::job::{self, JobAction};
 use crate::manage::service::{self, ServiceAction};
 use crate::manage::worker::{self, WorkerAction};
@@ -120,6 +122,18 @@ pub(crate) enum Command {
     Client {
         #[command(subcommand)]
         action: ClientAction,
+    },
+    /// List, show, requeue, edit and drop dead letters
+    #[command(after_help = dlq::EXAMPLES)]
+    Dlq {
+        #[command(subcommand)]
+        action: DlqAction,
+    },
+    /// Tell where a request is, and why it is not at a worker
+    #[command(after_help = explain::EXAMPLES)]
+    Explain {
+        #[command(subcommand)]
+        action: ExplainAction,
     },
     /// Make keys, and say whose may come in
     #[command(after_help = key::EXAMPLES)]

@@ -73,6 +73,13 @@ pub(crate) struct CallArgs {
     #[arg(long, value_name = "KEY", conflicts_with_all = ["to", "count"])]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
+    /// Calls with the same order are carried out one at a time, in the order of coming (mjp)
+    #[arg(long, value_name = "ORDER", conflicts_with = "to")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    order: Option<String>,
+    /// No worker gets it before so much time has passed; the timeout has to be longer (mjp)
+    #[arg(long, value_name = "DURATION", conflicts_with = "to", value_parser = some_time)]
+    delay: Option<Duration>,
     /// Print one JSON object for each part of a reply
     #[arg(long)]
     pub(crate) json: bool,
@@ -90,6 +97,8 @@ Examples:
   majordomo call update now --to zone=a --events
   majordomo call delete old --events --answer yes
   majordomo call pay 'order 7' --key order-7
+  majordomo call book 'minus 7' --order account-12
+  majordomo call remind tea --delay 5s
 
 Each BODY is a frame of its own. Each frame of the reply is written on a line of its own, and parts
 of a reply as they come. With --json a frame that is no text is {\"base64\": \"...\"}.
@@ -216,6 +225,14 @@ impl Run<'_> {
     async fn one(&self, number: u64, began: Instant) -> Result<Result<(), CallError>> {
         let call = self.client.call(&self.args.service, self.body.clone());
         let call = if self.args.attempts == 1 { call.attempts(1) } else { call };
+        let call = match &self.args.order {
+            Some(order) => call.order(order),
+            None => call,
+        };
+        let call = match self.args.delay {
+            Some(delay) => call.delay(delay),
+            None => call,
+        };
         if self.follows {
             return self.follow(call, number, began).await;
         }

@@ -68,6 +68,8 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         | Command::File { .. }
         | Command::Flow { .. }
         | Command::Job { .. }
+        | Command::Dlq { .. }
+        | Command::Explain { .. }
         | Command::Service { .. }
         | Command::Worker { .. }
         | Command::Client { .. }
@@ -99,6 +101,8 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::File { action } => file::run(action),
         Command::Flow { action } => flow::run(action),
         Command::Job { action } => manage::job::run(action),
+        Command::Dlq { action } => manage::dlq::run(action),
+        Command::Explain { action } => manage::explain::run(action),
         Command::Service { action } => manage::service::run(action),
         Command::Worker { action } => manage::worker::run(action),
         Command::Client { action } => manage::client::run(action),
@@ -128,6 +132,8 @@ fn wants_json(command: &Command) -> bool {
         Command::File { action } => action.json(),
         Command::Flow { action } => action.json(),
         Command::Job { action } => action.json(),
+        Command::Dlq { action } => action.json(),
+        Command::Explain { action } => action.json(),
         Command::Service { action } => action.json(),
         Command::Worker { action } => action.json(),
         Command::Client { action } => action.json(),

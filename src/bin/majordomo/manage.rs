@@ -1,7 +1,10 @@
-//! Looking at a broker and changing how it runs: `job`, `service`, `worker`, `client`, `flow`, `events`.
+//! Looking at a broker and changing how it runs: `job`, `service`, `worker`, `client`, `flow`, `dlq`,
+//! `explain`, `events`.
 
 pub(crate) mod client;
+pub(crate) mod dlq;
 pub(crate) mod events;
+pub(crate) mod explain;
 pub(crate) mod flow;
 pub(crate) mod job;
 pub(crate) mod service;

@@ -138,9 +138,11 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
         if let Some(said) = report.broker {
             let up = Duration::from_secs(said.uptime / 1000).write();
             let stops = if said.draining { ", stopping" } else { "" };
+            let dead = said.dead.map(|dead| format!(", dead letters: {dead}"));
+            let dead = dead.unwrap_or_default();
             let text = format!(
                 "{}, up {up}{stops}; peers: {}, services: {}, workers: {}, open requests: {}, \
-                 subscriptions: {}, keys: {}",
+                 subscriptions: {}, keys: {}{dead}",
                 harmless(said.agent),
                 said.peers,
                 said.services,

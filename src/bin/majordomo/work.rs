@@ -79,7 +79,8 @@ The body of a request is the command's standard input, its standard output is th
 octet. Frames of a body: with `lines` one after the other with a line end between them, and the
 reply is one frame; with `netstrings` each as `5:hello,` there and back.
 A command that ends with another exit code than 0 answers with the error `failed` and the last line
-of its standard error; with 75 the caller is told that it may try again. MDP has no errors: there
+of its standard error; with 75 the broker gives it to a worker again, as often as the service's
+`attempts` allow, and then the caller is told that it may try again. MDP has no errors: there
 the reply is a JSON object, {\"error\": {\"code\": ..., \"message\": ...}}.
 The command also gets MAJORDOMO_SERVICE, MAJORDOMO_ATTEMPT, MAJORDOMO_FRAMES, MAJORDOMO_TIMEOUT_MS,
 MAJORDOMO_KEY and TRACEPARENT, as far as they are known.

@@ -122,8 +122,7 @@ enum Type {
 type Keys = &'static [(&'static str, Type)];
 
 const ANY: Type = Type::Int(0, u64::MAX);
-const FAULT: Keys =
-    &[
+const FAULT: Keys = &[
     ("code", Type::Text),
     ("message", Type::Text),
     ("retry", ANY),

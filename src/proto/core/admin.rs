@@ -37,7 +37,8 @@ impl Core {
         (says, header, body): (&AdminHeader<'_>, &[u8], Frames<'_>),
         out: &mut O,
     ) {
-        if let Err((code, why)) = self.try_to_administer(now, id, query, (says, header, body), out) {
+        if let Err((code, why)) = self.try_to_administer(now, id, query, (says, header, body), out)
+        {
             self.object(id, query, code, &why, out);
         }
     }

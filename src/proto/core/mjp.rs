@@ -315,7 +315,9 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin", "topics", "events", "keys", "leases", "flows", "retry"],
+            features: vec![
+                "scatter", "admin", "topics", "events", "keys", "leases", "flows", "retry",
+            ],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {

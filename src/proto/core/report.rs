@@ -75,7 +75,8 @@ impl Core {
 
     fn broker_report(&self, now: Time, memory: Memory) -> BrokerReport<'static> {
         let Memory { limit, taken, tables, arriving } = memory;
-        let remembered = self.router.keys.bytes() + self.router.jobs.ended_bytes();
+        let dead = &self.router.dead;
+        let remembered = self.router.keys.bytes() + self.router.jobs.ended_bytes() + dead.bytes();
         BrokerReport {
             agent: AGENT,
             uptime: millis(now.since(Time::default())),
@@ -86,6 +87,7 @@ impl Core {
             open: count(self.router.open_requests()),
             subscriptions: count(self.topics.len()),
             keys: count(self.router.keys.len()),
+            dead: Some(count(dead.len())).filter(|dead| *dead > 0),
             insecure: self.settings.insecure,
             memory: (limit > 0).then(|| MemoryReport {
                 limit: count(limit),

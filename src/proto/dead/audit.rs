@@ -46,10 +46,4 @@ impl DeadLetters {
     pub(crate) fn charged(&self) -> usize {
         self.bytes
     }
-
-    /// The ids of all letters.
-    #[cfg(test)]
-    pub(crate) fn ids(&self) -> impl Iterator<Item = super::LetterId> {
-        self.letters.values().map(|letter| letter.id)
-    }
 }

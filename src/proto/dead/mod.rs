@@ -18,8 +18,8 @@ use std::ops::Bound;
 use std::time::Duration;
 
 pub use cause::{Cause, Causes};
-pub(crate) use letter::{Seen, SeenEnd};
 pub use letter::{Letter, LetterId};
+pub(crate) use letter::{Seen, SeenEnd};
 
 use crate::id::ServiceName;
 use crate::wire::message::Message;

@@ -93,7 +93,7 @@ fn letters_are_forgotten_when_their_time_is_over() {
 #[test]
 fn a_filter_is_a_name_or_a_prefix_a_cause_and_an_age() {
     let one = letter(1, "pay.in", Cause::Poison, 10);
-    let fits = |service: Option<&[u8]>, cause, older| {
+    let fits = |service: Option<&[u8]>, cause, older: Option<u64>| {
         let older = older.map(Duration::from_secs);
         Filter { service, cause, older }.fits(at(20), &one)
     };

@@ -154,11 +154,9 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => Some(native.id),
             Self::Keyed(keyed) => Some(keyed.first.id),
-            Self::Mdp(..)
-            | Self::Part(_)
-            | Self::Stored(_)
-            | Self::Revived(_)
-            | Self::Nobody => None,
+            Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Revived(_) | Self::Nobody => {
+                None
+            }
         }
     }
 
@@ -175,11 +173,9 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => native.ack,
             Self::Keyed(keyed) => keyed.first.ack,
-            Self::Mdp(..)
-            | Self::Part(_)
-            | Self::Stored(_)
-            | Self::Revived(_)
-            | Self::Nobody => false,
+            Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Revived(_) | Self::Nobody => {
+                false
+            }
         }
     }
 
@@ -187,7 +183,8 @@ impl CallerVoice {
     pub(crate) fn key(&self) -> Option<KeyId> {
         match self {
             Self::Keyed(keyed) => Some(keyed.key),
-            Self::Mjp(_) | Self::Mdp(..)
+            Self::Mjp(_)
+            | Self::Mdp(..)
             | Self::Part(_)
             | Self::Stored(_)
             | Self::Revived(_)
@@ -253,11 +250,7 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => native.accepted(false, out),
             Self::Keyed(keyed) => keyed.first.accepted(false, out),
-            Self::Mdp(..)
-            | Self::Part(_)
-            | Self::Stored(_)
-            | Self::Revived(_)
-            | Self::Nobody => {}
+            Self::Mdp(..) | Self::Part(_) | Self::Stored(_) | Self::Revived(_) | Self::Nobody => {}
         }
     }
 
@@ -272,11 +265,7 @@ impl CallerVoice {
         match self {
             Self::Mjp(native) => fault.encode(native.id, out),
             Self::Part(part) => part.error(service, outcome, &fault, out),
-            Self::Mdp(..)
-            | Self::Keyed(_)
-            | Self::Stored(_)
-            | Self::Revived(_)
-            | Self::Nobody => {}
+            Self::Mdp(..) | Self::Keyed(_) | Self::Stored(_) | Self::Revived(_) | Self::Nobody => {}
         }
     }
 }

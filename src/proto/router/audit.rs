@@ -75,9 +75,10 @@ impl Router {
     #[must_use]
     pub fn charged(&self) -> usize {
         let services = self.services.values().map(|service| Service::cost_of(&service.name));
-        let requests = self.requests.values().map(|it| {
-            it.cost + it.parts.bytes + it.asks_cost() + it.history_cost()
-        });
+        let requests = self
+            .requests
+            .values()
+            .map(|it| it.cost + it.parts.bytes + it.asks_cost() + it.history_cost());
         let workers = self.workers.values().map(|worker| worker.about.len() + worker.name.len());
         services.chain(requests).chain(workers).sum::<usize>()
             + self.jobs.charged()
@@ -90,6 +91,12 @@ impl Router {
     #[cfg(test)]
     pub(crate) fn deadlines_kept(&self) -> usize {
         self.deadlines.len()
+    }
+
+    /// The bodies of the requests that have not ended.
+    #[cfg(test)]
+    pub(crate) fn open_bodies(&self) -> impl Iterator<Item = crate::wire::message::Frames<'_>> {
+        self.requests.values().filter(|request| !request.is_husk()).map(|it| it.split().1)
     }
 
     /// The peer of a worker that is registered.
@@ -136,7 +143,11 @@ impl Router {
             demand!(lane.is_none_or(|l| l == request.caller), "{request_id:?} is in a wrong lane");
             let lost = request.losses >= Request::SUSPECT_LOSSES;
             let held = matches!(place, Place::Delayed(_) | Place::Behind);
-            demand!(held || lost == suspect, "{request_id:?}, lost {}, is {place:?}", request.losses);
+            demand!(
+                held || lost == suspect,
+                "{request_id:?}, lost {}, is {place:?}",
+                request.losses
+            );
             demand!(request.parts.bytes == 0, "{request_id:?} waits and has parts of an answer");
             let wanted = request.voice.key().is_some_and(|key| {
                 request.caller.is_null() && self.keys.wanted_until(key).is_some()
@@ -262,7 +273,7 @@ impl Router {
         if let Some(at) = service.expiry_armed {
             demand!(self.expiries.is_armed(at, id), "the deadline {at:?} is not among the timers");
         }
-        let due = service.workers.is_empty() && service.waiting() > 0;
+        let due = service.workers.is_empty() && service.deliverable() > 0;
         demand!(
             !due || service.policy.unserved_ttl.is_none() || service.expiry_armed.is_some(),
             "requests wait without a worker and without a deadline"
@@ -421,9 +432,8 @@ impl Router {
 
     /// What may not be delivered yet is found when its time comes.
     fn audit_held(&self, places: &BTreeMap<RequestId, Place>) -> Result<(), String> {
-        let expiring = self.requests.iter().filter_map(|(id, it)| {
-            Some(((it.expires()?, it.sequence), id))
-        });
+        let expiring =
+            self.requests.iter().filter_map(|(id, it)| Some(((it.expires()?, it.sequence), id)));
         let (told, there) = (&self.expiring, expiring.collect());
         demand!(*told == there, "{told:?} expire, {there:?} say so");
         for ((at, _), id) in &self.delayed {

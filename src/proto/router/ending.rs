@@ -259,7 +259,10 @@ impl Router {
         let key = request.voice.key();
         let outcome = if key.is_some_and(|key| self.keys.wanted_until(key) <= Some(now)) {
             Some(Outcome::TimedOut)
-        } else if key.is_none() && !request.is_revived() && !self.callers.contains_key(request.caller) {
+        } else if key.is_none()
+            && !request.is_revived()
+            && !self.callers.contains_key(request.caller)
+        {
             Some(Outcome::CallerGone)
         } else if policy.at_most_once
             || request.is_pinned()

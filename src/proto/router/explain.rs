@@ -114,8 +114,7 @@ impl Router {
             left: until(request.terms().deadline),
             expires: until(request.expires()),
             age: now.since(request.accepted_at),
-            attempts: request.deliveries()
-                + u32::from(matches!(request.place, Place::InFlight(_))),
+            attempts: request.deliveries() + u32::from(matches!(request.place, Place::InFlight(_))),
             worker: worker.map(|name| (name, now.since(request.delivered_at))),
             order: request.order().cloned(),
             behind: first.map(|first| self.called(first)),
@@ -140,9 +139,13 @@ impl Router {
             }
             Place::Delayed(_) => Some(match request.failures() {
                 0 => "its caller wants it to be delayed".into(),
-                failures => format!("workers failed it {failures} times: it waits for its back-off"),
+                failures => {
+                    format!("workers failed it {failures} times: it waits for its back-off")
+                }
             }),
-            _ if fenced => Some("its lease is not held: it will be refused when its turn comes".into()),
+            _ if fenced => {
+                Some("its lease is not held: it will be refused when its turn comes".into())
+            }
             Place::Pinned(_) => Some("it is for this worker alone, which is busy".into()),
             Place::Suspect => Some(match self.in_the_way(service) {
                 Some(why) => why,
@@ -167,7 +170,8 @@ impl Router {
         } else if service.ready.first().is_some() {
             return None;
         }
-        let mine = || service.workers.iter().take(Self::LOOKED_AT).filter_map(|id| self.workers.get(*id));
+        let mine =
+            || service.workers.iter().take(Self::LOOKED_AT).filter_map(|id| self.workers.get(*id));
         let credit: usize = mine().map(|worker| worker.credit).sum();
         let congested = mine().filter(|worker| worker.congested).count();
         let slow = if congested == 0 {
@@ -184,7 +188,8 @@ impl Router {
     /// How a service stands.
     pub(crate) fn situation(&self, id: ServiceId) -> Option<Situation> {
         let service = self.services.get(id)?;
-        let mine = || service.workers.iter().take(Self::LOOKED_AT).filter_map(|id| self.workers.get(*id));
+        let mine =
+            || service.workers.iter().take(Self::LOOKED_AT).filter_map(|id| self.workers.get(*id));
         let because = self.in_the_way(service).filter(|_| service.waiting() > 0);
         let held = service.deliverable() == 0 && service.waiting() > 0;
         Some(Situation {
@@ -212,7 +217,8 @@ impl Router {
         }
         let behind = service.lines.values().flat_map(|line| line.values().skip(1).copied());
         let delayed = self.delayed.values().take(Self::LOOKED_AT).copied();
-        let delayed = delayed.filter(|it| self.requests.get(*it).is_some_and(|it| it.service == id));
+        let delayed =
+            delayed.filter(|it| self.requests.get(*it).is_some_and(|it| it.service == id));
         let waiting = service.suspects.values().copied();
         let waiting = waiting.chain(service.queue.lanes().flatten()).chain(behind).chain(delayed);
         found.extend(waiting.take(max.saturating_sub(found.len())));

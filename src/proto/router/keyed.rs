@@ -284,7 +284,10 @@ impl Router {
             Outcome::Dead => true,
             Outcome::WorkerLost => {
                 service.is_some_and(|service| service.policy.at_most_once)
-                    || request.terms().attempts.is_some_and(|most| request.deliveries() >= most.get())
+                    || request
+                        .terms()
+                        .attempts
+                        .is_some_and(|most| request.deliveries() >= most.get())
             }
             _ => false,
         }

@@ -54,13 +54,13 @@ use super::timers::Timers;
 
 pub(crate) use accept::Offer;
 pub use accept::Refusal;
-pub(crate) use explain::{Situation, Standing};
-pub(crate) use revive::Unrevived;
 use callers::{Caller, Pause};
-use hold::Agenda;
+pub(crate) use explain::{Situation, Standing};
 pub(crate) use fence::{Fence, Fenced, Wanted};
+use hold::Agenda;
 pub(crate) use keyed::Asked;
 use request::Request;
+pub(crate) use revive::Unrevived;
 use service::Service;
 pub(crate) use service::is_of_the_house;
 pub use service::{Gate, ServiceId};

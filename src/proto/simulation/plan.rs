@@ -105,6 +105,7 @@ fn policy(rng: &mut Rng) -> ServicePolicy {
         queue: rng.one_in(3),
         unserved_ttl: rng
             .pick(&[Some(Duration::from_millis(200)), Some(Duration::from_millis(700))]),
+        ..ServicePolicy::default()
     }
 }
 

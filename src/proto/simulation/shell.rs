@@ -358,9 +358,10 @@ impl World {
             return Err(format!("{} jobs are open, and everybody has gone", router.jobs.open()));
         }
         let services = self.core.router().services().count();
-        // Jobs and answers are remembered for some time.
+        // Jobs, answers and dead letters are remembered for some time.
         let charged = self.sockets.charged - self.core.router().jobs.charged();
         let charged = charged - self.core.router().keys.charged();
+        let charged = charged - self.core.router().dead.charged();
         if open > 0 || services > 0 || charged > 0 {
             return Err(format!("{open} requests, {services} services, {charged} octets are left"));
         }

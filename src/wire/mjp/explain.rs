@@ -27,10 +27,20 @@ pub struct ExplainReport<'a> {
     )]
     pub seen: Option<Vec<SeenReport<'a>>>,
     /// The service.
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none", deserialize_with = "pack::map")]
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "pack::map"
+    )]
     pub service: Option<StateReport<'a>>,
     /// The policy that holds there.
-    #[serde(default, borrow, skip_serializing_if = "Option::is_none", deserialize_with = "pack::map")]
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "pack::map"
+    )]
     pub policy: Option<PolicyReport<'a>>,
 }
 

@@ -282,7 +282,8 @@ fn parts_that_were_kept_go_before_the_last_one() {
 #[test]
 fn a_long_header_is_written_whole() {
     let text = "x".repeat(1000);
-    let fault = Fault { code: "failed", message: Some(&text), retry: Some(100), epoch: None, again: None };
+    let fault =
+        Fault { code: "failed", message: Some(&text), retry: Some(100), epoch: None, again: None };
     let frames = written(|out| fault.encode(3, out));
     assert_eq!(frames[1], second(kind::ERROR, 3));
     assert_eq!(Fault::decode(&frames[2]), Ok(fault));

@@ -141,7 +141,11 @@ pub(crate) fn of_call(
                 .hint("it may have been executed; call again only if that does no harm")
         }
         CallError::Service(error) => CliError::usage(format!("the service: {error}")),
-        CallError::Key { .. } => CliError::usage(error.to_string()),
+        CallError::Key { .. } | CallError::Order { .. } => CliError::usage(error.to_string()),
+        CallError::Unsupported { what: "an order or a delay" } => {
+            CliError::usage("MDP can say neither an order nor a delay")
+                .hint("use --protocol mjp, or leave --order and --delay out")
+        }
         CallError::Unsupported { what: "a key" } => {
             CliError::usage("MDP cannot say a key").hint("use --protocol mjp, or leave --key out")
         }

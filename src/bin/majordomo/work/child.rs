@@ -252,7 +252,7 @@ impl Output {
             None => how,
         };
         let failure = Failure::new("failed", message);
-        if status.code() == Some(TEMPFAIL) { failure.retry_after(RETRY) } else { failure }
+        if status.code() == Some(TEMPFAIL) { failure.retry_after(RETRY).again() } else { failure }
     }
 }
 

@@ -38,7 +38,8 @@ impl Core {
         (header, body): (&[u8], Frames<'_>),
         out: &mut O,
     ) -> Result<(), Refused> {
-        let says = DeadHeader::decode(header).map_err(|why| (Code::BadRequest, why.to_string().into()))?;
+        let says =
+            DeadHeader::decode(header).map_err(|why| (Code::BadRequest, why.to_string().into()))?;
         let packed = match verb {
             Verb::DeadShow => return self.show_letter(now, (id, query), &says, out),
             Verb::DeadRequeue => self.change_letters(now, &says, true, out)?,
@@ -164,7 +165,13 @@ impl Core {
         }
         let left = Some(left).filter(|left| *left > 0);
         let because = because.map(Unrevived::as_str);
-        Ok(Packed::new(&DeadReport { done: Some(done), left, because, next, ..DeadReport::default() }))
+        Ok(Packed::new(&DeadReport {
+            done: Some(done),
+            left,
+            because,
+            next,
+            ..DeadReport::default()
+        }))
     }
 
     fn edit_letter<O: Output>(
@@ -244,9 +251,5 @@ fn report<'a>(now: Time, uuid: &'a str, letter: &'a Letter) -> LetterReport<'a> 
 }
 
 pub(super) fn seen_report(now: Time, seen: &crate::proto::dead::Seen) -> SeenReport<'_> {
-    SeenReport {
-        worker: &seen.worker,
-        end: seen.end.as_str(),
-        ago: millis(now.since(seen.at)),
-    }
+    SeenReport { worker: &seen.worker, end: seen.end.as_str(), ago: millis(now.since(seen.at)) }
 }

@@ -80,7 +80,8 @@ impl Core {
             Ok(report) => {
                 let header = report.octets();
                 self.say(peer, header.len(), out, |encoder| {
-                    FromBroker::Admin { id: query, header, body: Frames::default() }.encode(encoder);
+                    FromBroker::Admin { id: query, header, body: Frames::default() }
+                        .encode(encoder);
                 });
             }
             Err((code, why)) => self.object(peer, query, code, why, out),

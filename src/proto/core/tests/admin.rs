@@ -26,7 +26,9 @@ impl Desk {
         let said = self.said.to.get(peer).and_then(|said| said.get(before)).cloned();
         let said = said.ok_or("nothing was said")?;
         match FromBroker::decode(said.frames()).unwrap() {
-            FromBroker::Admin { id: 77, header } => Ok(look(&AdminReport::decode(header).unwrap())),
+            FromBroker::Admin { id: 77, header, .. } => {
+                Ok(look(&AdminReport::decode(header).unwrap()))
+            }
             FromBroker::Error(failure) if failure.id == 77 => {
                 Err(Fault::decode(failure.header).unwrap().code.to_owned())
             }

@@ -17,7 +17,12 @@ enum Told {
 }
 
 impl Desk {
-    fn named_worker(&mut self, name: &str, credit: u16, labels: &[(&str, &str)]) -> PeerId {
+    pub(super) fn named_worker(
+        &mut self,
+        name: &str,
+        credit: u16,
+        labels: &[(&str, &str)],
+    ) -> PeerId {
         let identity = crate::id::Identity::try_from(name.as_bytes()).ok();
         let hello = Hello { identity, ..Hello::default() };
         let peer = self.core.join(self.now, hello, &mut self.said).0;
