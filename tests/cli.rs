@@ -7,6 +7,8 @@ mod broker;
 mod config;
 #[path = "cli/context.rs"]
 mod context;
+#[path = "cli/dlq.rs"]
+mod dlq;
 #[path = "cli/docs.rs"]
 mod docs;
 #[path = "cli/failures.rs"]

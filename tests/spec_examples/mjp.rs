@@ -7,7 +7,9 @@ use majordomo::wire::codec::Encoder;
 use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
     AcceptedHeader, AdminEvent, AdminHeader, AdminReport, AskHeader, BrokerHello, BrokerReport,
-    ClientReport, DeliveryHeader, EndReport, EventHeader, Fault, FlowReport, FromBroker, GapHeader,
+    ClientReport, DeadHeader, DeadReport, DeliveryHeader, EndReport, EventHeader, ExplainReport,
+    Fault, FlowReport, FromBroker, GapHeader, LetterReport, PolicyReport, SeenReport, StandReport,
+    StateReport,
     HelloLimits, JobReport, LeaseHeader, LeaseReport, LeaseRow, NewsHeader, NoteHeader,
     OutcomeHeader, Packed, PeerHello, PublishHeader, PublishedHeader, ReadyHeader,
     RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader, ServiceReport,
@@ -72,7 +74,9 @@ pub(super) fn message(way: &str, frames: Frames<'_>) -> (String, Option<Vec<u8>>
                     Ok(event) => assert_eq!(Packed::new(&event).octets(), header),
                     Err(_) => {
                         let says = AdminReport::decode(header).expect("a report");
-                        assert_eq!(Packed::new(&says).octets(), header);
+                        let dead = DeadReport::decode(header).expect("a report");
+                        let written = [Packed::new(&says), Packed::new(&dead)];
+                        assert!(written.iter().any(|says| says.octets() == header));
                     }
                 },
                 FromBroker::Lease { header, .. } => {
@@ -306,8 +310,24 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<LeaseReport<'_>>(),
         fields::<LeaseRow<'_>>(),
     ];
-    let section = SPEC.split("### 9.3 ").nth(1).and_then(|text| text.split("### ").next());
-    let section = section.expect("the commands");
+    missing_from("### 9.3 ", &headers);
+    let headers = [
+        fields::<DeadHeader<'_>>(),
+        fields::<DeadReport<'_>>(),
+        fields::<LetterReport<'_>>(),
+        fields::<SeenReport<'_>>(),
+        fields::<ExplainReport<'_>>(),
+        fields::<StandReport<'_>>(),
+        fields::<StateReport<'_>>(),
+        fields::<PolicyReport<'_>>(),
+    ];
+    missing_from("## 16. ", &headers);
+}
+
+fn missing_from(section: &str, headers: &[String]) {
+    let end = if section.starts_with("###") { "\n### " } else { "\n## " };
+    let text = SPEC.split(section).nth(1).and_then(|text| text.split(end).next());
+    let section = text.expect("the section");
     let missing = |key: &&str| {
         let quoted = format!("`{key}`");
         !section.lines().any(|line| {
@@ -315,9 +335,9 @@ fn every_key_of_a_header_is_in_spec_md() {
         })
     };
     let keys: Vec<_> = headers.iter().flat_map(|fields| fields.split(' ')).collect();
-    assert!(keys.len() > 50, "{keys:?}");
+    assert!(keys.len() > 40, "{keys:?}");
     let missing: Vec<_> = keys.into_iter().filter(missing).collect();
-    assert!(missing.is_empty(), "no row of SPEC 9.3 has {missing:?}");
+    assert!(missing.is_empty(), "no row of SPEC has {missing:?}");
 }
 
 #[test]
