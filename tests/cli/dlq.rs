@@ -16,7 +16,8 @@ fn broker(home: &Path) -> Process {
          attempts = 2\nqueue_messages_max = 1\n",
     )
     .unwrap();
-    let binds = ["--config", "broker.toml", "--bind", "ipc://socket", "--bind", "tcp://127.0.0.1:0"];
+    let binds =
+        ["--config", "broker.toml", "--bind", "ipc://socket", "--bind", "tcp://127.0.0.1:0"];
     let mut broker = Process::broker(home, &binds);
     assert_eq!(broker.line(), "ipc://socket");
     broker

@@ -8,13 +8,11 @@ use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
     AcceptedHeader, AdminEvent, AdminHeader, AdminReport, AskHeader, BrokerHello, BrokerReport,
     ClientReport, DeadHeader, DeadReport, DeliveryHeader, EndReport, EventHeader, ExplainReport,
-    Fault, FlowReport, FromBroker, GapHeader, LetterReport, PolicyReport, SeenReport, StandReport,
-    StateReport,
-    HelloLimits, JobReport, LeaseHeader, LeaseReport, LeaseRow, NewsHeader, NoteHeader,
-    OutcomeHeader, Packed, PeerHello, PublishHeader, PublishedHeader, ReadyHeader,
-    RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader, ServiceReport,
-    StatusHeader, SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker,
-    WorkerReport, kind,
+    Fault, FlowReport, FromBroker, GapHeader, HelloLimits, JobReport, LeaseHeader, LeaseReport,
+    LeaseRow, LetterReport, NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello, PolicyReport,
+    PublishHeader, PublishedHeader, ReadyHeader, RegistrationReport, Report, RequestHeader,
+    SIGNATURE, ScatterHeader, SeenReport, ServiceReport, StandReport, StateReport, StatusHeader,
+    SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker, WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;

@@ -67,6 +67,8 @@ impl Router {
         let (before, asker) = match &request.voice {
             CallerVoice::Revived(revived) => (Some(revived), Some(&revived.asker)),
             CallerVoice::Keyed(keyed) => (None, Some(&keyed.asker)),
+            // Nobody would want it any more.
+            CallerVoice::Mdp(..) | CallerVoice::Mjp(_) if caller.is_none() => return,
             CallerVoice::Mdp(..) | CallerVoice::Mjp(_) => (None, caller),
             // A part of a job ends with the job; what is kept on a disk is kept there.
             CallerVoice::Part(_) | CallerVoice::Stored(_) | CallerVoice::Nobody => return,

@@ -49,7 +49,6 @@ enum Where {
 /// A request, from outside.
 #[derive(Debug)]
 struct Seen {
-    id: u64,
     order: Option<&'static [u8]>,
     attempts: Option<u32>,
     /// It ends each worker that has it.
@@ -181,7 +180,6 @@ impl World {
         let not_before = self.desk.now + Duration::from_millis(delay.unwrap_or(0));
         let poison = self.rng.one_in(6);
         let seen = Seen {
-            id: tag + 1,
             order,
             attempts,
             poison,
@@ -340,10 +338,23 @@ impl World {
         for at in 0..self.callers.len() {
             self.hear_caller(at)?;
         }
+        self.mourn();
         for at in 0..self.hands.len() {
             self.hear_worker(at)?;
         }
         self.judge_places()
+    }
+
+    /// What was put back dies without anybody being told.
+    fn mourn(&mut self) {
+        for (_, letter) in self.desk.core.router().dead().from(0) {
+            let body = letter.split().1.next().unwrap_or_default();
+            let tag = std::str::from_utf8(body).ok().and_then(|text| text.parse::<u64>().ok());
+            let seen = tag.and_then(|tag| self.seen.get_mut(&tag));
+            if let Some(seen) = seen.filter(|seen| seen.revived && seen.at == Where::Open) {
+                seen.at = Where::Dead;
+            }
+        }
     }
 
     fn hear_caller(&mut self, at: usize) -> Result<(), String> {
@@ -434,12 +445,8 @@ impl World {
         }
         let behind = router.service_id(b"echo").and_then(|id| router.situation(id));
         self.counts[3] += behind.map_or(0, |it| it.behind as u64);
-        for (tag, seen) in &mut self.seen {
+        for (tag, seen) in &self.seen {
             let place = places.get(tag).copied().unwrap_or_default();
-            // What was put back dies without anybody being told.
-            if seen.revived && seen.at == Where::Open && place == (0, 1) {
-                seen.at = Where::Dead;
-            }
             let expected: &[(u32, u32)] = match seen.at {
                 Where::Open => &[(1, 0)],
                 Where::Dead => &[(0, 1)],
