@@ -69,13 +69,7 @@ impl Router {
         let cost = Request::cost_of(voice.bytes() + body.bytes() + wanted.bytes());
         let id = match self.find_service(caller, name) {
             Some(id) => id,
-            None => {
-                let name = ServiceName::try_from(name).map_err(Refusal::BadName)?;
-                match self.service_asked_for(now, caller, name, out) {
-                    Ok(id) => id,
-                    Err(pause) => return Err(self.refuse(caller, &voice, pause)),
-                }
-            }
+            None => self.make_service(now, caller, name, &voice, out)?,
         };
         let held = wanted.delay.is_some() || !self.is_free(id, wanted.order.as_ref());
         let taker = match self.admit(caller, id, (cost, voice.beside()), held, out) {
@@ -127,6 +121,20 @@ impl Router {
             None => self.wait(now, request),
         }
         Ok(request)
+    }
+
+    /// The service of that name, which is not there, if there is room for one more.
+    fn make_service<O: Output>(
+        &mut self,
+        now: Time,
+        caller: PeerId,
+        name: &[u8],
+        voice: &CallerVoice,
+        out: &mut O,
+    ) -> Result<ServiceId, Refusal> {
+        let name = ServiceName::try_from(name).map_err(Refusal::BadName)?;
+        let made = self.service_asked_for(now, caller, name, out);
+        made.map_err(|pause| self.refuse(caller, voice, pause))
     }
 
     /// The service of that name: most callers ask for the one that they asked for last.

@@ -1,12 +1,14 @@
 //! The invariants of the tables, all checked in one pass. Tests and fuzz targets call it after
 //! every step.
 
+mod held;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use slotmap::Key;
 
 use crate::id::{PeerId, RequestId};
-use crate::proto::dialect::{CallerVoice, WorkerVoice};
+use crate::proto::dialect::WorkerVoice;
 use crate::proto::keys::Waiter;
 
 use super::callers::{Caller, Pause};
@@ -170,29 +172,9 @@ impl Router {
         for (sequence, request) in &service.suspects {
             note(*request, *sequence, Place::Suspect, None)?;
         }
-        let (mut delayed, mut behind) = (0, 0);
-        for ((at, sequence), request) in &self.delayed {
-            if self.requests.get(*request).is_none_or(|request| request.service == id) {
-                note(*request, *sequence, Place::Delayed(*at), None)?;
-                delayed += 1;
-            }
+        for (request, sequence, place) in self.held_of(id, service)? {
+            note(request, sequence, place, None)?;
         }
-        for (order, line) in &service.lines {
-            demand!(!line.is_empty(), "the line {order:?} is empty and not forgotten");
-            for (at, (sequence, request_id)) in line.iter().enumerate() {
-                let request = self.requests.get(*request_id);
-                let own = request.and_then(Request::order) == Some(order);
-                demand!(own, "{request_id:?} is not of the order {order:?}");
-                let is_behind = request.is_some_and(|it| it.place == Place::Behind);
-                demand!(is_behind == (at > 0), "{request_id:?} is number {at} of {order:?}");
-                if is_behind {
-                    note(*request_id, *sequence, Place::Behind, None)?;
-                    behind += 1;
-                }
-            }
-        }
-        let told = (service.delayed, service.behind);
-        demand!(told == (delayed, behind), "{told:?} are held, {delayed} and {behind} are");
         let told = service.waiting_bytes;
         demand!(told == bytes, "waiting_bytes is {told}, waiting requests have {bytes}");
         let (max, bytes_max) = (service.policy.queue_messages_max, service.policy.queue_bytes_max);
@@ -427,34 +409,6 @@ impl Router {
             let owned = self.requests.get(id).is_some_and(|r| !r.caller.is_null());
             demand!(owners == usize::from(owned), "{id:?} is whose? {owners} say so");
         }
-        Ok(())
-    }
-
-    /// What may not be delivered yet is found when its time comes.
-    fn audit_held(&self, places: &BTreeMap<RequestId, Place>) -> Result<(), String> {
-        let expiring =
-            self.requests.iter().filter_map(|(id, it)| Some(((it.expires()?, it.sequence), id)));
-        let (told, there) = (&self.expiring, expiring.collect());
-        demand!(*told == there, "{told:?} expire, {there:?} say so");
-        for ((at, _), id) in &self.delayed {
-            let place = places.get(id);
-            demand!(place == Some(&Place::Delayed(*at)), "{id:?} is not delayed: {place:?}");
-        }
-        for (id, request) in &self.requests {
-            let Some(order) = request.order() else { continue };
-            let service = self.services.get(request.service);
-            let line = service.and_then(|service| service.lines.get(order));
-            let found = line.and_then(|line| line.get(&request.sequence)) == Some(&id);
-            demand!(found, "{id:?} is not in the line of its order");
-        }
-        demand!(self.moved_up.is_empty(), "some have become the first and were not told");
-        let revived = self.requests.iter().filter_map(|(id, it)| match &it.voice {
-            CallerVoice::Revived(revived) => Some((revived.id, id)),
-            _ => None,
-        });
-        let (told, there) = (&self.revived, revived.collect());
-        demand!(*told == there, "{told:?} were dead letters, {there:?} say so");
-        demand!(self.buried.is_empty(), "letters were not put away");
         Ok(())
     }
 

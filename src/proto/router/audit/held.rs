@@ -1,0 +1,72 @@
+//! The invariants of what waits and may not be delivered yet, and of what was a dead letter.
+
+use std::collections::BTreeMap;
+
+use crate::id::RequestId;
+use crate::proto::dialect::CallerVoice;
+
+use super::super::Router;
+use super::super::request::{Place, Request};
+use super::super::service::{Service, ServiceId};
+use super::demand;
+
+impl Router {
+    /// The requests of a service that may not be delivered yet, each with its sequence and place.
+    pub(super) fn held_of(
+        &self,
+        id: ServiceId,
+        service: &Service,
+    ) -> Result<Vec<(RequestId, u64, Place)>, String> {
+        let mut held = Vec::new();
+        for ((at, sequence), request) in &self.delayed {
+            if self.requests.get(*request).is_none_or(|request| request.service == id) {
+                held.push((*request, *sequence, Place::Delayed(*at)));
+            }
+        }
+        let delayed = held.len();
+        for (order, line) in &service.lines {
+            demand!(!line.is_empty(), "the line {order:?} is empty and not forgotten");
+            for (at, (sequence, request_id)) in line.iter().enumerate() {
+                let request = self.requests.get(*request_id);
+                let own = request.and_then(Request::order) == Some(order);
+                demand!(own, "{request_id:?} is not of the order {order:?}");
+                let is_behind = request.is_some_and(|it| it.place == Place::Behind);
+                demand!(is_behind == (at > 0), "{request_id:?} is number {at} of {order:?}");
+                if is_behind {
+                    held.push((*request_id, *sequence, Place::Behind));
+                }
+            }
+        }
+        let (told, there) = ((service.delayed, service.behind), (delayed, held.len() - delayed));
+        demand!(told == there, "{told:?} are held, {there:?} are");
+        Ok(held)
+    }
+
+    /// What may not be delivered yet is found when its time comes.
+    pub(super) fn audit_held(&self, places: &BTreeMap<RequestId, Place>) -> Result<(), String> {
+        let expiring =
+            self.requests.iter().filter_map(|(id, it)| Some(((it.expires()?, it.sequence), id)));
+        let (told, there) = (&self.expiring, expiring.collect());
+        demand!(*told == there, "{told:?} expire, {there:?} say so");
+        for ((at, _), id) in &self.delayed {
+            let place = places.get(id);
+            demand!(place == Some(&Place::Delayed(*at)), "{id:?} is not delayed: {place:?}");
+        }
+        for (id, request) in &self.requests {
+            let Some(order) = request.order() else { continue };
+            let service = self.services.get(request.service);
+            let line = service.and_then(|service| service.lines.get(order));
+            let found = line.and_then(|line| line.get(&request.sequence)) == Some(&id);
+            demand!(found, "{id:?} is not in the line of its order");
+        }
+        demand!(self.moved_up.is_empty(), "some have become the first and were not told");
+        let revived = self.requests.iter().filter_map(|(id, it)| match &it.voice {
+            CallerVoice::Revived(revived) => Some((revived.id, id)),
+            _ => None,
+        });
+        let (told, there) = (&self.revived, revived.collect());
+        demand!(*told == there, "{told:?} were dead letters, {there:?} say so");
+        demand!(self.buried.is_empty(), "letters were not put away");
+        Ok(())
+    }
+}
