@@ -4,6 +4,8 @@
 mod events;
 #[path = "client/keys.rs"]
 mod keys;
+#[path = "client/retry.rs"]
+mod retry;
 #[path = "client/scatter.rs"]
 mod scatter;
 #[path = "client/topics.rs"]
