@@ -37,7 +37,10 @@ pub(super) fn edit(body: &[u8]) -> Result<Vec<u8>, CliError> {
         return Err(CliError::usage("neither $VISUAL nor $EDITOR says which editor to open")
             .hint("set one, or give the new body with --body FILE"));
     };
-    let name = format!("majordomo-dlq-{}-{}", std::process::id(), uuid::Uuid::now_v7());
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)
+        .map_err(|error| failed(&format!("the system gives no random name: {error}")))?;
+    let name = format!("majordomo-dlq-{:016x}", u64::from_le_bytes(random));
     let scratch = Scratch(std::env::temp_dir().join(name));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
