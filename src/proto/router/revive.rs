@@ -121,7 +121,7 @@ impl Router {
         let Some((_, letter)) = self.dead.from(number).next() else { return false };
         let before = letter.cost();
         let name = service.as_ref().unwrap_or(&letter.service).as_bytes().len();
-        let body = frames.as_ref().map_or(letter.body.bytes(), |(body, _)| body.bytes());
+        let body = frames.as_ref().map_or_else(|| letter.body.bytes(), |(body, _)| body.bytes());
         let after = before - letter.service.as_bytes().len() - letter.body.bytes() + name + body;
         let more = after.saturating_sub(before);
         if !self.dead.fits(self.dead.bytes() + more) || !out.charge(more) {

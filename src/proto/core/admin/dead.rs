@@ -72,7 +72,7 @@ impl Core {
 
     fn letter_named(&self, uuid: &str) -> Result<u64, Refused> {
         let bad = "`uuid` is no id of a dead letter: those have 16 hexadecimal digits";
-        let id = LetterId::from_name(uuid).ok_or((Code::BadRequest, Cow::from(bad)))?;
+        let id = LetterId::from_name(uuid).ok_or_else(|| (Code::BadRequest, Cow::from(bad)))?;
         let letter = self.router.dead.named(id).map(|(number, _)| number);
         letter.ok_or_else(|| (Code::NotFound, "no dead letter of that id is kept".into()))
     }
@@ -105,10 +105,10 @@ impl Core {
         says: &DeadHeader<'_>,
         out: &mut O,
     ) -> Result<(), Refused> {
-        let uuid = says.uuid.ok_or((Code::BadRequest, Cow::from("`uuid` is missing")))?;
+        let uuid = says.uuid.ok_or_else(|| (Code::BadRequest, Cow::from("`uuid` is missing")))?;
         let number = self.letter_named(uuid)?;
         let letter = self.router.dead.from(number).next().map(|(_, letter)| letter);
-        let letter = letter.ok_or((Code::NotFound, Cow::from("it is kept no more")))?;
+        let letter = letter.ok_or_else(|| (Code::NotFound, Cow::from("it is kept no more")))?;
         let header = letter.split().0.map(|header| count(header.len()));
         let one = LetterReport { header, ..report(now, uuid, letter) };
         let seen = letter.seen.iter().map(|seen| seen_report(now, seen)).collect();
@@ -181,7 +181,7 @@ impl Core {
         body: Frames<'_>,
         out: &mut O,
     ) -> Result<Packed, Refused> {
-        let uuid = says.uuid.ok_or((Code::BadRequest, Cow::from("`uuid` is missing")))?;
+        let uuid = says.uuid.ok_or_else(|| (Code::BadRequest, Cow::from("`uuid` is missing")))?;
         let number = self.letter_named(uuid)?;
         if let Some(header) = says.header {
             RequestHeader::decode(header)
@@ -189,7 +189,7 @@ impl Core {
         }
         let service = says.service.and_then(|name| ServiceName::try_from(name).ok());
         let letter = self.router.dead.from(number).next().map(|(_, letter)| letter);
-        let letter = letter.ok_or((Code::NotFound, Cow::from("it is kept no more")))?;
+        let letter = letter.ok_or_else(|| (Code::NotFound, Cow::from("it is kept no more")))?;
         let frames = (says.header.is_some() || !body.is_empty()).then(|| {
             let (header, old) = letter.split();
             let header = says.header.or(header);

@@ -43,7 +43,7 @@ impl Core {
     fn explain_request(&self, now: Time, uuid: &[u8]) -> Result<Packed, Refused> {
         let name = std::str::from_utf8(uuid).unwrap_or_default();
         let bad = "`uuid` is no id of a request: those have 16 hexadecimal digits";
-        let id = LetterId::from_name(name).ok_or((Code::BadRequest, Cow::from(bad)))?;
+        let id = LetterId::from_name(name).ok_or_else(|| (Code::BadRequest, Cow::from(bad)))?;
         if let Some((_, letter)) = self.router.dead.named(id) {
             let why = format!("it is a dead letter: {}", letter.cause.as_str());
             let stand = StandReport {
