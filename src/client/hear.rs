@@ -24,6 +24,8 @@ pub(super) enum Heard<'a> {
         code: String,
         message: String,
         retry: Option<Duration>,
+        /// The broker has tried again already.
+        tried: bool,
     },
     /// Something happens in the middle of a call.
     Event {

@@ -160,7 +160,9 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
             Some(if failure.id == 0 {
                 Heard::Complaint { code, message }
             } else {
-                Heard::Refused { id: failure.id, code, message, retry }
+                // A broker that was to deliver it again has done so.
+                let tried = Fault::decode(failure.header).is_ok_and(|it| it.again == Some(true));
+                Heard::Refused { id: failure.id, code, message, retry, tried }
             })
         }
         FromBroker::Status { id, header } => Some(Heard::Status { id, header }),
@@ -218,7 +220,7 @@ fn malformed<'a>(rejected: &mjp::Rejected) -> Heard<'a> {
             | mjp::kind::PUBLISHED
     );
     if ends && rejected.id != 0 {
-        Heard::Refused { id: rejected.id, code, message, retry: None }
+        Heard::Refused { id: rejected.id, code, message, retry: None, tried: false }
     } else {
         Heard::Complaint { code, message }
     }
@@ -229,8 +231,7 @@ fn fault(header: &[u8]) -> (String, String, Option<Duration>) {
         Ok(fault) => (
             fault.code.to_owned(),
             fault.message.unwrap_or_default().to_owned(),
-            // A broker that was to deliver it again has done so.
-            fault.retry.filter(|_| fault.again != Some(true)).map(Duration::from_millis),
+            fault.retry.map(Duration::from_millis),
         ),
         Err(why) => ("malformed_error".into(), why.to_string(), None),
     }

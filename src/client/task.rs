@@ -305,8 +305,9 @@ impl Desk {
                 }
             }
             Some(Heard::Part { id, body }) => self.part(core, lane, id, body),
-            Some(Heard::Refused { id, code, message, retry }) => {
-                if let Some(pending) = core.refused(now(), lane, id, retry) {
+            Some(Heard::Refused { id, code, message, retry, tried }) => {
+                let again = retry.filter(|_| !tried);
+                if let Some(pending) = core.refused(now(), lane, id, again) {
                     let error = if code == "timeout" {
                         pending.timed_out(true, None)
                     } else {

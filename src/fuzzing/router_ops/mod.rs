@@ -123,7 +123,8 @@ impl Scene {
         }
         assert_eq!(self.core.router().open_requests(), 0);
         assert_eq!(self.core.router().services().count(), 0);
-        assert_eq!(self.world.charged, 0, "memory was not given back");
+        let dead = self.core.router().dead.charged();
+        assert_eq!(self.world.charged, dead, "memory was not given back");
         assert!(self.core.is_drained());
     }
 }

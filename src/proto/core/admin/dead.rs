@@ -241,7 +241,7 @@ fn report<'a>(now: Time, uuid: &'a str, letter: &'a Letter) -> LetterReport<'a> 
         deaths: letter.deaths.into(),
         age: millis(now.since(letter.accepted_at)),
         dead: millis(now.since(letter.died_at)),
-        bytes: count(letter.split().1.bytes()),
+        bytes: count(letter.split().1.map(<[u8]>::len).sum()),
         identity: letter.asker.identity.as_ref().map(Identity::as_bytes),
         fingerprint: says.fingerprint,
         name: says.name,
