@@ -206,7 +206,7 @@ mod tests {
         };
         assert_eq!(refused(&|_| {}), "taken");
         type Change = &'static dyn Fn(&mut WorkerConfig);
-        let cases: [(&str, Change); 14] = [
+        let cases: [(&str, Change); 16] = [
             ("service", &|it| it.service.clear()),
             ("service", &|it| it.service = "mmi.service".into()),
             ("identity", &|it| it.identity = Some("\0".into())),
