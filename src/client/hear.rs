@@ -26,6 +26,7 @@ pub(super) enum Heard<'a> {
         retry: Option<Duration>,
         /// The broker has tried again already.
         tried: bool,
+        epoch: Option<u64>,
     },
     /// Something happens in the middle of a call.
     Event {
@@ -55,6 +56,11 @@ pub(super) enum Heard<'a> {
         id: u64,
         header: &'a [u8],
         body: Frames<'a>,
+    },
+    /// About a lease: a header, as it stands on the wire.
+    Lease {
+        id: u64,
+        header: &'a [u8],
     },
     /// Something for a subscription.
     Topic {

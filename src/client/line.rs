@@ -32,6 +32,8 @@ pub(super) struct Connected {
 pub(super) struct Knows {
     /// Idempotency keys.
     pub(super) keys: bool,
+    /// Leases.
+    pub(super) leases: bool,
     /// Orders and delays.
     pub(super) retry: bool,
 }

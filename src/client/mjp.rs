@@ -18,8 +18,9 @@ use crate::wire::Limits;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{
-    self, AGENT, Code, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
-    RequestHeader, StatusHeader, TellHeader, ToBroker, Versions, encode_admin,
+    self, AGENT, Code, FromBroker, HelloLimits, LeaseHeader, LeaseVerb, Malformed, Packed,
+    PeerHello, Plain, RequestHeader, StatusHeader, TellHeader, ToBroker, Versions, encode_admin,
+    encode_lease,
 };
 
 /// Says HELLO and waits for the broker's: its limits, and what it knows.
@@ -52,11 +53,11 @@ fn greeting(frames: Frames<'_>) -> Option<Result<(HelloLimits, Knows), ConnectEr
     match FromBroker::decode(frames) {
         Ok(FromBroker::Hello(hello)) => {
             let has = |feature| hello.features.contains(&feature);
-            let knows = Knows { keys: has("keys"), retry: has("retry") };
+            let knows = Knows { keys: has("keys"), leases: has("leases"), retry: has("retry") };
             Some(Ok((hello.limits.unwrap_or_default(), knows)))
         }
         Ok(FromBroker::Error(failure)) if failure.id == 0 => {
-            let (code, message, _) = fault(failure.header);
+            let Fault { code, message, .. } = fault(failure.header);
             Some(Err(ConnectError::Refused { code, message }))
         }
         _ => None,
@@ -82,6 +83,13 @@ pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, 
             let header = body.take_first().unwrap_or_default();
             encode_admin(id, header, &body, out);
         }
+        Ask::Lease(header) => encode_lease(id, header.first(), out),
+        Ask::Observe(lease) => {
+            let says = LeaseHeader::new(LeaseVerb::Observe, lease);
+            ToBroker::Lease { id, says }.encode(out);
+        }
+        // It says by itself what there is to be said.
+        Ask::Campaign(_) => {}
     }
 }
 
@@ -106,8 +114,8 @@ fn encode_request(
         events: talks,
         asks: talks,
         key: request.key.as_deref(),
-        lease: None,
-        epoch: None,
+        lease: request.fence.as_ref().map(|fence| fence.lease()),
+        epoch: request.fence.as_ref().map(|fence| fence.epoch()),
         order: request.order.as_deref(),
         // It is sent again with what is left of it.
         delay: request.delay.map(|delay| {
@@ -156,13 +164,14 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         FromBroker::Final(answer) => Some(Heard::Final { id: Some(answer.id), body: answer.body }),
         FromBroker::Partial(answer) => Some(Heard::Part { id: Some(answer.id), body: answer.body }),
         FromBroker::Error(failure) => {
-            let (code, message, retry) = fault(failure.header);
+            let Fault { code, message, retry, epoch } = fault(failure.header);
             Some(if failure.id == 0 {
                 Heard::Complaint { code, message }
             } else {
                 // A broker that was to deliver it again has done so.
-                let tried = Fault::decode(failure.header).is_ok_and(|it| it.again == Some(true));
-                Heard::Refused { id: failure.id, code, message, retry, tried }
+                let said = mjp::Fault::decode(failure.header);
+                let tried = said.is_ok_and(|it| it.again == Some(true));
+                Heard::Refused { id: failure.id, code, message, retry, epoch, tried }
             })
         }
         FromBroker::Status { id, header } => Some(Heard::Status { id, header }),
@@ -178,6 +187,7 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
             let told = Box::new(scatter::heard_note(&note));
             Some(Heard::Told { id: note.id, told })
         }
+        FromBroker::Lease { id, header } => Some(Heard::Lease { id, header }),
         FromBroker::Admin { id, header, body } => Some(Heard::Admin { id, header, body }),
         FromBroker::Event(mjp::Event { id, header, body }) => {
             Some(Heard::Event { id, header, body })
@@ -200,7 +210,6 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Request(_)
         | FromBroker::Flow(_)
         | FromBroker::Cancel { .. }
-        | FromBroker::Lease { .. }
         | FromBroker::Tell(_) => None,
     }
 }
@@ -217,22 +226,35 @@ fn malformed<'a>(rejected: &mjp::Rejected) -> Heard<'a> {
             | mjp::kind::TARGETS
             | mjp::kind::OUTCOME
             | mjp::kind::ADMIN
+            | mjp::kind::LEASE
             | mjp::kind::PUBLISHED
     );
     if ends && rejected.id != 0 {
-        Heard::Refused { id: rejected.id, code, message, retry: None, tried: false }
+        Heard::Refused { id: rejected.id, code, message, retry: None, epoch: None, tried: false }
     } else {
         Heard::Complaint { code, message }
     }
 }
 
-fn fault(header: &[u8]) -> (String, String, Option<Duration>) {
-    match Fault::decode(header) {
-        Ok(fault) => (
-            fault.code.to_owned(),
-            fault.message.unwrap_or_default().to_owned(),
-            fault.retry.map(Duration::from_millis),
-        ),
-        Err(why) => ("malformed_error".into(), why.to_string(), None),
+/// What ERROR says.
+struct Fault {
+    code: String,
+    message: String,
+    retry: Option<Duration>,
+    epoch: Option<u64>,
+}
+
+fn fault(header: &[u8]) -> Fault {
+    match mjp::Fault::decode(header) {
+        Ok(fault) => Fault {
+            code: fault.code.to_owned(),
+            message: fault.message.unwrap_or_default().to_owned(),
+            retry: fault.retry.map(Duration::from_millis),
+            epoch: fault.epoch,
+        },
+        Err(why) => {
+            let (code, message) = ("malformed_error".into(), why.to_string());
+            Fault { code, message, retry: None, epoch: None }
+        }
     }
 }

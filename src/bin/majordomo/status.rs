@@ -142,14 +142,15 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
             let dead = dead.unwrap_or_default();
             let text = format!(
                 "{}, up {up}{stops}; peers: {}, services: {}, workers: {}, open requests: {}, \
-                 subscriptions: {}, keys: {}{dead}",
+                 subscriptions: {}, keys: {}, leases: {}{dead}",
                 harmless(said.agent),
                 said.peers,
                 said.services,
                 said.workers,
                 said.open,
                 said.subscriptions,
-                said.keys
+                said.keys,
+                said.leases
             );
             let memory = said.memory.map_or_else(String::new, |memory| {
                 let size = |octets: u64| format!("{:.1} MiB", octets as f64 / f64::from(1 << 20));

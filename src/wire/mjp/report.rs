@@ -72,6 +72,9 @@ pub struct BrokerReport<'a> {
     /// Idempotency keys known, of running and of answered requests.
     #[serde(default)]
     pub keys: u64,
+    /// Leases that somebody holds.
+    #[serde(default)]
+    pub leases: u64,
     /// Dead letters. Absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<u64>,
