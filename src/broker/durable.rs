@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::info;
 
 use crate::config::BrokerConfig;
+use crate::proto::depot::{Depot, MARKS, OUTCOMES, REQUESTS};
 use crate::proto::durable::Event;
 use crate::proto::titanic::{HEADS, Titanic};
 use crate::store::{Opened, StoreError};
@@ -18,6 +19,7 @@ use super::shared::{Shared, now};
 pub(super) struct Found {
     opened: Opened,
     titanic: Titanic,
+    depot: Depot,
 }
 
 impl Found {
@@ -31,14 +33,20 @@ impl Found {
         let unix = u64::try_from(unix).unwrap_or(u64::MAX);
         let mut titanic = Titanic::new(config.store.titanic(), secret, unix);
         opened.scan(HEADS, |key, value| titanic.recover(key, value))?;
-        let (requests, bytes) = titanic.size();
-        info!(path = %opened.path().display(), requests, bytes, "the store is open");
-        Ok(Some(Self { opened, titanic }))
+        let seed = secret.first_chunk().map_or(0, |seed| u64::from_be_bytes(*seed));
+        let mut depot = Depot::new(config.store.depot(&config.limits), seed, unix);
+        for space in [MARKS, OUTCOMES, REQUESTS] {
+            opened.scan(space, |key, value| depot.recover(key, value))?;
+        }
+        let (path, of_titanic) = (opened.path().display(), titanic.size().0);
+        let ((requests, bytes), (outcomes, _)) = (depot.size(), depot.kept());
+        info!(%path, requests, bytes, outcomes, of_titanic, "the store is open");
+        Ok(Some(Self { opened, titanic, depot }))
     }
 
     /// Has the core and the store work with one another.
     pub(super) fn start(self, shared: &Arc<Shared>) -> Result<(), StoreError> {
-        let Self { opened, titanic } = self;
+        let Self { opened, titanic, depot } = self;
         let (told, failed) = (shared.clone(), shared.clone());
         let tell = move |event: &Event| {
             told.with_core(|core, out| core.disk(now(), event, out));
@@ -47,7 +55,10 @@ impl Found {
             failed.store_failed.send_replace(Some(Arc::new(error)));
         };
         // First the core: it has to hear whatever the store says.
-        shared.with_core(|core, out| core.serve_titanic(now(), titanic, out));
+        shared.with_core(|core, out| {
+            core.serve_titanic(now(), titanic, out);
+            core.keep_requests(now(), depot, out);
+        });
         let _ = shared.store.set(opened.start(tell, fail)?);
         shared.with_core(|_, _| ());
         Ok(())

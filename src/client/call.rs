@@ -45,6 +45,7 @@ impl Call {
                 trace: None,
                 state: None,
                 key: None,
+                level: None,
             };
             Box::new(Pending { ask: Ask::Request(request), timeout, sink: Sink::None })
         });

@@ -104,6 +104,8 @@ fn encode_request(
         key: request.key.as_deref(),
         lease: None,
         epoch: None,
+        level: request.level,
+        wait: None,
     };
     let header = Packed::request(&says);
     let (header, body) = (header.octets(), request.body.frames());

@@ -14,7 +14,7 @@ use super::updates::{self, Update};
 use crate::id::ServiceName;
 use crate::wire::Limits;
 use crate::wire::message::Message;
-use crate::wire::mjp::What;
+use crate::wire::mjp::{Level, What};
 
 /// An answer, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub(super) struct Request {
     pub(super) state: Option<Box<str>>,
     /// What makes a repeat known as one.
     pub(super) key: Option<Box<[u8]>>,
+    /// What it is to survive once it is accepted.
+    pub(super) level: Option<Level>,
 }
 
 /// A question to the broker itself.

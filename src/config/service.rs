@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::units::maybe;
 use crate::proto::policy::{ServicePolicy, ServiceRule};
+use crate::wire::mjp::Level;
 
 /// What differs from another policy. `None` keeps what that one says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,8 @@ pub struct ServicePatch {
     pub unserved_ttl: Option<Option<Duration>>,
     /// NFP jobs for any worker wait like requests.
     pub queue: Option<bool>,
+    /// What a request of MJP/1 survives that does not say: `memory`, `disk`.
+    pub level: Option<Level>,
 }
 
 impl ServicePatch {
@@ -50,6 +53,7 @@ impl ServicePatch {
             queue_bytes_max: self.queue_bytes_max.unwrap_or(base.queue_bytes_max),
             unserved_ttl: self.unserved_ttl.unwrap_or(base.unserved_ttl),
             queue: self.queue.unwrap_or(base.queue),
+            level: self.level.unwrap_or(base.level),
         }
     }
 }
@@ -66,6 +70,7 @@ impl From<&ServicePolicy> for ServicePatch {
             queue_bytes_max: Some(policy.queue_bytes_max),
             unserved_ttl: Some(policy.unserved_ttl),
             queue: Some(policy.queue),
+            level: Some(policy.level),
         }
     }
 }

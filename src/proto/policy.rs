@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::wire::mjp::Level;
 use crate::wire::{Limits, mjp};
 
 use super::flow::FlowSettings;
@@ -56,6 +57,8 @@ pub struct ServicePolicy {
     /// NFP jobs for any worker wait like requests, and are given to another one if theirs is lost.
     /// Default false: they go to a worker now or not at all.
     pub queue: bool,
+    /// What a request of MJP/1 survives that does not say. Default memory.
+    pub level: Level,
 }
 
 impl Default for ServicePolicy {
@@ -70,6 +73,7 @@ impl Default for ServicePolicy {
             queue_bytes_max: 64 << 20,
             unserved_ttl: Some(Duration::from_secs(10 * 60)),
             queue: false,
+            level: Level::Memory,
         }
     }
 }

@@ -10,6 +10,7 @@ mod header;
 mod hello;
 mod keys;
 mod lease;
+mod level;
 mod malformed;
 mod opening;
 mod pack;
@@ -33,6 +34,7 @@ pub use header::{
 pub use hello::{AGENT, BrokerHello, HelloLimits, PeerHello, Versions};
 pub use keys::{ChangeReport, DecisionReport, KeyHeader, KeyReport, StrangerReport, encode_admin};
 pub use lease::{LEASE_NAME_MAX, LeaseHeader, LeaseReport, LeaseRow, LeaseVerb};
+pub use level::Level;
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use passed::Passed;

@@ -149,6 +149,8 @@ fn request(service: &[u8], choices: &mut Choices<'_>) -> Message {
         key: None,
         lease: None,
         epoch: None,
+        level: None,
+        wait: None,
     };
     if ack >= 0xc0 {
         return keyed(id, RequestHeader { trace: None, ..says });

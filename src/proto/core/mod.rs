@@ -7,6 +7,8 @@ mod admin;
 mod ask;
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
+mod depot;
+mod disk;
 mod flow;
 mod keys;
 mod mdp;
@@ -34,12 +36,12 @@ use slotmap::SlotMap;
 use crate::id::PeerId;
 use crate::wire::mdp::{Answer, Request, Version};
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Code, Plain, is_mjp};
+use crate::wire::mjp::{Code, Level, Plain, is_mjp};
 use crate::wire::nfp::is_nfp;
 
 use super::clock::{Clock, Time};
 use super::output::{CloseReason, Output};
-use super::policy::Settings;
+use super::policy::{ServicePolicy, Settings};
 use super::rights::Verb;
 use super::router::{Refusal, Router};
 use super::stats::Loss;
@@ -101,6 +103,11 @@ pub struct Core {
     topics: Topics,
     /// What is kept on a disk, if there is one.
     titanic: Option<Box<titanic::Kept>>,
+    /// What there is beside the table of requests of level disk, if there is one.
+    keeper: Option<Box<depot::Keeper>>,
+    numbers: disk::Numbers,
+    /// Some services have level disk as their policy.
+    keeps_by_policy: bool,
     flows: Flows,
 }
 
@@ -108,6 +115,9 @@ impl Core {
     /// A core that starts at `now`. The seed makes its hashes unpredictable from outside.
     #[must_use]
     pub fn new(settings: Settings, seed: u64, now: Instant) -> Self {
+        let keeps = |policy: &ServicePolicy| policy.level != Level::Memory;
+        let keeps_by_policy =
+            keeps(&settings.policy) || settings.rules.iter().any(|rule| keeps(&rule.policy));
         let settings = Arc::new(settings);
         Self {
             topics: Topics::new(settings.topics),
@@ -129,6 +139,9 @@ impl Core {
             followers: admin::Followers::new(),
             errands: admin::Errands::default(),
             titanic: None,
+            keeper: None,
+            numbers: disk::Numbers::default(),
+            keeps_by_policy,
         }
     }
 
@@ -282,6 +295,7 @@ impl Core {
         self.router.resume_paused(out);
         self.router.resume_rated(now, out);
         self.tick_titanic(now, out);
+        self.tick_depot(now, out);
         self.tell_gaps(now, out);
         self.tick_flows(now, out);
         self.end_doomed(now, out);
@@ -291,7 +305,9 @@ impl Core {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         let flows = self.flows.table.next_timeout();
-        let next = [self.timers.next(), self.router.next_expiry(), self.topics.next_gap(), flows];
+        let depot = self.depot().and_then(super::depot::Depot::next_due);
+        let (router, gap) = (self.router.next_expiry(), self.topics.next_gap());
+        let next = [self.timers.next(), router, gap, flows, depot];
         let next = next.into_iter().flatten().min()?;
         Some(self.clock.instant_of(next))
     }
@@ -302,6 +318,7 @@ impl Core {
         let now = self.clock.at(now);
         self.router.drain();
         self.recall_titanic(now, out);
+        self.recall_depot(now, out);
         self.stop_flows(now, within, out);
         // Without a time it would be the echo of a worker's own DRAIN.
         self.announce_end(u64::try_from(within.as_millis()).unwrap_or(u64::MAX), out);
@@ -311,7 +328,7 @@ impl Core {
     /// Whether nothing is left that could still be finished.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        let stored = self.titanic.as_ref().is_none_or(|kept| kept.is_quiet());
+        let stored = self.is_disk_quiet();
         let house = self.house_asked == 0;
         stored && house && self.router.is_drained() && self.flows.table.is_settled()
     }
@@ -448,7 +465,8 @@ impl Core {
                 self.end(now, id, why, out);
             }
             let told = self.end_parts(now, out) | self.tell_leases(now, out);
-            if !self.see_to_titanic(now, out) && !told {
+            let kept = self.see_to_titanic(now, out) | self.see_to_depot(now, out);
+            if !kept && !told {
                 break;
             }
         }
@@ -468,6 +486,7 @@ impl Core {
     fn remove<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         self.forget_follower(id);
         self.forget_paused(id);
+        self.leave_depot(id, out);
         self.leave_flows(now, id, out);
         out.release(self.topics.forget(id));
         if let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) {

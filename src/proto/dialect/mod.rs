@@ -17,7 +17,8 @@ pub(crate) use asker::{Asker, Proof};
 pub(crate) use part::{Part, Post, Way, progress_of};
 pub(crate) use talk::{Talk, question_of};
 pub(crate) use voice::{
-    CallerVoice, Envelope, Keyed, Native, Reply, STALE, Stored, Work, WorkerVoice, fault, fault_of,
+    CallerVoice, Envelope, Keyed, Native, Reply, STALE, Shelf, Stored, Work, WorkerVoice, fault,
+    fault_of, say_accepted,
 };
 
 /// What a connection has shown itself to be. Its first valid header decides for a dialect, for

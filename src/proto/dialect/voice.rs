@@ -11,7 +11,7 @@ use crate::wire::codec::Encoder;
 use crate::wire::mdp::{self, ToClient, Version};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    self, AcceptedHeader, Code, DeliveryHeader, Fault, FromBroker, Packed, RequestHeader,
+    self, AcceptedHeader, Code, DeliveryHeader, Fault, FromBroker, Level, Packed, RequestHeader,
 };
 
 use crate::wire::nfp::body::{self, JobBody};
@@ -42,9 +42,21 @@ pub(crate) enum CallerVoice {
 /// A request that is kept on a disk until it is answered.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    pub(crate) uuid: Uuid,
+    pub(crate) place: Shelf,
     /// Who asked, which workers see.
     pub(crate) asker: Asker,
+    pub(crate) terms: Terms,
+    /// Workers it was lost with before, and how often it was alone with them.
+    pub(crate) losses: (u32, u32),
+}
+
+/// Who keeps a request on a disk, and by which name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shelf {
+    /// Titanic.
+    Titanic(Uuid),
+    /// The depot: it is a request of MJP/1, with a header.
+    Depot(u64),
 }
 
 /// A request that can be asked again, by its key. Who waits for the answer stands with the key.
@@ -124,7 +136,8 @@ impl CallerVoice {
         match self {
             Self::Mjp(_) | Self::Keyed(_) => true,
             Self::Part(part) => matches!(part.way, Way::Scatter { .. }),
-            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => false,
+            Self::Stored(stored) => matches!(stored.place, Shelf::Depot(_)),
+            Self::Mdp(..) | Self::Nobody => false,
         }
     }
 
@@ -142,7 +155,17 @@ impl CallerVoice {
             Self::Mjp(native) => native.terms,
             Self::Keyed(keyed) => keyed.first.terms,
             Self::Part(part) => part.terms,
-            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => Terms::default(),
+            Self::Stored(stored) => stored.terms,
+            Self::Mdp(..) | Self::Nobody => Terms::default(),
+        }
+    }
+
+    /// Workers that the request was lost with before the broker was started, and how often it was
+    /// alone with them.
+    pub(crate) fn losses(&self) -> (u32, u32) {
+        match self {
+            Self::Stored(stored) => stored.losses,
+            Self::Mjp(_) | Self::Mdp(..) | Self::Part(_) | Self::Keyed(_) | Self::Nobody => (0, 0),
         }
     }
 
@@ -242,9 +265,14 @@ impl CallerVoice {
 impl Native {
     /// Says that the request was accepted, or that it was before.
     pub(crate) fn accepted(&self, repeat: bool, out: &mut Encoder) {
-        let says = AcceptedHeader { level: "memory", repeat: repeat.then_some(true) };
-        FromBroker::Accepted { id: self.id, says }.encode(out);
+        say_accepted(self.id, Level::Memory, repeat, out);
     }
+}
+
+/// Says that a request was accepted, or that it was before, and what it survives.
+pub(crate) fn say_accepted(id: u64, level: Level, repeat: bool, out: &mut Encoder) {
+    let says = AcceptedHeader { level: level.as_str(), repeat: repeat.then_some(true) };
+    FromBroker::Accepted { id, says }.encode(out);
 }
 
 /// What is said to a caller whose request ended so, if it was not answered.

@@ -236,6 +236,8 @@ impl NativeClient {
             key: None,
             lease: None,
             epoch: None,
+            level: None,
+            wait: None,
         };
         let header = Packed::new(&says);
         let mut frames = vec![if service == MIXED { tag.to_job(None) } else { tag.encode() }];

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::hello::{BrokerHello, PeerHello};
 use super::malformed::Malformed;
-use super::{pack, plain};
+use super::{Level, pack, plain};
 use crate::id::ServiceName;
 
 macro_rules! decodes {
@@ -94,6 +94,16 @@ pub struct RequestHeader<'a> {
     /// With `lease`, and only with it: the epoch of the holder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// What the request is to survive once it is accepted. Default: as the service has it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::level::some_level"
+    )]
+    pub level: Option<Level>,
+    /// At level disk: whether the caller waits for the answer, too. Default: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<bool>,
 }
 
 impl RequestHeader<'_> {
@@ -111,10 +121,11 @@ impl RequestHeader<'_> {
     /// Whether there is nothing in it but what most have.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
-        let Self { trace, state, events, asks, key, lease, epoch, .. } = self;
+        let Self { trace, state, events, asks, key, lease, epoch, level, wait, .. } = self;
         let talks = events.is_some() || asks.is_some();
         let fenced = lease.is_some() || epoch.is_some();
-        trace.is_none() && state.is_none() && !talks && key.is_none() && !fenced
+        let kept = level.is_some() || wait.is_some();
+        trace.is_none() && state.is_none() && !talks && key.is_none() && !fenced && !kept
     }
 
     /// Whether ACCEPTED is wanted.

@@ -5,6 +5,8 @@ mod between;
 mod caller;
 mod credit;
 mod deadline;
+mod depot;
+mod disk;
 mod flow;
 mod keys;
 mod late;

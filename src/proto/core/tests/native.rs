@@ -20,6 +20,8 @@ pub(super) const ECHO: RequestHeader<'static> = RequestHeader {
     key: None,
     lease: None,
     epoch: None,
+    level: None,
+    wait: None,
 };
 
 /// A request as a worker gets it.

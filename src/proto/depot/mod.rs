@@ -1,0 +1,557 @@
+//! Requests of level disk: accepted when they are stored, kept until they have an outcome, and that
+//! kept for who asks again (SPEC 15.6).
+//!
+//! A request is asked like any other: it is offered to the routing tables, where it waits among
+//! those of its service. So many of a service may be there at a time; the others are a range of keys
+//! on the disk, and nothing in memory but their keys, if they have one. What becomes of a request is
+//! stored before anybody is told; see [`durable`].
+//!
+//! ```text
+//! Storing -> on the disk only -> Read -> [Marking] -> Asked -> ending -> outcome, if it has a key
+//!    |             ^              ^                     |
+//!    |             '--------------|---------------------' not carried out now
+//!    '----------------------------' if there is room
+//! ```
+//!
+//! [`durable`]: super::durable
+
+mod deed;
+mod disk;
+mod entry;
+mod line;
+mod names;
+mod outcomes;
+mod record;
+mod waiters;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use crate::id::{Identity, PeerId, Principal, RequestId, ServiceName};
+use crate::wire::message::{Frames, Message};
+
+use super::clock::Time;
+use super::dialect::{Asker, Terms};
+use super::durable::{Order, Write};
+use super::keys::Kept;
+use super::ledger::Ledger;
+use super::router::{Fence, Hasher};
+use super::stats::Outcome;
+use super::titanic::RecordError;
+
+use deed::{Deed, Ending, Errand};
+use entry::{Entry, Stage};
+use line::Line;
+use names::{Names, Standing};
+use outcomes::Outcomes;
+pub use record::{MARKS, OUTCOMES, REQUESTS};
+pub(crate) use record::{Head, Mark, Name};
+use record::{OutcomeHead, lane_key, lane_of, mark_key, number_in, outcome_key, request_key};
+pub(crate) use waiters::Waiter;
+use waiters::{Awaited, Waiters};
+
+/// Batches that are not stored; then requests are refused.
+const UNSTORED_MAX: usize = 8192;
+/// Octets of those.
+const UNSTORED_BYTES_MAX: usize = 64 << 20;
+/// Outcomes that are being read; then repeats are refused.
+const LOADS_MAX: usize = 1024;
+/// Requests read from the disk at a time, and octets of them.
+const READ_MAX: (usize, usize) = (512, 4 << 20);
+
+/// What may be kept, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DepotLimits {
+    /// Requests without an outcome. Default 1,000,000.
+    pub requests_max: usize,
+    /// Octets of them. Default 4 GiB.
+    pub bytes_max: u64,
+    /// Requests of one service that are in memory; the others are on the disk only. Default 10,000.
+    pub in_memory_max: usize,
+    /// How long a request may take that does not say. Default 24 h.
+    pub waits: Duration,
+    /// Outcomes. Default 100,000.
+    pub outcomes_max: usize,
+    /// Octets of them; one is kept in any case. Default 1 GiB.
+    pub outcomes_bytes_max: u64,
+    /// How long an outcome is kept. Default 24 h.
+    pub outcomes_kept: Duration,
+}
+
+impl Default for DepotLimits {
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 3600);
+        Self {
+            requests_max: 1_000_000,
+            bytes_max: 4 << 30,
+            in_memory_max: 10_000,
+            waits: day,
+            outcomes_max: 100_000,
+            outcomes_bytes_max: 1 << 30,
+            outcomes_kept: day,
+        }
+    }
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DepotStats {
+    /// Requests stored and said to be.
+    pub accepted: u64,
+    /// Requests not taken: too many, no room, or a broken disk.
+    pub refused: u64,
+    /// Requests that have ended, which is stored.
+    pub ended: u64,
+    /// Repeats that got an outcome that was kept.
+    pub replayed: u64,
+    /// Outcomes forgotten before their time, to make room.
+    pub evicted: u64,
+    /// Requests that were not found where they should be.
+    pub missing: u64,
+}
+
+/// Why a request is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// A limit is reached, or the disk has to catch up.
+    Overloaded,
+    /// The disk is full.
+    Full,
+    /// The disk has failed.
+    Failed,
+}
+
+/// What is to be done after something has been stored or read.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Say ACCEPTED.
+    Accepted(Waiter),
+    /// Say why a request is not kept.
+    Refuse(Waiter, Refused),
+    /// Say how a request ended: what was said, or the outcome and the epoch.
+    Tell(Waiter, Arc<Told>),
+    /// Have the request asked.
+    Offer(u64),
+    /// See whether more of the service can be asked.
+    Wake(ServiceName),
+}
+
+/// How a request ended, for who waits.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// As somebody has said.
+    Said(Kept),
+    /// As the broker says.
+    Outcome(Outcome, Option<u64>),
+}
+
+/// A request that is to be kept.
+#[derive(Debug)]
+pub(crate) struct Deposit {
+    pub(crate) service: ServiceName,
+    pub(crate) owner: Principal,
+    /// Who asks, as workers see it: the identity, and what its key is called.
+    pub(crate) identity: Option<Identity>,
+    pub(crate) called: Option<Arc<str>>,
+    pub(crate) name: Option<Name>,
+    pub(crate) fence: Option<Box<Fence>>,
+    pub(crate) terms: Terms,
+}
+
+/// A request as it is asked.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) service: ServiceName,
+    pub(crate) asker: Asker,
+    pub(crate) terms: Terms,
+    pub(crate) mark: Mark,
+    pub(crate) fence: Option<Box<Fence>>,
+    pub(crate) kept: Message,
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing.
+    New,
+    /// It has no outcome.
+    Running(u64),
+    /// It has one.
+    Done(u64),
+    /// Something else was asked.
+    Other,
+}
+
+/// Where a moment of broker time is on the clocks of people.
+#[derive(Debug, Clone, Copy)]
+struct Wall {
+    at: Time,
+    /// ms since 1970.
+    unix: u64,
+}
+
+/// The requests that are kept.
+#[derive(Debug)]
+pub struct Depot {
+    limits: DepotLimits,
+    wall: Wall,
+    /// Requests that are in memory.
+    entries: HashMap<u64, Entry, Hasher>,
+    lines: BTreeMap<ServiceName, Line>,
+    names: Names,
+    waiters: Waiters,
+    outcomes: Outcomes,
+    /// What is noted of requests without an outcome.
+    marks: BTreeMap<u64, Mark>,
+    /// Requests that have ended, which is not stored.
+    ending: BTreeSet<u64>,
+    sequence: u64,
+    ledger: Ledger<Deed, Errand>,
+    /// Requests without a stored outcome, and octets of them on the disk.
+    requests: usize,
+    bytes: u64,
+    /// Octets of headers and bodies in memory.
+    held: usize,
+    full: bool,
+    failed: bool,
+    stats: DepotStats,
+}
+
+impl Depot {
+    /// An empty table; `unix` is the time in ms since 1970 at the beginning of broker time.
+    #[must_use]
+    pub fn new(limits: DepotLimits, seed: u64, unix: u64) -> Self {
+        let hasher = Hasher::with_seed(seed, foldhash::SharedSeed::global_fixed());
+        Self {
+            limits,
+            wall: Wall { at: Time::default(), unix },
+            entries: HashMap::with_hasher(hasher.clone()),
+            lines: BTreeMap::new(),
+            names: Names::new(hasher.clone()),
+            waiters: Waiters::new(hasher),
+            outcomes: Outcomes::default(),
+            marks: BTreeMap::new(),
+            ending: BTreeSet::new(),
+            sequence: 0,
+            ledger: Ledger::default(),
+            requests: 0,
+            bytes: 0,
+            held: 0,
+            full: false,
+            failed: false,
+            stats: DepotStats::default(),
+        }
+    }
+
+    /// A record that was kept: to be called for each before the table is used, first for those of
+    /// [`MARKS`], then for the others.
+    ///
+    /// # Errors
+    /// The record is none of ours.
+    pub fn recover(&mut self, key: &[u8], value: &[u8]) -> Result<(), RecordError> {
+        let number = number_in(key)?;
+        self.sequence = self.sequence.max(number);
+        let bytes = value.len() as u64;
+        match key.first() {
+            Some(&MARKS) => {
+                self.marks.insert(number, Mark::decode(value)?);
+            }
+            Some(&OUTCOMES) => {
+                let (head, _) = OutcomeHead::decode(value)?;
+                self.names.insert(&head.name, number);
+                self.outcomes.insert(number, head.ended, head.name, bytes);
+            }
+            _ => {
+                let (Head { service, name, .. }, _) = Head::decode(value)?;
+                self.requests += 1;
+                self.bytes += bytes;
+                if let Some(name) = &name {
+                    self.names.insert(name, number);
+                }
+                self.line_of(&service).lay_down(number);
+                if self.marks.get(&number).is_some_and(|mark| mark.begun) {
+                    // It may have been carried out, and may not be again.
+                    let unix = self.wall.unix;
+                    self.lift(&service);
+                    self.store_end((number, service, name, bytes), Outcome::WorkerLost, None, unix);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of a key.
+    pub(crate) fn look(&self, name: &Name) -> Known {
+        match self.names.look(name) {
+            Standing::New => Known::New,
+            Standing::Other => Known::Other,
+            Standing::Same(number) if self.outcomes.contains(number) => Known::Done(number),
+            Standing::Same(number) => Known::Running(number),
+        }
+    }
+
+    /// A request is to be kept; `kept` is its header and its body.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(crate) fn accept(
+        &mut self,
+        now: Time,
+        deposit: Deposit,
+        kept: Frames<'_>,
+        waiter: Waiter,
+    ) -> Result<(), Refused> {
+        let taken = self.try_to_accept(now, deposit, kept, waiter);
+        self.stats.refused += u64::from(taken.is_err());
+        taken
+    }
+
+    fn try_to_accept(
+        &mut self,
+        now: Time,
+        deposit: Deposit,
+        kept: Frames<'_>,
+        waiter: Waiter,
+    ) -> Result<(), Refused> {
+        if self.failed {
+            return Err(Refused::Failed);
+        }
+        if self.full {
+            return Err(Refused::Full);
+        }
+        if self.requests >= self.limits.requests_max || self.is_busy() {
+            return Err(Refused::Overloaded);
+        }
+        let accepted = self.unix(now);
+        let left = deposit.terms.deadline.map_or(self.limits.waits, |at| at.since(now));
+        let head = Head {
+            accepted,
+            until: accepted.saturating_add(millis(left)),
+            attempts: deposit.terms.attempts.map_or(0, NonZeroU32::get),
+            owner: deposit.owner,
+            identity: deposit.identity,
+            called: deposit.called,
+            service: deposit.service,
+            name: deposit.name,
+            fence: deposit.fence,
+        };
+        let value = head.encode(kept);
+        let bytes = value.len() as u64;
+        if self.bytes.saturating_add(bytes) > self.limits.bytes_max {
+            return Err(Refused::Overloaded);
+        }
+        self.sequence += 1;
+        let number = self.sequence;
+        if let Some(name) = &head.name {
+            self.names.insert(name, number);
+        }
+        let (service, name) = (head.service.clone(), head.name);
+        let lane = self.line_of(&service).lane;
+        let kept = kept.to_message();
+        self.held += kept.bytes();
+        self.requests += 1;
+        self.bytes += bytes;
+        self.entries.insert(number, Entry::new(head, Stage::Storing, kept, bytes));
+        let record = Some((name, bytes));
+        self.waiters.add(number, waiter, || Awaited { service, record, waiters: Vec::new() });
+        self.ledger.store(Deed::Accept(number), vec![Write::Put(request_key(&lane, number), value)]);
+        Ok(())
+    }
+
+    /// One more waits for a request without an outcome. True: it is stored, and that can be said.
+    pub(crate) fn attach(&mut self, number: u64, waiter: Waiter, service: &ServiceName) -> bool {
+        let entry = self.entries.get(&number);
+        let stored = entry.is_none_or(|entry| entry.stage != Stage::Storing);
+        let record = entry.map(|entry| (entry.head.name, entry.bytes));
+        let ack = waiter.ack && !stored;
+        if waiter.stays || !stored {
+            let awaited = || Awaited { service: service.clone(), record, waiters: Vec::new() };
+            self.waiters.add(number, Waiter { ack, ..waiter }, awaited);
+        }
+        stored
+    }
+
+    /// Who waits for a request.
+    pub(crate) fn waiting_for(&self, number: u64) -> usize {
+        self.waiters.of(number).len()
+    }
+
+    /// Reads an outcome for who asks again.
+    pub(crate) fn replay(&mut self, number: u64, waiter: Waiter) {
+        self.stats.replayed += 1;
+        self.ledger.load(outcome_key(number), Errand::Outcome(number, waiter));
+    }
+
+    /// Whether the caller waits for something that it calls so.
+    pub(crate) fn is_open(&self, peer: PeerId, id: u64) -> bool {
+        self.waiters.named(peer, id).is_some()
+    }
+
+    /// For how many requests a caller waits.
+    pub(crate) fn open_of(&self, peer: PeerId) -> usize {
+        self.waiters.count_of(peer)
+    }
+
+    /// A caller has gone. Its requests go on.
+    pub(crate) fn leave(&mut self, peer: PeerId) {
+        self.waiters.leave(peer);
+    }
+
+    /// A caller wants a request no more. If others wait, only that one is told; otherwise the
+    /// request ends, for which it may have to be recalled.
+    pub(crate) fn cancel(&mut self, now: Time, peer: PeerId, id: u64) -> Cancel {
+        let Some(number) = self.waiters.named(peer, id) else { return Cancel::Unknown };
+        if self.waiters.of(number).len() > 1 {
+            let waiter = self.waiters.remove(peer, id);
+            return waiter.map_or(Cancel::Unknown, |(_, waiter)| Cancel::Told(waiter));
+        }
+        if self.failed || self.ending.contains(&number) {
+            return Cancel::Later;
+        }
+        if let Some(Entry { stage: Stage::Asked(Some(request)), cancelled, .. }) =
+            self.entries.get_mut(&number)
+        {
+            *cancelled = true;
+            return Cancel::Recall(*request);
+        }
+        if !self.end(now, number, Outcome::Cancelled, None, None)
+            && let Some(awaited) = self.waiters.awaited(number)
+        {
+            let key = request_key(&lane_of(&awaited.service), number);
+            self.ledger.load(key, Errand::Cancel(number));
+        }
+        Cancel::Later
+    }
+
+    /// Takes one whose time is up; a request that is on the disk only ends by that.
+    pub(crate) fn pop_late(&mut self, now: Time) -> Option<Waiter> {
+        let (number, about, waiter) = self.take_late(now)?;
+        let is_here = self.entries.contains_key(&number) || self.ending.contains(&number);
+        if let Some((service, name, bytes)) = about
+            && !(waiter.repeat || is_here || self.failed)
+        {
+            self.lift(&service);
+            let about = (number, service, name, bytes);
+            self.store_end(about, Outcome::TimedOut, None, self.unix(now));
+        }
+        Some(waiter)
+    }
+
+    /// With what is known of the record of its request.
+    #[expect(clippy::type_complexity, reason = "it is taken apart at once")]
+    fn take_late(
+        &mut self,
+        now: Time,
+    ) -> Option<(u64, Option<(ServiceName, Option<Name>, u64)>, Waiter)> {
+        let number = self.waiters.first_due()?;
+        let awaited = self.waiters.awaited(number)?;
+        let about = awaited.record.map(|(name, bytes)| (awaited.service.clone(), name, bytes));
+        let (number, waiter) = self.waiters.pop_due(now)?;
+        Some((number, about, waiter))
+    }
+
+    /// When somebody's time is up.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        self.waiters.next_due()
+    }
+
+    /// Requests without a stored outcome, and octets of them.
+    #[must_use]
+    pub fn size(&self) -> (usize, u64) {
+        (self.requests, self.bytes)
+    }
+
+    /// Those of them that are in memory.
+    #[must_use]
+    pub fn in_memory(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Outcomes that are kept, and octets of them.
+    #[must_use]
+    pub fn kept(&self) -> (usize, u64) {
+        (self.outcomes.len(), self.outcomes.bytes())
+    }
+
+    /// Whether nothing new is kept, because the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn stats(&self) -> &DepotStats {
+        &self.stats
+    }
+
+    /// Memory that the table takes, octets.
+    pub(crate) fn memory(&self) -> usize {
+        self.entries.len() * Entry::COST
+            + self.held
+            + self.ledger.bytes()
+            + self.names.len() * Names::COST
+            + self.outcomes.len() * Outcomes::COST
+            + self.waiters.len() * Waiters::COST
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.ledger.len() >= UNSTORED_MAX
+            || self.ledger.bytes() >= UNSTORED_BYTES_MAX
+            || self.ledger.loads_len() >= LOADS_MAX
+    }
+
+    /// Whether all that was ordered is done.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.failed || self.ledger.len() == 0 && self.ledger.loads_len() == 0
+    }
+
+    pub(crate) fn has_orders(&self) -> bool {
+        self.ledger.has_orders()
+    }
+
+    pub(crate) fn take_orders(&mut self) -> Vec<Order> {
+        self.ledger.take_orders()
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.waiters.peers()
+    }
+
+    fn unix(&self, now: Time) -> u64 {
+        self.wall.unix.saturating_add(millis(now.since(self.wall.at)))
+    }
+
+    fn line_of(&mut self, service: &ServiceName) -> &mut Line {
+        self.lines.entry(service.clone()).or_insert_with(|| Line::new(lane_of(service)))
+    }
+
+    /// One request less is on the disk only.
+    fn lift(&mut self, service: &ServiceName) {
+        if let Some(line) = self.lines.get_mut(service) {
+            line.behind = line.behind.saturating_sub(1);
+        }
+    }
+}
+
+/// What becomes of a CANCEL.
+#[derive(Debug)]
+pub(crate) enum Cancel {
+    /// The caller waits for nothing of that name.
+    Unknown,
+    /// It waits no more, and is told so; others do.
+    Told(Waiter),
+    /// The request is to be recalled from the routing tables.
+    Recall(RequestId),
+    /// It is told when that is stored.
+    Later,
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
