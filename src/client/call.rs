@@ -46,6 +46,7 @@ impl Call {
                 state: None,
                 key: None,
                 level: None,
+                handed_in: false,
             };
             Box::new(Pending { ask: Ask::Request(request), timeout, sink: Sink::None })
         });
@@ -53,7 +54,7 @@ impl Call {
     }
 
     /// The request, if there can be such a call.
-    fn request(&mut self) -> Option<&mut Request> {
+    pub(super) fn request(&mut self) -> Option<&mut Request> {
         match self.pending.as_mut().map(|pending| &mut pending.ask) {
             Ok(Ask::Request(request)) => Some(request),
             Ok(_) | Err(_) => None,
@@ -210,7 +211,8 @@ impl Call {
         super::typed::read_msgpack(&self.await?)
     }
 
-    fn make(self, sink: Sink) -> Result<Guard, CallError> {
+    pub(super) fn make(mut self, sink: Sink) -> Result<Guard, CallError> {
+        self.choose_key();
         let mut pending = self.pending?;
         pending.sink = sink;
         Guard::submit(self.client, self.attempts, pending)

@@ -53,6 +53,12 @@ pub(super) enum Heard<'a> {
         id: u64,
         header: &'a [u8],
     },
+    /// A request is accepted, or a subscription.
+    Accepted {
+        id: u64,
+        level: &'a str,
+        repeat: bool,
+    },
     /// Something for a subscription.
     Topic {
         id: u64,

@@ -84,6 +84,7 @@
 //! [`ClientBuilder::connections`] opens several. MDP has no errors either: what fails there is
 //! silence until the timeout.
 
+mod accepted;
 mod admin;
 mod builder;
 mod call;
@@ -109,6 +110,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use accepted::Accepted;
 pub use admin::{Answered, Happening, Happenings, KeyAnswered};
 pub use builder::ClientBuilder;
 pub use call::{Answer, Call, Replies};

@@ -69,6 +69,8 @@ pub(super) struct Request {
     pub(super) key: Option<Box<[u8]>>,
     /// What it is to survive once it is accepted.
     pub(super) level: Option<Level>,
+    /// Its caller is done when it is accepted.
+    pub(super) handed_in: bool,
 }
 
 /// A question to the broker itself.
@@ -135,6 +137,11 @@ impl Pending {
     /// not want to rely on what a broker remembers.
     pub(super) fn repeats(&self) -> bool {
         matches!(&self.ask, Ask::Request(request) if request.key.is_some() && !request.limited)
+    }
+
+    /// Whether its caller is done when it is accepted.
+    pub(super) fn is_handed_in(&self) -> bool {
+        matches!(&self.ask, Ask::Request(request) if request.handed_in)
     }
 
     /// Whether parts of the answer are wanted as they come.

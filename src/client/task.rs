@@ -9,12 +9,14 @@ use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::DropGuard;
 
+use super::accepted::Accepted;
 use super::error::CallError;
 use super::hear::Heard;
 use super::inbox::{Batch, Inbox, Phase};
 use super::line::{Connected, Event, Lines};
 use super::pending::{Ask, Pending, Sink};
 use super::scatter::Told;
+use super::topics::News;
 use super::updates::Asked;
 use super::{after, mdp, mjp, too_big, topics};
 use crate::config::ClientConfig;
@@ -341,6 +343,19 @@ impl Desk {
                     pending.finish(Message::from(subscriptions.to_be_bytes().to_vec()));
                 }
             }
+            Some(Heard::Accepted { id, level, repeat }) => match core.heard(lane, id) {
+                Some(pending) if pending.is_handed_in() => {
+                    if let Some(pending) = core.done(lane, Some(id)) {
+                        pending.finish(Accepted::pack(level, repeat));
+                    }
+                }
+                Some(pending) => {
+                    if let Sink::Topic(sink) = &mut pending.sink {
+                        sink.hear(News::Accepted);
+                    }
+                }
+                None => {}
+            },
             Some(Heard::Topic { id, news }) => {
                 if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink) {
                     sink.hear(news);

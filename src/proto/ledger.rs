@@ -67,7 +67,13 @@ impl<D: Purpose, E> Ledger<D, E> {
     }
 
     /// Reads some of what is kept under keys with that beginning.
-    pub(crate) fn range(&mut self, prefix: Key, from: Key, (count, bytes): (usize, usize), errand: E) {
+    pub(crate) fn range(
+        &mut self,
+        prefix: Key,
+        from: Key,
+        (count, bytes): (usize, usize),
+        errand: E,
+    ) {
         self.ticket += 1;
         let ticket = self.ticket;
         self.orders.push(Order::Range { ticket, prefix, from, count, bytes });

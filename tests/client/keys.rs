@@ -10,14 +10,14 @@ use tokio::task::JoinSet;
 use super::*;
 
 /// Stands between a client and its broker, and breaks what goes through it.
-struct Relay {
-    endpoint: String,
+pub(super) struct Relay {
+    pub(super) endpoint: String,
     lines: Arc<Mutex<JoinSet<()>>>,
     accepted: Arc<AtomicUsize>,
 }
 
 impl Relay {
-    async fn to(endpoint: &str) -> Self {
+    pub(super) async fn to(endpoint: &str) -> Self {
         let to: SocketAddr = endpoint.strip_prefix("tcp://").unwrap().parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
@@ -37,7 +37,7 @@ impl Relay {
         Self { endpoint, lines, accepted }
     }
 
-    fn cut(&self) {
+    pub(super) fn cut(&self) {
         self.lines.lock().unwrap().abort_all();
     }
 

@@ -11,7 +11,7 @@ use majordomo::wire::mjp::{
     HelloLimits, JobReport, LeaseHeader, LeaseReport, LeaseRow, NewsHeader, NoteHeader,
     OutcomeHeader, Packed, PeerHello, PublishHeader, PublishedHeader, ReadyHeader,
     RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader, ServiceReport,
-    StatusHeader, SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker,
+    StatusHeader, StoreReport, SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker,
     WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -288,6 +288,7 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<ReadyHeader<'_>>(),
         fields::<Report<'_>>(),
         fields::<BrokerReport<'_>>(),
+        fields::<StoreReport>(),
         fields::<ServiceReport<'_>>(),
         fields::<WorkerReport<'_>>(),
         fields::<ScatterHeader<'_>>(),

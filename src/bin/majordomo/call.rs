@@ -16,10 +16,11 @@ use clap::builder::NonEmptyStringValueParser;
 use futures::future::join_all;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use majordomo::client::{CallError, Client, Reply, To};
+use majordomo::client::{Accepted, CallError, Client, Reply, To};
 use majordomo::config::ClientConfig;
 use majordomo::wire::Protocol;
 use majordomo::wire::message::Message;
+use majordomo::wire::mjp::Level;
 use serde_json::{Value, json};
 use tokio::time::Instant as Clock;
 
@@ -73,6 +74,13 @@ pub(crate) struct CallArgs {
     #[arg(long, value_name = "KEY", conflicts_with_all = ["to", "count"])]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
+    /// What the request is to survive: memory (workers), disk (the broker, too) [default: as the
+    /// service has it] (mjp)
+    #[arg(long, value_name = "LEVEL", value_parser = level, conflicts_with = "to")]
+    level: Option<Level>,
+    /// Hand the request in at level disk and do not wait: prints its key, for a later call (mjp)
+    #[arg(long, conflicts_with_all = ["to", "count", "events", "answer", "raw", "level"])]
+    hand_in: bool,
     /// Print one JSON object for each part of a reply
     #[arg(long)]
     pub(crate) json: bool,
@@ -90,11 +98,14 @@ Examples:
   majordomo call update now --to zone=a --events
   majordomo call delete old --events --answer yes
   majordomo call pay 'order 7' --key order-7
+  majordomo call pay 'order 8' --key order-8 --hand-in --timeout 1d
 
 Each BODY is a frame of its own. Each frame of the reply is written on a line of its own, and parts
 of a reply as they come. With --json a frame that is no text is {\"base64\": \"...\"}.
 With --key a call that is made again waits for the answer to the first, or gets what was answered
 then; the broker remembers that for limits.key_ttl (10 min).
+With --level disk the answer comes once it is on the broker's disk; with --hand-in the same call with
+the same --key gets it later, for store.outcomes_for (24 h), also from a broker started anew.
 With --to each of these workers gets the request once, and there is a line for each: its name, what
 became of it (replied, failed, refused, lost, timed_out, cancelled), and what it said.
 A worker may ask in the middle of a call. Each --answer answers one question; behind the last a
@@ -109,6 +120,12 @@ impl CallArgs {
     fn body_is_stdin(&self) -> bool {
         !self.literal && self.body.iter().any(|argument| argument == "-")
     }
+}
+
+/// A level of acceptance.
+fn level(text: &str) -> Result<Level, String> {
+    let known = Level::ALL.map(Level::as_str).join(" or ");
+    Level::from_name(text).ok_or_else(|| format!("write {known}"))
 }
 
 /// What all calls share.
@@ -216,6 +233,10 @@ impl Run<'_> {
     async fn one(&self, number: u64, began: Instant) -> Result<Result<(), CallError>> {
         let call = self.client.call(&self.args.service, self.body.clone());
         let call = if self.args.attempts == 1 { call.attempts(1) } else { call };
+        let call = match self.args.level {
+            Some(level) => call.level(level),
+            None => call,
+        };
         if self.follows {
             return self.follow(call, number, began).await;
         }
@@ -223,6 +244,12 @@ impl Run<'_> {
             Some(key) => call.key(key),
             None => call,
         };
+        if self.args.hand_in {
+            return match call.hand_in().await {
+                Ok(accepted) => self.say_accepted(number, began, &accepted).map(Ok),
+                Err(error) => Ok(Err(error)),
+            };
+        }
         let mut replies = call.stream();
         let mut parts = 0_u64;
         while let Some(reply) = replies.next().await {
@@ -250,6 +277,18 @@ impl Run<'_> {
             body::show(reply.frames(), self.args.raw)
         };
         self.progress.suspend(|| print(data))
+    }
+
+    fn say_accepted(&self, call: u64, began: Instant, accepted: &Accepted) -> Result<()> {
+        let level = accepted.level.as_str();
+        if self.args.json {
+            let ms = millis(Clock::now().into_std() - began);
+            let (key, repeat) = (octets_json(&accepted.key), accepted.repeat);
+            let said = json!({"v": 1, "event": "accepted", "call": call, "ms": ms, "level": level,
+                "repeat": repeat, "key": key});
+            return print(format!("{said}\n"));
+        }
+        print(body::show(Message::new([accepted.key.to_vec()]).frames(), false))
     }
 
     fn note(&self, began: Instant) {

@@ -7,9 +7,7 @@ use crate::proto::clock::Time;
 use crate::proto::depot::{
     Asking, Cancel, Deposit, Depot, Effect, Known, Name, Refused, Told, Waiter,
 };
-use crate::proto::dialect::{
-    CallerVoice, Native, Shelf, Stored, fault_of, say_accepted,
-};
+use crate::proto::dialect::{CallerVoice, Native, Shelf, Stored, fault_of, say_accepted};
 use crate::proto::durable::{Event, Found};
 use crate::proto::keys::Scope;
 use crate::proto::mmi;
@@ -159,11 +157,8 @@ impl Core {
             fence,
             terms: native.terms,
         };
-        let taken = if fits {
-            depot.accept(now, deposit, kept, waiter)
-        } else {
-            Err(Refused::Overloaded)
-        };
+        let taken =
+            if fits { depot.accept(now, deposit, kept, waiter) } else { Err(Refused::Overloaded) };
         if let Err(why) = taken {
             self.refuse_deposit(&waiter, why, out);
         }
@@ -411,9 +406,7 @@ impl Core {
 
     /// Tells whose time is up, and looks from time to time at services that had no room.
     pub(super) fn tick_depot<O: Output>(&mut self, now: Time, out: &mut O) {
-        while let Some(late) =
-            self.router.depot.as_mut().and_then(|depot| depot.pop_late(now))
-        {
+        while let Some(late) = self.router.depot.as_mut().and_then(|depot| depot.pop_late(now)) {
             self.tell_deposit(&late, &Told::Outcome(Outcome::TimedOut, None), out);
         }
         let Some(keeper) = self.keeper.as_mut().filter(|keeper| keeper.retry <= now) else {

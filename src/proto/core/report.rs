@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::id::{Identity, PeerId};
 use crate::proto::clock::Time;
+use crate::proto::depot::Depot;
 use crate::proto::output::{Memory, Output};
 use crate::proto::router::{ServiceView, Worker};
 use crate::proto::stats::Outcome;
@@ -87,6 +88,7 @@ impl Core {
             subscriptions: count(self.topics.len()),
             keys: count(self.router.keys.len()),
             insecure: self.settings.insecure,
+            store: self.depot().map(Depot::report),
             memory: (limit > 0).then(|| MemoryReport {
                 limit: count(limit),
                 used: count(taken + arriving),

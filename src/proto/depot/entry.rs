@@ -269,8 +269,7 @@ impl Depot {
             writes.push(Write::Put(outcome_key(number), value));
         }
         self.ending.insert(number);
-        let ending =
-            Ending { number, service, name, bytes, outcome, said, epoch, ended, kept };
+        let ending = Ending { number, service, name, bytes, outcome, said, epoch, ended, kept };
         self.ledger.store(Deed::End(Box::new(ending)), writes);
     }
 

@@ -33,6 +33,7 @@ use hashbrown::HashMap;
 
 use crate::id::{Identity, PeerId, Principal, RequestId, ServiceName};
 use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::{StoreReport, StoreState};
 
 use super::clock::Time;
 use super::dialect::{Asker, Terms};
@@ -48,8 +49,10 @@ use entry::{Entry, Stage};
 use line::Line;
 use names::{Names, Standing};
 use outcomes::Outcomes;
-pub use record::{MARKS, OUTCOMES, REQUESTS};
+#[cfg(feature = "fuzzing")]
+pub(crate) use record::reread;
 pub(crate) use record::{Head, Mark, Name};
+pub use record::{MARKS, OUTCOMES, REQUESTS};
 use record::{OutcomeHead, lane_key, lane_of, mark_key, number_in, outcome_key, request_key};
 pub(crate) use waiters::Waiter;
 use waiters::{Awaited, Waiters};
@@ -358,7 +361,8 @@ impl Depot {
         self.entries.insert(number, Entry::new(head, Stage::Storing, kept, bytes));
         let record = Some((name, bytes));
         self.waiters.add(number, waiter, || Awaited { service, record, waiters: Vec::new() });
-        self.ledger.store(Deed::Accept(number), vec![Write::Put(request_key(&lane, number), value)]);
+        self.ledger
+            .store(Deed::Accept(number), vec![Write::Put(request_key(&lane, number), value)]);
         Ok(())
     }
 
@@ -477,10 +481,22 @@ impl Depot {
         (self.outcomes.len(), self.outcomes.bytes())
     }
 
-    /// Whether nothing new is kept, because the disk is full.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.full
+    /// How it is, for who asks.
+    pub(crate) fn report(&self) -> StoreReport {
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let state = match (self.failed, self.full) {
+            (true, _) => StoreState::Failed,
+            (false, true) => StoreState::Full,
+            (false, false) => StoreState::Ok,
+        };
+        StoreReport {
+            requests: count(self.requests),
+            bytes: self.bytes,
+            in_memory: count(self.entries.len()),
+            outcomes: count(self.outcomes.len()),
+            outcomes_bytes: self.outcomes.bytes(),
+            state,
+        }
     }
 
     /// What happened so far.

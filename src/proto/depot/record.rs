@@ -64,7 +64,9 @@ pub(super) fn number_in(key: &[u8]) -> Result<u64, RecordError> {
         _ => return Err(RecordError::Key),
     };
     let number = key.last_chunk().filter(|_| key.len() == len).ok_or(RecordError::Key)?;
-    Ok(u64::from_be_bytes(*number))
+    let number = u64::from_be_bytes(*number);
+    // There is one behind each.
+    if number < u64::MAX { Ok(number) } else { Err(RecordError::Key) }
 }
 
 /// By which a repeat is known as one.
@@ -229,7 +231,8 @@ impl Head {
             None
         };
         let at = octets.len() - reader.0.len();
-        let head = Self { accepted, until, attempts, owner, identity, called, service, name, fence };
+        let head =
+            Self { accepted, until, attempts, owner, identity, called, service, name, fence };
         Ok((head, at))
     }
 
@@ -313,6 +316,24 @@ impl OutcomeHead {
             return Ok(Kept::Error(octets.get(at..).unwrap_or_default().into()));
         }
         Ok(Kept::Final(Box::new(frames_from(octets, at)?)))
+    }
+}
+
+/// A record that can be read, written again.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn reread(space: u8, octets: &Bytes) -> Option<Bytes> {
+    match space {
+        REQUESTS => {
+            let (head, kept) = Head::read(octets).ok()?;
+            Some(head.encode(kept.frames()))
+        }
+        MARKS => Some(Mark::decode(octets).ok()?.encode()),
+        OUTCOMES => {
+            let (head, _) = OutcomeHead::decode(octets).ok()?;
+            let said = OutcomeHead::said(octets).ok()?;
+            Some(OutcomeHead::encode(head.ended, head.name, &said))
+        }
+        _ => None,
     }
 }
 

@@ -46,8 +46,9 @@ pub(super) struct Waiters {
 
 impl Waiters {
     /// Memory that one takes, octets, about.
-    pub(super) const COST: usize =
-        2 * size_of::<(u64, Awaited)>() + 2 * size_of::<Waiter>() + 4 * size_of::<(PeerId, u64, u64)>();
+    pub(super) const COST: usize = 2 * size_of::<(u64, Awaited)>()
+        + 2 * size_of::<Waiter>()
+        + 4 * size_of::<(PeerId, u64, u64)>();
 
     pub(super) fn new(hasher: Hasher) -> Self {
         let requests = HashMap::with_hasher(hasher);
@@ -132,7 +133,8 @@ impl Waiters {
 
     /// A caller has gone.
     pub(super) fn leave(&mut self, peer: PeerId) {
-        let names: Vec<u64> = self.callers.get(&peer).into_iter().flatten().map(|it| *it.0).collect();
+        let names: Vec<u64> =
+            self.callers.get(&peer).into_iter().flatten().map(|it| *it.0).collect();
         for id in names {
             self.remove(peer, id);
         }

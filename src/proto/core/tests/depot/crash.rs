@@ -206,7 +206,7 @@ impl Play {
 fn brokers_that_are_killed_at_any_step_lose_nothing_and_say_nothing_twice() {
     let seeds = std::env::var("MAJORDOMO_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
     let mut crowds = 0;
-    for seed in 0..seeds.unwrap_or(2000_u64).min(20_000) {
+    for seed in 0..seeds.unwrap_or(2000_u64) / 4 {
         let mut dice = Dice(seed);
         let in_memory = [2, 5, 1000][usize::try_from(dice.below(3)).unwrap()];
         let mut play = Play::new(dice.below(3) == 0, in_memory);
