@@ -343,19 +343,16 @@ impl Desk {
                     pending.finish(Message::from(subscriptions.to_be_bytes().to_vec()));
                 }
             }
-            Some(Heard::Accepted { id, level, repeat }) => match core.heard(lane, id) {
-                Some(pending) if pending.is_handed_in() => {
+            Some(Heard::Accepted { id, level, repeat }) => {
+                if core.at_work(lane, id).is_some_and(|(_, pending)| pending.is_handed_in()) {
                     if let Some(pending) = core.done(lane, Some(id)) {
                         pending.finish(Accepted::pack(level, repeat));
                     }
+                } else if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink)
+                {
+                    sink.hear(News::Accepted);
                 }
-                Some(pending) => {
-                    if let Sink::Topic(sink) = &mut pending.sink {
-                        sink.hear(News::Accepted);
-                    }
-                }
-                None => {}
-            },
+            }
             Some(Heard::Topic { id, news }) => {
                 if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink) {
                     sink.hear(news);

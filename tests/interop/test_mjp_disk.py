@@ -56,7 +56,7 @@ def test_without_a_store_the_level_is_refused(broker):
         client.call(2, b"x", level="diamond")
         refused = header(client.expect("ERROR", 2))
         assert refused["code"] == "bad_request" and "level" in refused["message"]
-    done = cli("broker", "--config", "/dev/null", "--set", 'service.level="disk"')
+    done = cli("broker", "--config", "/dev/null", "--set", "service.level=disk")
     assert done[0] == 78 and "store.path" in done[2]
 
 
@@ -133,7 +133,7 @@ def test_beyond_the_window_requests_are_on_the_disk_only(tmp_path):
         assert time.monotonic() < deadline, len(worker.given)
         time.sleep(0.05)
     worker.stop()
-    text = cli("status", "--endpoint", kept.endpoint)[1]
+    text = cli("status", "--endpoint", kept.endpoint)[2]
     assert "store: 0 requests" in text
     kept.close()
 
@@ -296,7 +296,7 @@ def test_a_full_disk_refuses_what_is_new_until_there_is_room(tmp_path):
             client.call(1000, b"memory", service="echo")
             delivery, _, body = worker.request()
             assert body == [b"memory"], "memory work goes on"
-            text = cli("status", "--endpoint", kept.endpoint)[1]
+            text = cli("status", "--endpoint", kept.endpoint)[2]
             assert "FULL" in text
         kept.kill()
         assert subprocess.run(["mount", "-o", "remount,size=128m", str(disk)]).returncode == 0
