@@ -385,7 +385,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 77, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 84, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `store_record`: whatever a disk gives back, a record is read as it was written or refused, takes
 //! no more memory than its octets, and does not bring the table of requests down.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -36,7 +36,7 @@ fn recovered(key: &[u8], value: &Bytes) {
     if depot.recover(key, value).is_err() {
         return;
     }
-    let epoch = epoch();
+    let epoch = tokio::time::Instant::now().into_std();
     let now = Clock::new(epoch).at(epoch + Duration::from_secs(1));
     let services = depot.lines_after(None, 9);
     assert!(services.len() <= 1, "one record is of one service");
@@ -51,9 +51,4 @@ fn recovered(key: &[u8], value: &Bytes) {
     let (requests, bytes) = depot.size();
     assert!(requests <= 1 && bytes <= value.len() as u64, "{requests} requests, {bytes} octets");
     assert!(depot.memory() <= (1 << 14) + 8 * value.len(), "{} octets", depot.memory());
-}
-
-#[expect(clippy::disallowed_methods, reason = "an epoch to count from")]
-fn epoch() -> Instant {
-    Instant::now()
 }

@@ -306,7 +306,8 @@ def test_a_full_disk_refuses_what_is_new_until_there_is_room(tmp_path):
                 client.call(id, b"x" * 200_000, service="nobody", key=b"%d" % id, **DISK)
                 assert header(client.expect("ACCEPTED", id))["repeat"]
             # Full again, and then there is room.
-            ballast.write_bytes(b"x" * (100 << 20))
+            free = os.statvfs(disk)
+            ballast.write_bytes(bytes(free.f_bavail * free.f_frsize - (2 << 20)))
             deadline = time.monotonic() + 30
             while True:
                 client.call(5000, b"new", service="nobody", **DISK)

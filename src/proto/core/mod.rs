@@ -438,25 +438,6 @@ impl Core {
         self.look_at_worker(now, id, out);
     }
 
-    /// A newcomer with a taken name has waited long enough: whoever lives keeps the name.
-    fn decide_contest<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
-        let Some(peer) = self.peers.get(id) else { return };
-        let Some(since) = peer.contest else { return };
-        let until = since.after(Peer::CONTEST);
-        if until > now {
-            return self.arm(id, until);
-        }
-        let holder = peer.identity.as_ref().and_then(|name| self.names.holder(name));
-        match holder.and_then(|holder| Some((holder, self.peers.get(holder)?))) {
-            Some((holder, incumbent)) if incumbent.heard > since || self.is_unread(holder) => {
-                self.end(now, id, CloseReason::IdentityInUse, out);
-            }
-            // Ending the holder admits the newcomer.
-            Some((holder, _)) => self.end(now, holder, CloseReason::Replaced, out),
-            None => {}
-        }
-    }
-
     /// Ends the peers that cannot be served any more, and sees to jobs of which parts have ended.
     fn end_doomed<O: Output>(&mut self, now: Time, out: &mut O) {
         // A caller that an outcome found no room for is told no tally.
