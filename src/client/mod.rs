@@ -121,6 +121,8 @@ pub use status::Status;
 pub use topics::{Lapse, Published, Subscription};
 pub use updates::{Event, Question, Update, Updates};
 
+pub use crate::wire::mjp::Level;
+
 use crate::config::ClientConfig;
 use crate::transport::endpoint::Endpoint;
 use crate::wire::message::Message;

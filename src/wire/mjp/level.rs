@@ -48,3 +48,23 @@ pub(super) fn some_level<'de, D: Deserializer<'de>>(
         None => Err(de::Error::custom("a level is `memory` or `disk`")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::mjp::{Malformed, RequestHeader};
+
+    #[test]
+    fn a_level_that_is_not_known_is_refused_and_not_taken_for_another() {
+        let read = |level: &[u8]| {
+            let header = [b"\x82\xa7service\xa1x\xa5level", level].concat();
+            RequestHeader::decode(&header).map(|says| says.level)
+        };
+        assert_eq!(read(b"\xa4disk"), Ok(Some(Level::Disk)));
+        assert_eq!(read(b"\xa6memory"), Ok(Some(Level::Memory)));
+        assert_eq!(read(b"\xc0"), Ok(None));
+        for strange in [&b"\xa4Disk"[..], b"\xa5stone", b"\xa0", b"\x01", b"\xc3"] {
+            assert_eq!(read(strange), Err(Malformed::BadValue { key: "level" }), "{strange:?}");
+        }
+    }
+}
