@@ -290,6 +290,17 @@ fn encode(
 }
 
 impl Desk {
+    /// A request is accepted, which may be all that its caller wants; or a subscription.
+    fn accepted(core: &mut Multiplex<Box<Pending>>, lane: LaneId, id: u64, said: Message) {
+        if core.at_work(lane, id).is_some_and(|(_, pending)| pending.is_handed_in()) {
+            if let Some(pending) = core.done(lane, Some(id)) {
+                pending.finish(said);
+            }
+        } else if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink) {
+            sink.hear(News::Accepted);
+        }
+    }
+
     /// Takes one message of the broker.
     #[inline]
     fn hear(&mut self, core: &mut Multiplex<Box<Pending>>, lane: LaneId, frames: Frames<'_>) {
@@ -344,14 +355,7 @@ impl Desk {
                 }
             }
             Some(Heard::Accepted { id, level, repeat }) => {
-                if core.at_work(lane, id).is_some_and(|(_, pending)| pending.is_handed_in()) {
-                    if let Some(pending) = core.done(lane, Some(id)) {
-                        pending.finish(Accepted::pack(level, repeat));
-                    }
-                } else if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink)
-                {
-                    sink.hear(News::Accepted);
-                }
+                Self::accepted(core, lane, id, Accepted::pack(level, repeat));
             }
             Some(Heard::Topic { id, news }) => {
                 if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink) {

@@ -14,8 +14,20 @@ use crate::proto::titanic::{HEADS, Titanic, TitanicLimits};
 /// name of the key and then the record.
 pub fn store_record(input: &[u8]) {
     let Some((&[kind, len], rest)) = input.split_first_chunk() else { return };
-    let space = [REQUESTS, MARKS, OUTCOMES, HEADS, b'd', b'z'][usize::from(kind % 6)];
-    let name_len = [24, 8, 16, usize::from(len)][usize::from(len % 4)];
+    let space = match kind % 6 {
+        0 => REQUESTS,
+        1 => MARKS,
+        2 => OUTCOMES,
+        3 => HEADS,
+        4 => b'd',
+        _ => b'z',
+    };
+    let name_len = match len % 4 {
+        0 => 24,
+        1 => 8,
+        2 => 16,
+        _ => usize::from(len),
+    };
     let (name, value) = rest.split_at_checked(name_len).unwrap_or((rest, &[]));
     let key = [&[space], name].concat();
     if space == HEADS {

@@ -341,7 +341,7 @@ impl Core {
         let takes = self.router.is_served(service.as_bytes()) && !self.router.is_draining();
         let most = self.most_of(&service, once);
         let Some(depot) = &mut self.router.depot else { return };
-        if !marked && !(takes && depot.has_room(&service, most)) || !takes {
+        if !takes || !marked && !depot.has_room(&service, most) {
             return depot.put_back(number);
         }
         if depot.begin(number, once) {

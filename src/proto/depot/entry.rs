@@ -334,5 +334,5 @@ fn said_by_us(outcome: Outcome, epoch: Option<u64>) -> Kept {
     use crate::proto::dialect::fault_of;
     use crate::wire::mjp::{Fault, Packed};
     let fault = fault_of(outcome).map(|fault| Fault { epoch, ..fault });
-    Kept::Error(fault.map_or(Box::default(), |fault| Packed::new(&fault).octets().into()))
+    Kept::Error(fault.map_or_else(Box::default, |fault| Packed::new(&fault).octets().into()))
 }
