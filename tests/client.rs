@@ -6,6 +6,9 @@ mod disk;
 mod events;
 #[path = "client/keys.rs"]
 mod keys;
+#[path = "common/relay.rs"]
+#[expect(dead_code, reason = "leases need more of it")]
+mod relay;
 #[path = "client/scatter.rs"]
 mod scatter;
 #[path = "client/topics.rs"]

@@ -24,6 +24,7 @@ pub(super) enum Heard<'a> {
         code: String,
         message: String,
         retry: Option<Duration>,
+        epoch: Option<u64>,
     },
     /// Something happens in the middle of a call.
     Event {
@@ -58,6 +59,11 @@ pub(super) enum Heard<'a> {
         id: u64,
         level: &'a str,
         repeat: bool,
+    },
+    /// About a lease: a header, as it stands on the wire.
+    Lease {
+        id: u64,
+        header: &'a [u8],
     },
     /// Something for a subscription.
     Topic {

@@ -76,7 +76,7 @@ async fn a_call_at_level_disk_is_carried_out_once_whatever_becomes_of_its_connec
         }
     })
     .await;
-    let relay = keys::Relay::to(&endpoint).await;
+    let relay = relay::Relay::to(&endpoint).await;
     let caller = connect(&relay.endpoint).await;
     let call = tokio::spawn(caller.call("pay", "order 7").level(Level::Disk).into_future());
     begins.recv().await.unwrap();

@@ -36,6 +36,8 @@ pub(super) enum Deed {
     Forget(Uuid),
     /// What was told to be refused is not to be found later.
     Clean,
+    /// Epochs of leases are reserved.
+    Mark,
 }
 
 /// What something read is for.
@@ -56,6 +58,7 @@ impl Purpose for Deed {
             Self::Close(..) => "titanic.close",
             Self::Forget(_) => "titanic.forget",
             Self::Clean => "titanic.clean",
+            Self::Mark => "lease.mark",
         }
     }
 }
