@@ -1,5 +1,7 @@
 //! The client against an embedded broker, with real workers, over sockets.
 
+#[path = "client/disk.rs"]
+mod disk;
 #[path = "client/events.rs"]
 mod events;
 #[path = "client/keys.rs"]

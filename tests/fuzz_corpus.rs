@@ -86,6 +86,11 @@ fn router_ops() {
 }
 
 #[test]
+fn store_record() {
+    replay("store_record", fuzzing::store_record);
+}
+
+#[test]
 fn topics() {
     replay("topics", fuzzing::topics);
 }

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::info;
 
 use crate::config::BrokerConfig;
+use crate::proto::depot::{Depot, MARKS, OUTCOMES, REQUESTS};
 use crate::proto::durable::Event;
 use crate::proto::lease::mark::{self, AHEAD, EPOCHS};
 use crate::proto::titanic::{HEADS, Titanic};
@@ -20,6 +21,7 @@ use super::shared::{Shared, now};
 pub(super) struct Found {
     opened: Opened,
     titanic: Titanic,
+    depot: Depot,
     /// Epochs of leases begin above this one.
     epoch: u64,
 }
@@ -44,14 +46,20 @@ impl Found {
             Ok(())
         })?;
         opened.put(&mark::note(epoch.saturating_add(AHEAD)))?;
-        let (requests, bytes) = titanic.size();
-        info!(path = %opened.path().display(), requests, bytes, "the store is open");
-        Ok(Some(Self { opened, titanic, epoch }))
+        let seed = secret.first_chunk().map_or(0, |seed| u64::from_be_bytes(*seed));
+        let mut depot = Depot::new(config.store.depot(&config.limits), seed, unix);
+        for space in [MARKS, OUTCOMES, REQUESTS] {
+            opened.scan(space, |key, value| depot.recover(key, value))?;
+        }
+        let (path, of_titanic) = (opened.path().display(), titanic.size().0);
+        let ((requests, bytes), (outcomes, _)) = (depot.size(), depot.kept());
+        info!(%path, requests, bytes, outcomes, of_titanic, "the store is open");
+        Ok(Some(Self { opened, titanic, depot, epoch }))
     }
 
     /// Has the core and the store work with one another.
     pub(super) fn start(self, shared: &Arc<Shared>) -> Result<(), StoreError> {
-        let Self { opened, titanic, epoch } = self;
+        let Self { opened, titanic, depot, epoch } = self;
         let (told, failed) = (shared.clone(), shared.clone());
         let tell = move |event: &Event| {
             told.with_core(|core, out| core.disk(now(), event, out));
@@ -62,7 +70,10 @@ impl Found {
         let reserved = epoch.saturating_add(AHEAD);
         shared.with_core(|core, _| core.keep_epochs(epoch, reserved));
         // First the core: it has to hear whatever the store says.
-        shared.with_core(|core, out| core.serve_titanic(now(), titanic, out));
+        shared.with_core(|core, out| {
+            core.serve_titanic(now(), titanic, out);
+            core.keep_requests(now(), depot, out);
+        });
         let _ = shared.store.set(opened.start(tell, fail)?);
         shared.with_core(|_, _| ());
         Ok(())

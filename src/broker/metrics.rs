@@ -21,7 +21,7 @@ use crate::wire::greeting::Mechanism;
 
 use super::process::Process;
 use super::shared::Shared;
-use super::survey::{Row, Survey};
+use super::survey::{DepotSurvey, Row, Survey};
 
 /// What [`write`] gives.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -370,6 +370,7 @@ impl Scrape {
         page.gauge("store_free", Some(Unit::Bytes), help, free)?;
         let full = [(NO_LABEL, get(&figures.full) as f64)];
         page.gauge("store_full", None, "1 while nothing new is taken.", full)?;
+        self.write_depot(page)?;
         let Some((requests, bytes, stats)) = self.survey.titanic else { return Ok(()) };
         let kept = [(NO_LABEL, requests as f64)];
         page.gauge("titanic_kept", None, "Requests of Titanic that are kept.", kept)?;
@@ -385,6 +386,34 @@ impl Scrape {
         ];
         let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count));
         page.counter("titanic_requests", "What became of requests of Titanic.", outcomes)
+    }
+
+    /// Requests of level disk.
+    fn write_depot(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let Some(DepotSurvey { waiting, in_memory, outcomes, stats }) = self.survey.depot else {
+            return Ok(());
+        };
+        let what = |what| [("what", what)];
+        let kept = [
+            (what("requests"), waiting.0 as f64),
+            (what("in_memory"), in_memory as f64),
+            (what("outcomes"), outcomes.0 as f64),
+        ];
+        let help = "Requests of level disk without an outcome, those of them in memory, and \
+                    outcomes that are kept.";
+        page.gauge("store_kept", None, help, kept)?;
+        let octets = [(what("requests"), waiting.1 as f64), (what("outcomes"), outcomes.1 as f64)];
+        page.gauge("store_kept", Some(Unit::Bytes), "Octets of them on the disk.", octets)?;
+        let outcomes = [
+            ("accepted", stats.accepted),
+            ("refused", stats.refused),
+            ("ended", stats.ended),
+            ("replayed", stats.replayed),
+            ("evicted", stats.evicted),
+            ("missing", stats.missing),
+        ];
+        let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count));
+        page.counter("store_requests", "What became of requests of level disk.", outcomes)
     }
 
     fn rows(&self) -> impl Iterator<Item = &Row> {

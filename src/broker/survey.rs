@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::proto::clock::Time;
 use crate::proto::core::Population;
 use crate::proto::dead::{Cause, DeadStats};
+use crate::proto::depot::DepotStats;
 use crate::proto::flow::{FlowCounts, FlowTable};
 use crate::proto::jobs::Progress;
 use crate::proto::keys::KeyStats;
@@ -62,6 +63,19 @@ pub(super) struct Survey {
     pub(super) flows: Flows,
     /// Requests that are kept on a disk, their octets, and what became of them.
     pub(super) titanic: Option<(usize, u64, TitanicStats)>,
+    /// Requests of level disk.
+    pub(super) depot: Option<DepotSurvey>,
+}
+
+/// Requests of level disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DepotSurvey {
+    /// Without an outcome, and their octets.
+    pub(super) waiting: (usize, u64),
+    pub(super) in_memory: usize,
+    /// Outcomes that are kept, and their octets.
+    pub(super) outcomes: (usize, u64),
+    pub(super) stats: DepotStats,
 }
 
 /// Flows, and what became of them.
@@ -300,6 +314,12 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                 survey.titanic = core.titanic().map(|table| {
                     let (requests, bytes) = table.size();
                     (requests, bytes, *table.stats())
+                });
+                survey.depot = core.depot().map(|depot| DepotSurvey {
+                    waiting: depot.size(),
+                    in_memory: depot.in_memory(),
+                    outcomes: depot.kept(),
+                    stats: *depot.stats(),
                 });
                 core.populate(from, HANDLES, &mut survey.population)
             })

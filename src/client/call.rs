@@ -48,6 +48,8 @@ impl Call {
                 key: None,
                 order: None,
                 delay: None,
+                level: None,
+                handed_in: false,
                 fence: None,
             };
             Box::new(Pending { ask: Ask::Request(request), timeout, sink: Sink::None })
@@ -56,7 +58,7 @@ impl Call {
     }
 
     /// The request, if there can be such a call.
-    fn request(&mut self) -> Option<&mut Request> {
+    pub(super) fn request(&mut self) -> Option<&mut Request> {
         match self.pending.as_mut().map(|pending| &mut pending.ask) {
             Ok(Ask::Request(request)) => Some(request),
             Ok(_) | Err(_) => None,
@@ -302,7 +304,8 @@ impl Call {
         super::typed::read_msgpack(&self.await?)
     }
 
-    fn make(self, sink: Sink) -> Result<Guard, CallError> {
+    pub(super) fn make(mut self, sink: Sink) -> Result<Guard, CallError> {
+        self.choose_key();
         let mut pending = self.pending?;
         pending.sink = sink;
         Guard::submit(self.client, self.attempts, pending)

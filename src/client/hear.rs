@@ -57,6 +57,12 @@ pub(super) enum Heard<'a> {
         header: &'a [u8],
         body: Frames<'a>,
     },
+    /// A request is accepted, or a subscription.
+    Accepted {
+        id: u64,
+        level: &'a str,
+        repeat: bool,
+    },
     /// About a lease: a header, as it stands on the wire.
     Lease {
         id: u64,

@@ -107,7 +107,7 @@ fn encode_request(
         // Rounded up: the broker may give up a moment later than we do, and not before.
         timeout: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_add(1)),
         attempts: NonZeroU32::new(attempts).filter(|_| request.limited),
-        ack: None,
+        ack: request.handed_in.then_some(true),
         parts: (!pending.wants_parts()).then_some(false),
         trace: request.trace.as_deref(),
         state: request.state.as_deref(),
@@ -122,6 +122,8 @@ fn encode_request(
             let waited = pending.timeout.saturating_sub(left);
             u64::try_from(delay.saturating_sub(waited).as_millis()).unwrap_or(u64::MAX)
         }),
+        level: request.level,
+        wait: request.handed_in.then_some(false),
     };
     let header = Packed::request(&says);
     let (header, body) = (header.octets(), request.body.frames());
@@ -195,8 +197,10 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         FromBroker::Ask(mjp::Ask { id, header, says, body }) => {
             Some(Heard::Question { id, header, says, body })
         }
-        // Of requests nobody asks for it.
-        FromBroker::Accepted { id, .. } => Some(Heard::Topic { id, news: News::Accepted }),
+        FromBroker::Accepted { id, says } => {
+            let repeat = says.repeat.unwrap_or(false);
+            Some(Heard::Accepted { id, level: says.level, repeat })
+        }
         FromBroker::News(news) => Some(Heard::Topic { id: news.id, news: News::of(&news) }),
         FromBroker::Gap { id, says } => Some(Heard::Topic { id, news: News::Missed(says.missed) }),
         FromBroker::Published { id, says } => {

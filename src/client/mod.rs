@@ -88,6 +88,7 @@
 //! [`ClientBuilder::connections`] opens several. MDP has no errors either: what fails there is
 //! silence until the timeout.
 
+mod accepted;
 mod admin;
 mod builder;
 mod call;
@@ -114,6 +115,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use accepted::Accepted;
 pub use admin::{Answered, DeadAnswered, Explained, Happening, Happenings, KeyAnswered};
 pub use builder::ClientBuilder;
 pub use call::{Answer, Call, Replies};
@@ -124,6 +126,8 @@ pub use scatter::{Miss, Outcome, Scatter, ScatterCall, ScatterUpdate, TargetErro
 pub use status::Status;
 pub use topics::{Lapse, Published, Subscription};
 pub use updates::{Event, Question, Update, Updates};
+
+pub use crate::wire::mjp::Level;
 
 use crate::config::ClientConfig;
 use crate::transport::endpoint::Endpoint;

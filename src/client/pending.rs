@@ -16,7 +16,7 @@ use crate::id::ServiceName;
 use crate::lease::Fence;
 use crate::wire::Limits;
 use crate::wire::message::Message;
-use crate::wire::mjp::What;
+use crate::wire::mjp::{Level, What};
 
 /// An answer, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +79,10 @@ pub(super) struct Request {
     pub(super) order: Option<Box<[u8]>>,
     /// No worker gets it before.
     pub(super) delay: Option<Duration>,
+    /// What it is to survive once it is accepted.
+    pub(super) level: Option<Level>,
+    /// Its caller is done when it is accepted.
+    pub(super) handed_in: bool,
     /// The lease that the caller holds. Boxed: it is rare.
     pub(super) fence: Option<Box<Fence>>,
 }
@@ -176,6 +180,11 @@ impl Pending {
     /// not want to rely on what a broker remembers.
     pub(super) fn repeats(&self) -> bool {
         matches!(&self.ask, Ask::Request(request) if request.key.is_some() && !request.limited)
+    }
+
+    /// Whether its caller is done when it is accepted.
+    pub(super) fn is_handed_in(&self) -> bool {
+        matches!(&self.ask, Ask::Request(request) if request.handed_in)
     }
 
     /// Whether parts of the answer are wanted as they come.

@@ -11,12 +11,14 @@ use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::DropGuard;
 
+use super::accepted::Accepted;
 use super::error::CallError;
 use super::hear::Heard;
 use super::inbox::{Batch, Inbox, Phase};
 use super::line::{Connected, Event, Lines};
 use super::pending::{Ask, Pending, Sink};
 use super::scatter::Told;
+use super::topics::News;
 use super::updates::Asked;
 use super::{after, mdp, mjp, too_big, topics};
 use crate::config::ClientConfig;
@@ -297,6 +299,17 @@ fn encode(
 }
 
 impl Desk {
+    /// A request is accepted, which may be all that its caller wants; or a subscription.
+    fn accepted(core: &mut Multiplex<Box<Pending>>, lane: LaneId, id: u64, said: Message) {
+        if core.at_work(lane, id).is_some_and(|(_, pending)| pending.is_handed_in()) {
+            if let Some(pending) = core.done(lane, Some(id)) {
+                pending.finish(said);
+            }
+        } else if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink) {
+            sink.hear(News::Accepted);
+        }
+    }
+
     /// Takes one message of the broker.
     #[inline]
     fn hear(&mut self, core: &mut Multiplex<Box<Pending>>, lane: LaneId, frames: Frames<'_>) {
@@ -356,6 +369,9 @@ impl Desk {
                 if let Some(pending) = core.done(lane, Some(id)) {
                     pending.finish(Message::from(subscriptions.to_be_bytes().to_vec()));
                 }
+            }
+            Some(Heard::Accepted { id, level, repeat }) => {
+                Self::accepted(core, lane, id, Accepted::pack(level, repeat));
             }
             Some(Heard::Topic { id, news }) => {
                 if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink) {

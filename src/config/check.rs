@@ -10,6 +10,7 @@ use super::units::Text;
 use super::{BrokerConfig, Memory, ServicePatch};
 use crate::id::ServiceName;
 use crate::proto::dead::Cause;
+use crate::wire::mjp::Level;
 
 pub(super) const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -65,9 +66,25 @@ impl BrokerConfig {
     }
 
     fn check_store(&self, check: &mut Check) {
+        if self.store.path.is_none() {
+            let kept = |level: Option<Level>| level.is_some_and(|level| level != Level::Memory);
+            let why = "a service of level disk needs a store; give store.path a directory";
+            if kept(Some(self.service.level)) {
+                check.refuse(Key::new("service", "level"), why.into());
+            }
+            for (pattern, _) in self.services.iter().filter(|(_, patch)| kept(patch.level)) {
+                check.refuse(Key::service(pattern, "level"), why.into());
+            }
+        }
         let (key, store) = (|name| Key::new("store", name), &self.store);
         check.text(key("min_free"), store.min_free, MIB..=TIB);
         check.text(key("cache"), store.cache, MIB..=64 * GIB);
+        check.count(key("requests"), store.requests, 1..=100_000_000);
+        check.text(key("requests_bytes"), store.requests_bytes, MIB..=16 * TIB);
+        check.text(key("requests_for"), store.requests_for, ms(1000)..=MONTH);
+        check.count(key("outcomes"), store.outcomes, 1..=10_000_000);
+        check.text(key("outcomes_bytes"), store.outcomes_bytes, MIB..=TIB);
+        check.text(key("outcomes_for"), store.outcomes_for, ms(1000)..=MONTH);
         check.count(key("titanic_requests"), store.titanic_requests, 1..=10_000_000);
         check.text(key("titanic_bytes"), store.titanic_bytes, MIB..=TIB);
         check.text(key("titanic_window"), store.titanic_window, 0..=TIB);
@@ -126,6 +143,7 @@ impl BrokerConfig {
         check.text(key("mjp_header"), limits.mjp_header, KIB..=16 * KIB);
         check.count(key("credit"), limits.credit, 1..=65_535);
         check.count(key("asks"), limits.asks, 1..=1024);
+        check.count(key("stored_in_memory"), limits.stored_in_memory, 1..=1_000_000);
         check.text(key("outbox"), limits.outbox, 64 * KIB..=GIB);
         check.count(key("connections"), limits.connections, 1..=1_000_000);
         check.count(key("services"), limits.services, 1..=10_000_000);
@@ -412,7 +430,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 86, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 93, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub use units::Text;
 pub use worker::WorkerConfig;
 
 use crate::proto::dead::DeadLimits;
+use crate::proto::depot::DepotLimits;
 use crate::proto::jobs::JobLimits;
 use crate::proto::keys::KeyLimits;
 use crate::proto::policy::{
@@ -206,6 +207,9 @@ pub struct LimitsSection {
     pub credit: usize,
     /// Questions of a worker that are open in one request, 1 to 1,024. Default 16.
     pub asks: usize,
+    /// Requests of level disk of one service that are in memory; the others are on the disk only, 1
+    /// to 1,000,000. Default 10,000.
+    pub stored_in_memory: usize,
     /// What waits to be written to one peer, 64 KiB to 1 GiB; an empty outbox always takes one
     /// message. Default 64 MiB.
     #[serde(with = "units::text")]
@@ -270,6 +274,7 @@ impl Default for LimitsSection {
             mjp_header: mjp.header_bytes_max,
             credit: mjp.credit_max,
             asks: mjp.asks_max,
+            stored_in_memory: DepotLimits::default().in_memory_max,
             outbox: 64 << 20,
             connections: 16_384,
             services: Settings::default().services_max,

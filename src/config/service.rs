@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::units::maybe;
 use crate::proto::dead::{Cause, Causes};
 use crate::proto::policy::{Backoff, DeadPolicy, ServicePolicy, ServiceRule};
+use crate::wire::mjp::Level;
 
 /// What differs from another policy. `None` keeps what that one says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,8 @@ pub struct ServicePatch {
     pub dead_letters_ttl: Option<Option<Duration>>,
     /// The name of their queue; empty: that of the service.
     pub dead_letters_queue: Option<String>,
+    /// What a request of MJP/1 survives that does not say: `memory`, `disk`.
+    pub level: Option<Level>,
 }
 
 impl ServicePatch {
@@ -82,6 +85,7 @@ impl ServicePatch {
             },
             ttl: self.ttl.unwrap_or(base.ttl),
             dead: self.dead_over(&base.dead),
+            level: self.level.unwrap_or(base.level),
         }
     }
 
@@ -120,6 +124,7 @@ impl From<&ServicePolicy> for ServicePatch {
             dead_letters_max: Some(policy.dead.letters_max),
             dead_letters_ttl: Some(policy.dead.kept),
             dead_letters_queue: Some(policy.dead.queue.as_deref().unwrap_or_default().into()),
+            level: Some(policy.level),
         }
     }
 }

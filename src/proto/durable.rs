@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 /// A name under which something is kept. Its first octet says what it is: the *space*. Keys are in
 /// the order of their octets.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(SmallVec<[u8; 24]>);
+pub struct Key(SmallVec<[u8; 32]>);
 
 impl Key {
     /// The key of `name` in a space.
@@ -55,6 +55,8 @@ impl Write {
 pub struct Batch {
     /// Batches are numbered from 1 on, without a gap.
     pub number: u64,
+    /// What it is for, as logs and named points call it.
+    pub what: &'static str,
     /// What is to be changed.
     pub writes: Vec<Write>,
 }
@@ -71,6 +73,28 @@ pub enum Order {
         /// Where to look.
         key: Key,
     },
+    /// Read some of what is kept under keys with the same beginning, in the order of the keys.
+    Range {
+        /// Comes back with what was read.
+        ticket: u64,
+        /// The beginning.
+        prefix: Key,
+        /// The first key to look at.
+        from: Key,
+        /// Records at most.
+        count: usize,
+        /// Octets of their values, at most; one is read in any case.
+        bytes: usize,
+    },
+}
+
+/// Some of what is kept under keys with the same beginning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Keys and values, in the order of the keys.
+    pub records: Vec<(Bytes, Bytes)>,
+    /// There may be more behind them.
+    pub more: bool,
 }
 
 /// What a disk has to say.
@@ -80,6 +104,8 @@ pub enum Event {
     Stored(u64),
     /// What was asked for; `None` if nothing is kept there, or it cannot be read.
     Loaded(u64, Option<Bytes>),
+    /// What was found in a range; nothing if it cannot be read.
+    Ranged(u64, Found),
     /// There is no room: what is new should wait. Of the batches so far, those up to the second
     /// number that are not stored are dropped, if there is one.
     Full(Option<u64>),

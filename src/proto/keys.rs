@@ -208,6 +208,11 @@ impl Keys {
         }
     }
 
+    /// Whether anything is known under a key.
+    pub(crate) fn has(&self, scope: &Scope) -> bool {
+        self.by_scope.contains_key(scope)
+    }
+
     /// Whether one more request of the principal may have a key.
     pub(crate) fn has_room(&self, principal: &Principal) -> bool {
         (self.entries.len() < self.limits.keys_max || self.done > 0) && self.has_share(principal)

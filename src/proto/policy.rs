@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::wire::mjp::Level;
 use crate::wire::{Limits, mjp};
 
 use super::dead::{Causes, DeadLimits};
@@ -66,6 +67,8 @@ pub struct ServicePolicy {
     pub queue: bool,
     /// What becomes of requests that end without an answer.
     pub dead: DeadPolicy,
+    /// What a request of MJP/1 survives that does not say. Default memory.
+    pub level: Level,
 }
 
 /// How long a request waits before it is delivered again.
@@ -148,6 +151,7 @@ impl Default for ServicePolicy {
             unserved_ttl: Some(Duration::from_secs(10 * 60)),
             queue: false,
             dead: DeadPolicy::default(),
+            level: Level::Memory,
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use crate::proto::depot::{Depot, DepotLimits, MARKS, OUTCOMES, REQUESTS};
 use crate::proto::durable::{Key, Write};
-use crate::proto::titanic::{ANSWERS, BODIES, HEADS, Titanic, TitanicLimits};
+use crate::proto::titanic::{ANSWERS, BODIES, HEADS, RecordError, Titanic, TitanicLimits};
 
 use super::disk::{Disk, DiskError};
 use super::error::StoreError;
@@ -24,12 +25,22 @@ pub struct Census {
     pub bodies: u64,
     /// Answers.
     pub answers: u64,
+    /// Requests of level disk without an outcome.
+    pub waiting: u64,
+    /// Outcomes of such.
+    pub outcomes: u64,
     /// Records of other kinds.
     pub others: u64,
     /// Octets of all values.
     pub bytes: u64,
     /// Octets of the file.
     pub file: u64,
+}
+
+/// What to say of a record that is none of ours.
+fn unreadable(key: &[u8]) -> impl FnOnce(RecordError) -> DiskError {
+    let key = super::disk::hex(key);
+    move |error| DiskError::Damaged(format!("the record {key} cannot be read: {error}"))
 }
 
 /// Reads all of a store and says what is in it.
@@ -41,15 +52,21 @@ pub fn check(dir: &Path) -> Result<Census, StoreError> {
     let mut disk = place.open(CACHE)?;
     let mut census = Census::default();
     let mut table = Titanic::new(TitanicLimits::default(), [0; 32], 0);
+    let mut depot = Depot::new(DepotLimits::default(), 0, 0);
     let scanned = disk.scan(None, &mut |key, value| {
         match key.first() {
             Some(&HEADS) => {
                 census.requests += 1;
-                let read = table.recover(key, &value);
-                read.map_err(|error| {
-                    let key = super::disk::hex(key);
-                    DiskError::Damaged(format!("the record {key} cannot be read: {error}"))
-                })?;
+                table.recover(key, &value).map_err(unreadable(key))?;
+            }
+            Some(&REQUESTS | &OUTCOMES | &MARKS) => {
+                let counted = match key.first() {
+                    Some(&REQUESTS) => &mut census.waiting,
+                    Some(&OUTCOMES) => &mut census.outcomes,
+                    _ => &mut census.others,
+                };
+                *counted += 1;
+                depot.recover(key, &value).map_err(unreadable(key))?;
             }
             Some(&BODIES) => census.bodies += 1,
             Some(&ANSWERS) => census.answers += 1,

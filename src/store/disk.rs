@@ -15,7 +15,7 @@ use redb::{
     TableError,
 };
 
-use crate::proto::durable::{Key, Write};
+use crate::proto::durable::{Found, Key, Write};
 
 use super::backend::{Fault, Faults, Watched};
 
@@ -68,6 +68,17 @@ pub(super) trait Disk: Send {
     /// [`DiskError`].
     fn load(&mut self, key: &Key) -> Result<Option<Bytes>, DiskError>;
 
+    /// Some of what is kept under keys with that beginning, from a key on. Records of which the
+    /// checksum is wrong are left out, and told to `bad`.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    fn range(
+        &mut self,
+        range: &Range<'_>,
+        bad: &mut dyn FnMut(DiskError),
+    ) -> Result<Found, DiskError>;
+
     /// All records of a space, in the order of their keys; of all spaces if there is none.
     ///
     /// # Errors
@@ -82,6 +93,16 @@ pub(super) trait Disk: Send {
 
     /// Octets of the file.
     fn len(&self) -> u64;
+}
+
+/// Which records are to be read.
+#[derive(Debug)]
+pub(super) struct Range<'a> {
+    pub(super) prefix: &'a Key,
+    pub(super) from: &'a Key,
+    pub(super) count: usize,
+    /// Octets of their values, at most; one is read in any case.
+    pub(super) bytes: usize,
 }
 
 /// A database of redb over any backend.
@@ -265,6 +286,38 @@ where
         let table = read.open_table(RECORDS).map_err(|error| self.why(error))?;
         let found = table.get(key.octets()).map_err(|error| self.why(error))?;
         found.map(|found| checked(key.octets(), found.value())).transpose()
+    }
+
+    fn range(
+        &mut self,
+        range: &Range<'_>,
+        bad: &mut dyn FnMut(DiskError),
+    ) -> Result<Found, DiskError> {
+        let mut found = Found::default();
+        self.database()?;
+        let Some(database) = &self.database else { return Ok(found) };
+        let read = database.begin_read().map_err(|error| self.why(error))?;
+        let table = read.open_table(RECORDS).map_err(|error| self.why(error))?;
+        let mut bytes = 0;
+        for record in table.range(range.from.octets()..).map_err(|error| self.why(error))? {
+            let (key, value) = record.map_err(|error| self.why(error))?;
+            let key = key.value();
+            if !key.starts_with(range.prefix.octets()) {
+                break;
+            }
+            if found.records.len() >= range.count || bytes >= range.bytes {
+                found.more = true;
+                break;
+            }
+            match checked(key, value.value()) {
+                Ok(value) => {
+                    bytes += value.len();
+                    found.records.push((Bytes::copy_from_slice(key), value));
+                }
+                Err(error) => bad(error),
+            }
+        }
+        Ok(found)
     }
 
     fn scan(&mut self, space: Option<u8>, each: &mut Each<'_>) -> Result<(), DiskError> {

@@ -11,6 +11,35 @@ pub(super) const BYTES_MAX: usize = 1 << 20;
 /// How long a group waits for more after its first batch.
 pub(super) const WAIT: Duration = Duration::from_millis(2);
 
+/// Where a group is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// Nothing of it is stored.
+    Before,
+    /// It is stored, and nobody knows.
+    Stored,
+    /// The core knows, and has said what there was to say.
+    Told,
+}
+
+/// What the point is called at which a batch is then.
+fn point_of(what: &str, moment: Moment) -> &'static str {
+    let [before, stored, told] = match what {
+        "accept" => ["accept.before_store", "accept.after_store", "accept.after_ack"],
+        "dispatch" => ["dispatch.before_mark", "dispatch.after_mark", "dispatch.after_send"],
+        "requeue" => ["requeue.before", "requeue.after", ""],
+        "reply" => ["reply.before_store", "reply.after_store", "reply.after_send"],
+        "forget" => ["forget.before", "forget.after", ""],
+        "outcome" => ["outcome.evict", "outcome.evicted", ""],
+        _ => [""; 3],
+    };
+    match moment {
+        Moment::Before => before,
+        Moment::Stored => stored,
+        Moment::Told => told,
+    }
+}
+
 /// Batches that are committed together.
 #[derive(Debug, Default)]
 pub(super) struct Group {
@@ -40,6 +69,15 @@ impl Group {
         &self.batches
     }
 
+    /// Comes to the named points of what is in it.
+    pub(super) fn pass(&self, moment: Moment) {
+        if cfg!(feature = "fail-points") {
+            for batch in &self.batches {
+                super::fail::point(point_of(batch.what, moment));
+            }
+        }
+    }
+
     /// The number up to which all is stored once the group is.
     pub(super) fn up_to(&self) -> u64 {
         self.batches.last().map_or(0, |batch| batch.number)
@@ -62,7 +100,7 @@ mod tests {
 
     fn batch(number: u64, records: usize, bytes: usize) -> Batch {
         let write = Write::Put(Key::new(b'h', b"k"), vec![0; bytes].into());
-        Batch { number, writes: vec![write; records] }
+        Batch { number, what: "test", writes: vec![write; records] }
     }
 
     #[test]

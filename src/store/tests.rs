@@ -210,7 +210,7 @@ fn batch(number: u64) -> Batch {
         let key = Key::new(b'h', &[name, u8::try_from(number).unwrap()]);
         Write::Put(key, number.to_be_bytes().to_vec().into())
     };
-    Batch { number, writes: vec![put(1), put(2)] }
+    Batch { number, what: "test", writes: vec![put(1), put(2)] }
 }
 
 #[test]

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tracing::{error, info, warn};
 
-use crate::proto::durable::{Event, Order, Write};
+use crate::proto::durable::{Event, Found, Order, Write};
 use crate::proto::stats::Histogram;
 use crate::proto::titanic::RecordError;
 
 use super::StoreOptions;
-use super::disk::{Disk, DiskError, hex};
+use super::disk::{Disk, DiskError, Range, hex};
 use super::error::StoreError;
 use super::files::Place;
-use super::group::Group;
+use super::group::{Group, Moment};
 
 /// How often to look at the free space.
 const LOOK: Duration = Duration::from_secs(1);
@@ -97,6 +97,7 @@ impl Opened {
                 DiskError::Damaged(error.to_string())
             })
         });
+        super::fail::point("recover.mid");
         super::fail::point("store.recovering");
         match (scanned, bad) {
             (Err(_), Some((key, source))) => {
@@ -256,6 +257,11 @@ impl<T: FnMut(&Event)> Keeper<T> {
                     let value = self.value_of(value)?;
                     (self.tell)(&Event::Loaded(ticket, value));
                 }
+                Some(Order::Range { ticket, prefix, from, count, bytes }) => {
+                    let range = Range { prefix: &prefix, from: &from, count, bytes };
+                    let found = self.range(&range)?;
+                    (self.tell)(&Event::Ranged(ticket, found));
+                }
                 None if stopping && group.is_empty() => return Err(End::Stopped),
                 None if stopping || group.is_empty() => break,
                 None => {}
@@ -281,6 +287,21 @@ impl<T: FnMut(&Event)> Keeper<T> {
         }
     }
 
+    fn range(&mut self, range: &Range<'_>) -> Result<Found, End> {
+        let errors = &self.desk.figures.errors;
+        let read = self.disk.range(range, &mut |error| {
+            errors.fetch_add(1, Ordering::Relaxed);
+            error!(%error, "a record of the store cannot be read");
+        });
+        match read {
+            Ok(found) => Ok(found),
+            Err(error) => {
+                self.value_of(Err(error))?;
+                Ok(Found::default())
+            }
+        }
+    }
+
     /// The next order, or none within that time; and whether to stop.
     fn next(&self, within: Duration) -> (Option<Order>, bool) {
         let inbox = self.desk.inbox.lock().unwrap_or_else(PoisonError::into_inner);
@@ -292,6 +313,7 @@ impl<T: FnMut(&Event)> Keeper<T> {
 
     fn commit(&mut self, group: &Group) -> Result<(), End> {
         let begun = now();
+        group.pass(Moment::Before);
         let mut writes = group.batches().iter().flat_map(|batch| &batch.writes);
         let done = self.disk.commit(&mut writes);
         let figures = &self.desk.figures;
@@ -303,7 +325,9 @@ impl<T: FnMut(&Event)> Keeper<T> {
                 let took = u64::try_from(took).unwrap_or(u64::MAX);
                 figures.commit_time.lock().unwrap_or_else(PoisonError::into_inner).record(took);
                 figures.bytes.store(self.disk.len(), Ordering::Relaxed);
+                group.pass(Moment::Stored);
                 (self.tell)(&Event::Stored(group.up_to()));
+                group.pass(Moment::Told);
                 super::fail::point("store.after_told");
                 Ok(())
             }

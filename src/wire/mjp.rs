@@ -12,6 +12,7 @@ mod header;
 mod hello;
 mod keys;
 mod lease;
+mod level;
 mod malformed;
 mod opening;
 mod pack;
@@ -37,12 +38,15 @@ pub use header::{
 pub use hello::{AGENT, BrokerHello, HelloLimits, PeerHello, Versions};
 pub use keys::{ChangeReport, DecisionReport, KeyHeader, KeyReport, StrangerReport, encode_admin};
 pub use lease::{LEASE_NAME_MAX, LeaseHeader, LeaseReport, LeaseRow, LeaseVerb, encode_lease};
+pub use level::Level;
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use passed::Passed;
 pub use plain::Plain;
 pub use repeat::Digest;
-pub use report::{BrokerReport, MemoryReport, Report, ServiceReport, WorkerReport};
+pub use report::{
+    BrokerReport, MemoryReport, Report, ServiceReport, StoreReport, StoreState, WorkerReport,
+};
 pub use request::{Answer, Delivery, Failure, Request};
 pub use scatter::{
     Note, NoteHeader, Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets,

@@ -12,7 +12,8 @@ use majordomo::wire::mjp::{
     LeaseRow, LetterReport, NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello, PolicyReport,
     PublishHeader, PublishedHeader, ReadyHeader, RegistrationReport, Report, RequestHeader,
     SIGNATURE, ScatterHeader, SeenReport, ServiceReport, StandReport, StateReport, StatusHeader,
-    SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker, WorkerReport, kind,
+    StoreReport, SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker, WorkerReport,
+    kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
@@ -290,6 +291,7 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<ReadyHeader<'_>>(),
         fields::<Report<'_>>(),
         fields::<BrokerReport<'_>>(),
+        fields::<StoreReport>(),
         fields::<ServiceReport<'_>>(),
         fields::<WorkerReport<'_>>(),
         fields::<ScatterHeader<'_>>(),

@@ -1,9 +1,11 @@
 //! `majordomo bench`: how many calls a second a broker carries, and how long each takes.
 
 mod load;
+mod raw;
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use load::Load;
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Kinds of load, in this order: some of W1, W2, W3, W4 [default: all]
+    /// Kinds of load, in this order: some of W1, W2, W3, W4 [default: these], D1, D16, D128, D1024
     #[arg(long, value_delimiter = ',', value_name = "MODE,..", ignore_case = true)]
     #[arg(hide_possible_values = true, hide_default_value = true)]
     #[arg(default_values_t = [Mode::W1, Mode::W2, Mode::W3, Mode::W4])]
@@ -36,6 +38,9 @@ pub(crate) struct BenchArgs {
     /// Measure a broker of its own, started for this, instead of one that runs
     #[arg(long, conflicts_with_all = ["endpoint", "context"])]
     embedded: bool,
+    /// Directory for the store of the broker of its own; it has to be empty or not there
+    #[arg(long, value_name = "DIR", requires = "embedded")]
+    store: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -47,9 +52,12 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   majordomo bench --embedded
   majordomo bench --endpoint tcp://10.0.0.5:5555 --modes W2,W4 --time 10s --json
+  majordomo bench --embedded --store /var/tmp/bench --modes D1,D16,D128,D1024
 
 W1: 64 B, one call in flight. W2: 64 B, one client with 1,000 in flight, one worker.
 W3: 64 B, 16 clients with 64 in flight each, 4 workers. W4: 1 MiB, 8 in flight.
+D1, D16, D128, D1024: 64 B at level disk with so many in flight, one client, one worker. With --store
+the raw rate of the disk is measured right before: one write of 4 KiB and its synchronisation at a time.
 Clients and workers are those of the library, in this process: one thread for all clients, one for
 all workers. Over MDP each call in flight has a connection of its own, and a broker that is not
 told to `prefetch` gives a worker one request at a time. Every reply is checked.
@@ -70,6 +78,18 @@ pub(super) enum Mode {
     /// 1 MiB, one client with 8 in flight, one worker
     #[value(name = "W4")]
     W4,
+    /// 64 B at level disk, one call in flight
+    #[value(name = "D1")]
+    D1,
+    /// 64 B at level disk, 16 in flight
+    #[value(name = "D16")]
+    D16,
+    /// 64 B at level disk, 128 in flight
+    #[value(name = "D128")]
+    D128,
+    /// 64 B at level disk, 1,024 in flight
+    #[value(name = "D1024")]
+    D1024,
 }
 
 /// The figures of a mode.
@@ -81,6 +101,8 @@ pub(super) struct Shape {
     pub(super) window: usize,
     pub(super) workers: usize,
     pub(super) credit: u16,
+    /// At level disk.
+    pub(super) disk: bool,
 }
 
 impl Mode {
@@ -90,16 +112,25 @@ impl Mode {
             Self::W2 => "W2",
             Self::W3 => "W3",
             Self::W4 => "W4",
+            Self::D1 => "D1",
+            Self::D16 => "D16",
+            Self::D128 => "D128",
+            Self::D1024 => "D1024",
         }
     }
 
     fn shape(self) -> Shape {
-        let base = Shape { size: 64, clients: 1, window: 1, workers: 1, credit: 1 };
+        let base = Shape { size: 64, clients: 1, window: 1, workers: 1, credit: 1, disk: false };
+        let disk = |credit| Shape { window: usize::from(credit), credit, disk: true, ..base };
         match self {
             Self::W1 => base,
             Self::W2 => Shape { window: 1000, credit: 1000, ..base },
             Self::W3 => Shape { clients: 16, window: 64, workers: 4, credit: 64, ..base },
             Self::W4 => Shape { size: 1 << 20, window: 8, credit: 8, ..base },
+            Self::D1 => disk(1),
+            Self::D16 => disk(16),
+            Self::D128 => disk(128),
+            Self::D1024 => disk(1024),
         }
     }
 }
@@ -118,6 +149,8 @@ pub(super) struct Figures {
     pub(super) seconds: f64,
     /// Nanoseconds.
     pub(super) latency: Histogram<u64>,
+    /// Synchronisations a second of the disk alone.
+    pub(super) raw: Option<f64>,
 }
 
 impl Figures {
@@ -133,7 +166,7 @@ impl Figures {
 
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let mut target = args.connect.target()?;
-    let broker = args.embedded.then(embedded).transpose()?;
+    let broker = args.embedded.then(|| embedded(args)).transpose()?;
     if let Some(endpoint) = broker.as_ref().and_then(|broker| broker.local_addrs().first()) {
         (target.endpoint, target.curve) = (endpoint.clone(), None);
     }
@@ -142,7 +175,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         let progress = progress(mode);
         let shape = mode.shape();
         let load = Load { target: &target, shape, warm: args.warm, time: args.time };
-        let figures = load.run()?;
+        let store = args.store.as_deref().filter(|_| shape.disk);
+        let raw = store.map(|dir| raw::synchronisations(dir, args.time / 2)).transpose()?;
+        let figures = Figures { raw, ..load.run()? };
         progress.finish_and_clear();
         measured.push((mode, shape, figures));
     }
@@ -151,8 +186,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
 }
 
 /// A broker with its defaults, on a free port of this machine.
-fn embedded() -> Result<Broker> {
+fn embedded(args: &BenchArgs) -> Result<Broker> {
     let mut config = BrokerConfig::default();
+    config.store.path.clone_from(&args.store);
     config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
     Ok(Broker::bind(config)?)
 }
@@ -181,6 +217,7 @@ fn report(args: &BenchArgs, target: &Target, measured: &Measured) -> Result<()> 
                     "p50": figures.quantile(0.5), "p99": figures.quantile(0.99),
                     "p99.9": figures.quantile(0.999),
                 },
+                "raw_syncs_per_second": figures.raw.map(f64::round),
             })
         });
         let modes = Value::from(modes.collect::<Vec<_>>());
@@ -215,9 +252,17 @@ fn report(args: &BenchArgs, target: &Target, measured: &Measured) -> Result<()> 
             &figures.errors.to_string(),
         ]);
     }
+    let raws = measured.iter().filter_map(|(mode, _, figures)| {
+        let rate = figures.raw?;
+        Some(format!(
+            "raw:      {rate:.0} writes of {} B and synchronisations/s before {mode}\n",
+            raw::SIZE
+        ))
+    });
+    let raws: String = raws.collect();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     print(format!(
-        "{table}\nmachine:  {}\nsettings: {}\nrepeat:   {repeat}\n",
+        "{table}\n{raws}machine:  {}\nsettings: {}\nrepeat:   {repeat}\n",
         text(&machine),
         text(&settings)
     ))
@@ -258,8 +303,10 @@ fn repeat(args: &BenchArgs, target: &Target) -> String {
         Protocol::Mjp => String::new(),
         other => format!(" --protocol {}", protocol_name(other)),
     };
+    let store =
+        args.store.as_ref().map_or_else(String::new, |dir| format!(" --store {}", dir.display()));
     format!(
-        "majordomo bench {place}{protocol} --modes {} --time {} --warm {}",
+        "majordomo bench {place}{store}{protocol} --modes {} --time {} --warm {}",
         modes.join(","),
         args.time.write(),
         args.warm.write()

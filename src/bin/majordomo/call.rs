@@ -16,11 +16,12 @@ use clap::builder::NonEmptyStringValueParser;
 use futures::future::join_all;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use majordomo::client::{CallError, Client, Reply, To};
+use majordomo::client::{Accepted, CallError, Client, Reply, To};
 use majordomo::config::ClientConfig;
 use majordomo::lease::Fence;
 use majordomo::wire::Protocol;
 use majordomo::wire::message::Message;
+use majordomo::wire::mjp::Level;
 use serde_json::{Value, json};
 use tokio::time::Instant as Clock;
 
@@ -81,6 +82,13 @@ pub(crate) struct CallArgs {
     /// No worker gets it before so much time has passed; the timeout has to be longer (mjp)
     #[arg(long, value_name = "DURATION", conflicts_with = "to", value_parser = some_time)]
     delay: Option<Duration>,
+    /// What the request is to survive: memory (workers), disk (the broker, too) [default: as the
+    /// service has it] (mjp)
+    #[arg(long, value_name = "LEVEL", value_parser = level, conflicts_with = "to")]
+    level: Option<Level>,
+    /// Hand the request in at level disk and do not wait: prints its key, for a later call (mjp)
+    #[arg(long, conflicts_with_all = ["to", "count", "events", "answer", "raw", "level"])]
+    hand_in: bool,
     /// Call as the holder of this lease, by the epoch of --epoch, or be refused (mjp)
     #[arg(long, value_name = "NAME", requires = "epoch", conflicts_with = "to")]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -107,12 +115,15 @@ Examples:
   majordomo call pay 'order 7' --key order-7
   majordomo call book 'minus 7' --order account-12
   majordomo call remind tea --delay 5s
+  majordomo call pay 'order 8' --key order-8 --hand-in --timeout 1d
   majordomo lease campaign billing -- sh -c 'majordomo call pay 9 --lease billing --epoch $MAJORDOMO_EPOCH'
 
 Each BODY is a frame of its own. Each frame of the reply is written on a line of its own, and parts
 of a reply as they come. With --json a frame that is no text is {\"base64\": \"...\"}.
 With --key a call that is made again waits for the answer to the first, or gets what was answered
 then; the broker remembers that for limits.key_ttl (10 min).
+With --level disk the answer comes once it is on the broker's disk; with --hand-in the same call with
+the same --key gets it later, for store.outcomes_for (24 h), also from a broker started anew.
 With --lease and --epoch no worker sees a call of who does not hold that lease any more.
 With --to each of these workers gets the request once, and there is a line for each: its name, what
 became of it (replied, failed, refused, lost, timed_out, cancelled), and what it said.
@@ -128,6 +139,12 @@ impl CallArgs {
     fn body_is_stdin(&self) -> bool {
         !self.literal && self.body.iter().any(|argument| argument == "-")
     }
+}
+
+/// A level of acceptance.
+fn level(text: &str) -> Result<Level, String> {
+    let known = Level::ALL.map(Level::as_str).join(" or ");
+    Level::from_name(text).ok_or_else(|| format!("write {known}"))
 }
 
 /// What all calls share.
@@ -243,6 +260,10 @@ impl Run<'_> {
             Some(delay) => call.delay(delay),
             None => call,
         };
+        let call = match self.args.level {
+            Some(level) => call.level(level),
+            None => call,
+        };
         let call = match (&self.args.lease, self.args.epoch) {
             (Some(lease), Some(epoch)) => call.fence(Fence::new(lease.as_str(), epoch)),
             _ => call,
@@ -254,6 +275,12 @@ impl Run<'_> {
             Some(key) => call.key(key),
             None => call,
         };
+        if self.args.hand_in {
+            return match call.hand_in().await {
+                Ok(accepted) => self.say_accepted(number, began, &accepted).map(Ok),
+                Err(error) => Ok(Err(error)),
+            };
+        }
         let mut replies = call.stream();
         let mut parts = 0_u64;
         while let Some(reply) = replies.next().await {
@@ -281,6 +308,18 @@ impl Run<'_> {
             body::show(reply.frames(), self.args.raw)
         };
         self.progress.suspend(|| print(data))
+    }
+
+    fn say_accepted(&self, call: u64, began: Instant, accepted: &Accepted) -> Result<()> {
+        let level = accepted.level.as_str();
+        if self.args.json {
+            let ms = millis(Clock::now().into_std() - began);
+            let (key, repeat) = (octets_json(&accepted.key), accepted.repeat);
+            let said = json!({"v": 1, "event": "accepted", "call": call, "ms": ms, "level": level,
+                "repeat": repeat, "key": key});
+            return print(format!("{said}\n"));
+        }
+        print(body::show(Message::new([accepted.key.to_vec()]).frames(), false))
     }
 
     fn note(&self, began: Instant) {

@@ -11,7 +11,7 @@ use clap::Args;
 use majordomo::client::{Client, ClientBuilder};
 use majordomo::config::{ClientConfig, Text};
 use majordomo::wire::Protocol;
-use majordomo::wire::mjp::{Report, ServiceReport, StatusHeader, What, WorkerReport};
+use majordomo::wire::mjp::{Report, ServiceReport, StatusHeader, StoreState, What, WorkerReport};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -163,9 +163,25 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
                     size(memory.connections)
                 )
             });
+            let store = said.store.map_or_else(String::new, |store| {
+                let size = |octets: u64| format!("{:.1} MiB", octets as f64 / f64::from(1 << 20));
+                let state = match store.state {
+                    StoreState::Ok => "",
+                    StoreState::Full => "; FULL: nothing new is taken",
+                    StoreState::Failed => "; FAILED: nothing is stored any more",
+                };
+                format!(
+                    "\nstore: {} requests ({}, {} in memory), {} outcomes ({}){state}",
+                    store.requests,
+                    size(store.bytes),
+                    store.in_memory,
+                    store.outcomes,
+                    size(store.outcomes_bytes)
+                )
+            });
             let open = "\nINSECURE: other machines reach it, and nobody is authenticated";
             let open = if said.insecure { open } else { "" };
-            broker = (text + &memory + open, json!(said));
+            broker = (text + &memory + &store + open, json!(said));
         }
     })
     .await?;

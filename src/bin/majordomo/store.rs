@@ -88,19 +88,22 @@ pub(crate) fn run(action: StoreAction) -> Result<ExitCode> {
 }
 
 fn tell(args: &StoreArgs, dir: &Path, census: Result<Census, StoreError>) -> Result<ExitCode> {
-    let Census { requests, bodies, answers, others, bytes, file, .. } = census.map_err(of_store)?;
+    let census = census.map_err(of_store)?;
+    let Census { requests, bodies, answers, waiting, outcomes, others, bytes, file, .. } = census;
     let dir = dir.display().to_string();
     if args.json {
         return print_json(json!({
             "v": 1, "store": dir, "ok": true, "requests": requests, "bodies": bodies,
-            "answers": answers, "others": others, "bytes": bytes, "file": file,
+            "answers": answers, "waiting": waiting, "outcomes": outcomes, "others": others, "bytes": bytes, "file": file,
         }));
     }
-    let mut table =
-        Table::new(["STORE", "REQUESTS", "BODIES", "ANSWERS", "OTHERS", "BYTES", "FILE"]);
-    let numbers = [requests, bodies, answers, others, bytes, file].map(|number| number.to_string());
-    let [a, b, c, d, e, f] = &numbers;
-    table.row([&dir, a, b, c, d, e, f]);
+    let mut table = Table::new([
+        "STORE", "TITANIC", "BODIES", "ANSWERS", "REQUESTS", "OUTCOMES", "OTHERS", "BYTES", "FILE",
+    ]);
+    let numbers = [requests, bodies, answers, waiting, outcomes, others, bytes, file];
+    let numbers = numbers.map(|number| number.to_string());
+    let [a, b, c, d, e, f, g, h] = &numbers;
+    table.row([&dir, a, b, c, d, e, f, g, h]);
     print(table.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -151,6 +151,8 @@ fn request(service: &[u8], choices: &mut Choices<'_>) -> Message {
         epoch: None,
         order: None,
         delay: None,
+        level: None,
+        wait: None,
     };
     if ack >= 0xc0 {
         return keyed(id, RequestHeader { trace: None, ..says });

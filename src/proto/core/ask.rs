@@ -26,6 +26,10 @@ impl Core {
         out: &mut O,
     ) {
         let says = &request.says;
+        let kept_by_policy = self.keeps_by_policy || says.level.is_some();
+        if kept_by_policy && self.on_deposit(now, id, request, kept, out) {
+            return;
+        }
         if self.is_for_itself(now, id, request, out) {
             return;
         }

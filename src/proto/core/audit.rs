@@ -42,6 +42,9 @@ impl Core {
         let mut waiting = self.titanic.iter().flat_map(|kept| kept.paused());
         let gone = waiting.find(|id| !self.peers.contains_key(*id));
         demand!(gone.is_none(), "{gone:?} waits for the disk and is no peer");
+        let mut waiting = self.depot().into_iter().flat_map(|depot| depot.peers());
+        let gone = waiting.find(|id| !self.peers.contains_key(*id));
+        demand!(gone.is_none(), "{gone:?} waits for what is kept and is no peer");
         self.flows.table.audit()?;
         self.topics.audit(|id| self.peers.contains_key(id))?;
         self.leases().audit(|id| self.peers.contains_key(id))?;
@@ -53,6 +56,7 @@ impl Core {
     #[must_use]
     pub fn charged(&self) -> usize {
         let titanic = self.titanic.as_ref().map_or(0, |kept| kept.charged());
+        let titanic = titanic + self.keeper.as_ref().map_or(0, |keeper| keeper.charged());
         let flows = self.flows.table.charged();
         self.router.charged() + self.topics.charged() + flows + titanic
     }

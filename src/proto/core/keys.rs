@@ -21,6 +21,10 @@ impl Core {
         kept: Frames<'_>,
         out: &mut O,
     ) {
+        let may_be_kept = self.keeper.is_some() || request.says.level.is_some();
+        if (may_be_kept || self.keeps_by_policy) && self.on_deposit(now, id, request, kept, out) {
+            return;
+        }
         // What the broker itself answers changes nothing, and may be asked as often as one likes.
         if self.is_for_itself(now, id, request, out) {
             return;

@@ -164,6 +164,7 @@ impl Core {
             (Action::Greet, ToBroker::Hello(hello)) => self.greet(id, hello, out),
             (Action::Cancel, ToBroker::Cancel { id: request }) => {
                 self.router.cancel(now, id, *request, out);
+                self.cancel_deposit(now, id, *request, out);
                 self.cancel_scatter(now, id, *request, out);
                 self.unfollow(id, *request);
                 self.cancel_lease(now, id, *request, out);

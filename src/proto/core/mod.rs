@@ -7,6 +7,8 @@ mod admin;
 mod ask;
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
+mod depot;
+mod disk;
 mod flow;
 mod keys;
 mod mdp;
@@ -34,12 +36,12 @@ use slotmap::SlotMap;
 use crate::id::PeerId;
 use crate::wire::mdp::{Answer, Request, Version};
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Code, Plain, is_mjp};
+use crate::wire::mjp::{Code, Level, Plain, is_mjp};
 use crate::wire::nfp::is_nfp;
 
 use super::clock::{Clock, Time};
 use super::output::{CloseReason, Output};
-use super::policy::Settings;
+use super::policy::{ServicePolicy, Settings};
 use super::rights::Verb;
 use super::router::{Refusal, Router};
 use super::stats::Loss;
@@ -101,6 +103,11 @@ pub struct Core {
     topics: Topics,
     /// What is kept on a disk, if there is one.
     titanic: Option<Box<titanic::Kept>>,
+    /// What there is beside the table of requests of level disk, if there is one.
+    keeper: Option<Box<depot::Keeper>>,
+    numbers: disk::Numbers,
+    /// Some services have level disk as their policy.
+    keeps_by_policy: bool,
     flows: Flows,
 }
 
@@ -108,6 +115,9 @@ impl Core {
     /// A core that starts at `now`. The seed makes its hashes unpredictable from outside.
     #[must_use]
     pub fn new(settings: Settings, seed: u64, now: Instant) -> Self {
+        let keeps = |policy: &ServicePolicy| policy.level != Level::Memory;
+        let keeps_by_policy =
+            keeps(&settings.policy) || settings.rules.iter().any(|rule| keeps(&rule.policy));
         let settings = Arc::new(settings);
         Self {
             topics: Topics::new(settings.topics),
@@ -129,6 +139,9 @@ impl Core {
             followers: admin::Followers::new(),
             errands: admin::Errands::default(),
             titanic: None,
+            keeper: None,
+            numbers: disk::Numbers::default(),
+            keeps_by_policy,
         }
     }
 
@@ -282,6 +295,7 @@ impl Core {
         self.router.resume_paused(out);
         self.router.resume_rated(now, out);
         self.tick_titanic(now, out);
+        self.tick_depot(now, out);
         self.tell_gaps(now, out);
         self.tick_flows(now, out);
         self.end_doomed(now, out);
@@ -291,7 +305,9 @@ impl Core {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         let flows = self.flows.table.next_timeout();
-        let next = [self.timers.next(), self.router.next_expiry(), self.topics.next_gap(), flows];
+        let depot = self.depot().and_then(super::depot::Depot::next_due);
+        let (router, gap) = (self.router.next_expiry(), self.topics.next_gap());
+        let next = [self.timers.next(), router, gap, flows, depot];
         let next = next.into_iter().flatten().min()?;
         Some(self.clock.instant_of(next))
     }
@@ -302,6 +318,7 @@ impl Core {
         let now = self.clock.at(now);
         self.router.drain();
         self.recall_titanic(now, out);
+        self.recall_depot(now, out);
         self.stop_flows(now, within, out);
         // Without a time it would be the echo of a worker's own DRAIN.
         self.announce_end(u64::try_from(within.as_millis()).unwrap_or(u64::MAX), out);
@@ -311,7 +328,7 @@ impl Core {
     /// Whether nothing is left that could still be finished.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        let stored = self.titanic.as_ref().is_none_or(|kept| kept.is_quiet());
+        let stored = self.is_disk_quiet();
         let house = self.house_asked == 0;
         stored && house && self.router.is_drained() && self.flows.table.is_settled()
     }
@@ -421,25 +438,6 @@ impl Core {
         self.look_at_worker(now, id, out);
     }
 
-    /// A newcomer with a taken name has waited long enough: whoever lives keeps the name.
-    fn decide_contest<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
-        let Some(peer) = self.peers.get(id) else { return };
-        let Some(since) = peer.contest else { return };
-        let until = since.after(Peer::CONTEST);
-        if until > now {
-            return self.arm(id, until);
-        }
-        let holder = peer.identity.as_ref().and_then(|name| self.names.holder(name));
-        match holder.and_then(|holder| Some((holder, self.peers.get(holder)?))) {
-            Some((holder, incumbent)) if incumbent.heard > since || self.is_unread(holder) => {
-                self.end(now, id, CloseReason::IdentityInUse, out);
-            }
-            // Ending the holder admits the newcomer.
-            Some((holder, _)) => self.end(now, holder, CloseReason::Replaced, out),
-            None => {}
-        }
-    }
-
     /// Ends the peers that cannot be served any more, and sees to jobs of which parts have ended.
     fn end_doomed<O: Output>(&mut self, now: Time, out: &mut O) {
         // A caller that an outcome found no room for is told no tally.
@@ -449,7 +447,8 @@ impl Core {
             }
             let told = self.end_parts(now, out) | self.tell_leases(now, out);
             let moved = self.router.settle_down(now, out);
-            if !self.see_to_titanic(now, out) && !told && !moved {
+            let kept = self.see_to_titanic(now, out) | self.see_to_depot(now, out);
+            if !kept && !told && !moved {
                 break;
             }
         }
@@ -469,6 +468,7 @@ impl Core {
     fn remove<O: Output>(&mut self, now: Time, id: PeerId, loss: Loss, out: &mut O) {
         self.forget_follower(id);
         self.forget_paused(id);
+        self.leave_depot(id, out);
         self.leave_flows(now, id, out);
         out.release(self.topics.forget(id));
         if let Some(worker) = self.peers.get(id).and_then(|peer| peer.worker) {

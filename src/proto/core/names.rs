@@ -6,9 +6,12 @@
 use std::collections::HashMap;
 
 use crate::id::{Identity, PeerId, Principal};
+use crate::proto::clock::Time;
 use crate::proto::dialect::{Asker, Proof};
+use crate::proto::output::{CloseReason, Output};
 
 use super::Core;
+use super::peer::Peer;
 
 /// Identities in use. The map hashes with the standard library's keyed hash: strangers choose
 /// the names.
@@ -68,6 +71,25 @@ impl Kinship {
 }
 
 impl Core {
+    /// A newcomer with a taken name has waited long enough: whoever lives keeps the name.
+    pub(super) fn decide_contest<O: Output>(&mut self, now: Time, id: PeerId, out: &mut O) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let Some(since) = peer.contest else { return };
+        let until = since.after(Peer::CONTEST);
+        if until > now {
+            return self.arm(id, until);
+        }
+        let holder = peer.identity.as_ref().and_then(|name| self.names.holder(name));
+        match holder.and_then(|holder| Some((holder, self.peers.get(holder)?))) {
+            Some((holder, incumbent)) if incumbent.heard > since || self.is_unread(holder) => {
+                self.end(now, id, CloseReason::IdentityInUse, out);
+            }
+            // Ending the holder admits the newcomer.
+            Some((holder, _)) => self.end(now, holder, CloseReason::Replaced, out),
+            None => {}
+        }
+    }
+
     /// What a newcomer has to do with whoever has the name.
     pub(super) fn kinship(&self, claim: Claim, newcomer: PeerId) -> Kinship {
         let Claim::Contender { holder } = claim else { return Kinship::Unproven };

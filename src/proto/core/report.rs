@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::id::{Identity, PeerId};
 use crate::proto::clock::Time;
+use crate::proto::depot::Depot;
 use crate::proto::output::{Memory, Output};
 use crate::proto::router::{ServiceView, Worker};
 use crate::proto::stats::Outcome;
@@ -90,6 +91,7 @@ impl Core {
             leases: count(self.router.leases.population().0),
             dead: Some(count(dead.len())).filter(|dead| *dead > 0),
             insecure: self.settings.insecure,
+            store: self.depot().map(Depot::report),
             memory: (limit > 0).then(|| MemoryReport {
                 limit: count(limit),
                 used: count(taken + arriving),

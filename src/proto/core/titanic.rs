@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::id::{PeerId, ServiceName};
 use crate::proto::clock::Time;
-use crate::proto::dialect::{Asker, CallerVoice, Proof, Reply, Stored};
+use crate::proto::dialect::{Asker, CallerVoice, Proof, Reply, Shelf, Stored, Terms};
 use crate::proto::durable::{Event, Order};
 use crate::proto::mmi;
 use crate::proto::output::{CloseReason, Output};
@@ -55,6 +55,14 @@ impl Kept {
     pub(super) fn is_quiet(&self) -> bool {
         self.table.is_quiet()
     }
+
+    pub(super) fn has_orders(&self) -> bool {
+        self.table.has_orders()
+    }
+
+    pub(super) fn take_orders(&mut self) -> Vec<Order> {
+        self.table.take_orders()
+    }
 }
 
 impl Core {
@@ -82,22 +90,8 @@ impl Core {
         self.titanic.as_ref().map(|kept| &kept.table)
     }
 
-    /// Whether there is something for the disk to do.
-    #[inline]
-    #[must_use]
-    pub fn has_orders(&self) -> bool {
-        self.titanic.as_ref().is_some_and(|kept| kept.table.has_orders())
-    }
-
-    /// What the disk is to do, in this order.
-    #[must_use]
-    pub fn take_orders(&mut self) -> Vec<Order> {
-        self.titanic.as_mut().map(|kept| kept.table.take_orders()).unwrap_or_default()
-    }
-
-    /// The disk has something to say.
-    pub fn disk<O: Output>(&mut self, now: Instant, event: &Event, out: &mut O) {
-        let now = self.clock.at(now);
+    /// The disk has done something for Titanic.
+    pub(super) fn disk_for_titanic<O: Output>(&mut self, now: Time, event: &Event, out: &mut O) {
         let Some(kept) = &mut self.titanic else { return };
         let effects = match event {
             Event::Stored(up_to) => kept.table.stored(*up_to),
@@ -110,6 +104,8 @@ impl Core {
                 Vec::new()
             }
             Event::Failed => kept.table.disk_failed(),
+            // It reads records one by one.
+            Event::Ranged(..) => Vec::new(),
         };
         for effect in effects {
             match effect {
@@ -121,7 +117,6 @@ impl Core {
             }
         }
         self.resume_titanic(out);
-        self.end_doomed(now, out);
     }
 
     /// Whether the name is one of Titanic's, and that is served here.
@@ -324,7 +319,8 @@ impl Core {
     fn ask_stored<O: Output>(&mut self, now: Time, uuid: Uuid, out: &mut O) -> bool {
         let Some(kept) = &mut self.titanic else { return false };
         let Some((service, asker, body)) = kept.table.take(uuid) else { return false };
-        let voice = CallerVoice::Stored(Box::new(Stored { uuid, asker }));
+        let (place, terms) = (Shelf::Titanic(uuid), Terms::default());
+        let voice = CallerVoice::Stored(Box::new(Stored { place, asker, terms, losses: (0, 0) }));
         let caller = kept.caller;
         let wanted = service.as_bytes().into();
         let asked = self.router.accept(now, caller, voice, wanted, body.frames(), out);
@@ -389,7 +385,8 @@ impl Core {
     #[must_use]
     pub fn lost_with_the_process(&self) -> usize {
         let kept = self.titanic.as_ref().map(|kept| self.router.requests_of(kept.caller));
-        self.router.open_requests().saturating_sub(kept.unwrap_or(0))
+        let kept = kept.unwrap_or(0) + self.asked_by_depot();
+        self.router.open_requests().saturating_sub(kept)
     }
 
     /// Charges what the table has grown by.

@@ -1,6 +1,7 @@
 //! Dialects: translations at the edge. Behind them there is one router for all.
 
 mod asker;
+mod fault;
 pub mod mdp;
 pub mod mjp;
 pub mod nfp;
@@ -14,11 +15,11 @@ use super::clock::Time;
 use crate::wire::nfp::Era;
 
 pub(crate) use asker::{Asker, Proof};
+pub(crate) use fault::{STALE, fault, fault_of, say_accepted};
 pub(crate) use part::{Part, Post, Way, progress_of};
 pub(crate) use talk::{Talk, question_of};
 pub(crate) use voice::{
-    CallerVoice, Envelope, Keyed, Native, Reply, Revived, STALE, Stored, Work, WorkerVoice, fault,
-    fault_of,
+    CallerVoice, Envelope, Keyed, Native, Reply, Revived, Shelf, Stored, Work, WorkerVoice,
 };
 
 /// What a connection has shown itself to be. Its first valid header decides for a dialect, for

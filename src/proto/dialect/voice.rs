@@ -13,12 +13,13 @@ use crate::wire::codec::Encoder;
 use crate::wire::mdp::{self, ToClient, Version};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    self, AcceptedHeader, Code, DeliveryHeader, Fault, FromBroker, Packed, RequestHeader,
+    self, Code, DeliveryHeader, Fault, FromBroker, Level, Packed, RequestHeader,
 };
 
 use crate::wire::nfp::body::{self, JobBody};
 use crate::wire::nfp::{Era, Order, ToWorker, Verb};
 
+use super::fault::{fault, fault_of, say_accepted};
 use super::{Asker, Part, Terms, Way};
 
 /// The entry by which a caller's id finds its request, in a table that is half full, octets.
@@ -62,9 +63,21 @@ pub(crate) struct Revived {
 /// A request that is kept on a disk until it is answered.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    pub(crate) uuid: Uuid,
+    pub(crate) place: Shelf,
     /// Who asked, which workers see.
     pub(crate) asker: Asker,
+    pub(crate) terms: Terms,
+    /// Workers it was lost with before, and how often it was alone with them.
+    pub(crate) losses: (u32, u32),
+}
+
+/// Who keeps a request on a disk, and by which name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shelf {
+    /// Titanic.
+    Titanic(Uuid),
+    /// The depot: it is a request of MJP/1, with a header.
+    Depot(u64),
 }
 
 /// A request that can be asked again, by its key. Who waits for the answer stands with the key.
@@ -144,8 +157,9 @@ impl CallerVoice {
         match self {
             Self::Mjp(_) | Self::Keyed(_) => true,
             Self::Part(part) => matches!(part.way, Way::Scatter { .. }),
+            Self::Stored(stored) => matches!(stored.place, Shelf::Depot(_)),
             Self::Revived(revived) => revived.has_header,
-            Self::Mdp(..) | Self::Stored(_) | Self::Nobody => false,
+            Self::Mdp(..) | Self::Nobody => false,
         }
     }
 
@@ -165,7 +179,22 @@ impl CallerVoice {
             Self::Mjp(native) => native.terms,
             Self::Keyed(keyed) => keyed.first.terms,
             Self::Part(part) => part.terms,
-            Self::Mdp(..) | Self::Stored(_) | Self::Revived(_) | Self::Nobody => Terms::default(),
+            Self::Stored(stored) => stored.terms,
+            Self::Mdp(..) | Self::Revived(_) | Self::Nobody => Terms::default(),
+        }
+    }
+
+    /// Workers that the request was lost with before the broker was started, and how often it was
+    /// alone with them.
+    pub(crate) fn losses(&self) -> (u32, u32) {
+        match self {
+            Self::Stored(stored) => stored.losses,
+            Self::Mjp(_)
+            | Self::Mdp(..)
+            | Self::Part(_)
+            | Self::Keyed(_)
+            | Self::Revived(_)
+            | Self::Nobody => (0, 0),
         }
     }
 
@@ -273,53 +302,8 @@ impl CallerVoice {
 impl Native {
     /// Says that the request was accepted, or that it was before.
     pub(crate) fn accepted(&self, repeat: bool, out: &mut Encoder) {
-        let says = AcceptedHeader { level: "memory", repeat: repeat.then_some(true) };
-        FromBroker::Accepted { id: self.id, says }.encode(out);
+        say_accepted(self.id, Level::Memory, repeat, out);
     }
-}
-
-/// What is said to a caller whose request ended so, if it was not answered.
-pub(crate) fn fault_of(outcome: Outcome) -> Option<Fault<'static>> {
-    let (code, message) = match outcome {
-        Outcome::Replied | Outcome::Unclaimed | Outcome::CallerGone | Outcome::Failed => {
-            return None;
-        }
-        Outcome::WorkerLost => (
-            Code::WorkerLost,
-            "the worker was lost with the request, which may not be delivered again; it may have \
-             been carried out",
-        ),
-        Outcome::Dead => {
-            (Code::Poison, "each worker that had the request was lost, the last ones with it alone")
-        }
-        Outcome::Expired => (Code::Unserved, "no worker offered the service in its time"),
-        Outcome::AnswerTooBig => {
-            (Code::TooBig, "the answer is over limits.frames or limits.message")
-        }
-        Outcome::TimedOut => (Code::Timeout, "the timeout of the request has passed"),
-        Outcome::Cancelled => (Code::Cancelled, "cancelled by its caller"),
-        Outcome::Refused => (
-            Code::BadRequest,
-            "the worker speaks NFP: a request is one frame, a JSON object with a task",
-        ),
-        Outcome::StaleEpoch => (Code::StaleEpoch, STALE),
-        Outcome::Unfenced => (
-            Code::FenceRequired,
-            "the service takes requests of the holder of a lease only; say `lease` and `epoch`",
-        ),
-    };
-    Some(fault(code, message))
-}
-
-/// What is said to who does not hold its lease any more.
-pub(crate) const STALE: &str = "the epoch is not that of who holds the lease; campaign again";
-
-/// An error of the broker, with the time after which a retry makes sense, if it does.
-pub(crate) fn fault(code: Code, message: &str) -> Fault<'_> {
-    /// Time after which a retry makes sense, ms.
-    const RETRY: u64 = 100;
-    let retry = code.may_retry().then_some(RETRY);
-    Fault { code: code.as_str(), message: Some(message), retry, epoch: None, again: None }
 }
 
 /// The frames before a request's header, which go back with the answer.

@@ -20,6 +20,16 @@ impl Scope {
         hasher.update(key);
         Self(hasher.finalize().into())
     }
+
+    pub(crate) fn octets(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Scope {
+    fn from(octets: [u8; 32]) -> Self {
+        Self(octets)
+    }
 }
 
 /// A caller that waits for an answer.

@@ -63,7 +63,7 @@ impl Router {
         let (key, name) = (voice.id(), wanted.service);
         // Whoever can name its requests has its time begin with the name.
         let deadline = if key.is_none() { voice.terms().deadline } else { None };
-        if key.is_some_and(|key| self.named(caller, key).is_some()) {
+        if key.is_some_and(|key| self.is_open(caller, key)) {
             return Err(Refusal::DuplicateId);
         }
         let cost = Request::cost_of(voice.bytes() + body.bytes() + wanted.bytes());
@@ -80,7 +80,8 @@ impl Router {
                 return Err(self.refuse(caller, &voice, pause));
             }
         };
-        let course = self.course_of(now, id, &wanted);
+        let course = self.course_of(now, id, &voice, &wanted);
+        let (losses, solo_losses) = voice.losses();
         let request = self.requests.insert(Request {
             sequence: self.sequence,
             service: id,
@@ -91,8 +92,8 @@ impl Router {
             delivered_at: now,
             place: Place::Waiting,
             cost,
-            losses: 0,
-            solo_losses: 0,
+            losses,
+            solo_losses,
             answering: false,
             parts: Parts::default(),
             asks: None,
@@ -117,6 +118,11 @@ impl Router {
             return Ok(request);
         }
         match taker {
+            // It was suspect before the broker was started.
+            _ if losses >= Request::SUSPECT_LOSSES => {
+                self.wait(now, request);
+                self.dispatch(now, id, out);
+            }
             Some(worker) => self.deliver(now, worker, request, out),
             None => self.wait(now, request),
         }

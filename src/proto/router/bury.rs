@@ -43,9 +43,12 @@ impl Router {
         &self,
         now: Time,
         id: ServiceId,
+        voice: &CallerVoice,
         wanted: &Wanted<'_>,
     ) -> Option<Box<Course>> {
-        let ttl = self.services.get(id)?.policy.ttl;
+        // What is kept on a disk has a timeout of its own, and waits there.
+        let is_kept = matches!(voice, CallerVoice::Stored(_));
+        let ttl = self.services.get(id)?.policy.ttl.filter(|_| !is_kept);
         if wanted.order.is_none() && wanted.delay.is_none() && ttl.is_none() {
             return None;
         }

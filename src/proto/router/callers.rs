@@ -160,6 +160,7 @@ impl Router {
     /// Whether the caller has an open request that it calls so.
     pub(crate) fn is_open(&self, caller: PeerId, name: u64) -> bool {
         self.named(caller, name).is_some()
+            || self.depot.as_ref().is_some_and(|depot| depot.is_open(caller, name))
     }
 
     /// The open request that the caller calls so.

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
 use crate::proto::dead::SeenEnd;
-use crate::proto::dialect::{CallerVoice, Reply};
+use crate::proto::dialect::{CallerVoice, Reply, Shelf};
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::stats::{Loss, Outcome};
 use crate::wire::message::{Frames, Message};
 
 use super::request::{Parts, Place, Request};
 use super::service::ServiceId;
+use super::stored::DepotNews;
 use super::worker::WorkerId;
 use super::{Pause, Router};
 
@@ -289,6 +290,12 @@ impl Router {
                 #[cfg(test)]
                 crate::proto::witness::saw("request", "redelivered", loss.label());
                 out.release(std::mem::take(&mut request.parts).bytes);
+                if let CallerVoice::Stored(stored) = &request.voice
+                    && let Shelf::Depot(number) = stored.place
+                {
+                    let (losses, solo_losses) = (request.losses, request.solo_losses);
+                    self.depot_news.push(DepotNews::Lost { number, losses, solo_losses });
+                }
                 self.wait(now, id);
             }
         }
@@ -317,7 +324,7 @@ impl Router {
                 let key = keyed.key;
                 return self.answer_all(now, key, id, reply, out);
             }
-            CallerVoice::Stored(stored) => return self.answer_stored(stored.uuid, id, reply),
+            CallerVoice::Stored(stored) => return self.answer_stored(stored.place, id, reply),
             CallerVoice::Revived(_) => {
                 return match reply {
                     Reply::Error(_) => Outcome::Failed,

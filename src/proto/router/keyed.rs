@@ -468,12 +468,12 @@ impl Router {
 }
 
 /// The answer is too big to be said, or kept, in one.
-fn too_big_fault() -> mjp::Fault<'static> {
+pub(super) fn too_big_fault() -> mjp::Fault<'static> {
     fault(Code::TooBig, "the answer is over limits.frames or limits.message")
 }
 
 /// Says an answer that was kept.
-fn say_kept(answer: &Kept, id: u64, out: &mut Encoder) {
+pub(crate) fn say_kept(answer: &Kept, id: u64, out: &mut Encoder) {
     match answer {
         Kept::Final(answer) => {
             let mut body = answer.frames();

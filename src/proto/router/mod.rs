@@ -44,6 +44,7 @@ use crate::id::{PeerId, RequestId, ServiceName, slot_of};
 
 use super::clock::Time;
 use super::dead::{DeadLetters, Letter, LetterId};
+use super::depot::Depot;
 use super::jobs::{JobId, Jobs};
 use super::keys::Keys;
 use super::lease::Leases;
@@ -58,13 +59,13 @@ use callers::{Caller, Pause};
 pub(crate) use explain::{Situation, Standing};
 pub(crate) use fence::{Fence, Fenced, Wanted};
 use hold::Agenda;
-pub(crate) use keyed::Asked;
+pub(crate) use keyed::{Asked, say_kept};
 use request::Request;
 pub(crate) use revive::Unrevived;
 use service::Service;
 pub(crate) use service::is_of_the_house;
 pub use service::{Gate, ServiceId};
-pub(crate) use stored::EndOfStored;
+pub(crate) use stored::{DepotNews, EndOfStored};
 pub use talk::TalkStats;
 pub(crate) use talk::{NewAsk, Unput};
 pub use worker::{Worker, WorkerId};
@@ -122,6 +123,8 @@ pub struct Router {
     ended_parts: Vec<(JobId, usize, Outcome)>,
     /// Requests that are kept on a disk, and have ended. The core sees to them after each input.
     ended_stored: Vec<EndOfStored>,
+    /// What has become of requests of level disk, likewise.
+    depot_news: Vec<DepotNews>,
     /// What happened at services that have been forgotten.
     forgotten: ServiceStats,
     /// How many of the services are of the house.
@@ -135,6 +138,8 @@ pub struct Router {
     /// Who holds what, and how many workers want a fence.
     pub(crate) leases: Leases,
     fenced_workers: usize,
+    /// Requests of level disk, if there is a disk.
+    pub(crate) depot: Option<Box<Depot>>,
 }
 
 impl Router {
@@ -179,6 +184,7 @@ impl Router {
             doomed: Vec::new(),
             ended_parts: Vec::new(),
             ended_stored: Vec::new(),
+            depot_news: Vec::new(),
             forgotten: ServiceStats::default(),
             house_services: 0,
             talk: TalkStats::default(),
@@ -186,6 +192,7 @@ impl Router {
             keys,
             leases,
             fenced_workers: 0,
+            depot: None,
         }
     }
 

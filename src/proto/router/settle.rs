@@ -128,7 +128,7 @@ impl Router {
             self.ended_parts.push((part.job, part.index, outcome));
         }
         if let CallerVoice::Stored(stored) = &request.voice {
-            self.end_stored(stored.uuid, outcome);
+            self.end_stored(stored.place, &request, outcome);
         }
         if let Some(caller) = self.callers.get_mut(request.caller) {
             caller.requests -= 1;

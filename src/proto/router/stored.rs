@@ -2,13 +2,17 @@
 
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
-use crate::proto::dialect::Reply;
+use crate::proto::dialect::{Reply, Shelf};
+use crate::proto::keys::Kept;
 use crate::proto::output::Output;
 use crate::proto::stats::Outcome;
 use crate::proto::titanic::Uuid;
 use crate::wire::message::Message;
+use crate::wire::mjp::Packed;
 
 use super::Router;
+use super::keyed::too_big_fault;
+use super::request::Request;
 
 /// How a request that is kept has ended.
 #[derive(Debug)]
@@ -16,6 +20,15 @@ pub(crate) struct EndOfStored {
     pub(crate) uuid: Uuid,
     pub(crate) outcome: Outcome,
     pub(crate) answer: Option<Message>,
+}
+
+/// What has become of a request of level disk.
+#[derive(Debug)]
+pub(crate) enum DepotNews {
+    /// It has ended, and that is what was said.
+    Ended { number: u64, outcome: Outcome, epoch: Option<u64>, said: Option<Kept> },
+    /// It was lost with so many workers, alone with so many of them, and waits again.
+    Lost { number: u64, losses: u32, solo_losses: u32 },
 }
 
 impl Router {
@@ -48,37 +61,87 @@ impl Router {
         }
     }
 
+    /// Takes something that has become of a request of level disk.
+    pub(crate) fn take_depot_news(&mut self) -> Vec<DepotNews> {
+        std::mem::take(&mut self.depot_news)
+    }
+
+    /// So many requests the workers of a service take together, as far as `most`.
+    pub(crate) fn credit_of(&self, name: &[u8], most: usize) -> usize {
+        let Some(service) = self.by_name.get(name).and_then(|id| self.services.get(*id)) else {
+            return 0;
+        };
+        let mut credit = 0;
+        for worker in service.workers.iter().filter_map(|id| self.workers.get(*id)) {
+            credit += worker.credit;
+            if credit >= most {
+                break;
+            }
+        }
+        credit.min(most)
+    }
+
     /// An answer, or the worker's word that there is none.
     pub(super) fn answer_stored(
         &mut self,
-        uuid: Uuid,
+        place: Shelf,
         id: RequestId,
         reply: &Reply<'_>,
     ) -> Outcome {
         let Some(request) = self.requests.get(id) else { return Outcome::Unclaimed };
         let parts = &request.parts;
         let (bytes, frames) = reply.size();
-        let body = match reply {
-            Reply::Error(_) => return Outcome::Failed,
-            Reply::Part(_, body) | Reply::Final(_, body) => body,
-        };
-        if parts.overflow
+        let too_big = parts.overflow
             || parts.frames + frames > self.settings.answer_frames_max
-            || parts.bytes > 0 && parts.bytes + bytes > self.settings.answer_bytes_max
-        {
-            return Outcome::AnswerTooBig;
+            || parts.bytes > 0 && parts.bytes + bytes > self.settings.answer_bytes_max;
+        match (place, *reply) {
+            (Shelf::Titanic(_), Reply::Error(_)) => Outcome::Failed,
+            (Shelf::Depot(number), Reply::Error(header)) => {
+                let said = Some(Kept::Error(header.into()));
+                let (outcome, epoch) = (Outcome::Failed, None);
+                self.depot_news.push(DepotNews::Ended { number, outcome, epoch, said });
+                outcome
+            }
+            (Shelf::Titanic(_), Reply::Part(..) | Reply::Final(..)) if too_big => {
+                Outcome::AnswerTooBig
+            }
+            (Shelf::Depot(number), Reply::Part(..) | Reply::Final(..)) if too_big => {
+                let said = Some(Kept::Error(Packed::new(&too_big_fault()).octets().into()));
+                let (outcome, epoch) = (Outcome::AnswerTooBig, None);
+                self.depot_news.push(DepotNews::Ended { number, outcome, epoch, said });
+                outcome
+            }
+            (Shelf::Titanic(uuid), Reply::Part(_, body) | Reply::Final(_, body)) => {
+                let mut whole = parts.kept.clone();
+                whole.push(body.to_message());
+                let answer = Some(Message::joined(&whole));
+                self.ended_stored.push(EndOfStored { uuid, outcome: Outcome::Replied, answer });
+                Outcome::Replied
+            }
+            (Shelf::Depot(number), Reply::Part(header, body) | Reply::Final(header, body)) => {
+                let mut whole = vec![Message::from(header.to_vec())];
+                whole.extend_from_slice(&parts.kept);
+                whole.push(body.to_message());
+                let said = Some(Kept::Final(Box::new(Message::joined(&whole))));
+                let (outcome, epoch) = (Outcome::Replied, None);
+                self.depot_news.push(DepotNews::Ended { number, outcome, epoch, said });
+                outcome
+            }
         }
-        let mut whole = parts.kept.clone();
-        whole.push(body.to_message());
-        let answer = Some(Message::joined(&whole));
-        self.ended_stored.push(EndOfStored { uuid, outcome: Outcome::Replied, answer });
-        Outcome::Replied
     }
 
-    /// A request has ended, and not by an answer: those have been noted.
-    pub(super) fn end_stored(&mut self, uuid: Uuid, outcome: Outcome) {
-        if outcome != Outcome::Replied {
-            self.ended_stored.push(EndOfStored { uuid, outcome, answer: None });
+    /// A request has ended; what was said by a worker has been noted.
+    pub(super) fn end_stored(&mut self, place: Shelf, request: &Request, outcome: Outcome) {
+        match (place, outcome) {
+            (_, Outcome::Replied) => {}
+            (Shelf::Titanic(uuid), _) => {
+                self.ended_stored.push(EndOfStored { uuid, outcome, answer: None });
+            }
+            (Shelf::Depot(_), Outcome::Failed | Outcome::AnswerTooBig) => {}
+            (Shelf::Depot(number), _) => {
+                let epoch = self.epoch_for(request, outcome);
+                self.depot_news.push(DepotNews::Ended { number, outcome, epoch, said: None });
+            }
         }
     }
 }

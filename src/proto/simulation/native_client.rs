@@ -238,6 +238,8 @@ impl NativeClient {
             epoch: None,
             order: None,
             delay: None,
+            level: None,
+            wait: None,
         };
         let header = Packed::new(&says);
         let mut frames = vec![if service == MIXED { tag.to_job(None) } else { tag.encode() }];

@@ -9,6 +9,7 @@ use crate::proto::policy::{
     ClientLimits, Keepalive, MjpLimits, NfpSettings, Rate, ServicePolicy, ServiceRule, Settings,
     TopicLimits,
 };
+use crate::wire::mjp::Level;
 
 use super::actor::Actor;
 use super::client::{self, Client};
@@ -105,6 +106,7 @@ fn policy(rng: &mut Rng) -> ServicePolicy {
         queue: rng.one_in(3),
         unserved_ttl: rng
             .pick(&[Some(Duration::from_millis(200)), Some(Duration::from_millis(700))]),
+        level: Level::Memory,
         ..ServicePolicy::default()
     }
 }

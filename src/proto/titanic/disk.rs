@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::id::RequestId;
 use crate::wire::message::Message;
 
+use super::deed::{Deed, Errand, Waiter};
 use super::entry::Stage;
-use super::ledger::{Deed, Errand, Waiter};
 use super::record::{Progress, answer_key, body_key, decode_body, encode_body, head_key};
 use super::{Effect, Status, Titanic, Uuid};
 use crate::proto::durable::Write;

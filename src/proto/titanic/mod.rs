@@ -6,9 +6,9 @@
 //!
 //! [`durable`]: super::durable
 
+mod deed;
 mod disk;
 mod entry;
-mod ledger;
 mod record;
 mod uuid;
 
@@ -24,12 +24,13 @@ use crate::wire::message::{Frames, Message};
 use super::clock::Time;
 use super::dialect::Asker;
 use super::durable::{Order, Write};
+use super::ledger::Ledger;
 use super::router::Hasher;
 use super::stats::Outcome;
 
+pub(crate) use deed::Waiter;
+use deed::{Deed, Errand};
 use entry::{Entry, Stage};
-pub(crate) use ledger::Waiter;
-use ledger::{Deed, Errand, Ledger};
 pub use record::{ANSWERS, BODIES, HEADS, RecordError};
 use record::{Head, Progress, answer_key, body_key, encode_body, head_key, uuid_in};
 use uuid::Mint;
@@ -162,7 +163,7 @@ pub struct Titanic {
     /// When each is to be forgotten.
     due: BTreeSet<(u64, Uuid)>,
     sequence: u64,
-    ledger: Ledger,
+    ledger: Ledger<Deed, Errand>,
     /// Octets on the disk.
     bytes: u64,
     /// Octets of bodies in memory.

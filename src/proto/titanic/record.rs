@@ -66,7 +66,7 @@ pub(super) struct Head {
 #[non_exhaustive]
 pub enum RecordError {
     /// The key is none of ours.
-    #[error("its key is not one of 16 octets behind the octet of its kind")]
+    #[error("its key is none of its kind")]
     Key,
     /// It was written by a later version.
     #[error("it has version {0} and this program knows version 1")]

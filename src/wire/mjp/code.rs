@@ -46,11 +46,15 @@ pub enum Code {
     StaleEpoch,
     /// The service takes requests of the holder of a lease only.
     FenceRequired,
+    /// The disk has no room for what is new.
+    StoreFull,
+    /// The disk has failed.
+    StoreFailed,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::DuplicateId,
         Self::Unsupported,
@@ -72,6 +76,8 @@ impl Code {
         Self::Held,
         Self::StaleEpoch,
         Self::FenceRequired,
+        Self::StoreFull,
+        Self::StoreFailed,
     ];
 
     /// As on the wire.
@@ -99,6 +105,8 @@ impl Code {
             Self::Held => "held",
             Self::StaleEpoch => "stale_epoch",
             Self::FenceRequired => "fence_required",
+            Self::StoreFull => "store_full",
+            Self::StoreFailed => "store_failed",
         }
     }
 
@@ -111,6 +119,6 @@ impl Code {
     /// Whether the same request may succeed later: the broker had no part of it executed.
     #[must_use]
     pub fn may_retry(self) -> bool {
-        matches!(self, Self::Overloaded | Self::Draining | Self::Unserved)
+        matches!(self, Self::Overloaded | Self::Draining | Self::Unserved | Self::StoreFull)
     }
 }

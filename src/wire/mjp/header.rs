@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::hello::{BrokerHello, PeerHello};
 use super::malformed::Malformed;
-use super::{pack, plain};
+use super::{Level, pack, plain};
 use crate::id::ServiceName;
 
 macro_rules! decodes {
@@ -107,6 +107,16 @@ pub struct RequestHeader<'a> {
     /// No worker gets it before so much time has passed, ms. Default: at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<u64>,
+    /// What the request is to survive once it is accepted. Default: as the service has it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::level::some_level"
+    )]
+    pub level: Option<Level>,
+    /// At level disk: whether the caller waits for the answer, too. Default: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<bool>,
 }
 
 impl RequestHeader<'_> {
@@ -132,11 +142,15 @@ impl RequestHeader<'_> {
     /// Whether there is nothing in it but what most have.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
-        let Self { trace, state, events, asks, key, lease, epoch, order, delay, .. } = self;
+        let Self {
+            trace, state, events, asks, key, lease, epoch, order, delay, level, wait, ..
+        } = self;
         let talks = events.is_some() || asks.is_some();
         let fenced = lease.is_some() || epoch.is_some();
         let waits = order.is_some() || delay.is_some();
-        trace.is_none() && state.is_none() && !talks && key.is_none() && !fenced && !waits
+        let kept = level.is_some() || wait.is_some();
+        let plain = trace.is_none() && state.is_none() && key.is_none();
+        plain && !talks && !fenced && !waits && !kept
     }
 
     /// Whether ACCEPTED is wanted.

@@ -12,7 +12,7 @@ pub struct Digest([u8; 32]);
 
 /// Keys that say how a request is carried or traced, and not what it is. The service stands beside
 /// the digest.
-const CARRIED: [&[u8]; 14] = [
+const CARRIED: [&[u8]; 16] = [
     b"service",
     b"timeout",
     b"attempts",
@@ -27,6 +27,8 @@ const CARRIED: [&[u8]; 14] = [
     b"epoch",
     b"order",
     b"delay",
+    b"level",
+    b"wait",
 ];
 
 /// Nil counts as absent.
@@ -51,6 +53,19 @@ impl Digest {
             put(frame, &mut hasher);
         }
         Self(hasher.finalize().into())
+    }
+
+    /// To be kept.
+    #[must_use]
+    pub fn octets(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// As it was told by [`Digest::octets`].
+impl From<[u8; 32]> for Digest {
+    fn from(octets: [u8; 32]) -> Self {
+        Self(octets)
     }
 }
 
@@ -155,7 +170,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use crate::wire::message::Message;
-    use crate::wire::mjp::Packed;
+    use crate::wire::mjp::{Level, Packed};
 
     use super::*;
 
@@ -190,6 +205,8 @@ mod tests {
             epoch: Some(1),
             order: Some(b"o"),
             delay: Some(1),
+            level: Some(Level::Disk),
+            wait: Some(false),
         });
         assert_eq!(of(PLAIN, &["a"]), of(all.octets(), &["a"]));
         let nil = b"\x82\xa7service\xa4echo\xa5other\xc0";

@@ -84,6 +84,9 @@ pub struct BrokerReport<'a> {
     /// What it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryReport>,
+    /// What it has on its disk. Absent: it has no store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreReport>,
 }
 
 /// What peers make the broker hold, octets.
@@ -99,6 +102,35 @@ pub struct MemoryReport {
     pub remembered: u64,
     /// What is on its way in or out.
     pub connections: u64,
+}
+
+/// What is on the disk of the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreReport {
+    /// Requests of level disk without an outcome.
+    pub requests: u64,
+    /// Octets of them.
+    pub bytes: u64,
+    /// Those of them that are in memory, too.
+    pub in_memory: u64,
+    /// Outcomes that are kept for who asks again.
+    pub outcomes: u64,
+    /// Octets of those.
+    pub outcomes_bytes: u64,
+    /// `ok`; `full`: nothing new is taken; `failed`: nothing is stored any more.
+    pub state: StoreState,
+}
+
+/// How the store of a broker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreState {
+    /// It takes what is new.
+    Ok,
+    /// It takes nothing new.
+    Full,
+    /// Nothing is stored any more.
+    Failed,
 }
 
 /// A service.

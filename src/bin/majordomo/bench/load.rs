@@ -11,6 +11,7 @@ use majordomo::client::{CallError, Client, ClientBuilder};
 use majordomo::config::{ClientConfig, WorkerConfig};
 use majordomo::wire::Protocol;
 use majordomo::wire::message::Message;
+use majordomo::wire::mjp::Level;
 use majordomo::worker::{Failure, Request, WorkerBuilder};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -128,7 +129,8 @@ impl Load<'_> {
             for place in 0..self.shape.window {
                 let body = body(self.shape.size, number * self.shape.window + place);
                 let (client, tally) = (client.clone(), tally.clone());
-                lanes.spawn(lane(client, service.to_owned(), body, from, until, tally));
+                let job = Job { client, service: service.to_owned(), body, disk: self.shape.disk };
+                lanes.spawn(lane(job, from, until, tally));
             }
         }
         lanes.join_all().await;
@@ -146,25 +148,35 @@ impl Load<'_> {
                 CliError::new(Exit::TimedOut, "timeout", "no call ended while it was measured");
             return Err(error.hint("give it more with --time").into());
         }
-        Ok(Figures { calls: latency.len(), errors, seconds: self.time.as_secs_f64(), latency })
+        Ok(Figures {
+            calls: latency.len(),
+            errors,
+            seconds: self.time.as_secs_f64(),
+            latency,
+            raw: None,
+        })
     }
 }
 
-/// Calls, one after the other; those that end in the time that counts are counted.
-async fn lane(
+/// What one lane calls.
+struct Job {
     client: Client,
     service: String,
     body: Message,
-    from: Instant,
-    until: Instant,
-    tally: Arc<Tally>,
-) {
+    disk: bool,
+}
+
+/// Calls, one after the other; those that end in the time that counts are counted.
+async fn lane(job: Job, from: Instant, until: Instant, tally: Arc<Tally>) {
+    let Job { client, service, body, disk } = job;
     loop {
         let began = Instant::now();
         if began >= until {
             return;
         }
-        let answer = client.call(&service, body.clone()).await;
+        let call = client.call(&service, body.clone());
+        let call = if disk { call.level(Level::Disk) } else { call };
+        let answer = call.await;
         let now = Instant::now();
         let counts = (from..until).contains(&now);
         match answer {

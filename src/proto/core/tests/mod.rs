@@ -6,6 +6,8 @@ mod caller;
 mod credit;
 mod dead;
 mod deadline;
+mod depot;
+mod disk;
 mod explain;
 mod flow;
 mod keys;

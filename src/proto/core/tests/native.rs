@@ -22,6 +22,8 @@ pub(super) const ECHO: RequestHeader<'static> = RequestHeader {
     epoch: None,
     order: None,
     delay: None,
+    level: None,
+    wait: None,
 };
 
 /// A request as a worker gets it.

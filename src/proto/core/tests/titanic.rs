@@ -1,14 +1,14 @@
 //! Titanic over a disk that does what a test tells it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::disk::Disk;
 use super::{Desk, Settings};
 use crate::id::{PeerId, Principal, PublicKey};
 use crate::proto::core::{Hello, Taken};
-use crate::proto::durable::{Event, Order, Write};
+use crate::proto::durable::Event;
 use crate::proto::lease::mark::{self, AHEAD, BLOCK};
 use crate::proto::policy::ServicePolicy;
 use crate::proto::rights::Grants;
@@ -18,13 +18,6 @@ use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{LeaseHeader, LeaseVerb, ToBroker};
 
 use Version::V01;
-
-/// The disk: what is stored, and what it was told to do and has not done.
-#[derive(Default)]
-struct Disk {
-    kept: BTreeMap<Vec<u8>, Bytes>,
-    orders: Vec<Order>,
-}
 
 struct Titan {
     desk: Desk,
@@ -65,25 +58,7 @@ impl Titan {
     fn work(&mut self) {
         self.listen();
         while !self.disk.orders.is_empty() {
-            for order in std::mem::take(&mut self.disk.orders) {
-                let event = match order {
-                    Order::Store(batch) => {
-                        for write in batch.writes {
-                            match write {
-                                Write::Put(key, value) => {
-                                    self.disk.kept.insert(key.octets().to_vec(), value);
-                                }
-                                Write::Remove(key) => {
-                                    self.disk.kept.remove(key.octets());
-                                }
-                            }
-                        }
-                        Event::Stored(batch.number)
-                    }
-                    Order::Load { ticket, key } => {
-                        Event::Loaded(ticket, self.disk.kept.get(key.octets()).cloned())
-                    }
-                };
+            while let Some(event) = self.disk.step() {
                 self.event(&event);
             }
             self.listen();

@@ -1,0 +1,241 @@
+//! Brokers that are killed after any step of the disk: nothing acknowledged is lost, and nobody sees
+//! two different answers to one request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{DISK, House};
+use crate::id::PeerId;
+use crate::proto::depot::DepotLimits;
+use crate::proto::policy::ServicePolicy;
+use crate::wire::message::Message;
+use crate::wire::mjp::{self, FromBroker, RequestHeader, ToBroker};
+
+/// Numbers that a seed gives.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % end
+    }
+}
+
+/// What was seen from outside, over all brokers.
+#[derive(Default)]
+struct Seen {
+    /// Requests, by their keys, that were acknowledged.
+    acknowledged: BTreeSet<u64>,
+    /// What was said of them in the end: FINAL, and ERRORs that are kept.
+    said: BTreeMap<u64, Vec<u8>>,
+    /// How often they were delivered.
+    delivered: BTreeMap<u64, usize>,
+    /// Answers that workers have given, so that each is another one.
+    answers: u64,
+}
+
+struct Play {
+    house: Option<House>,
+    seen: Seen,
+    once: bool,
+    client: PeerId,
+    worker: Option<PeerId>,
+    /// How much of what was said to each of the two was looked at.
+    read: [usize; 2],
+    /// What the worker has and has not answered: token and key.
+    held: Vec<(u64, u64)>,
+    /// The key of the last request.
+    last: u64,
+}
+
+impl Play {
+    fn new(once: bool, in_memory: usize) -> Self {
+        let limits = DepotLimits { in_memory_max: in_memory, ..DepotLimits::default() };
+        let policy = ServicePolicy { at_most_once: once, ..ServicePolicy::default() };
+        let mut house = House::new(limits, policy);
+        let client = house.desk.join();
+        Self {
+            house: Some(house),
+            seen: Seen::default(),
+            once,
+            client,
+            worker: None,
+            read: [0; 2],
+            held: Vec::new(),
+            last: 0,
+        }
+    }
+
+    fn house(&mut self) -> &mut House {
+        self.house.as_mut().unwrap()
+    }
+
+    /// Asks by a key, which is the id as well.
+    fn ask(&mut self, key: u64) {
+        let (client, octets) = (self.client, key.to_be_bytes());
+        self.house().desk.call(client, key, RequestHeader { key: Some(&octets), ..DISK });
+    }
+
+    /// Looks at what was said since it was last looked at.
+    fn look(&mut self) {
+        let client = self.client;
+        let house = self.house.as_mut().unwrap();
+        let said = house.desk.said.to.get(client).cloned().unwrap_or_default();
+        for message in &said[std::mem::replace(&mut self.read[0], said.len())..] {
+            match FromBroker::decode(message.frames()).unwrap() {
+                FromBroker::Accepted { id, .. } => {
+                    self.seen.acknowledged.insert(id);
+                }
+                FromBroker::Final(answer) => {
+                    let body = answer.body.flatten().copied().collect();
+                    let before = self.seen.said.insert(answer.id, body);
+                    let now = &self.seen.said[&answer.id];
+                    assert!(before.as_ref().is_none_or(|it| it == now), "two answers: {before:?}");
+                }
+                FromBroker::Error(failure) => {
+                    let fault = mjp::Fault::decode(failure.header).unwrap();
+                    // Another one of that id is open, or nothing was accepted.
+                    if !matches!(fault.code, "duplicate_id" | "overloaded") {
+                        let code = fault.code.as_bytes().to_vec();
+                        let before = self.seen.said.insert(failure.id, code.clone());
+                        assert!(before.is_none_or(|it| it == code), "two ends: {}", fault.code);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let Some(worker) = self.worker else { return };
+        let works = house.desk.works(worker);
+        for given in &works[std::mem::replace(&mut self.read[1], works.len())..] {
+            let key = String::from_utf8_lossy(&given.body).parse().unwrap();
+            let times = self.seen.delivered.entry(key).or_default();
+            *times += 1;
+            assert!(!self.once || *times == 1, "{key} is delivered again");
+            self.held.push((given.token, key));
+        }
+    }
+
+    fn answer(&mut self, which: u64) {
+        if self.held.is_empty() {
+            return;
+        }
+        let which = usize::try_from(which).unwrap() % self.held.len();
+        let (token, key) = self.held.remove(which);
+        self.seen.answers += 1;
+        let body = format!("{key} {}", self.seen.answers);
+        let body = Message::new([body.into_bytes()]);
+        let answer = mjp::Answer { id: token, header: b"\x80", body: body.frames() };
+        let worker = self.worker.unwrap();
+        self.house().desk.mjp(worker, &ToBroker::Final(answer));
+    }
+
+    fn hire(&mut self) {
+        if self.worker.is_none() {
+            self.worker = Some(self.house().desk.native_worker(3));
+            self.read[1] = 0;
+        }
+    }
+
+    fn lose_worker(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            self.held.clear();
+            let house = self.house();
+            house.desk.core.leave(house.desk.now, worker, &mut house.desk.said);
+        }
+    }
+
+    fn crash(&mut self) {
+        let mut house = self.house.take().unwrap().crash(Duration::from_millis(7));
+        self.client = house.desk.join();
+        self.house = Some(house);
+        (self.worker, self.read) = (None, [0; 2]);
+        self.held.clear();
+    }
+
+    fn turn(&mut self, dice: &mut Dice) {
+        match dice.below(20) {
+            0..6 => {
+                self.last += 1;
+                self.ask(self.last);
+            }
+            // Somebody asks again.
+            6..8 if self.last > 0 => self.ask(1 + dice.below(self.last)),
+            8 => self.hire(),
+            9 => self.lose_worker(),
+            10..13 => self.answer(dice.below(9)),
+            13 if dice.below(4) == 0 => self.crash(),
+            _ => {
+                self.house().step();
+            }
+        }
+        self.look();
+    }
+
+    /// In the end there is a worker that answers all, and everybody asks for what it was promised.
+    fn heal(&mut self, seed: u64) {
+        self.crash();
+        for key in self.seen.acknowledged.clone() {
+            self.ask(key);
+        }
+        self.hire();
+        for _ in 0..2000 {
+            self.house().work();
+            self.look();
+            if self.held.is_empty() && self.house().size() == 0 {
+                break;
+            }
+            self.answer(0);
+            self.house().pass(Duration::from_millis(50));
+        }
+        for key in &self.seen.acknowledged {
+            assert!(self.seen.said.contains_key(key), "seed {seed}: {key} is lost");
+            let done = self.seen.delivered.contains_key(key);
+            assert!(done || self.once, "seed {seed}: {key} was never carried out");
+        }
+        let house = self.house();
+        assert_eq!((house.size(), house.stats().missing), (0, 0), "seed {seed}");
+        let depot = house.desk.core.depot().unwrap();
+        assert_eq!(depot.kept().0, house.disk.kept.len(), "seed {seed}: something is left");
+    }
+}
+
+#[test]
+fn brokers_that_are_killed_at_any_step_lose_nothing_and_say_nothing_twice() {
+    let seeds = std::env::var("MAJORDOMO_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    let mut crowds = 0;
+    for seed in 0..seeds.unwrap_or(2000_u64) / 4 {
+        let mut dice = Dice(seed);
+        let in_memory = [2, 5, 1000][usize::try_from(dice.below(3)).unwrap()];
+        let mut play = Play::new(dice.below(3) == 0, in_memory);
+        for _ in 0..dice.below(200) {
+            play.turn(&mut dice);
+        }
+        play.heal(seed);
+        crowds += usize::from(play.seen.acknowledged.len() > 20);
+    }
+    assert!(crowds > 0, "the plays are too short");
+}
+
+#[test]
+fn a_broker_that_is_killed_after_each_of_its_steps_loses_nothing() {
+    for once in [false, true] {
+        for steps in 0..60 {
+            let mut play = Play::new(once, 2);
+            play.hire();
+            for key in 1..=6 {
+                play.ask(key);
+            }
+            play.last = 6;
+            for step in 0..steps {
+                if !play.house().step() || step % 3 == 2 {
+                    play.answer(0);
+                }
+                play.look();
+            }
+            play.heal(steps);
+        }
+    }
+}

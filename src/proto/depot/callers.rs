@@ -1,0 +1,181 @@
+//! What callers want: to have a request kept, to wait for one, and not to any more.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use crate::id::{Identity, PeerId, Principal, RequestId, ServiceName};
+use crate::proto::clock::Time;
+use crate::proto::dialect::Terms;
+use crate::proto::durable::Write;
+use crate::proto::router::Fence;
+use crate::proto::stats::Outcome;
+use crate::wire::message::Frames;
+
+use super::deed::{Deed, Errand};
+use super::entry::{Entry, Stage};
+use super::record::{Head, Name, lane_of, request_key};
+use super::waiters::{Awaited, Waiter};
+use super::{Depot, Refused, millis};
+
+/// A request that is to be kept.
+#[derive(Debug)]
+pub(crate) struct Deposit {
+    pub(crate) service: ServiceName,
+    pub(crate) owner: Principal,
+    /// Who asks, as workers see it: the identity, and what its key is called.
+    pub(crate) identity: Option<Identity>,
+    pub(crate) called: Option<Arc<str>>,
+    pub(crate) name: Option<Name>,
+    pub(crate) fence: Option<Box<Fence>>,
+    pub(crate) terms: Terms,
+}
+
+/// What becomes of a CANCEL.
+#[derive(Debug)]
+pub(crate) enum Cancel {
+    /// The caller waits for nothing of that name.
+    Unknown,
+    /// It waits no more, and is told so; others do.
+    Told(Waiter),
+    /// The request is to be recalled from the routing tables.
+    Recall(RequestId),
+    /// It is told when that is stored.
+    Later,
+}
+
+impl Depot {
+    /// A request is to be kept; `kept` is its header and its body.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(crate) fn accept(
+        &mut self,
+        now: Time,
+        deposit: Deposit,
+        kept: Frames<'_>,
+        waiter: Waiter,
+    ) -> Result<(), Refused> {
+        let taken = self.try_to_accept(now, deposit, kept, waiter);
+        self.stats.refused += u64::from(taken.is_err());
+        taken
+    }
+
+    fn try_to_accept(
+        &mut self,
+        now: Time,
+        deposit: Deposit,
+        kept: Frames<'_>,
+        waiter: Waiter,
+    ) -> Result<(), Refused> {
+        if self.failed {
+            return Err(Refused::Failed);
+        }
+        if self.full {
+            return Err(Refused::Full);
+        }
+        if self.requests >= self.limits.requests_max || self.is_busy() {
+            return Err(Refused::Overloaded);
+        }
+        let accepted = self.unix(now);
+        let left = deposit.terms.deadline.map_or(self.limits.waits, |at| at.since(now));
+        let head = Head {
+            accepted,
+            until: accepted.saturating_add(millis(left)),
+            attempts: deposit.terms.attempts.map_or(0, NonZeroU32::get),
+            owner: deposit.owner,
+            identity: deposit.identity,
+            called: deposit.called,
+            service: deposit.service,
+            name: deposit.name,
+            fence: deposit.fence,
+        };
+        let value = head.encode(kept);
+        let bytes = value.len() as u64;
+        if self.bytes.saturating_add(bytes) > self.limits.bytes_max {
+            return Err(Refused::Overloaded);
+        }
+        self.sequence += 1;
+        let number = self.sequence;
+        if let Some(name) = &head.name {
+            self.names.insert(name, number);
+        }
+        let (service, name) = (head.service.clone(), head.name);
+        let lane = self.line_of(&service).lane;
+        let kept = kept.to_message();
+        self.held += kept.bytes();
+        self.requests += 1;
+        self.bytes += bytes;
+        self.entries.insert(number, Entry::new(head, Stage::Storing, kept, bytes));
+        let record = Some((name, bytes));
+        self.waiters.add(number, waiter, || Awaited { service, record, waiters: Vec::new() });
+        self.ledger
+            .store(Deed::Accept(number), vec![Write::Put(request_key(&lane, number), value)]);
+        Ok(())
+    }
+
+    /// One more waits for a request without an outcome. True: it is stored, and that can be said.
+    pub(crate) fn attach(&mut self, number: u64, waiter: Waiter, service: &ServiceName) -> bool {
+        let entry = self.entries.get(&number);
+        let stored = entry.is_none_or(|entry| entry.stage != Stage::Storing);
+        let record = entry.map(|entry| (entry.head.name, entry.bytes));
+        let ack = waiter.ack && !stored;
+        if waiter.stays || !stored {
+            let awaited = || Awaited { service: service.clone(), record, waiters: Vec::new() };
+            self.waiters.add(number, Waiter { ack, ..waiter }, awaited);
+        }
+        stored
+    }
+
+    /// A caller wants a request no more. If others wait, only that one is told; otherwise the
+    /// request ends, for which it may have to be recalled.
+    pub(crate) fn cancel(&mut self, now: Time, peer: PeerId, id: u64) -> Cancel {
+        let Some(number) = self.waiters.named(peer, id) else { return Cancel::Unknown };
+        if self.waiters.of(number).len() > 1 {
+            let waiter = self.waiters.remove(peer, id);
+            return waiter.map_or(Cancel::Unknown, |(_, waiter)| Cancel::Told(waiter));
+        }
+        if self.failed || self.ending.contains(&number) {
+            return Cancel::Later;
+        }
+        if let Some(Entry { stage: Stage::Asked(Some(request)), cancelled, .. }) =
+            self.entries.get_mut(&number)
+        {
+            *cancelled = true;
+            return Cancel::Recall(*request);
+        }
+        if !self.end(now, number, Outcome::Cancelled, None, None)
+            && let Some(awaited) = self.waiters.awaited(number)
+        {
+            let key = request_key(&lane_of(&awaited.service), number);
+            self.ledger.load(key, Errand::Cancel(number));
+        }
+        Cancel::Later
+    }
+
+    /// Takes one whose time is up; a request that is on the disk only ends by that.
+    pub(crate) fn pop_late(&mut self, now: Time) -> Option<Waiter> {
+        let (number, about, waiter) = self.take_late(now)?;
+        let is_here = self.entries.contains_key(&number) || self.ending.contains(&number);
+        if let Some((service, name, bytes)) = about
+            && !(waiter.repeat || is_here || self.failed)
+        {
+            self.lift(&service);
+            let about = (number, service, name, bytes);
+            self.store_end(about, Outcome::TimedOut, None, self.unix(now));
+        }
+        Some(waiter)
+    }
+
+    /// With what is known of the record of its request.
+    #[expect(clippy::type_complexity, reason = "it is taken apart at once")]
+    fn take_late(
+        &mut self,
+        now: Time,
+    ) -> Option<(u64, Option<(ServiceName, Option<Name>, u64)>, Waiter)> {
+        let number = self.waiters.first_due()?;
+        let awaited = self.waiters.awaited(number)?;
+        let about = awaited.record.map(|(name, bytes)| (awaited.service.clone(), name, bytes));
+        let (number, waiter) = self.waiters.pop_due(now)?;
+        Some((number, about, waiter))
+    }
+}

@@ -1,0 +1,69 @@
+//! What the disk is to do for requests of level disk, and why.
+
+use crate::id::ServiceName;
+use crate::proto::keys::Kept;
+use crate::proto::ledger::Purpose;
+use crate::proto::stats::Outcome;
+
+use super::record::Name;
+use super::waiters::Waiter;
+
+/// What a batch of writes is for.
+#[derive(Debug)]
+pub(super) enum Deed {
+    /// A request comes.
+    Accept(u64),
+    /// It may go to a worker, and to none after a restart.
+    Mark(u64),
+    /// It was lost with a worker.
+    Requeue,
+    /// It has an outcome.
+    End(Box<Ending>),
+    /// An outcome is forgotten.
+    Evict,
+    /// What was told to be refused is not to be found later.
+    Clean,
+}
+
+/// How a request ends, which nobody is told before it is stored.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) number: u64,
+    pub(super) service: ServiceName,
+    pub(super) name: Option<Name>,
+    /// Octets of its record.
+    pub(super) bytes: u64,
+    pub(super) outcome: Outcome,
+    /// What was said, if that was not by the broker itself.
+    pub(super) said: Option<Kept>,
+    /// The epoch that a stale caller is told.
+    pub(super) epoch: Option<u64>,
+    /// When, ms since 1970; and octets of the record of the outcome, if it is kept.
+    pub(super) ended: u64,
+    pub(super) kept: Option<u64>,
+}
+
+impl Purpose for Deed {
+    fn what(&self) -> &'static str {
+        match self {
+            Self::Accept(_) => "accept",
+            Self::Mark(_) => "dispatch",
+            Self::Requeue => "requeue",
+            Self::End(ending) if ending.kept.is_some() || ending.said.is_some() => "reply",
+            Self::End(_) => "forget",
+            Self::Evict => "outcome",
+            Self::Clean => "clean",
+        }
+    }
+}
+
+/// What something read is for.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// An outcome, for who asks again.
+    Outcome(u64, Waiter),
+    /// A request that its caller wants no more.
+    Cancel(u64),
+    /// Requests of a service, to be asked.
+    Line(ServiceName),
+}

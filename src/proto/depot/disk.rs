@@ -1,0 +1,255 @@
+//! What the disk has done for requests of level disk, or has not.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::id::ServiceName;
+use crate::proto::clock::Time;
+use crate::proto::durable::{Found, Write};
+use crate::proto::stats::Outcome;
+
+use super::deed::{Deed, Ending, Errand};
+use super::entry::{Entry, Stage};
+use super::record::{Head, OutcomeHead, lane_of, number_in, outcome_key, request_key};
+use super::{Depot, Effect, Refused, Told, millis};
+
+impl Depot {
+    /// All batches up to that number are stored.
+    pub(crate) fn stored(&mut self, up_to: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while let Some((deed, _)) = self.ledger.pop(up_to) {
+            match deed {
+                Deed::Accept(number) => self.have_accepted(number, &mut effects),
+                Deed::Mark(number) => {
+                    let stage = self.entries.get(&number).map(|entry| entry.stage);
+                    if stage == Some(Stage::Marking) {
+                        effects.push(Effect::Offer(number));
+                    }
+                }
+                Deed::End(ending) => self.have_ended(*ending, &mut effects),
+                Deed::Requeue | Deed::Evict | Deed::Clean => {}
+            }
+        }
+        effects
+    }
+
+    fn have_accepted(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        self.stats.accepted += 1;
+        let told = self.waiters.take_unacknowledged(number);
+        effects.extend(told.into_iter().map(Effect::Accepted));
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        if entry.stage == Stage::Storing {
+            entry.stage = Stage::Read;
+            let service = entry.head.service.clone();
+            if self.lines.get(&service).is_some_and(|line| line.behind > 0 || line.loading) {
+                // Others were there first.
+                self.put_back(number);
+            } else {
+                effects.push(Effect::Offer(number));
+            }
+        }
+    }
+
+    fn have_ended(&mut self, ending: Ending, effects: &mut Vec<Effect>) {
+        let Ending { number, service, name, bytes, outcome, said, epoch, ended, kept } = ending;
+        self.stats.ended += 1;
+        self.forget(number, bytes);
+        match (name, kept) {
+            (Some(name), Some(kept)) => {
+                self.outcomes.insert(number, ended, name, kept);
+                self.evict();
+            }
+            (Some(name), None) => self.names.remove(&name, number),
+            (None, _) => {}
+        }
+        let told = Arc::new(said.map_or(Told::Outcome(outcome, epoch), Told::Said));
+        let waiters = self.waiters.take(number);
+        effects.extend(waiters.into_iter().map(|waiter| Effect::Tell(waiter, told.clone())));
+        effects.push(Effect::Wake(service));
+    }
+
+    /// A request is not kept any more.
+    fn forget(&mut self, number: u64, bytes: u64) {
+        self.ending.remove(&number);
+        self.requests = self.requests.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Forgets outcomes until there are no more than there may be; the last one stays.
+    fn evict(&mut self) {
+        let limits = self.limits;
+        while self.outcomes.len() > 1
+            && (self.outcomes.len() > limits.outcomes_max
+                || self.outcomes.bytes() > limits.outcomes_bytes_max)
+        {
+            self.stats.evicted += 1;
+            self.forget_outcome();
+        }
+    }
+
+    fn forget_outcome(&mut self) {
+        if let Some((number, name)) = self.outcomes.pop() {
+            self.names.remove(&name, number);
+            self.ledger.store(Deed::Evict, vec![Write::Remove(outcome_key(number))]);
+        }
+    }
+
+    /// Forgets some outcomes of which the time is over.
+    pub(crate) fn forget_old(&mut self, now: Time) {
+        /// So many at a time.
+        const SOME: usize = 1024;
+        let now = self.unix(now);
+        let kept = millis(self.limits.outcomes_kept);
+        for _ in 0..SOME {
+            let old = self.outcomes.oldest().is_some_and(|at| at.saturating_add(kept) <= now);
+            if !old || self.failed || self.full {
+                break;
+            }
+            self.forget_outcome();
+        }
+    }
+
+    /// There is no room for what is new; of the batches that were not stored, those up to the
+    /// number are dropped, if there is one.
+    pub(crate) fn disk_is_full(&mut self, dropped: Option<u64>) -> Vec<Effect> {
+        self.full = true;
+        let mut effects = Vec::new();
+        while let Some((deed, writes)) = dropped.and_then(|up_to| self.ledger.pop(up_to)) {
+            let Deed::Accept(number) = deed else {
+                self.ledger.put_aside(deed, writes);
+                continue;
+            };
+            self.stats.refused += 1;
+            let waiters = self.waiters.take(number);
+            let refused = |waiter| Effect::Refuse(waiter, Refused::Full);
+            effects.extend(waiters.into_iter().map(refused));
+            // One that was given up meanwhile is removed by that.
+            if let Some(entry) = self.entries.remove(&number) {
+                self.held = self.held.saturating_sub(entry.kept.map_or(0, |kept| kept.bytes()));
+                self.forget(number, entry.bytes);
+                if let Some(name) = &entry.head.name {
+                    self.names.remove(name, number);
+                }
+                // It may have been stored nevertheless.
+                let lane = lane_of(&entry.head.service);
+                let writes = vec![Write::Remove(request_key(&lane, number))];
+                self.ledger.put_aside(Deed::Clean, writes);
+            }
+        }
+        effects
+    }
+
+    /// There is room again.
+    pub(crate) fn disk_has_room(&mut self) {
+        if std::mem::take(&mut self.full) {
+            self.ledger.try_again();
+        }
+    }
+
+    /// Nothing is stored any more. Of what was not told to be kept nobody knows whether it is; what
+    /// was ending has no outcome that could be told.
+    pub(crate) fn disk_failed(&mut self) -> Vec<Effect> {
+        self.failed = true;
+        let mut effects = Vec::new();
+        while let Some((deed, _)) = self.ledger.pop(u64::MAX) {
+            if let Deed::Accept(number) = deed {
+                let waiters = self.waiters.take(number);
+                let refused = |waiter| Effect::Refuse(waiter, Refused::Failed);
+                effects.extend(waiters.into_iter().map(refused));
+            }
+        }
+        for errand in self.ledger.take_loads().into_values() {
+            if let Errand::Outcome(_, waiter) = errand {
+                effects.push(Effect::Refuse(waiter, Refused::Failed));
+            }
+        }
+        effects
+    }
+
+    /// An outcome was read from the disk, or could not be.
+    pub(crate) fn loaded(
+        &mut self,
+        now: Time,
+        ticket: u64,
+        value: Option<&Bytes>,
+    ) -> Option<Effect> {
+        let (number, waiter) = match self.ledger.take_load(ticket)? {
+            Errand::Outcome(number, waiter) => (number, waiter),
+            Errand::Cancel(number) => {
+                self.cancel_read(now, number, value?);
+                return None;
+            }
+            Errand::Line(_) => return None,
+        };
+        match value.map(OutcomeHead::said) {
+            Some(Ok(said)) => Some(Effect::Tell(waiter, Arc::new(Told::Said(said)))),
+            // It was forgotten meanwhile, or is damaged: in either case there is none.
+            Some(Err(_)) | None => {
+                if let Some(name) = self.outcomes.remove(number) {
+                    self.stats.missing += 1;
+                    self.names.remove(&name, number);
+                }
+                Some(Effect::Refuse(waiter, Refused::Overloaded))
+            }
+        }
+    }
+
+    /// A request on the disk is not wanted any more. If it is in memory by now, it goes on.
+    fn cancel_read(&mut self, now: Time, number: u64, value: &Bytes) {
+        let Ok((head, _)) = Head::decode(value) else { return };
+        if self.entries.contains_key(&number) || self.ending.contains(&number) {
+            return;
+        }
+        self.lift(&head.service);
+        let about = (number, head.service, head.name, value.len() as u64);
+        let unix = self.unix(now);
+        self.store_end(about, Outcome::Cancelled, None, unix);
+    }
+
+    /// Requests of a service were read from the disk.
+    pub(crate) fn ranged(&mut self, now: Time, ticket: u64, found: &Found) -> Vec<Effect> {
+        let Some(Errand::Line(service)) = self.ledger.take_load(ticket) else { return Vec::new() };
+        let mut effects = Vec::new();
+        if let Some(line) = self.lines.get_mut(&service) {
+            line.loading = false;
+        }
+        for (key, value) in &found.records {
+            let Ok(number) = number_in(key) else { continue };
+            self.read_one(now, number, value, &mut effects);
+        }
+        if let (true, Some((key, _))) = (found.more, found.records.last())
+            && let Ok(last) = number_in(key)
+        {
+            self.go_on_behind(&service, last);
+        }
+        let missing = self.lines.get_mut(&service).map_or(0, super::Line::take_missing);
+        self.stats.missing += missing as u64;
+        self.requests = self.requests.saturating_sub(missing);
+        effects.push(Effect::Wake(service));
+        effects
+    }
+
+    fn go_on_behind(&mut self, service: &ServiceName, last: u64) {
+        if let Some(line) = self.lines.get_mut(service) {
+            line.go_on_from(last + 1);
+        }
+    }
+
+    fn read_one(&mut self, now: Time, number: u64, value: &Bytes, effects: &mut Vec<Effect>) {
+        if self.entries.contains_key(&number) || self.ending.contains(&number) {
+            return;
+        }
+        let Ok((head, kept)) = Head::read(value) else { return };
+        let (service, bytes) = (head.service.clone(), value.len() as u64);
+        self.lift(&service);
+        if self.left(now, &head) == 0 {
+            let about = (number, service, head.name, bytes);
+            let unix = self.unix(now);
+            return self.store_end(about, Outcome::TimedOut, None, unix);
+        }
+        self.held += kept.bytes();
+        self.entries.insert(number, Entry::new(head, Stage::Read, kept, bytes));
+        effects.push(Effect::Offer(number));
+    }
+}

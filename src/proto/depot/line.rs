@@ -1,0 +1,50 @@
+//! The requests of one service: some are among its waiting ones or at its workers, the others are
+//! a range of keys on the disk.
+
+use super::record::Lane;
+
+/// Where the requests of a service are.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) lane: Lane,
+    /// On their way to a worker, or there.
+    pub(super) asked: usize,
+    /// Nowhere but on the disk.
+    pub(super) behind: usize,
+    /// No request with a smaller number is nowhere but on the disk.
+    cursor: u64,
+    /// Some of those are being read.
+    pub(super) loading: bool,
+}
+
+impl Line {
+    pub(super) fn new(lane: Lane) -> Self {
+        Self { lane, asked: 0, behind: 0, cursor: u64::MAX, loading: false }
+    }
+
+    /// A request is on the disk, and nowhere else.
+    pub(super) fn lay_down(&mut self, number: u64) {
+        self.behind += 1;
+        self.cursor = self.cursor.min(number);
+    }
+
+    /// Begins to read; returns from which number on.
+    pub(super) fn start_reading(&mut self) -> u64 {
+        self.loading = true;
+        std::mem::replace(&mut self.cursor, u64::MAX)
+    }
+
+    /// There may be more from that number on.
+    pub(super) fn go_on_from(&mut self, number: u64) {
+        self.cursor = self.cursor.min(number);
+    }
+
+    /// Requests that should be on the disk, and were not found there although all of it was read.
+    pub(super) fn take_missing(&mut self) -> usize {
+        if self.cursor == u64::MAX && !self.loading { std::mem::take(&mut self.behind) } else { 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.asked == 0 && self.behind == 0 && !self.loading
+    }
+}
