@@ -6,6 +6,7 @@ mod broker;
 mod call;
 mod config;
 mod connect;
+mod container;
 mod context;
 mod demo;
 mod docs;
@@ -30,6 +31,7 @@ use clap::{CommandFactory, FromArgMatches};
 use serde_json::json;
 
 use args::{Cli, Command};
+use container::ContainerAction;
 use file::FileAction;
 
 fn main() -> ExitCode {
@@ -55,7 +57,9 @@ fn main() -> ExitCode {
 
 fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
     let _records = match &command {
-        Command::Work(_) | Command::File { action: FileAction::Serve(_) } => {
+        Command::Work(_)
+        | Command::File { action: FileAction::Serve(_) }
+        | Command::Container { action: ContainerAction::Run(_) } => {
             Some(logging::start(&log.section("info")?, None)?)
         }
         Command::Demo(_)
@@ -67,6 +71,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         | Command::Bench(_)
         | Command::File { .. }
         | Command::Flow { .. }
+        | Command::Container { .. }
         | Command::Job { .. }
         | Command::Service { .. }
         | Command::Worker { .. }
@@ -98,6 +103,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::Bench(args) => bench::run(&args),
         Command::File { action } => file::run(action),
         Command::Flow { action } => flow::run(action),
+        Command::Container { action } => container::run(action),
         Command::Job { action } => manage::job::run(action),
         Command::Service { action } => manage::service::run(action),
         Command::Worker { action } => manage::worker::run(action),
@@ -127,6 +133,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Bench(args) => args.json,
         Command::File { action } => action.json(),
         Command::Flow { action } => action.json(),
+        Command::Container { action } => action.json(),
         Command::Job { action } => action.json(),
         Command::Service { action } => action.json(),
         Command::Worker { action } => action.json(),
