@@ -270,6 +270,9 @@ impl Runtime {
             if self.carry_out() {
                 break;
             }
+            if self.drained(&inbox.incoming) {
+                continue;
+            }
             let timeout = self.machine.next_timeout().map(Instant::from_std);
             tokio::select! {
                 Some(control) = inbox.controls.recv() => self.control(control),
@@ -281,7 +284,6 @@ impl Runtime {
                 Some(_) = self.work.join_next() => {}
                 () = until(timeout) => self.machine.handle_timeout(Instant::now().into_std()),
             }
-            self.check_drained(&inbox.incoming);
         }
         // Dropped here: what is still in work comes again, to somebody else.
         self.work.shutdown().await;
@@ -371,10 +373,14 @@ impl Runtime {
         });
     }
 
-    fn check_drained(&mut self, incoming: &mpsc::Receiver<Incoming>) {
-        if self.work.is_empty() && incoming.is_empty() && let Some(op) = self.draining.take() {
-            self.tell(Input::Drained(op));
+    /// Whether nothing is in work any more, and that was waited for.
+    fn drained(&mut self, incoming: &mpsc::Receiver<Incoming>) -> bool {
+        if !self.work.is_empty() || !incoming.is_empty() {
+            return false;
         }
+        let Some(op) = self.draining.take() else { return false };
+        self.tell(Input::Drained(op));
+        true
     }
 
     /// Does what the machine wants. Whether that was all for ever.

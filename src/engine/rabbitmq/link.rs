@@ -287,6 +287,7 @@ impl Link {
         let close = self.connection.close(200, ShortString::from("bye"));
         // One that cannot be closed is dropped.
         let _ = within(self.timeout, "the end", close).await;
+        fail(&self.broken, "it was closed".into());
     }
 
     /// A channel that the server has closed is of no use any more.

@@ -270,7 +270,8 @@ impl Machine {
         let (next, after) = (self.next_op(), self.next_op());
         let Life::Stopping { deadline, drain, resign } = &mut self.life else { return };
         // Another one can lead while this one finishes what it has.
-        if *resign == Part::Ahead {
+        let resigns = *resign == Part::Ahead;
+        if resigns {
             *resign = if session.is_some() { Part::Doing(next) } else { Part::Done };
             if session.is_some() {
                 self.out.push_back(Output::Resign(next));
@@ -281,7 +282,11 @@ impl Machine {
             self.out.push_back(Output::Drain(after));
         }
         let done = *drain == Part::Done && *resign == Part::Done;
-        if done || *deadline <= now {
+        let over = done || *deadline <= now;
+        if resigns {
+            self.unseat();
+        }
+        if over {
             self.finish();
         }
     }
@@ -313,8 +318,9 @@ impl Machine {
     /// How it stands.
     #[must_use]
     pub fn status(&self) -> Status {
+        let done = matches!(self.life, Life::Done);
         let coordination = match &self.tie {
-            _ if !self.settings.coordinated => Link::Unused,
+            _ if done || !self.settings.coordinated => Link::Unused,
             Tie::Unused => Link::Unused,
             Tie::Up(session) => session.trouble.clone().map_or(Link::Up, Link::Down),
             Tie::Down { why, .. } | Tie::Opening { why, .. } => {
@@ -322,6 +328,7 @@ impl Machine {
             }
         };
         let queues = match &self.line {
+            _ if done => Link::Unused,
             Line::Up { .. } => Link::Up,
             Line::Down { why, .. } | Line::Connecting { why, .. } => {
                 why.clone().map_or(Link::Connecting, Link::Down)
