@@ -167,6 +167,24 @@ async fn calls(rabbit: &RabbitServer, heard: &mut mpsc::Receiver<(String, Value)
     let nobody = caller.request("nobody", "add", &none).await;
     assert_eq!(nobody, Err(CallError::NoService("nobody".into())));
     assert_eq!(caller.command("nobody", "add", &none).await, nobody.map(|_| ()));
+    // Whoever asks nobody is told so, and nobody else is, however many ask at a time.
+    let asks = (0..200).map(|number| {
+        let caller = caller.clone();
+        async move {
+            match number % 2 {
+                0 => {
+                    let sum = caller.request("sums", "add", &json!({"a": number})).await;
+                    assert_eq!(sum, Ok(json!({"sum": number})));
+                }
+                _ => {
+                    let nobody = caller.request("nobody", "add", &json!({"a": number})).await;
+                    assert_eq!(nobody, Err(CallError::NoService("nobody".into())));
+                }
+            }
+        }
+    });
+    futures::future::join_all(asks).await;
+    while timeout(Duration::from_millis(300), heard.recv()).await.is_ok() {}
     for wrong in ["", "a\nb", &"x".repeat(200)] {
         let refused = caller.request(wrong, "add", &none).await;
         assert!(matches!(refused, Err(CallError::Name(_))), "{refused:?}");

@@ -33,7 +33,7 @@ def test_a_leader_that_is_killed_is_replaced_within_its_lease(mesh, times):
     members = [mesh.ours(f"r{n}", "--ttl", "2s") for n in range(3)]
     for member in members:
         member.running()
-    for round in range(times):
+    for turn in range(times):
         leader = until(lambda: next((it for it in members if it.now().get("state") == "running-leader"), None))
         epochs.append(leader.now()["epoch"])
         others = [it for it in members if it is not leader]
@@ -42,7 +42,7 @@ def test_a_leader_that_is_killed_is_replaced_within_its_lease(mesh, times):
         until(lambda: any(it.now().get("state") == "running-leader" for it in others), timeout=20)
         waits.append(time.monotonic() - killed)
         assert sum(it.now().get("leading", False) for it in others) == 1
-        fresh = mesh.ours(f"s{round}", "--ttl", "2s")
+        fresh = mesh.ours(f"s{turn}", "--ttl", "2s")
         fresh.running()
         members = [*others, fresh]
         assert mesh.cli("call", mesh.service, "add", '{"a": 1}').stdout == "3\n"

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -17,7 +17,7 @@ use lapin::{
     Acker, BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ErrorKind, Event,
     ExchangeKind,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::{RabbitConfig, RabbitError};
@@ -79,10 +79,16 @@ pub struct Delivery {
 pub struct Link {
     connection: Connection,
     publishing: Channel,
+    /// Channels with nothing on them: see [`Link::publish`].
+    idle: Mutex<Vec<Channel>>,
+    alone: Semaphore,
     timeout: Duration,
     broken: Arc<watch::Sender<Option<String>>>,
     listening: JoinHandle<()>,
 }
+
+/// Messages at a time that RabbitMQ is asked to return if nobody wants them.
+const MANDATORY_MAX: usize = 32;
 
 /// What comes from one queue.
 #[derive(Debug)]
@@ -136,7 +142,8 @@ impl Link {
             }
             fail(&listener, "the connection has ended".into());
         });
-        Ok(Self { connection, publishing, timeout, broken, listening })
+        let (idle, alone) = (Mutex::default(), Semaphore::new(MANDATORY_MAX));
+        Ok(Self { connection, publishing, idle, alone, timeout, broken, listening })
     }
 
     /// Waits until the connection is broken, and says why.
@@ -217,6 +224,10 @@ impl Link {
 
     /// Publishes, and waits for the confirmation.
     ///
+    /// What is returned says of which message it is only by coming before that message's
+    /// confirmation, and confirmations of several messages may come as one. So a message that is to
+    /// be returned has a channel to itself until it is confirmed.
+    ///
     /// # Errors
     ///
     /// [`RabbitError::TimedOut`] and [`RabbitError::Broken`]: it may have been taken or not.
@@ -234,14 +245,17 @@ impl Link {
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
         let (exchange, key, properties) = (short(exchange)?, short(key)?, properties(message)?);
         let publish = async {
-            let sent =
-                self.publishing.basic_publish(exchange, key, options, &message.body, properties);
-            sent.await?.await
+            let _alone = if mandatory { self.alone.acquire().await.ok() } else { None };
+            let channel = if mandatory { self.idle_channel().await? } else { self.publishing.clone() };
+            let sent = channel.basic_publish(exchange, key, options, &message.body, properties);
+            let confirmation = sent.await?.await?;
+            // One that is not waited for to the end takes its channel with it.
+            if mandatory {
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+            }
+            Ok(confirmation)
         };
         let confirmation = within(self.timeout, "a confirmation", publish).await;
-        if let Err(error @ RabbitError::TimedOut { .. }) = &confirmation {
-            fail(&self.broken, error.to_string());
-        }
         let confirmation = self.settle(confirmation)?;
         if confirmation.is_nack() {
             return Err(RabbitError::NotTaken);
@@ -250,6 +264,16 @@ impl Link {
             Some(_) => Ok(Published::Unroutable),
             None => Ok(Published::Taken),
         }
+    }
+
+    async fn idle_channel(&self) -> lapin::Result<Channel> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(channel) = idle {
+            return Ok(channel);
+        }
+        let channel = self.connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(channel)
     }
 
     /// Takes from a queue: `prefetch` messages at a time that have to be settled, or all that come,
