@@ -191,7 +191,8 @@ async fn calls(rabbit: &RabbitServer, heard: &mut mpsc::Receiver<(String, Value)
     }
     assert!(matches!(caller.request("sums", "add", &[1]).await, Err(CallError::Convert(_))));
     client.close().await;
-    let closed = caller.with_timeout(Duration::from_millis(200)).request("sums", "add", &none).await;
+    let closed =
+        caller.with_timeout(Duration::from_millis(200)).request("sums", "add", &none).await;
     assert!(closed.is_err(), "{closed:?}");
 }
 
@@ -222,7 +223,8 @@ async fn properties(leader: &ServiceContainer, follower: &ServiceContainer) {
 /// What the client of etcd promises by itself.
 async fn engine(etcd: &Etcd) {
     let lease = etcd.grant(Duration::from_secs(5)).await.unwrap();
-    let put = |lease| Txn::default().if_missing("/t/k").then_put("/t/k", b"1", lease).else_get("/t/k");
+    let put =
+        |lease| Txn::default().if_missing("/t/k").then_put("/t/k", b"1", lease).else_get("/t/k");
     let before = etcd.prefix("/t/").await.unwrap();
     let mut watch = etcd.watch("/t/", before.revision + 1);
     assert!(etcd.txn(put(lease.id)).await.unwrap().succeeded);

@@ -144,9 +144,8 @@ impl Builder {
         mut self,
         make: impl FnOnce(&str, &str, Vec<String>) -> Q + Send + 'static,
     ) -> Self {
-        self.queues = Some(Box::new(|service, instance, topics| {
-            Arc::new(make(service, instance, topics))
-        }));
+        self.queues =
+            Some(Box::new(|service, instance, topics| Arc::new(make(service, instance, topics))));
         self
     }
 

@@ -69,7 +69,10 @@ pub enum CallError {
 pub(super) struct Pending(Mutex<HashMap<String, oneshot::Sender<Response>>>);
 
 impl Pending {
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, oneshot::Sender<Response>>) -> T) -> T {
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&mut HashMap<String, oneshot::Sender<Response>>) -> T,
+    ) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -232,12 +235,7 @@ impl Caller {
         self.request(service, DESCRIBE, &Map::new()).await
     }
 
-    fn call<A: Serialize>(
-        &self,
-        service: &str,
-        method: &str,
-        args: &A,
-    ) -> Result<Call, CallError> {
+    fn call<A: Serialize>(&self, service: &str, method: &str, args: &A) -> Result<Call, CallError> {
         if !fits_short_string(service) {
             return Err(CallError::Name(service.chars().take(64).collect()));
         }
@@ -336,12 +334,9 @@ impl Drop for Client {
 }
 
 /// Connects, again and again. What a client needs may not be set up yet, so it does that, too.
-async fn keep_up(
-    queues: Arc<dyn Queues>,
-    line: watch::Sender<LineNow>,
-    pending: Arc<Pending>,
-) {
-    let seed = fresh_id().bytes().fold(0, |seed: u64, digit| seed.rotate_left(5) ^ u64::from(digit));
+async fn keep_up(queues: Arc<dyn Queues>, line: watch::Sender<LineNow>, pending: Arc<Pending>) {
+    let seed =
+        fresh_id().bytes().fold(0, |seed: u64, digit| seed.rotate_left(5) ^ u64::from(digit));
     let mut waits = Backoff::new(Duration::from_millis(200), Duration::from_secs(5), seed);
     let (sender, mut answers) = mpsc::channel(ANSWERS_MAX);
     loop {

@@ -102,7 +102,17 @@ impl<A> Call<A> {
     pub(super) fn with<B>(self, args: B) -> Call<B> {
         let Self { context, claims, trace_id, correlation_id, redelivered, command, .. } = self;
         let (caller, emitted) = (self.caller, self.emitted);
-        Call { args, context, claims, trace_id, correlation_id, redelivered, command, caller, emitted }
+        Call {
+            args,
+            context,
+            claims,
+            trace_id,
+            correlation_id,
+            redelivered,
+            command,
+            caller,
+            emitted,
+        }
     }
 }
 
@@ -273,11 +283,13 @@ where
     Arc::new(move |told: Event<Value>| {
         let function = function.clone();
         Box::pin(async move {
-            let Event { topic, event, context, trace_id, correlation_id, redelivered, caller } = told;
+            let Event { topic, event, context, trace_id, correlation_id, redelivered, caller } =
+                told;
             let event = serde_json::from_value(event).map_err(|error| {
                 Failure::rejected(class::VALIDATION, format!("the event: {error}"))
             })?;
-            let told = Event { topic, event, context, trace_id, correlation_id, redelivered, caller };
+            let told =
+                Event { topic, event, context, trace_id, correlation_id, redelivered, caller };
             function(told).await
         })
     })

@@ -17,9 +17,7 @@ use super::client::{Caller, LineNow, Pending, fresh_id};
 use super::coordinate::{Coordinator, Observation, Session};
 use super::queues::{Incoming, Line, Queues};
 use super::serve::{Served, Shop};
-use crate::proto::container::{
-    Input, Machine, Op, Output, Refusal, Settings, State, Status,
-};
+use crate::proto::container::{Input, Machine, Op, Output, Refusal, Settings, State, Status};
 use crate::wire::nuropb::{KeyNames, Response};
 
 /// What has come back and was not yet told to the machine.
@@ -326,7 +324,8 @@ impl Runtime {
         match seen {
             Observation::Seat(seat) => self.tell(Input::Seen(op, seat)),
             Observation::Properties(properties) => {
-                let configured = properties.get(KeyNames::CONFIGURED).is_some_and(|it| it == "True");
+                let configured =
+                    properties.get(KeyNames::CONFIGURED).is_some_and(|it| it == "True");
                 let consume = properties.get("consume").is_none_or(|it| says_yes(it));
                 self.properties.send_replace(properties);
                 self.tell(Input::SeenConfigured(op, configured));

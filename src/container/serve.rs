@@ -99,7 +99,12 @@ pub(super) struct Shop {
 
 impl Shop {
     /// Handles a message, and settles it.
-    pub(super) async fn handle(self: Arc<Self>, incoming: Incoming, line: Arc<dyn Line>, caller: Caller) {
+    pub(super) async fn handle(
+        self: Arc<Self>,
+        incoming: Incoming,
+        line: Arc<dyn Line>,
+        caller: Caller,
+    ) {
         let Incoming { body, reply_to, redelivered, settle } = incoming;
         let how = match body {
             Ok((kind @ (Kind::Request | Kind::Command), Body::Call(call))) => {

@@ -28,7 +28,8 @@ impl EtcdServer {
     pub async fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let (port, peers) = (free_port(), free_port());
-        let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peers}"));
+        let (client, peer) =
+            (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peers}"));
         let process = Command::new("etcd")
             .args(["--name", "t", "--logger", "zap", "--log-level", "error"])
             .arg("--data-dir")
@@ -134,6 +135,10 @@ impl Drop for RabbitServer {
         let _ = self.process.wait();
         let epmd = self.epmd.to_string();
         let mut stop = Command::new("epmd");
-        let _ = stop.args(["-port", &epmd, "-kill"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _ = stop
+            .args(["-port", &epmd, "-kill"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
     }
 }

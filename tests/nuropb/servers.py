@@ -50,28 +50,32 @@ def until(what, timeout: float = 30.0, every: float = 0.05):
 
 
 class Etcd:
-    """One etcd with one member."""
+    """One process of etcd, alone or as a member of a cluster."""
 
-    def __init__(self):
+    def __init__(self, name: str = "t"):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="mj-etcd-"))
-        self.port, self.peers = free_port(), free_port()
-        self.process = None
+        self.name, self.port, self.peers = name, free_port(), free_port()
+        self.process, self.cluster = None, f"{name}=http://127.0.0.1:{self.peers}"
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self):
+        self.launch()
+        until(self.healthy)
+        return self
+
+    def launch(self):
+        """Starts it and does not wait for it."""
         peers = f"http://127.0.0.1:{self.peers}"
         log = open(self.dir / "log", "ab")
         self.process = subprocess.Popen(
-            ["etcd", "--name", "t", "--data-dir", str(self.dir / "data"),
+            ["etcd", "--name", self.name, "--data-dir", str(self.dir / "data"),
              "--listen-client-urls", self.endpoint, "--advertise-client-urls", self.endpoint,
              "--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers,
-             "--initial-cluster", f"t={peers}", "--logger", "zap", "--log-level", "warn"],
+             "--initial-cluster", self.cluster, "--logger", "zap", "--log-level", "warn"],
             stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        until(self.healthy)
-        return self
 
     def healthy(self) -> bool:
         try:
@@ -102,6 +106,29 @@ class Etcd:
             self.process.send_signal(signal.SIGCONT)
             self.kill()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class EtcdCluster:
+    """Three of them."""
+
+    def __init__(self):
+        self.members = [Etcd(f"m{number}") for number in range(3)]
+        for member in self.members:
+            member.cluster = ",".join(f"{it.name}=http://127.0.0.1:{it.peers}" for it in self.members)
+
+    @property
+    def endpoint(self) -> str:
+        return ",".join(member.endpoint for member in self.members)
+
+    def start(self):
+        for member in self.members:
+            member.launch()
+        until(lambda: all(member.healthy() for member in self.members))
+        return self
+
+    def close(self):
+        for member in self.members:
+            member.close()
 
 
 class Rabbit:

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
 import threading
 import time
 
 import pytest
 
 from conftest import Mesh
-from servers import Etcd, Rabbit, until
+from servers import Etcd, EtcdCluster, Rabbit, until
 
 LONG = os.environ.get("MAJORDOMO_LONG") == "1"
 
@@ -94,6 +93,32 @@ def test_etcd_is_frozen_and_thaws(own):
     assert own.cli("call", own.service, "add", '{"a": 1}').stdout == "3\n"
     own.etcd.signal(signal.SIGCONT)
     until(lambda: sum(it.now()["state"] == "running-leader" for it in members) == 1, timeout=30)
+
+
+def test_of_three_etcds_one_may_be_gone_and_two_may_not(binary, rabbit):
+    etcd, mesh = EtcdCluster(), None
+    try:
+        mesh = Mesh(binary, rabbit, etcd.start())
+        members = [mesh.ours(f"r{n}", "--ttl", "5s") for n in range(2)]
+        for member in members:
+            member.running()
+        until(lambda: any(it.now()["leading"] for it in members))
+        etcd.members[0].kill()
+        deadline = time.monotonic() + 8
+        # One of the two may have to get a new lease; the service has a leader again at once.
+        until(lambda: time.monotonic() > deadline and sum(it.now()["leading"] for it in members) == 1,
+              timeout=20)
+        etcd.members[1].kill()
+        until(lambda: not any(it.now()["leading"] for it in members), timeout=15)
+        assert all(it.now()["state"] == "running-follower" for it in members)
+        assert mesh.cli("call", mesh.service, "add", '{"a": 1}', etcd=False).stdout == "3\n"
+        for member in etcd.members[:2]:
+            member.launch()
+        until(lambda: sum(it.now()["state"] == "running-leader" for it in members) == 1, timeout=40)
+    finally:
+        if mesh:
+            mesh.close()
+        etcd.close()
 
 
 def test_etcd_is_not_there_at_the_start(own):

@@ -6,8 +6,6 @@ import time
 
 from servers import until
 
-ERRORS = "NuropbHandlingError", "NuropbException"
-
 
 def started(mesh, *flags):
     """Ours, and theirs as another service with a client in it."""
@@ -22,7 +20,7 @@ def test_a_request_goes_both_ways(mesh):
     answer = theirs.request(mesh.service, "add", {"a": 40}, trace_id="t-1", context={"user": "joe"})
     assert (answer["result"], answer["error"], answer["trace_id"]) == (42, None, "t-1")
     assert answer["context"] == {"user": "joe"}
-    asked = mesh.cli("call", theirs.instance and mesh.service + "-py", "add", '{"a": 40, "b": 3}')
+    asked = mesh.cli("call", mesh.service + "-py", "add", '{"a": 40, "b": 3}')
     assert (asked.stdout, asked.returncode) == ("43\n", 0), asked
     odd = {"ü": "\U0001f600", "n": [1, 2.5, None, True], "deep": {"a": {"b": {}}}}
     assert theirs.request(mesh.service, "echo", odd)["result"] == odd
@@ -237,6 +235,19 @@ def test_without_etcd_it_serves_alone_and_makes_the_virtual_host(mesh):
     assert ours.running()["state"] == "running-standalone"
     assert mesh.cli("call", mesh.service, "add", '{"a": 1}', etcd=False).stdout == "3\n"
     ours.stop()
+
+
+def test_a_queue_of_type_quorum_is_an_option(mesh):
+    members = [mesh.ours(f"r{n}", "--quorum") for n in range(2)]
+    for member in members:
+        member.running()
+    assert mesh.queue(f"nuropb-{mesh.service}-sq")["type"] == "quorum"
+    assert mesh.cli("call", mesh.service, "add", '{"a": 1}').stdout == "3\n"
+    # One that declares it otherwise is told so, and the others go on.
+    other = mesh.ours("r9")
+    said = other.until(lambda said: said.get("queues", {}).get("link") == "down")
+    assert "x-queue-type" in said["queues"]["why"], said
+    assert mesh.cli("call", mesh.service, "add", '{"a": 1}').stdout == "3\n"
 
 
 def test_a_stop_finishes_what_is_in_work(mesh):

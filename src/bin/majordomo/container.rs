@@ -1,6 +1,11 @@
 //! `majordomo container run|ls|describe|call|event|pause|resume`: services on RabbitMQ and etcd.
+#![cfg_attr(
+    not(all(feature = "etcd", feature = "rabbitmq")),
+    expect(dead_code, reason = "without the servers there is little to do")
+)]
 
 mod ask;
+#[cfg(feature = "rabbitmq")]
 mod command;
 mod list;
 mod run;

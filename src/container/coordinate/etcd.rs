@@ -89,7 +89,9 @@ impl Session for EtcdSession {
     }
 
     fn renew(&self) -> BoxFuture<'_, Result<(), Refusal>> {
-        Box::pin(async move { Ok(self.coordinator.etcd.keep_alive(self.lease.id).await.map(|_| ())?) })
+        Box::pin(
+            async move { Ok(self.coordinator.etcd.keep_alive(self.lease.id).await.map(|_| ())?) },
+        )
     }
 
     fn resign(&self) -> BoxFuture<'_, Result<(), Refusal>> {

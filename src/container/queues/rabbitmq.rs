@@ -229,7 +229,9 @@ impl Line for RabbitLine {
                 // One that has ended by itself was told of by `broken`.
                 let _ = stop.send(()).await;
                 let ended = tokio::time::timeout(CANCEL_MAX, task).await;
-                ended.map_err(|_| "the consumer does not end".to_owned())?.map_err(|it| it.to_string())??;
+                ended
+                    .map_err(|_| "the consumer does not end".to_owned())?
+                    .map_err(|it| it.to_string())??;
             }
             let (Some(prefetch), Some(service)) = (prefetch, &self.queues.service) else {
                 return Ok(());
@@ -354,8 +356,7 @@ impl RabbitQueues {
             }
             Outgoing::Event(event) => {
                 let body = encode_event(&event)?;
-                let message =
-                    self.message(Kind::Event, body, event.correlation_id, event.trace_id);
+                let message = self.message(Kind::Event, body, event.correlation_id, event.trace_id);
                 let (exchange, key) = (events_exchange.clone(), event.topic);
                 Ok(Sending { exchange, key, mandatory: false, message })
             }

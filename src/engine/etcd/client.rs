@@ -96,7 +96,12 @@ impl Txn {
     #[must_use]
     pub fn if_created(mut self, key: &str, revision: i64) -> Self {
         let (key, create_revision) = (key.into(), Some(revision));
-        self.request.compare.push(Compare { target: 1, key, create_revision, ..Compare::default() });
+        self.request.compare.push(Compare {
+            target: 1,
+            key,
+            create_revision,
+            ..Compare::default()
+        });
         self
     }
 
@@ -307,7 +312,8 @@ impl Etcd {
     {
         let inner = &self.inner;
         let at = inner.at.load(Ordering::Relaxed) % inner.channels.len();
-        let (Some(channel), Some(endpoint)) = (inner.channels.get(at), inner.config.endpoints.get(at))
+        let (Some(channel), Some(endpoint)) =
+            (inner.channels.get(at), inner.config.endpoints.get(at))
         else {
             return Err(EtcdError::Refused("there is no endpoint".into()));
         };

@@ -238,7 +238,8 @@ mod tests {
     #[test]
     fn a_campaign_has_the_octets_of_etcd() {
         let key = b"/nuropb/s/leader".to_vec();
-        let compare = Compare { key: key.clone(), create_revision: Some(0), target: 1, ..Compare::default() };
+        let compare =
+            Compare { key: key.clone(), create_revision: Some(0), target: 1, ..Compare::default() };
         assert_eq!(compare.encode_to_vec(), b"\x10\x01\x1a\x10/nuropb/s/leader\x28\x00");
         let put = PutRequest { key, value: b"i1".to_vec(), lease: 5 };
         let op = RequestOp { request_put: Some(put), ..RequestOp::default() };

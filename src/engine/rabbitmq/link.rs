@@ -200,7 +200,8 @@ impl Link {
         arguments: &[(&str, &str)],
     ) -> Result<(), RabbitError> {
         let Queue { durable, auto_delete } = queue;
-        let options = QueueDeclareOptions { durable, auto_delete, ..QueueDeclareOptions::default() };
+        let options =
+            QueueDeclareOptions { durable, auto_delete, ..QueueDeclareOptions::default() };
         let mut table = FieldTable::default();
         for (name, value) in arguments {
             table.insert(short(name)?, AMQPValue::LongString(LongString::from(*value)));
@@ -246,7 +247,8 @@ impl Link {
         let (exchange, key, properties) = (short(exchange)?, short(key)?, properties(message)?);
         let publish = async {
             let _alone = if mandatory { self.alone.acquire().await.ok() } else { None };
-            let channel = if mandatory { self.idle_channel().await? } else { self.publishing.clone() };
+            let channel =
+                if mandatory { self.idle_channel().await? } else { self.publishing.clone() };
             let sent = channel.basic_publish(exchange, key, options, &message.body, properties);
             let confirmation = sent.await?.await?;
             // One that is not waited for to the end takes its channel with it.
@@ -296,7 +298,8 @@ impl Link {
                 channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
             }
             let no_ack = prefetch.is_none();
-            let options = BasicConsumeOptions { no_ack, exclusive, ..BasicConsumeOptions::default() };
+            let options =
+                BasicConsumeOptions { no_ack, exclusive, ..BasicConsumeOptions::default() };
             let (tag, table) = (ShortString::default(), FieldTable::default());
             let consumer = channel.basic_consume(queue_name, tag, options, table).await?;
             Ok((channel, consumer))
@@ -445,8 +448,7 @@ fn explain(error: &lapin::Error) -> RabbitError {
 }
 
 fn short(text: &str) -> Result<ShortString, RabbitError> {
-    ShortString::try_new(text)
-        .map_err(|_| RabbitError::TooLong(text.chars().take(64).collect()))
+    ShortString::try_new(text).map_err(|_| RabbitError::TooLong(text.chars().take(64).collect()))
 }
 
 fn properties(message: &Message) -> Result<BasicProperties, RabbitError> {
@@ -468,9 +470,9 @@ fn properties(message: &Message) -> Result<BasicProperties, RabbitError> {
     }
     let mut headers = FieldTable::default();
     for (name, value) in &message.headers {
-        let value = value.as_deref().map_or(AMQPValue::Void, |text| {
-            AMQPValue::LongString(LongString::from(text))
-        });
+        let value = value
+            .as_deref()
+            .map_or(AMQPValue::Void, |text| AMQPValue::LongString(LongString::from(text)));
         headers.insert(short(name)?, value);
     }
     Ok(properties.with_headers(headers))
@@ -478,17 +480,18 @@ fn properties(message: &Message) -> Result<BasicProperties, RabbitError> {
 
 fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
     let text = |text: &Option<ShortString>| text.as_ref().map(|text| text.as_str().to_owned());
-    let headers = properties.headers().as_ref().into_iter().flatten().filter_map(|(name, value)| {
-        let value = match value {
-            AMQPValue::LongString(text) => {
-                Some(String::from_utf8_lossy(text.as_bytes()).into_owned())
-            }
-            AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
-            AMQPValue::Void => None,
-            _ => return None,
-        };
-        Some((name.as_str().to_owned(), value))
-    });
+    let headers =
+        properties.headers().as_ref().into_iter().flatten().filter_map(|(name, value)| {
+            let value = match value {
+                AMQPValue::LongString(text) => {
+                    Some(String::from_utf8_lossy(text.as_bytes()).into_owned())
+                }
+                AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+                AMQPValue::Void => None,
+                _ => return None,
+            };
+            Some((name.as_str().to_owned(), value))
+        });
     Message {
         body,
         content_type: text(properties.content_type()),

@@ -120,7 +120,9 @@ impl Management {
         let said = || String::from_utf8_lossy(octets.get(..200).unwrap_or(&octets)).into_owned();
         match status {
             StatusCode::NOT_FOUND => Err(RabbitError::NotFound(path.into())),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RabbitError::NotAllowed(said())),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(RabbitError::NotAllowed(said()))
+            }
             status if !status.is_success() => {
                 Err(RabbitError::Refused(format!("{status}: {}", said())))
             }

@@ -43,7 +43,8 @@ impl FromStr for AmqpUrl {
         let parsed: AMQPUri = text.parse().map_err(|reason: String| {
             // What is wrong may be the password.
             let shown = reason.lines().next().unwrap_or_default().to_owned();
-            let shown = if text.contains('@') && shown.contains(text) { String::new() } else { shown };
+            let shown =
+                if text.contains('@') && shown.contains(text) { String::new() } else { shown };
             RabbitError::Url(format!("{shown}; write amqp://USER:PASSWORD@HOST:PORT/VHOST"))
         })?;
         if parsed.scheme != AMQPScheme::AMQP {

@@ -90,11 +90,8 @@ impl Machine {
             let seed = seed.wrapping_add(stream.wrapping_mul(0xD6E8_FEB8_6659_FD93));
             Backoff::new(settings.backoff_base, settings.backoff_cap, seed)
         };
-        let tie = if settings.coordinated {
-            Tie::Down { retry: now, why: None }
-        } else {
-            Tie::Unused
-        };
+        let tie =
+            if settings.coordinated { Tie::Down { retry: now, why: None } } else { Tie::Unused };
         Self {
             ttl: settings.ttl,
             life: Life::New,
@@ -192,8 +189,7 @@ impl Machine {
                 let patience = self.epoch().and(self.failing_since);
                 let patience = patience.map(|since| since + self.settings.patience);
                 let set_up = self.set_up.timeout().filter(|_| self.sets_up());
-                let all =
-                    [self.tie.timeout(), campaign, patience, set_up, self.line.timeout()];
+                let all = [self.tie.timeout(), campaign, patience, set_up, self.line.timeout()];
                 all.into_iter().flatten().min()
             }
         }
@@ -356,10 +352,18 @@ impl Machine {
             Life::Stopping { .. } => State::Stopping,
             Life::Done => State::Shutdown,
             Life::Running if !self.settings.coordinated => {
-                if self.served { State::RunningStandalone } else { State::Startup }
+                if self.served {
+                    State::RunningStandalone
+                } else {
+                    State::Startup
+                }
             }
             Life::Running if !self.served => {
-                if self.decided { State::StartupLeaderDecided } else { State::StartupLeaderElection }
+                if self.decided {
+                    State::StartupLeaderDecided
+                } else {
+                    State::StartupLeaderElection
+                }
             }
             Life::Running if self.epoch().is_none() => State::RunningFollower,
             Life::Running if self.signalled == self.epoch() => State::RunningLeader,

@@ -112,7 +112,10 @@ impl Machine {
             (Seat::Vacant { .. }, Role::Campaigning(_)) => self.leader = None,
             // What we see may be older than what we know.
             (Seat::Vacant { after }, _) if known > after => {}
-            (Seat::Vacant { .. }, Role::Unknown { .. } | Role::Following | Role::Leading { .. }) => {
+            (
+                Seat::Vacant { .. },
+                Role::Unknown { .. } | Role::Following | Role::Leading { .. },
+            ) => {
                 self.leader = None;
                 self.unseat();
                 self.seat_again(now);

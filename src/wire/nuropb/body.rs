@@ -244,7 +244,9 @@ mod tests {
             r#"{"tag": "request", "service": "sums", "method": "add", "params": {"a": 1}, "correlation_id": "cccccccccccccccccccccccccccccccc", "context": {}, "trace_id": null}"#
         );
         assert_eq!(decode(Kind::Request, wire.as_bytes()), Ok(Body::Call(call())));
-        assert!(text(encode_call(&call(), CallType::Command)).starts_with(r#"{"tag": "command", "#));
+        assert!(
+            text(encode_call(&call(), CallType::Command)).starts_with(r#"{"tag": "command", "#)
+        );
     }
 
     #[test]

@@ -86,7 +86,10 @@ mod tests {
         let cases = [
             (json!({}), r#"{}"#),
             (json!([]), r#"[]"#),
-            (json!({"a": 1, "b": [1, 2.5, true, null, []]}), r#"{"a": 1, "b": [1, 2.5, true, null, []]}"#),
+            (
+                json!({"a": 1, "b": [1, 2.5, true, null, []]}),
+                r#"{"a": 1, "b": [1, 2.5, true, null, []]}"#,
+            ),
             (json!("ü\u{1F600}/\u{7f}"), "\"\\u00fc\\ud83d\\ude00/\u{7f}\""),
             (json!("\"\\\n\r\t\u{8}\u{c}\u{1}"), r#""\"\\\n\r\t\b\f\u0001""#),
         ];

@@ -135,7 +135,11 @@ pub(super) async fn call(args: &CallArgs) -> Result<ExitCode> {
     let CallArgs { service, method, params, command, how, json } = args;
     if *command {
         how.with(async |caller| caller.command(service, method, params).await).await?;
-        return if *json { print_json(json!({"v": 1, "taken": true})) } else { Ok(ExitCode::SUCCESS) };
+        return if *json {
+            print_json(json!({"v": 1, "taken": true}))
+        } else {
+            Ok(ExitCode::SUCCESS)
+        };
     }
     let result = how.with(async |caller| caller.request(service, method, params).await).await?;
     if *json {

@@ -1,5 +1,4 @@
 //! One call, one process.
-#![cfg(feature = "rabbitmq")]
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -58,7 +57,8 @@ impl Command {
             process.env_remove(secret);
         }
         let failed = |text: String| Failure::rejected("CommandFailed", text);
-        let mut child = process.spawn().map_err(|error| failed(format!("cannot run it: {error}")))?;
+        let mut child =
+            process.spawn().map_err(|error| failed(format!("cannot run it: {error}")))?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let mut group = Group(pid);
         let input = format!("{args}\n");
@@ -92,7 +92,10 @@ fn answer(output: &Output) -> Result<Value, Failure> {
     let complaint = String::from_utf8_lossy(&output.stderr);
     let last = complaint.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let last: String = harmless(last).chars().take(LINE_MAX).collect();
-    let how = output.status.code().map_or_else(|| "ended by a signal".into(), |code| format!("exit code {code}"));
+    let how = output
+        .status
+        .code()
+        .map_or_else(|| "ended by a signal".into(), |code| format!("exit code {code}"));
     let text = if last.is_empty() { how } else { format!("{how}: {last}") };
     if output.status.code() == Some(TEMPFAIL) {
         Err(Failure::CallAgain(text))

@@ -29,10 +29,6 @@ Examples:
   majordomo container resume sums";
 
 #[derive(Debug, Args)]
-#[cfg_attr(
-    not(all(feature = "rabbitmq", feature = "etcd")),
-    expect(dead_code, reason = "nobody is asked")
-)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     rabbit: RabbitArgs,
@@ -44,10 +40,6 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(
-    not(all(feature = "rabbitmq", feature = "etcd")),
-    expect(dead_code, reason = "nobody is asked")
-)]
 pub(crate) struct SwitchArgs {
     /// The service
     service: String,
@@ -86,7 +78,6 @@ mod asked {
     use majordomo::wire::nuropb::{KeyNames, Topology};
     use serde_json::{Value, json};
 
-    use super::super::servers::server_failed;
     use super::{ExitCode, ListArgs, Result, SwitchArgs};
     use crate::failure::{CliError, Exit};
     use crate::output::{Table, print, print_json};
@@ -103,9 +94,18 @@ mod asked {
         dead: Option<u64>,
     }
 
+    /// What a server says.
+    fn server_failed(error: &dyn std::fmt::Display, reached: bool) -> CliError {
+        let (exit, code) = if reached {
+            (Exit::Failed, "failed")
+        } else {
+            (Exit::CannotConnect, "cannot_connect")
+        };
+        CliError::new(exit, code, error.to_string())
+    }
+
     fn of_etcd(error: &EtcdError) -> CliError {
-        let reached =
-            !matches!(error, EtcdError::Unreachable { .. } | EtcdError::TimedOut { .. });
+        let reached = !matches!(error, EtcdError::Unreachable { .. } | EtcdError::TimedOut { .. });
         if matches!(error, EtcdError::NotAllowed(_)) {
             return CliError::new(Exit::NotAllowed, "not_allowed", error.to_string());
         }
@@ -172,7 +172,8 @@ mod asked {
 
     fn show(services: &BTreeMap<String, Known>, json: bool) -> Result<ExitCode> {
         if json {
-            let services: Vec<_> = services.iter().map(|(name, known)| of_known(name, known)).collect();
+            let services: Vec<_> =
+                services.iter().map(|(name, known)| of_known(name, known)).collect();
             return print_json(json!({"v": 1, "services": services}));
         }
         let mut table =

@@ -26,7 +26,6 @@ With --json each change of state is printed as one JSON object.";
 
 /// A service and its commands.
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "rabbitmq"), expect(dead_code, reason = "nothing can be run"))]
 pub(crate) struct RunArgs {
     /// The service
     service: String,
@@ -76,7 +75,8 @@ pub(crate) struct RunArgs {
 
 /// Reads `add=jq .a+.b`.
 fn pair(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').filter(|(name, command)| !name.is_empty() && !command.is_empty());
+    let pair =
+        text.split_once('=').filter(|(name, command)| !name.is_empty() && !command.is_empty());
     let (name, command) = pair.ok_or("write NAME=COMMAND")?;
     Ok((name.to_owned(), command.to_owned()))
 }
@@ -139,7 +139,8 @@ mod running {
         }
         #[cfg(not(feature = "etcd"))]
         args.etcd.none()?;
-        let instance = args.instance.unwrap_or_else(|| format!("{}-{}", host(), std::process::id()));
+        let instance =
+            args.instance.unwrap_or_else(|| format!("{}-{}", host(), std::process::id()));
         builder = builder.instance(&instance);
         if let Some(mark) = args.hw_mark {
             builder = builder.hw_mark(mark);

@@ -7,7 +7,7 @@ use clap::Args;
 #[cfg(feature = "rabbitmq")]
 use majordomo::container::{Client, RabbitQueues, RabbitQueuesConfig};
 
-use crate::failure::{CliError, Exit};
+use crate::failure::CliError;
 
 /// The queue server.
 #[derive(Debug, Args)]
@@ -34,10 +34,7 @@ pub(super) struct EtcdArgs {
     etcd_password_file: Option<PathBuf>,
 }
 
-#[cfg_attr(
-    all(feature = "rabbitmq", feature = "etcd"),
-    expect(dead_code, reason = "for builds without one of the features")
-)]
+#[cfg(not(all(feature = "rabbitmq", feature = "etcd")))]
 fn not_built(what: &str, feature: &str) -> CliError {
     let error = CliError::usage(format!("this majordomo was built without {what}"));
     error.hint(format!("build it with --features {feature}"))
@@ -119,12 +116,4 @@ impl EtcdArgs {
 #[cfg(any(feature = "rabbitmq", feature = "etcd"))]
 fn usage(error: impl std::fmt::Display) -> CliError {
     CliError::usage(error.to_string())
-}
-
-/// What a server says.
-#[cfg_attr(not(any(feature = "rabbitmq", feature = "etcd")), expect(dead_code, reason = "none"))]
-pub(super) fn server_failed(error: impl std::fmt::Display, reached: bool) -> CliError {
-    let (exit, code) =
-        if reached { (Exit::Failed, "failed") } else { (Exit::CannotConnect, "cannot_connect") };
-    CliError::new(exit, code, error.to_string())
 }

@@ -225,7 +225,9 @@ fn a_leader_that_gets_no_renewal_stops_to_lead_before_the_store_frees_the_seat()
     loop {
         let wanted = |it: &Output| match it {
             Output::Renew(op) => Some(Some(*op)),
-            Output::DropSession(op) => Some(Some(*op)).filter(|it| *it == Some(session)).map(|_| None),
+            Output::DropSession(op) => {
+                Some(Some(*op)).filter(|it| *it == Some(session)).map(|_| None)
+            }
             _ => None,
         };
         match stage.until(wanted) {
