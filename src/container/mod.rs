@@ -48,6 +48,7 @@ mod client;
 mod coordinate;
 mod describe;
 mod handler;
+mod instance;
 mod queues;
 mod runtime;
 mod serve;
@@ -60,8 +61,9 @@ pub use client::{CallError, Caller, Client};
 pub use coordinate::EtcdCoordinator;
 pub use coordinate::{BoxFuture, Coordinator, Observation, Refusal, Seat, Session};
 pub use handler::{Call, Event, Failure, IntoMethod, Method, Parameter};
+pub use instance::{Properties, PropertyError, ServiceContainer};
 pub use queues::{Incoming, Line, Outgoing, Queues, SendError, Sent, Settle, Settlement};
 #[cfg(feature = "rabbitmq")]
 pub use queues::{RabbitQueues, RabbitQueuesConfig};
-pub use runtime::{Properties, PropertyError, ServiceContainer};
+
 pub use serve::Served;

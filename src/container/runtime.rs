@@ -1,23 +1,21 @@
 //! One task drives the machine of [`proto::container`](crate::proto::container), and all that it
 //! asks for is done in tasks beside it.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Map;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::builder::Builder;
-use super::client::{Caller, LineNow, Pending, fresh_id};
-use super::coordinate::{Coordinator, Observation, Session};
-use super::queues::{Incoming, Line, Queues};
-use super::serve::{Served, Shop};
-use crate::proto::container::{Input, Machine, Op, Output, Refusal, Settings, State, Status};
+use super::client::Caller;
+use super::coordinate::{BoxFuture, Observation, Session};
+use super::instance::{Control, PropertyError, Servers, Tell};
+use super::queues::{Incoming, Line};
+use super::serve::Shop;
+use crate::proto::container::{Input, Machine, Op, Output, Refusal, State, Status};
 use crate::wire::nuropb::{KeyNames, Response};
 
 /// What has come back and was not yet told to the machine.
@@ -31,215 +29,20 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// A question to the store that has no answer by then has failed. A third of the shortest lease.
 const ASK_MAX: Duration = Duration::from_secs(5);
 
-/// Properties of a service, by name.
-pub type Properties = BTreeMap<String, String>;
-
-/// Why a property is not changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PropertyError {
-    /// Only the leader may.
-    #[error("this instance does not lead; the leader is {}", .0.as_deref().unwrap_or("not known"))]
-    NotLeader(Option<String>),
-    /// Without coordination there are no properties.
-    #[error("there is no coordination store")]
-    NoCoordination,
-    /// It is no name, or one that has another use.
-    #[error("`{0}` cannot be set: it is no name, or it is that of the leader's key")]
-    Name(String),
-    /// The store has not done it.
-    #[error("{0}")]
-    Failed(String),
-    /// The container has stopped.
-    #[error("the container has stopped")]
-    Stopped,
-}
-
-enum Control {
-    Stop(Duration),
-    Put { name: String, value: String, done: oneshot::Sender<Result<(), PropertyError>> },
-}
-
-/// One instance of a service, from the start until it is stopped; dropped, it ends as if it had
-/// been killed.
-///
-/// See the [module](super) for an example.
-#[derive(Debug)]
-pub struct ServiceContainer {
-    instance: String,
-    control: mpsc::Sender<Control>,
-    status: watch::Receiver<Status>,
-    properties: watch::Receiver<Properties>,
-    caller: Caller,
-    shop: Arc<Shop>,
-    task: JoinHandle<()>,
-}
-
-impl std::fmt::Debug for Shop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shop").field("service", &self.service).finish_non_exhaustive()
-    }
-}
-
-impl Drop for ServiceContainer {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl ServiceContainer {
-    /// Begins to build one.
-    #[must_use]
-    pub fn builder(service: impl Into<String>) -> Builder {
-        Builder::new(service)
-    }
-
-    pub(super) fn run(
-        shop: Arc<Shop>,
-        instance: String,
-        settings: Settings,
-        coordinator: Option<Arc<dyn Coordinator>>,
-        queues: Arc<dyn Queues>,
-        hw_mark: Option<u64>,
-    ) -> Self {
-        let now = Instant::now().into_std();
-        let seed = fresh_id();
-        let seed = u64::from_str_radix(seed.get(..16).unwrap_or_default(), 16).unwrap_or_default();
-        let machine = Machine::new(now, settings.clone(), seed);
-        let (status_to, status) = watch::channel(machine.status());
-        let (properties_to, properties) = watch::channel(Properties::new());
-        let (line_to, line) = watch::channel(Err("not yet connected".to_owned()));
-        let (control, controls) = mpsc::channel(16);
-        let (inputs_to, inputs) = mpsc::channel(INPUTS_MAX);
-        let (incoming_to, incoming) = mpsc::channel(INCOMING_MAX);
-        let (answers_to, answers) = mpsc::channel(ANSWERS_MAX);
-        let pending = Arc::new(Pending::default());
-        let caller =
-            Caller { line, pending, context: Map::new(), timeout: Duration::from_secs(30) };
-        let runtime = Runtime {
-            machine,
-            ttl: settings.ttl,
-            coordinator,
-            queues,
-            hw_mark,
-            shop: shop.clone(),
-            caller: caller.clone(),
-            status: status_to,
-            properties: properties_to,
-            line_now: line_to,
-            inputs: inputs_to,
-            incoming: incoming_to,
-            answers: answers_to,
-            session: None,
-            observing: None,
-            line: None,
-            work: JoinSet::new(),
-            ops: JoinSet::new(),
-            draining: None,
-        };
-        let inbox = Inbox { controls, inputs, incoming, answers };
-        let task = tokio::spawn(runtime.drive(inbox));
-        Self { instance, control, status, properties, caller, shop, task }
-    }
-
-    /// The name of this instance.
-    #[must_use]
-    pub fn instance(&self) -> &str {
-        &self.instance
-    }
-
-    /// How it stands, now and at each change.
-    #[must_use]
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.clone()
-    }
-
-    /// Waits until it serves. A container that has stopped never will.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost.
-    pub async fn running(&self) -> Status {
-        let mut status = self.status();
-        match status.wait_for(|status| status.state.is_running()).await {
-            Ok(status) => status.clone(),
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// What the leader says of the service, now and at each change: `consume` (False: no instance
-    /// takes messages), `hw_mark`, `rmq-config-ok`, and whatever somebody has put there.
-    #[must_use]
-    pub fn properties(&self) -> watch::Receiver<Properties> {
-        self.properties.clone()
-    }
-
-    /// Says something to all instances. Only the leader may; one that leads no more is refused by
-    /// the store, whatever it believes.
-    ///
-    /// # Errors
-    ///
-    /// See [`PropertyError`].
-    pub async fn update_service_property(
-        &self,
-        name: impl Into<String>,
-        value: impl Into<String>,
-    ) -> Result<(), PropertyError> {
-        let (name, value) = (name.into(), value.into());
-        if name.is_empty() || name.contains('/') || name == "leader" || name.len() > 255 {
-            return Err(PropertyError::Name(name.chars().take(64).collect()));
-        }
-        let (done, outcome) = oneshot::channel();
-        let put = Control::Put { name, value, done };
-        self.control.send(put).await.map_err(|_| PropertyError::Stopped)?;
-        outcome.await.unwrap_or(Err(PropertyError::Stopped))
-    }
-
-    /// To call other services over this instance's connection.
-    #[must_use]
-    pub fn caller(&self) -> Caller {
-        self.caller.clone()
-    }
-
-    /// What it has done so far.
-    #[must_use]
-    pub fn served(&self) -> Served {
-        self.shop.counters.read()
-    }
-
-    /// Takes nothing new, gives up the lead at once, finishes what is in work within that time, and
-    /// ends. What is not finished comes again, to another instance.
-    ///
-    /// # Cancel safety
-    ///
-    /// A stop that has begun goes on until the container is dropped.
-    pub async fn stop(mut self, drain: Duration) -> Served {
-        let _ = self.control.send(Control::Stop(drain)).await;
-        // It has panicked, or was aborted: nothing is left to wait for.
-        let _ = (&mut self.task).await;
-        self.served()
-    }
-}
-
 /// What comes in.
-struct Inbox {
+pub(super) struct Inbox {
     controls: mpsc::Receiver<Control>,
     inputs: mpsc::Receiver<Input>,
     incoming: mpsc::Receiver<Incoming>,
     answers: mpsc::Receiver<Response>,
 }
 
-struct Runtime {
+pub(super) struct Runtime {
     machine: Machine,
-    ttl: Duration,
-    coordinator: Option<Arc<dyn Coordinator>>,
-    queues: Arc<dyn Queues>,
-    hw_mark: Option<u64>,
+    servers: Servers,
+    to: Tell,
     shop: Arc<Shop>,
     caller: Caller,
-    status: watch::Sender<Status>,
-    properties: watch::Sender<Properties>,
-    line_now: watch::Sender<LineNow>,
     inputs: mpsc::Sender<Input>,
     incoming: mpsc::Sender<Incoming>,
     answers: mpsc::Sender<Response>,
@@ -262,7 +65,37 @@ enum Made {
 }
 
 impl Runtime {
-    async fn drive(mut self, mut inbox: Inbox) {
+    pub(super) fn new(
+        machine: Machine,
+        servers: Servers,
+        to: Tell,
+        shop: Arc<Shop>,
+        caller: Caller,
+        controls: mpsc::Receiver<Control>,
+    ) -> (Self, Inbox) {
+        let (inputs_to, inputs) = mpsc::channel(INPUTS_MAX);
+        let (incoming_to, incoming) = mpsc::channel(INCOMING_MAX);
+        let (answers_to, answers) = mpsc::channel(ANSWERS_MAX);
+        let runtime = Self {
+            machine,
+            servers,
+            to,
+            shop,
+            caller,
+            inputs: inputs_to,
+            incoming: incoming_to,
+            answers: answers_to,
+            session: None,
+            observing: None,
+            line: None,
+            work: JoinSet::new(),
+            ops: JoinSet::new(),
+            draining: None,
+        };
+        (runtime, Inbox { controls, inputs, incoming, answers })
+    }
+
+    pub(super) async fn drive(mut self, mut inbox: Inbox) {
         self.tell(Input::Start);
         loop {
             if self.carry_out() {
@@ -298,7 +131,7 @@ impl Runtime {
             Control::Put { name, value, done } => {
                 let status = self.machine.status();
                 let outcome = match (&self.session, status.epoch.filter(|_| status.leading)) {
-                    _ if self.coordinator.is_none() => PropertyError::NoCoordination,
+                    _ if self.servers.coordinator.is_none() => PropertyError::NoCoordination,
                     (Some((_, session)), Some(epoch)) => {
                         let session = session.clone();
                         self.ops.spawn(async move {
@@ -327,7 +160,7 @@ impl Runtime {
                 let configured =
                     properties.get(KeyNames::CONFIGURED).is_some_and(|it| it == "True");
                 let consume = properties.get("consume").is_none_or(|it| says_yes(it));
-                self.properties.send_replace(properties);
+                self.to.properties.send_replace(properties);
                 self.tell(Input::SeenConfigured(op, configured));
                 self.tell(Input::SeenConsume(op, consume));
             }
@@ -362,7 +195,7 @@ impl Runtime {
     }
 
     fn line_up(&mut self, op: Op, line: Arc<dyn Line>) {
-        let _ = self.line_now.send_replace(Ok(line.clone()));
+        let _ = self.to.line.send_replace(Ok(line.clone()));
         self.line = Some((op, line.clone()));
         let inputs = self.inputs.clone();
         self.ops.spawn(async move {
@@ -402,7 +235,7 @@ impl Runtime {
                     });
                 }
                 Output::Signal(op, epoch) => {
-                    let hw_mark = self.hw_mark.map(|mark| mark.to_string());
+                    let hw_mark = self.servers.hw_mark.map(|mark| mark.to_string());
                     self.with_session(op, Input::Signalled, move |session| {
                         Box::pin(async move {
                             if let Some(mark) = hw_mark {
@@ -414,11 +247,11 @@ impl Runtime {
                 }
                 Output::DropSession(op) => self.drop_session(op),
                 Output::SetUp(op, _) => {
-                    let queues = self.queues.clone();
+                    let queues = self.servers.queues.clone();
                     self.later(async move { Input::SetUp(op, queues.set_up().await) });
                 }
                 Output::Connect(op) => {
-                    let (queues, answers) = (self.queues.clone(), self.answers.clone());
+                    let (queues, answers) = (self.servers.queues.clone(), self.answers.clone());
                     self.ops.spawn(async move { Made::Line(op, queues.connect(answers).await) });
                 }
                 Output::Tap(op, prefetch) => self.tap(op, prefetch),
@@ -430,7 +263,7 @@ impl Runtime {
     }
 
     fn say(&mut self, status: Status) {
-        let before = self.status.borrow().clone();
+        let before = self.to.status.borrow().clone();
         if before.state != status.state {
             let (from, to) = (before.state.as_str(), status.state.as_str());
             let leader = status.leader.as_deref();
@@ -446,15 +279,15 @@ impl Runtime {
             warn!(service = self.shop.service, error, "the queues cannot be set up");
         }
         if status.state == State::Shutdown {
-            let _ = self.line_now.send_replace(Err("the container has stopped".into()));
+            let _ = self.to.line.send_replace(Err("the container has stopped".into()));
         }
-        self.status.send_replace(status);
+        self.to.status.send_replace(status);
     }
 
     fn open(&mut self, op: Op) {
-        let Some(coordinator) = self.coordinator.clone() else { return };
+        let Some(coordinator) = self.servers.coordinator.clone() else { return };
         let (seen, observing) = mpsc::channel(16);
-        let ttl = self.ttl;
+        let ttl = self.servers.ttl;
         self.ops.spawn(async move {
             let opened = timeout(ASK_MAX, coordinator.open(ttl, seen)).await;
             let opened = opened.unwrap_or_else(|_| Err("no answer in time".into()));
@@ -466,9 +299,7 @@ impl Runtime {
         &mut self,
         op: Op,
         input: impl FnOnce(Op, Result<T, Refusal>) -> Input + Send + 'static,
-        question: impl FnOnce(
-            Arc<dyn Session>,
-        ) -> super::coordinate::BoxFuture<'static, Result<T, Refusal>>,
+        question: impl FnOnce(Arc<dyn Session>) -> BoxFuture<'static, Result<T, Refusal>>,
     ) {
         match &self.session {
             Some((_, session)) => {
@@ -513,7 +344,7 @@ impl Runtime {
     fn drop_line(&mut self, op: Op) {
         if let Some((_, line)) = self.line.take_if(|(own, _)| *own == op) {
             let why = "the connection is broken; it is tried again".to_owned();
-            let _ = self.line_now.send_replace(Err(why));
+            let _ = self.to.line.send_replace(Err(why));
             self.ops.spawn(async move {
                 let _ = timeout(FAREWELL, line.close()).await;
                 Made::Nothing

@@ -18,14 +18,14 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-pub struct EtcdServer {
+pub(crate) struct EtcdServer {
     process: Child,
     port: u16,
     _home: TempDir,
 }
 
 impl EtcdServer {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let (port, peers) = (free_port(), free_port());
         let (client, peer) =
@@ -52,7 +52,7 @@ impl EtcdServer {
         server
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 }
@@ -64,7 +64,7 @@ impl Drop for EtcdServer {
     }
 }
 
-pub struct RabbitServer {
+pub(crate) struct RabbitServer {
     process: Child,
     port: u16,
     management: u16,
@@ -73,7 +73,7 @@ pub struct RabbitServer {
 }
 
 impl RabbitServer {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let (port, management, dist, epmd) = (free_port(), free_port(), free_port(), free_port());
         fs::write(home.path().join("enabled_plugins"), "[rabbitmq_management].\n").unwrap();
@@ -112,11 +112,11 @@ impl RabbitServer {
         server
     }
 
-    pub fn url(&self, vhost: &str) -> String {
+    pub(crate) fn url(&self, vhost: &str) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.port)
     }
 
-    pub fn api(&self) -> String {
+    pub(crate) fn api(&self) -> String {
         format!("http://guest:guest@127.0.0.1:{}/api", self.management)
     }
 }

@@ -1,6 +1,7 @@
 //! A client of RabbitMQ: connections over lapin that are thrown away whole when anything about them
 //! breaks, publisher confirms, and the management interface over HTTP.
 
+mod convert;
 mod link;
 mod management;
 mod url;
