@@ -13,7 +13,7 @@ use super::builder::Builder;
 use super::client::{Caller, LineNow, Pending, fresh_id};
 use super::coordinate::Coordinator;
 use super::queues::Queues;
-use super::runtime::{Inbox, Runtime};
+use super::runtime::Runtime;
 use super::serve::{Served, Shop};
 use crate::proto::container::{Machine, Settings, Status};
 
