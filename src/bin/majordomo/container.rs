@@ -47,10 +47,12 @@ pub(crate) enum ContainerAction {
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  export MAJORDOMO_AMQP=amqp://guest:guest@127.0.0.1:5672/mesh MAJORDOMO_ETCD=http://127.0.0.1:2379
   majordomo container run sums --method add='jq .a+.b'
   majordomo container call sums add '{\"a\": 1, \"b\": 2}'
   majordomo container ls
+
+Where the servers are can be said once, for all of these:
+  export MAJORDOMO_AMQP=amqp://guest:guest@127.0.0.1:5672/mesh MAJORDOMO_ETCD=http://127.0.0.1:2379
 
 Services of the Python package NuroPb and these call one another, and may be instances of one
 service. SPEC.md section 17.

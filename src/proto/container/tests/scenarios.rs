@@ -301,8 +301,8 @@ fn a_follower_takes_over_when_the_seat_is_free() {
     stage.campaign(ours(13));
     assert!(stage.now - began <= Duration::from_millis(100));
     assert_eq!((stage.state(), stage.step()), (State::TakingLeadership, Step::SetUp));
-    assert_eq!(stage.tap(), Some(5));
     stage.set_up(Ok(()));
+    assert_eq!(stage.tap(), Some(5));
     stage.signal();
     assert_eq!(stage.state(), State::RunningLeader);
 }
