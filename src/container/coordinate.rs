@@ -19,6 +19,9 @@ pub use etcd::EtcdCoordinator;
 /// A future that can be named.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A session and the life of its lease, or why there is none.
+pub type Opened = Result<(Arc<dyn Session>, Duration), String>;
+
 /// What is seen in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
@@ -32,11 +35,7 @@ pub enum Observation {
 pub trait Coordinator: fmt::Debug + Send + Sync {
     /// Takes out a lease of that life, and begins to watch. Observations come for as long as the
     /// session is kept; the first ones say how things are.
-    fn open(
-        &self,
-        ttl: Duration,
-        seen: mpsc::Sender<Observation>,
-    ) -> BoxFuture<'_, Result<(Arc<dyn Session>, Duration), String>>;
+    fn open(&self, ttl: Duration, seen: mpsc::Sender<Observation>) -> BoxFuture<'_, Opened>;
 }
 
 /// A lease, and what can be done while it is good.

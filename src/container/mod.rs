@@ -59,7 +59,7 @@ pub use builder::{BuildError, Builder};
 pub use client::{CallError, Caller, Client};
 #[cfg(feature = "etcd")]
 pub use coordinate::EtcdCoordinator;
-pub use coordinate::{BoxFuture, Coordinator, Observation, Refusal, Seat, Session};
+pub use coordinate::{BoxFuture, Coordinator, Observation, Opened, Refusal, Seat, Session};
 pub use handler::{Call, Event, Failure, IntoMethod, Method, Parameter};
 pub use instance::{Properties, PropertyError, ServiceContainer};
 pub use queues::{Incoming, Line, Outgoing, Queues, SendError, Sent, Settle, Settlement};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{BoxFuture, Coordinator, Observation, Refusal, Seat, Session};
+use super::{BoxFuture, Coordinator, Observation, Opened, Refusal, Seat, Session};
 use crate::engine::etcd::wire::KeyValue;
 use crate::engine::etcd::{Change, Etcd, EtcdError, Lease, Txn, WatchEvent};
 use crate::wire::nuropb::KeyNames;
@@ -30,11 +30,7 @@ impl EtcdCoordinator {
 }
 
 impl Coordinator for EtcdCoordinator {
-    fn open(
-        &self,
-        ttl: Duration,
-        seen: mpsc::Sender<Observation>,
-    ) -> BoxFuture<'_, Result<(Arc<dyn Session>, Duration), String>> {
+    fn open(&self, ttl: Duration, seen: mpsc::Sender<Observation>) -> BoxFuture<'_, Opened> {
         Box::pin(async move {
             let lease = self.etcd.grant(ttl).await.map_err(|error| error.to_string())?;
             let watch = Watching::new(self.clone(), lease.id, seen);
