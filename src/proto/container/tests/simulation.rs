@@ -118,7 +118,7 @@ impl World {
             self.queues_down = !self.queues_down;
         }
         if self.dice.one_in(300) {
-            let at = self.dice.below(self.instances.len() as u64) as usize;
+            let at = usize::try_from(self.dice.below(self.instances.len() as u64)).unwrap();
             let frozen = Duration::from_millis(self.dice.below(40_000));
             self.instances[at].frozen_until = Some(self.now + frozen);
         }
@@ -184,7 +184,8 @@ impl World {
                     return Some(Input::Campaigned(op, Err(Refusal::Gone)));
                 };
                 // Either way around: the question is lost, or the answer.
-                if !(lost && self.dice.one_in(2)) && !store.down && store.leader.is_none() {
+                let question_lost = lost && self.dice.one_in(2);
+                if !question_lost && !store.down && store.leader.is_none() {
                     store.revision += 1;
                     store.leader = Some((at, store.revision, lease));
                 }
