@@ -19,6 +19,8 @@
 pub mod broker;
 pub mod client;
 pub mod config;
+pub mod container;
+pub mod engine;
 pub mod file;
 pub mod flow;
 pub mod folder;

@@ -5,6 +5,8 @@
 mod broker;
 #[path = "cli/config.rs"]
 mod config;
+#[path = "cli/container.rs"]
+mod container;
 #[path = "cli/context.rs"]
 mod context;
 #[path = "cli/dlq.rs"]

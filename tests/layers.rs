@@ -28,6 +28,8 @@ const RANKS: &[(&str, u32)] = &[
     ("lease", 3),
     // What is kept on a disk; it knows what the core orders.
     ("store", 3),
+    // Servers of others.
+    ("engine", 3),
     ("config", 4),
     // Roles do not import each other, and nobody imports the bodies of the fuzz targets.
     ("broker", 5),
@@ -36,6 +38,7 @@ const RANKS: &[(&str, u32)] = &[
     ("flow", 5),
     // It serves as a worker and fetches as a client.
     ("file", 6),
+    ("container", 6),
     ("fuzzing", 7),
     ("bin", 8),
 ];

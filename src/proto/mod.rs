@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod container;
 pub mod core;
 pub mod curve;
 pub mod dead;

@@ -9,6 +9,7 @@ pub mod mdp;
 pub mod message;
 pub mod mjp;
 pub mod nfp;
+pub mod nuropb;
 pub mod plain;
 pub mod z85;
 pub mod zio;

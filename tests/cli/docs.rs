@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{home, majordomo, run};
 
-const COMMANDS: [&str; 64] = [
+const COMMANDS: [&str; 72] = [
     "",
     "demo",
     "broker",
@@ -26,6 +26,14 @@ const COMMANDS: [&str; 64] = [
     "flow recv",
     "flow ls",
     "flow peers",
+    "container",
+    "container run",
+    "container ls",
+    "container describe",
+    "container call",
+    "container event",
+    "container pause",
+    "container resume",
     "job",
     "job ls",
     "job show",

@@ -12,6 +12,7 @@ use majordomo::transport::endpoint::Endpoint;
 
 use crate::bench::{self, BenchArgs};
 use crate::call::{self, CallArgs};
+use crate::container::{self, ContainerAction};
 use crate::context::{self, ContextAction};
 use crate::demo::{self, DemoArgs};
 use crate::failure::{CliError, Exit};
@@ -99,6 +100,12 @@ pub(crate) enum Command {
     Flow {
         #[command(subcommand)]
         action: FlowAction,
+    },
+    /// Run and call services on RabbitMQ and etcd, together with those of NuroPb
+    #[command(after_help = container::EXAMPLES)]
+    Container {
+        #[command(subcommand)]
+        action: ContainerAction,
     },
     /// List, show, watch and cancel jobs
     #[command(after_help = job::EXAMPLES)]

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use majordomo::broker::LogRing;
 use majordomo::config::{LogFormat, LogSection};
 use tokio::time::Instant;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -28,6 +28,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// that wait are written.
 pub(crate) fn start(log: &LogSection, ring: Option<LogRing>) -> Result<Records> {
     let filter: Targets = log.level.replace(' ', "").parse().context("log.level")?;
+    // It shows messages with their bodies when they come back, and each frame at its lower levels.
+    let filter = filter
+        .with_target("lapin", LevelFilter::WARN)
+        .with_target("lapin::returned_messages", LevelFilter::OFF);
     let file = log.file.as_deref().map(append).transpose()?;
     let file_less = file.is_none();
     let terminal = file_less && io::stderr().is_terminal();

@@ -6,6 +6,7 @@ mod broker;
 mod call;
 mod config;
 mod connect;
+mod container;
 mod context;
 mod demo;
 mod docs;
@@ -32,6 +33,7 @@ use clap::{CommandFactory, FromArgMatches};
 use serde_json::json;
 
 use args::{Cli, Command};
+use container::ContainerAction;
 use file::FileAction;
 
 fn main() -> ExitCode {
@@ -57,7 +59,9 @@ fn main() -> ExitCode {
 
 fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
     let _records = match &command {
-        Command::Work(_) | Command::File { action: FileAction::Serve(_) } => {
+        Command::Work(_)
+        | Command::File { action: FileAction::Serve(_) }
+        | Command::Container { action: ContainerAction::Run(_) } => {
             Some(logging::start(&log.section("info")?, None)?)
         }
         Command::Demo(_)
@@ -69,6 +73,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         | Command::Bench(_)
         | Command::File { .. }
         | Command::Flow { .. }
+        | Command::Container { .. }
         | Command::Job { .. }
         | Command::Dlq { .. }
         | Command::Explain { .. }
@@ -103,6 +108,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::Bench(args) => bench::run(&args),
         Command::File { action } => file::run(action),
         Command::Flow { action } => flow::run(action),
+        Command::Container { action } => container::run(action),
         Command::Job { action } => manage::job::run(action),
         Command::Dlq { action } => manage::dlq::run(action),
         Command::Explain { action } => manage::explain::run(action),
@@ -135,6 +141,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Bench(args) => args.json,
         Command::File { action } => action.json(),
         Command::Flow { action } => action.json(),
+        Command::Container { action } => action.json(),
         Command::Job { action } => action.json(),
         Command::Dlq { action } => action.json(),
         Command::Explain { action } => action.json(),

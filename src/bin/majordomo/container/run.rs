@@ -1,0 +1,212 @@
+//! `container run`: an instance whose methods are commands.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::servers::{EtcdArgs, RabbitArgs};
+use crate::connect::{duration, some_time};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  majordomo container run sums --method add='jq .a+.b'
+  majordomo container run audit --on 'orders.#=cat >> orders.log' --prefetch 1
+
+The command is run by `sh -c` for each call, the arguments are one line of JSON on its standard
+input; what it prints is the value, as JSON if it is JSON, otherwise as text. It also gets
+MAJORDOMO_SERVICE, MAJORDOMO_INSTANCE, MAJORDOMO_METHOD or MAJORDOMO_TOPIC, and
+MAJORDOMO_CORRELATION_ID.
+Exit code 75 has it called again, by whichever instance is next; with any other than 0 the caller is
+told the last line of standard error, and the message becomes a dead letter.
+Without --etcd there is no leader, and each instance sets up what it needs.
+SIGTERM or Ctrl-C gives up the lead at once, and lets running commands finish.
+With --json each change of state is printed as one JSON object.";
+
+/// A service and its commands.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The service
+    service: String,
+    /// A method, and the command that is run for it; may be given again
+    #[arg(long = "method", value_name = "NAME=COMMAND", value_parser = pair)]
+    methods: Vec<(String, String)>,
+    /// Topics of events, and the command that is run for them; may be given again
+    #[arg(long = "on", value_name = "TOPICS=COMMAND", value_parser = pair)]
+    topics: Vec<(String, String)>,
+    /// The name of this instance [default: random]
+    #[arg(long, value_name = "NAME")]
+    instance: Option<String>,
+    /// Messages in work at a time
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    prefetch: u16,
+    /// The same while this instance leads
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    leader_prefetch: u16,
+    /// Life of the leader's lease
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = some_time)]
+    ttl: Duration,
+    /// How often a call is tried again that asks for it
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    call_again: u32,
+    /// Messages waiting above which more instances are wanted; told to whoever asks
+    #[arg(long, value_name = "COUNT")]
+    hw_mark: Option<u64>,
+    /// Kill a command that takes longer
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = some_time)]
+    timeout: Duration,
+    /// Time that running commands have when the instance is stopped
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    drain: Duration,
+    /// Share the queue as a quorum queue; instances of NuroPb's Python package cannot
+    #[arg(long)]
+    quorum: bool,
+    /// Print one JSON object for each change of state
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    rabbit: RabbitArgs,
+    #[command(flatten)]
+    etcd: EtcdArgs,
+}
+
+/// Reads `add=jq .a+.b`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair =
+        text.split_once('=').filter(|(name, command)| !name.is_empty() && !command.is_empty());
+    let (name, command) = pair.ok_or("write NAME=COMMAND")?;
+    Ok((name.to_owned(), command.to_owned()))
+}
+
+#[cfg(not(feature = "rabbitmq"))]
+pub(super) async fn run(args: RunArgs) -> Result<ExitCode> {
+    std::future::ready(args.rabbit.client().map(|_| ExitCode::FAILURE).map_err(Into::into)).await
+}
+
+#[cfg(feature = "rabbitmq")]
+pub(super) use running::run;
+
+#[cfg(feature = "rabbitmq")]
+mod running {
+    use std::sync::Arc;
+
+    use majordomo::container::{Call, Event, Served, ServiceContainer, State, Status};
+    use serde_json::{Value, json};
+    use tokio::sync::watch;
+
+    use super::super::command::Command;
+    use super::{ExitCode, Result, RunArgs};
+    use crate::failure::CliError;
+    use crate::output::{complain, print};
+    use crate::signals::Signals;
+
+    pub(in super::super) async fn run(args: RunArgs) -> Result<ExitCode> {
+        if args.methods.is_empty() && args.topics.is_empty() {
+            let error = CliError::usage("the service can do nothing");
+            return Err(error.hint("give --method or --on").into());
+        }
+        let (json, drain) = (args.json, args.drain);
+        let mut signals = Signals::new()?;
+        let container = start(args)?;
+        let telling = json.then(|| tokio::spawn(tell(container.status())));
+        signals.next().await;
+        let served = tokio::select! {
+            served = container.stop(drain) => served,
+            () = signals.next() => return Ok(ExitCode::FAILURE),
+        };
+        if let Some(telling) = telling {
+            // It ends with the container.
+            let _ = telling.await;
+        }
+        Ok(stopped(served, json))
+    }
+
+    fn start(args: RunArgs) -> Result<ServiceContainer> {
+        let mut config = args.rabbit.config()?;
+        config.quorum = args.quorum;
+        let mut builder = ServiceContainer::builder(&args.service)
+            .rabbitmq(config)
+            .prefetch(args.prefetch, args.leader_prefetch)
+            .call_again(args.call_again, std::time::Duration::from_millis(100))
+            .version(env!("CARGO_PKG_VERSION"))
+            .ttl(args.ttl);
+        #[cfg(feature = "etcd")]
+        if let Some(etcd) = args.etcd.client()? {
+            builder = builder.etcd(etcd);
+        }
+        #[cfg(not(feature = "etcd"))]
+        args.etcd.none()?;
+        let instance =
+            args.instance.unwrap_or_else(|| format!("{}-{}", host(), std::process::id()));
+        builder = builder.instance(&instance);
+        if let Some(mark) = args.hw_mark {
+            builder = builder.hw_mark(mark);
+        }
+        let command = |text: String| {
+            let (service, instance) = (args.service.clone(), instance.clone());
+            Arc::new(Command { text, service, instance, timeout: args.timeout })
+        };
+        for (name, text) in args.methods {
+            let (command, method) = (command(text), name.clone());
+            builder = builder.method(name, move |call: Call<Value>| {
+                let (command, method) = (command.clone(), method.clone());
+                async move { command.run("METHOD", &method, &call.correlation_id, &call.args).await }
+            });
+        }
+        for (topics, text) in args.topics {
+            let command = command(text);
+            builder = builder.on(topics, move |told: Event<Value>| {
+                let command = command.clone();
+                async move {
+                    let Event { topic, event, correlation_id, .. } = told;
+                    command.run("TOPIC", &topic, &correlation_id, &event).await.map(|_| ())
+                }
+            });
+        }
+        builder.start().map_err(|error| CliError::usage(error.to_string()).into())
+    }
+
+    fn host() -> String {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c)).take(63).collect()
+    }
+
+    /// Says each change of state.
+    async fn tell(mut status: watch::Receiver<Status>) {
+        loop {
+            let now = status.borrow_and_update().clone();
+            let mut told = json!({"v": 1, "event": "status"});
+            if let (Some(told), Ok(Value::Object(now))) =
+                (told.as_object_mut(), serde_json::to_value(&now))
+            {
+                told.extend(now);
+            }
+            // Nobody need read it.
+            let _ = print(format!("{told}\n"));
+            if now.state == State::Shutdown || status.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn stopped(served: Served, json: bool) -> ExitCode {
+        if json {
+            let mut told = json!({"v": 1, "event": "stopped"});
+            if let (Some(told), Ok(Value::Object(served))) =
+                (told.as_object_mut(), serde_json::to_value(served))
+            {
+                told.extend(served);
+            }
+            let _ = print(format!("{told}\n"));
+        } else if served.unsettled > 0 {
+            complain(&format_args!(
+                "majordomo: {} messages were not finished; others get them again",
+                served.unsettled
+            ));
+        }
+        ExitCode::SUCCESS
+    }
+}

@@ -1,0 +1,206 @@
+//! What a user holds of an instance.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Map;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::builder::Builder;
+use super::client::{Caller, LineNow, Pending, fresh_id};
+use super::coordinate::Coordinator;
+use super::queues::Queues;
+use super::runtime::Runtime;
+use super::serve::{Served, Shop};
+use crate::proto::container::{Machine, Settings, Status};
+
+/// Orders that were not yet read.
+const CONTROLS_MAX: usize = 16;
+
+/// Properties of a service, by name.
+pub type Properties = BTreeMap<String, String>;
+
+/// Why a property is not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PropertyError {
+    /// Only the leader may.
+    #[error("this instance does not lead; the leader is {}", .0.as_deref().unwrap_or("not known"))]
+    NotLeader(Option<String>),
+    /// Without coordination there are no properties.
+    #[error("there is no coordination store")]
+    NoCoordination,
+    /// It is no name, or one that has another use.
+    #[error("`{0}` cannot be set: it is no name, or it is that of the leader's key")]
+    Name(String),
+    /// The store has not done it.
+    #[error("{0}")]
+    Failed(String),
+    /// The container has stopped.
+    #[error("the container has stopped")]
+    Stopped,
+}
+
+/// What the holder wants.
+pub(super) enum Control {
+    Stop(Duration),
+    Put { name: String, value: String, done: oneshot::Sender<Result<(), PropertyError>> },
+}
+
+/// What an instance works with.
+pub(super) struct Servers {
+    pub(super) coordinator: Option<Arc<dyn Coordinator>>,
+    pub(super) queues: Arc<dyn Queues>,
+    pub(super) ttl: Duration,
+    pub(super) hw_mark: Option<u64>,
+}
+
+/// Whom it tells how it stands.
+pub(super) struct Tell {
+    pub(super) status: watch::Sender<Status>,
+    pub(super) properties: watch::Sender<Properties>,
+    pub(super) line: watch::Sender<LineNow>,
+}
+
+/// One instance of a service, from the start until it is stopped; dropped, it ends as if it had
+/// been killed.
+///
+/// See the [module](super) for an example.
+#[derive(Debug)]
+pub struct ServiceContainer {
+    instance: String,
+    control: mpsc::Sender<Control>,
+    status: watch::Receiver<Status>,
+    properties: watch::Receiver<Properties>,
+    caller: Caller,
+    shop: Arc<Shop>,
+    task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Shop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shop").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+impl Drop for ServiceContainer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl ServiceContainer {
+    /// Begins to build one.
+    #[must_use]
+    pub fn builder(service: impl Into<String>) -> Builder {
+        Builder::new(service)
+    }
+
+    pub(super) fn run(
+        shop: Arc<Shop>,
+        instance: String,
+        settings: Settings,
+        coordinator: Option<Arc<dyn Coordinator>>,
+        queues: Arc<dyn Queues>,
+        hw_mark: Option<u64>,
+    ) -> Self {
+        let now = Instant::now().into_std();
+        let seed = fresh_id();
+        let seed = u64::from_str_radix(seed.get(..16).unwrap_or_default(), 16).unwrap_or_default();
+        let machine = Machine::new(now, settings.clone(), seed);
+        let (status_to, status) = watch::channel(machine.status());
+        let (properties_to, properties) = watch::channel(Properties::new());
+        let (line_to, line) = watch::channel(Err("not yet connected".to_owned()));
+        let (control, controls) = mpsc::channel(CONTROLS_MAX);
+        let pending = Arc::new(Pending::default());
+        let caller =
+            Caller { line, pending, context: Map::new(), timeout: Duration::from_secs(30) };
+        let tell = Tell { status: status_to, properties: properties_to, line: line_to };
+        let servers = Servers { coordinator, queues, ttl: settings.ttl, hw_mark };
+        let (runtime, inbox) =
+            Runtime::new(machine, servers, tell, shop.clone(), caller.clone(), controls);
+        let task = tokio::spawn(runtime.drive(inbox));
+        Self { instance, control, status, properties, caller, shop, task }
+    }
+
+    /// The name of this instance.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// How it stands, now and at each change.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Waits until it serves. A container that has stopped never will.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn running(&self) -> Status {
+        let mut status = self.status();
+        match status.wait_for(|status| status.state.is_running()).await {
+            Ok(status) => status.clone(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// What the leader says of the service, now and at each change: `consume` (False: no instance
+    /// takes messages), `hw_mark`, `rmq-config-ok`, and whatever somebody has put there.
+    #[must_use]
+    pub fn properties(&self) -> watch::Receiver<Properties> {
+        self.properties.clone()
+    }
+
+    /// Says something to all instances. Only the leader may; one that leads no more is refused by
+    /// the store, whatever it believes.
+    ///
+    /// # Errors
+    ///
+    /// See [`PropertyError`].
+    pub async fn update_service_property(
+        &self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<(), PropertyError> {
+        let (name, value) = (name.into(), value.into());
+        if name.is_empty() || name.contains('/') || name == "leader" || name.len() > 255 {
+            return Err(PropertyError::Name(name.chars().take(64).collect()));
+        }
+        let (done, outcome) = oneshot::channel();
+        let put = Control::Put { name, value, done };
+        self.control.send(put).await.map_err(|_| PropertyError::Stopped)?;
+        outcome.await.unwrap_or(Err(PropertyError::Stopped))
+    }
+
+    /// To call other services over this instance's connection.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        self.caller.clone()
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn served(&self) -> Served {
+        self.shop.counters.read()
+    }
+
+    /// Takes nothing new, gives up the lead at once, finishes what is in work within that time, and
+    /// ends. What is not finished comes again, to another instance.
+    ///
+    /// # Cancel safety
+    ///
+    /// A stop that has begun goes on until the container is dropped.
+    pub async fn stop(mut self, drain: Duration) -> Served {
+        let _ = self.control.send(Control::Stop(drain)).await;
+        // It has panicked, or was aborted: nothing is left to wait for.
+        let _ = (&mut self.task).await;
+        self.served()
+    }
+}

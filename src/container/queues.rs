@@ -1,0 +1,117 @@
+//! Where requests, commands, events and answers travel: what the runtime asks of a queue server.
+
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::coordinate::BoxFuture;
+use crate::wire::nuropb::{Bad, Body, Call, CallType, Event, Kind, Response};
+
+#[cfg(feature = "rabbitmq")]
+pub use rabbitmq::{RabbitQueues, RabbitQueuesConfig};
+
+/// A queue server, for one instance of a service or for a client.
+pub trait Queues: fmt::Debug + Send + Sync {
+    /// Makes what all instances need, if it is not there: what only the leader does.
+    fn set_up(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Connects, and makes what this instance needs; answers to its requests go there.
+    fn connect(
+        &self,
+        answers: mpsc::Sender<Response>,
+    ) -> BoxFuture<'_, Result<Arc<dyn Line>, String>>;
+}
+
+/// One connection.
+pub trait Line: fmt::Debug + Send + Sync {
+    /// Waits until it is broken, and says why.
+    fn broken(&self) -> BoxFuture<'_, String>;
+
+    /// From now on takes so many messages at a time, or none. When it is done, all that had been
+    /// taken before is in the channel.
+    fn tap(
+        &self,
+        prefetch: Option<u16>,
+        to: mpsc::Sender<Incoming>,
+    ) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Sends, and waits until the server has it.
+    fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Sent, SendError>>;
+
+    /// Ends it in good order.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What is sent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outgoing {
+    /// A request or a command, good for so long.
+    Call(Call, CallType, Duration),
+    /// An event.
+    Event(Event),
+    /// An answer, to that address.
+    Response(String, Response),
+}
+
+/// What the server has done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It has it.
+    Taken,
+    /// Nobody is there for it.
+    Unroutable,
+}
+
+/// Why something was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// It may have been sent or not.
+    #[error("it is not known whether the message was taken: {0}")]
+    Unknown(String),
+    /// It was not sent.
+    #[error("{0}")]
+    NotSent(String),
+}
+
+/// A message that has come.
+pub struct Incoming {
+    /// What it says, or why that cannot be read.
+    pub body: Result<(Kind, Body), Bad>,
+    /// Where the answer goes.
+    pub reply_to: Option<String>,
+    /// Whether somebody had it before.
+    pub redelivered: bool,
+    /// How to get rid of it. One that is not settled comes again.
+    pub settle: Box<dyn Settle>,
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { body, reply_to, redelivered, settle: _ } = self;
+        let mut debug = f.debug_struct("Incoming");
+        debug.field("kind", &body.as_ref().map(|(kind, _)| kind));
+        debug.field("reply_to", reply_to).field("redelivered", redelivered).finish_non_exhaustive()
+    }
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// It is done.
+    Done,
+    /// Somebody is to try again.
+    Again,
+    /// It becomes a dead letter.
+    Rejected,
+}
+
+/// The duty to say what has become of a message.
+pub trait Settle: Send {
+    /// Says it. An error: it could not be said, and the message comes again.
+    fn settle(self: Box<Self>, how: Settlement) -> BoxFuture<'static, Result<(), String>>;
+}

@@ -1,0 +1,326 @@
+//! One message: to the function that it is for, and what becomes of it.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::time::sleep;
+
+use super::client::Caller;
+use super::describe::describe;
+use super::handler::{Call, Emitted, Event, Failure, Hearer, Method};
+use super::queues::{Incoming, Line, Outgoing, Sent, Settle, Settlement};
+use crate::proto::backoff::Backoff;
+use crate::wire::nuropb::{
+    Body, Call as CallBody, DESCRIBE, ErrorBody, Event as EventBody, Kind, Response, class,
+    topic_matches,
+};
+
+/// The queue of a caller that has just lost its connection may come back.
+const ANSWER_TRIES: u32 = 6;
+const ANSWER_WAIT: Duration = Duration::from_millis(200);
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// The key of the context whose value is a token.
+const TOKEN: &str = "Authorization";
+
+/// What an instance has done since it began.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    requests: AtomicU64,
+    commands: AtomicU64,
+    events: AtomicU64,
+    failed: AtomicU64,
+    again: AtomicU64,
+    malformed: AtomicU64,
+    answers_lost: AtomicU64,
+    unsettled: AtomicU64,
+}
+
+/// What an instance has done since it began: numbers of messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Served {
+    /// Requests that have had an answer, of whatever kind.
+    pub requests: u64,
+    /// Commands that were carried out, or have failed.
+    pub commands: u64,
+    /// Events that were heard.
+    pub events: u64,
+    /// Of all of these, those that have failed and became dead letters.
+    pub failed: u64,
+    /// Messages that were given back to be tried again.
+    pub again: u64,
+    /// Messages that could not be read and became dead letters.
+    pub malformed: u64,
+    /// Answers that nobody was there for.
+    pub answers_lost: u64,
+    /// Messages whose connection broke before they were settled: somebody gets them again.
+    pub unsettled: u64,
+}
+
+impl Counters {
+    pub(super) fn read(&self) -> Served {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Served {
+            requests: get(&self.requests),
+            commands: get(&self.commands),
+            events: get(&self.events),
+            failed: get(&self.failed),
+            again: get(&self.again),
+            malformed: get(&self.malformed),
+            answers_lost: get(&self.answers_lost),
+            unsettled: get(&self.unsettled),
+        }
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What all messages share.
+pub(super) struct Shop {
+    pub(super) service: String,
+    pub(super) version: String,
+    pub(super) description: Option<String>,
+    pub(super) methods: BTreeMap<String, Method>,
+    pub(super) hearers: Vec<(String, Hearer)>,
+    /// How often a message is tried again after a [`Failure::CallAgain`].
+    pub(super) call_again_max: u32,
+    pub(super) call_again_wait: Duration,
+    pub(super) counters: Counters,
+}
+
+impl Shop {
+    /// Handles a message, and settles it.
+    pub(super) async fn handle(
+        self: Arc<Self>,
+        incoming: Incoming,
+        line: Arc<dyn Line>,
+        caller: Caller,
+    ) {
+        let Incoming { body, reply_to, redelivered, settle } = incoming;
+        let how = match body {
+            Ok((kind @ (Kind::Request | Kind::Command), Body::Call(call))) => {
+                let command = kind == Kind::Command;
+                count(if command { &self.counters.commands } else { &self.counters.requests });
+                let outcome = self.call(&call, command, redelivered, &caller).await;
+                let reply_to = reply_to.filter(|_| !command);
+                self.conclude(&call, outcome, reply_to, redelivered, &*line).await
+            }
+            Ok((_, Body::Event(event))) => {
+                count(&self.counters.events);
+                match self.event(event, redelivered, &caller).await {
+                    Ok(()) => Ok(Settlement::Done),
+                    Err(Failure::CallAgain(_)) if !redelivered => Ok(Settlement::Again),
+                    Err(_) => Ok(Settlement::Rejected),
+                }
+            }
+            // An answer in the queue of a service is as good as one that cannot be read.
+            Ok((_, Body::Response(_) | Body::Call(_))) => {
+                count(&self.counters.malformed);
+                tracing::warn!("an answer among the requests; rejected");
+                Ok(Settlement::Rejected)
+            }
+            Err(error) => {
+                count(&self.counters.malformed);
+                tracing::warn!(%error, "a message that cannot be read; rejected");
+                Ok(Settlement::Rejected)
+            }
+        };
+        self.settle(settle, how).await;
+    }
+
+    async fn settle(&self, settle: Box<dyn Settle>, how: Result<Settlement, String>) {
+        let done = match how {
+            Ok(how) => {
+                match how {
+                    Settlement::Done => {}
+                    Settlement::Again => {
+                        count(&self.counters.again);
+                        // Or a lone instance would turn it around as fast as it can.
+                        sleep(self.call_again_wait).await;
+                    }
+                    Settlement::Rejected => count(&self.counters.failed),
+                }
+                settle.settle(how).await
+            }
+            Err(why) => Err(why),
+        };
+        if let Err(why) = done {
+            count(&self.counters.unsettled);
+            tracing::warn!(why, "a message is not settled, and will come again");
+        }
+    }
+
+    /// Calls the method, as often as it asks for.
+    async fn call(
+        &self,
+        body: &CallBody,
+        command: bool,
+        redelivered: bool,
+        caller: &Caller,
+    ) -> Result<(Value, Vec<(String, Value)>), Failure> {
+        if body.method == DESCRIBE {
+            let Self { service, version, description, methods, .. } = self;
+            return Ok((describe(service, version, description.as_deref(), methods), Vec::new()));
+        }
+        let known = self.methods.get(&body.method).filter(|_| !body.method.starts_with('_'));
+        let Some(method) = known else {
+            let text = format!("Unknown method {}", body.method);
+            return Err(Failure::rejected(class::HANDLING, text));
+        };
+        let claims = authorize(method, &body.context).await?;
+        // A message that has come once is tried again by whoever gets it next, and after that only
+        // here, where it is known how often.
+        let mut left = if redelivered { self.call_again_max.saturating_sub(1) } else { 0 };
+        let mut waits = Backoff::new(self.call_again_wait, ANSWER_WAIT_MAX, 0);
+        loop {
+            let emitted = Emitted::default();
+            let call = Call {
+                args: Value::Object(body.params.clone()),
+                context: body.context.clone(),
+                claims: claims.clone(),
+                trace_id: body.trace_id.clone(),
+                correlation_id: body.correlation_id.clone(),
+                redelivered,
+                command,
+                caller: caller.clone(),
+                emitted: emitted.clone(),
+            };
+            let done = AssertUnwindSafe((method.handler)(call)).catch_unwind().await;
+            let done = done.unwrap_or_else(|_| {
+                Err(Failure::rejected(class::EXCEPTION, "the method has panicked"))
+            });
+            match done {
+                Err(Failure::CallAgain(_)) if left > 0 => {
+                    left -= 1;
+                    count(&self.counters.again);
+                    sleep(waits.next_wait()).await;
+                }
+                done => return done.map(|value| (value, emitted.take())),
+            }
+        }
+    }
+
+    async fn event(
+        &self,
+        body: EventBody,
+        redelivered: bool,
+        caller: &Caller,
+    ) -> Result<(), Failure> {
+        let mut heard = false;
+        for (pattern, hearer) in &self.hearers {
+            if !topic_matches(pattern, &body.topic) {
+                continue;
+            }
+            heard = true;
+            let event = Event {
+                topic: body.topic.clone(),
+                event: body.event.clone(),
+                context: body.context.clone(),
+                trace_id: body.trace_id.clone(),
+                correlation_id: body.correlation_id.clone(),
+                redelivered,
+                caller: caller.clone(),
+            };
+            let done = AssertUnwindSafe(hearer(event)).catch_unwind().await;
+            done.unwrap_or_else(|_| {
+                Err(Failure::rejected(class::EXCEPTION, "the subscription has panicked"))
+            })?;
+        }
+        if heard {
+            return Ok(());
+        }
+        let text = format!("nobody here listens to {}", body.topic);
+        Err(Failure::rejected(class::HANDLING, text))
+    }
+
+    /// Answers, and says what becomes of the message: it is settled after its answer is sent.
+    async fn conclude(
+        &self,
+        call: &CallBody,
+        outcome: Result<(Value, Vec<(String, Value)>), Failure>,
+        reply_to: Option<String>,
+        redelivered: bool,
+        line: &dyn Line,
+    ) -> Result<Settlement, String> {
+        let (result, error, events, how) = match outcome {
+            Ok((value, events)) => (value, None, events, Settlement::Done),
+            // Nobody is told yet.
+            Err(Failure::CallAgain(_)) if !redelivered && self.call_again_max > 0 => {
+                return Ok(Settlement::Again);
+            }
+            Err(Failure::CallAgain(text)) => {
+                let error = ErrorBody { error: class::CALL_AGAIN_REJECT.into(), description: text };
+                (Value::Null, Some(error), Vec::new(), Settlement::Rejected)
+            }
+            Err(Failure::Rejected { class, text }) => {
+                let error = ErrorBody { error: class, description: text };
+                (Value::Null, Some(error), Vec::new(), Settlement::Rejected)
+            }
+        };
+        for (topic, event) in events {
+            let event = EventBody {
+                topic,
+                event,
+                context: call.context.clone(),
+                trace_id: call.trace_id.clone(),
+                correlation_id: call.correlation_id.clone(),
+                target: Value::Null,
+            };
+            line.send(Outgoing::Event(event)).await.map_err(|error| error.to_string())?;
+        }
+        let Some(to) = reply_to else { return Ok(how) };
+        let response = Response {
+            result,
+            error,
+            warning: None,
+            correlation_id: call.correlation_id.clone(),
+            trace_id: call.trace_id.clone(),
+            // Not the whole context: what is secret in it came from the caller, and need not be
+            // sent through a queue once more.
+            context: without_token(&call.context),
+            reply_to: to.clone(),
+        };
+        self.answer(to, response, line).await.map(|()| how)
+    }
+
+    async fn answer(&self, to: String, response: Response, line: &dyn Line) -> Result<(), String> {
+        let mut waits = Backoff::new(ANSWER_WAIT, ANSWER_WAIT_MAX, 0);
+        for attempt in 1..=ANSWER_TRIES {
+            let sent = line.send(Outgoing::Response(to.clone(), response.clone())).await;
+            if sent.map_err(|error| error.to_string())? == Sent::Taken {
+                return Ok(());
+            }
+            if attempt < ANSWER_TRIES {
+                sleep(waits.next_wait()).await;
+            }
+        }
+        count(&self.counters.answers_lost);
+        tracing::info!(to, "nobody is there for an answer; dropped");
+        Ok(())
+    }
+}
+
+async fn authorize(method: &Method, context: &Map<String, Value>) -> Result<Value, Failure> {
+    let Some(authorizer) = &method.authorizer else { return Ok(Value::Null) };
+    let token = context.get(TOKEN).and_then(Value::as_str).map(str::to_owned);
+    let Some(token) = token else {
+        let text = format!("the context has no text under `{TOKEN}`");
+        return Err(Failure::rejected(class::AUTHENTICATION, text));
+    };
+    authorizer(token).await
+}
+
+fn without_token(context: &Map<String, Value>) -> Map<String, Value> {
+    let mut context = context.clone();
+    context.remove(TOKEN);
+    context
+}

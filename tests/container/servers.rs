@@ -1,0 +1,144 @@
+//! RabbitMQ and etcd as processes of a test: own ports, own directories, own epmd.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use majordomo::engine::etcd::{Etcd, EtcdConfig};
+use majordomo::engine::rabbitmq::Management;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+const START_MAX: Duration = Duration::from_secs(120);
+
+/// A port that nobody has.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub(crate) struct EtcdServer {
+    process: Child,
+    port: u16,
+    _home: TempDir,
+}
+
+impl EtcdServer {
+    pub(crate) async fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let (port, peers) = (free_port(), free_port());
+        let (client, peer) =
+            (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peers}"));
+        let process = Command::new("etcd")
+            .args(["--name", "t", "--logger", "zap", "--log-level", "error"])
+            .arg("--data-dir")
+            .arg(home.path())
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("t={peer}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd of the package etcd-server; tests/run installs it");
+        let server = Self { process, port, _home: home };
+        let etcd = Etcd::new(EtcdConfig::new(server.url())).unwrap();
+        let ends = Instant::now() + START_MAX;
+        while let Err(error) = etcd.get("k").await {
+            assert!(Instant::now() < ends, "etcd does not start: {error}");
+            sleep(Duration::from_millis(50)).await;
+        }
+        server
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for EtcdServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+pub(crate) struct RabbitServer {
+    process: Child,
+    port: u16,
+    management: u16,
+    epmd: u16,
+    home: TempDir,
+}
+
+impl RabbitServer {
+    pub(crate) async fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let (port, management, dist, epmd) = (free_port(), free_port(), free_port(), free_port());
+        fs::write(home.path().join("enabled_plugins"), "[rabbitmq_management].\n").unwrap();
+        let settings = format!(
+            "listeners.tcp.1 = 127.0.0.1:{port}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\n"
+        );
+        fs::write(home.path().join("rabbitmq.conf"), settings).unwrap();
+        let process = Command::new(script())
+            .current_dir(home.path())
+            .env("HOME", home.path())
+            .env("LANG", "C.UTF-8")
+            .env("RABBITMQ_NODENAME", format!("t{port}@localhost"))
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", port.to_string())
+            .env("RABBITMQ_DIST_PORT", dist.to_string())
+            .env("ERL_EPMD_PORT", epmd.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_MNESIA_BASE", home.path().join("mnesia"))
+            .env("RABBITMQ_LOG_BASE", home.path().join("log"))
+            .env("RABBITMQ_PID_FILE", home.path().join("pid"))
+            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+            .env("RABBITMQ_CONFIG_FILE", home.path().join("rabbitmq.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", home.path().join("enabled_plugins"))
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(home.path().join("out")).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("RabbitMQ of the package rabbitmq-server; tests/run installs it");
+        let server = Self { process, port, management, epmd, home };
+        let management = Management::new(&server.api(), Duration::from_secs(2)).unwrap();
+        let ends = Instant::now() + START_MAX;
+        while let Err(error) = management.queues("/").await {
+            assert!(Instant::now() < ends, "RabbitMQ does not start: {error}");
+            sleep(Duration::from_millis(200)).await;
+        }
+        server
+    }
+
+    pub(crate) fn url(&self, vhost: &str) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.port)
+    }
+
+    pub(crate) fn api(&self) -> String {
+        format!("http://guest:guest@127.0.0.1:{}/api", self.management)
+    }
+}
+
+/// The plain script: Debian's own one wants to be another user.
+fn script() -> PathBuf {
+    let link = Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
+    fs::canonicalize(link).expect("the package rabbitmq-server; tests/run installs it")
+}
+
+impl Drop for RabbitServer {
+    fn drop(&mut self) {
+        let pid = fs::read_to_string(self.home.path().join("pid")).unwrap_or_default();
+        let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let epmd = self.epmd.to_string();
+        let mut stop = Command::new("epmd");
+        let _ = stop
+            .args(["-port", &epmd, "-kill"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
