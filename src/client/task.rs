@@ -19,7 +19,7 @@ use super::line::{Connected, Event, Lines};
 use super::pending::{Ask, Pending, Sink};
 use super::scatter::Told;
 use super::topics::News;
-use super::updates::Asked;
+use super::updates::{self, Asked};
 use super::{after, mdp, mjp, too_big, topics};
 use crate::config::ClientConfig;
 use crate::proto::multiplex::{Failure, LaneId, Multiplex, Output, Settings, Terms};
@@ -280,6 +280,16 @@ impl Task {
     }
 }
 
+/// Who hears what is said in the middle of a call, and how often that was sent.
+fn updates_of(
+    core: &mut Multiplex<Box<Pending>>,
+    lane: LaneId,
+    id: u64,
+) -> Option<(u32, &mut updates::Sink)> {
+    let (sent, pending) = core.at_work(lane, id)?;
+    Some((sent, pending.updates()?))
+}
+
 #[inline]
 fn encode(
     protocol: Protocol,
@@ -347,16 +357,12 @@ impl Desk {
                 }
             }
             Some(Heard::Event { id, header, body }) => {
-                if let Some((_, pending)) = core.at_work(lane, id)
-                    && let Some(updates) = pending.updates()
-                {
+                if let Some((_, updates)) = updates_of(core, lane, id) {
                     updates.event(header, body.to_message());
                 }
             }
             Some(Heard::Question { id, header, says, body }) => {
-                if let Some((sent, pending)) = core.at_work(lane, id)
-                    && let Some(updates) = pending.updates()
-                {
+                if let Some((sent, updates)) = updates_of(core, lane, id) {
                     let asked = Asked { call: id, sent, header, says, body: body.to_message() };
                     updates.question(asked, &self.inbox, self.limits);
                 }
@@ -378,16 +384,19 @@ impl Desk {
                     sink.hear(news);
                 }
             }
-            Some(Heard::Draining) => {
-                tracing::info!(endpoint = %self.config.endpoint, "the broker stops");
-                self.trouble = Some("the broker stops".into());
-                core.draining(lane);
-            }
+            Some(Heard::Draining) => self.draining(core, lane),
             Some(Heard::Complaint { code, message }) => {
                 tracing::warn!(endpoint = %self.config.endpoint, %code, %message, "the broker complains");
             }
             None => {}
         }
+    }
+
+    /// The broker stops: nothing new is asked over the connection.
+    fn draining(&mut self, core: &mut Multiplex<Box<Pending>>, lane: LaneId) {
+        tracing::info!(endpoint = %self.config.endpoint, "the broker stops");
+        self.trouble = Some("the broker stops".into());
+        core.draining(lane);
     }
 
     /// The answer to ADMIN, or something that has happened.
