@@ -189,6 +189,7 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Flow(_)
         | FromBroker::Cancel { .. }
         | FromBroker::Lease { .. }
+        | FromBroker::Group { .. }
         | FromBroker::Tell(_) => None,
     }
 }

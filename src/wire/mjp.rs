@@ -6,6 +6,7 @@
 
 mod admin;
 mod code;
+mod group;
 mod header;
 mod hello;
 mod keys;
@@ -27,6 +28,10 @@ pub use admin::{
     RegistrationReport, TargetReport, Verb,
 };
 pub use code::Code;
+pub use group::{
+    GROUP_NAME_MAX, Group, GroupHeader, GroupReport, GroupRoster, GroupRow, GroupType, GroupVerb,
+    MemberRow,
+};
 pub use header::{
     AcceptedHeader, DeliveryHeader, Fault, Labels, ReadyHeader, RequestHeader, StatusHeader, What,
 };
@@ -89,6 +94,8 @@ pub mod kind {
     pub const SCATTER: u8 = 0x18;
     /// From a client, and back.
     pub const LEASE: u8 = 0x1A;
+    /// From a client, and back.
+    pub const GROUP: u8 = 0x1B;
     /// To a client.
     pub const ACCEPTED: u8 = 0x20;
     /// From a worker, and to a client.
@@ -169,6 +176,8 @@ pub enum ToBroker<'a> {
         /// What is to be done.
         says: LeaseHeader<'a>,
     },
+    /// A member of a group, or who wants to be one, or asks about it.
+    Group(Group<'a>),
     /// A client wants what is published of some subjects.
     Subscribe {
         /// Chosen by the client, not 0, unique among its subscriptions on the connection.
@@ -248,6 +257,15 @@ pub enum FromBroker<'a> {
         /// As it stands on the wire, see [`LeaseReport::decode`].
         header: &'a [u8],
     },
+    /// The answer to GROUP, or something that has happened in one.
+    Group {
+        /// As asked; of what happens in a group that of the `join`.
+        id: u64,
+        /// As it stands on the wire, see [`GroupReport::decode`].
+        header: &'a [u8],
+        /// A message, what a poll is about, or a [`GroupRoster`]; no frame or more.
+        body: Frames<'a>,
+    },
     /// The broker answers for the request from now on.
     Accepted {
         /// Of the request.
@@ -320,6 +338,7 @@ impl<'a> ToBroker<'a> {
             kind::FINAL => return opening.answer().map(Self::Final),
             kind::SCATTER => return Scatter::decode(opening).map(Self::Scatter),
             kind::PUBLISH => return Publish::decode(opening).map(Self::Publish),
+            kind::GROUP => return Group::decode(opening).map(Self::Group),
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
@@ -370,6 +389,7 @@ impl<'a> ToBroker<'a> {
                 with_header(kind::ADMIN, *id, Packed::new(says).octets(), out);
             }
             Self::Lease { id, says } => topics::encode(kind::LEASE, *id, says, out),
+            Self::Group(group) => group.encode(out),
             Self::Subscribe { id, says } => topics::encode(kind::SUBSCRIBE, *id, says, out),
             Self::Unsubscribe { id } => bare(kind::UNSUBSCRIBE, *id, out),
             Self::Publish(publish) => publish.encode(out),
@@ -415,6 +435,7 @@ impl<'a> FromBroker<'a> {
             kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
             kind::NOTE => return Note::decode(opening).map(Self::Note),
             kind::MESSAGE => return News::decode_whole(opening).map(Self::News),
+            kind::GROUP => return Ok(Self::Group { id, header, body: opening.rest }),
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
@@ -457,6 +478,10 @@ impl<'a> FromBroker<'a> {
             Self::Outcome(outcome) => outcome.encode(&[], out),
             Self::Note(note) => note.encode(out),
             Self::News(news) => news.encode(out),
+            Self::Group { id, header, body } => {
+                open(kind::GROUP, *id, MORE, out);
+                opening::with_body(header, &[], body, out);
+            }
             Self::Published { id, says } => topics::encode(kind::PUBLISHED, *id, says, out),
             Self::Gap { id, says } => topics::encode(kind::GAP, *id, says, out),
             Self::Hello(says) => with_header(kind::HELLO, 0, Packed::new(says).octets(), out),

@@ -268,6 +268,7 @@ impl Core {
                 Event::Topic
             }
             ToBroker::Lease { .. } => Event::Lease,
+            ToBroker::Group(_) => Event::Group,
             ToBroker::Partial(answer) if holds(answer.id) => Event::Partial,
             ToBroker::Partial(_) => Event::StrayPart,
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
@@ -315,7 +316,9 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin", "topics", "events", "keys", "leases", "flows"],
+            features: vec![
+                "scatter", "admin", "topics", "events", "keys", "leases", "groups", "flows",
+            ],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {
