@@ -7,13 +7,13 @@
 //!
 //! ```text
 //! bytes -> frames -> message -> command -> decision -> command -> message -> frames -> bytes
-//! id <- wire <- proto <- transport <- broker, client, worker, flow <- file <- bin
+//! id <- wire <- proto <- transport <- broker, client, worker, flow, group <- file <- bin
 //!                                                              imports go left only
 //! ```
 //!
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
-//! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`], [`flow`] and
-//! [`mod@file`] are what a user holds. [`folder`] and [`inventory`] know none of the others,
+//! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`], [`flow`],
+//! [`group`] and [`mod@file`] are what a user holds. [`folder`] and [`inventory`] know none of the others,
 //! [`keys`] and [`store`] only what is pure.
 
 pub mod broker;
@@ -25,6 +25,7 @@ pub mod folder;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod group;
 pub mod id;
 pub mod inventory;
 pub mod keys;
