@@ -42,7 +42,7 @@ pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use passed::Passed;
 pub use plain::Plain;
-pub use repeat::Digest;
+pub use repeat::{Digest, digest_of};
 pub use report::{BrokerReport, MemoryReport, Report, ServiceReport, WorkerReport};
 pub use request::{Answer, Delivery, Failure, Request};
 pub use scatter::{

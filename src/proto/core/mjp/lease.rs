@@ -9,7 +9,7 @@ use crate::proto::core::Core;
 use crate::proto::core::rights::why_denied;
 use crate::proto::dialect::{STALE, fault};
 use crate::proto::lease::{
-    Candidacy, Freed, LeaseLimits, Leases, News, Place, Refused, Row, Stale, Terms,
+    Candidacy, Freed, LeaseLimits, Leases, News, Place, Refused, Row, Stale, Terms, WARD,
 };
 use crate::proto::output::Output;
 use crate::proto::rights::{Grants, Verb as Right};
@@ -30,6 +30,7 @@ impl Core {
     #[must_use]
     pub fn with_epochs_above(mut self, last: u64) -> Self {
         self.router.leases.begin_above(last);
+        self.groups.begin_above(last);
         self
     }
 
@@ -74,6 +75,10 @@ impl Core {
         if !self.may(peer, Right::Lease, lease.as_bytes(), out) {
             let why = why_denied(Right::Lease, lease.as_bytes());
             return Err((Code::Denied, why.into(), None));
+        }
+        if verb == LeaseVerb::Campaign && lease.starts_with(WARD) {
+            let why = "what begins with `$group.` is held by who leads the group; join that";
+            return Err((Code::Forbidden, why.into(), None));
         }
         if verb == LeaseVerb::Campaign {
             return self.campaign(now, peer, id, (lease, says), out);
