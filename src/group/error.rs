@@ -26,7 +26,9 @@ pub enum ConnectError {
     #[error(transparent)]
     Session(#[from] SessionError),
     /// Whoever listens does not speak MJP/1.
-    #[error("{endpoint} did not answer HELLO within {timeout:?}; is it a broker that speaks MJP/1?")]
+    #[error(
+        "{endpoint} did not answer HELLO within {timeout:?}; is it a broker that speaks MJP/1?"
+    )]
     NoHello {
         /// Where.
         endpoint: String,

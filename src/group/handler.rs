@@ -85,12 +85,20 @@ pub trait Handler: Send {
     }
 
     /// A poll has ended, of whomever.
-    fn vote_result(&mut self, group: &Group, result: PollResult) -> impl Future<Output = ()> + Send {
+    fn vote_result(
+        &mut self,
+        group: &Group,
+        result: PollResult,
+    ) -> impl Future<Output = ()> + Send {
         async {}
     }
 
     /// A member is there: this one too, and those that it has found.
-    fn member_joined(&mut self, group: &Group, member: MemberId) -> impl Future<Output = ()> + Send {
+    fn member_joined(
+        &mut self,
+        group: &Group,
+        member: MemberId,
+    ) -> impl Future<Output = ()> + Send {
         async {}
     }
 
@@ -202,7 +210,9 @@ impl<H: Handler> Caller<'_, H> {
                 return last;
             }
             Event::MemberJoined { member, .. } => self.member_joined(member).await,
-            Event::MemberSuspect { member, .. } => handler.member_suspect(group, member, true).await,
+            Event::MemberSuspect { member, .. } => {
+                handler.member_suspect(group, member, true).await
+            }
             Event::MemberAlive { member, .. } => handler.member_suspect(group, member, false).await,
             Event::MemberLeft { member, reason, .. } => self.member_left(member, reason).await,
             Event::LeaderElected(leader) => self.leader_elected(leader).await,

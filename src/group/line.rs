@@ -84,12 +84,10 @@ impl Line {
                 Ok(connected) => Turn::Connected(Box::new(connected)),
                 Err(error) => Turn::Failed(error),
             },
-            Self::Up(session, _) => {
-                match session.turn(|frames| heard.extend(hear(frames))).await {
-                    Ok(()) => Turn::Talked,
-                    Err(error) => Turn::Lost(error),
-                }
-            }
+            Self::Up(session, _) => match session.turn(|frames| heard.extend(hear(frames))).await {
+                Ok(()) => Turn::Talked,
+                Err(error) => Turn::Lost(error),
+            },
         }
     }
 }

@@ -137,7 +137,7 @@ impl Group {
     /// the connection is lost.
     #[must_use]
     pub fn clock(&self) -> Option<Reading> {
-        self.inner.shared.known().clock.reading(now())
+        Reading::of(&self.inner.shared.known().clock, now())
     }
 
     /// Says something to all members, one frame or more: a text, octets, or an array of them. It

@@ -89,7 +89,6 @@
 mod action;
 mod ballot;
 mod builder;
-mod clock;
 mod error;
 mod event;
 mod events;
@@ -111,9 +110,7 @@ mod words;
 pub use ballot::{ActionBallot, Ballot};
 pub use builder::{GroupsBuilder, Join};
 pub use error::{ConnectError, GroupError};
-pub use event::{
-    Ack, Event, Gap, GroupMessage, Outcome, Outcomes, Parted, PollResult, Status, To,
-};
+pub use event::{Ack, Event, Gap, GroupMessage, Outcome, Outcomes, Parted, PollResult, Status, To};
 pub use events::Events;
 pub use groups::Groups;
 pub use handler::Handler;
@@ -122,9 +119,7 @@ pub use leading::Leading;
 pub use member::Group;
 pub use poll::Poll;
 pub use survey::{GroupInfo, GroupRow};
-pub use words::{
-    BrokerTime, Leader, MemberId, Peer, PollId, Reading, Reason, Recipient, View,
-};
+pub use words::{BrokerTime, Leader, MemberId, Peer, PollId, Reading, Reason, Recipient, View};
 
 pub use crate::proto::group::{Charter, Electorate, Polls, Rule, Vote};
 

@@ -5,13 +5,11 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::clock::BrokerClock;
 use super::error::GroupError;
 use super::event::{Event, Parted};
 use super::queue::Queue;
 use super::words::{Leader, View};
-use crate::proto::group::Charter;
-use crate::proto::lease::Hold;
+use crate::proto::group::{Charter, ClockSync, Standpoint};
 
 /// How far a membership has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,9 +30,9 @@ pub(super) struct Known {
     /// `None`: it is no member now.
     pub(super) view: Option<Arc<View>>,
     pub(super) charter: Option<Arc<Charter>>,
-    /// By which epoch this member leads, and until when it may believe it.
-    pub(super) lead: Option<(u64, Hold)>,
-    pub(super) clock: BrokerClock,
+    /// Whether this member leads. `None` if it does not, or is about to resign.
+    pub(super) lead: Option<Standpoint>,
+    pub(super) clock: ClockSync,
     /// Why there is no connection.
     pub(super) because: Option<Arc<str>>,
 }
@@ -149,6 +147,6 @@ impl Known {
 
     /// By which epoch this member leads, if it may believe it at that moment.
     pub(super) fn leads(&self, now: Instant) -> Option<u64> {
-        self.lead.as_ref().filter(|(_, hold)| hold.holds(now)).map(|(epoch, _)| *epoch)
+        self.lead.as_ref()?.leads(now)
     }
 }

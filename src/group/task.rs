@@ -302,8 +302,7 @@ impl Task {
                 let config = &self.config;
                 let seed = self.seed ^ u64::from(number);
                 let backoff = Backoff::new(config.backoff_min, config.backoff_max, seed);
-                let seat =
-                    Seat::new(number, wants, config.timeout, backoff, shared, group, now());
+                let seat = Seat::new(number, wants, config.timeout, backoff, shared, group, now());
                 self.seats.insert(number, seat);
                 if self.line.session().is_some() {
                     self.at(number, |seat| seat.connected(now()));

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::GroupError;
+use crate::proto::group::ClockSync;
 
 /// A member: its name, and the incarnation that no other member of the broker has, nor had.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -166,6 +167,14 @@ pub struct Reading {
     pub now: BrokerTime,
     /// By how much that may be wrong, in either direction.
     pub error: Duration,
+}
+
+impl Reading {
+    /// What is known of the broker's clock at that moment.
+    pub(super) fn of(sync: &ClockSync, now: Instant) -> Option<Self> {
+        let (clock, error) = (sync.clock(now)?, sync.error(now)?);
+        Some(Self { now: BrokerTime(clock), error })
+    }
 }
 
 /// Who leads, and by which epoch: larger than that of any leader before.

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{home, majordomo, run};
 
-const COMMANDS: [&str; 60] = [
+const COMMANDS: [&str; 68] = [
     "",
     "demo",
     "broker",
@@ -26,6 +26,14 @@ const COMMANDS: [&str; 60] = [
     "flow recv",
     "flow ls",
     "flow peers",
+    "group",
+    "group ls",
+    "group info",
+    "group watch",
+    "group join",
+    "group send",
+    "group poll",
+    "group resign",
     "job",
     "job ls",
     "job show",

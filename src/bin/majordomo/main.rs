@@ -12,6 +12,7 @@ mod docs;
 mod failure;
 mod file;
 mod flow;
+mod groups;
 mod key;
 mod logging;
 mod manage;
@@ -67,6 +68,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         | Command::Bench(_)
         | Command::File { .. }
         | Command::Flow { .. }
+        | Command::Group { .. }
         | Command::Job { .. }
         | Command::Service { .. }
         | Command::Worker { .. }
@@ -98,6 +100,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::Bench(args) => bench::run(&args),
         Command::File { action } => file::run(action),
         Command::Flow { action } => flow::run(action),
+        Command::Group { action } => groups::run(action),
         Command::Job { action } => manage::job::run(action),
         Command::Service { action } => manage::service::run(action),
         Command::Worker { action } => manage::worker::run(action),
@@ -127,6 +130,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Bench(args) => args.json,
         Command::File { action } => action.json(),
         Command::Flow { action } => action.json(),
+        Command::Group { action } => action.json(),
         Command::Job { action } => action.json(),
         Command::Service { action } => action.json(),
         Command::Worker { action } => action.json(),

@@ -20,13 +20,35 @@ pub(in crate::group) type Reply<T> = oneshot::Sender<Result<T, GroupError>>;
 /// What a holder of the group wants.
 pub(in crate::group) enum Wish {
     /// `epoch` is asked for by who leads; without it a message is a leader's if this member leads.
-    Send { send: Box<Send>, reply: Reply<Ack> },
-    Resign { epoch: Option<u64>, to: Option<Recipient>, reply: Reply<()> },
-    Open { opened: Opened, reply: Reply<PollResult> },
-    Vote { poll: PollId, vote: Vote, reply: Reply<()> },
-    Agree { agreed: Box<Agreed>, reply: Reply<()> },
-    Result { poll: PollId, reply: Reply<Option<PollResult>> },
-    Leave { reply: Reply<()> },
+    Send {
+        send: Box<Send>,
+        reply: Reply<Ack>,
+    },
+    Resign {
+        epoch: Option<u64>,
+        to: Option<Recipient>,
+        reply: Reply<()>,
+    },
+    Open {
+        opened: Opened,
+        reply: Reply<PollResult>,
+    },
+    Vote {
+        poll: PollId,
+        vote: Vote,
+        reply: Reply<()>,
+    },
+    Agree {
+        agreed: Box<Agreed>,
+        reply: Reply<()>,
+    },
+    Result {
+        poll: PollId,
+        reply: Reply<Option<PollResult>>,
+    },
+    Leave {
+        reply: Reply<()>,
+    },
 }
 
 /// A question that was sent and has no answer yet.
@@ -34,8 +56,16 @@ pub(super) enum Ask {
     Send(Reply<Ack>),
     Resign(Reply<()>),
     Open(Arc<Open>),
-    Vote { vote: Vote, reply: Reply<()> },
-    Agree { poll: PollId, error: Duration, wanted: Option<Duration>, reply: Reply<()> },
+    Vote {
+        vote: Vote,
+        reply: Reply<()>,
+    },
+    Agree {
+        poll: PollId,
+        error: Duration,
+        wanted: Option<Duration>,
+        reply: Reply<()>,
+    },
     Result(Reply<Option<PollResult>>),
     /// The result of a poll that was opened here, or agreed to, on a connection before.
     Again(PollId),
@@ -147,7 +177,10 @@ impl Seat {
         match (&self.phase, wish) {
             (Phase::Over, wish) => wish.fail(GroupError::Left),
             (Phase::Member(_), wish) => self.grant(wish),
-            (Phase::Apart | Phase::Joining { .. } | Phase::Waiting { .. }, Wish::Leave { reply }) => {
+            (
+                Phase::Apart | Phase::Joining { .. } | Phase::Waiting { .. },
+                Wish::Leave { reply },
+            ) => {
                 let _ = reply.send(Ok(()));
                 self.abandon(now, Parted::Left);
             }
@@ -167,17 +200,15 @@ impl Seat {
                     send.epoch = self.leads();
                 }
                 if self.is_timed() {
-                    send.sent = self.clock.reading(self.now).map(|reading| reading.now);
+                    send.sent = self.received();
                 }
                 self.ask(Say::Send(send), Ask::Send(reply));
             }
             Wish::Resign { epoch, to, reply } => self.resign(epoch, to, reply),
             Wish::Open { opened, reply } => self.open_poll(opened, reply),
             Wish::Vote { poll, vote, reply } => {
-                let error = self.clock.reading(self.now).map(|reading| reading.error);
                 // A yes without an action is one to a value, and says nothing of clocks.
-                let error = error.filter(|_| vote != Vote::Yes);
-                self.ask(Say::Vote { poll, vote, error }, Ask::Vote { vote, reply });
+                self.ask(Say::Vote { poll, vote, error: None }, Ask::Vote { vote, reply });
             }
             Wish::Agree { agreed, reply } => self.agree(*agreed, reply),
             Wish::Result { poll, reply } => self.ask(Say::Result(poll), Ask::Result(reply)),
@@ -197,7 +228,7 @@ impl Seat {
     fn leads(&self) -> Option<u64> {
         let Phase::Member(inside) = &self.phase else { return None };
         let lead = inside.lead.as_ref()?;
-        (!lead.leaving && lead.hold.holds(self.now)).then_some(lead.epoch)
+        inside.point.leads(self.now).filter(|_| !lead.leaving)
     }
 
     fn is_timed(&self) -> bool {
@@ -304,6 +335,6 @@ impl Seat {
 
     /// The broker's clock, as it is known at that moment.
     pub(super) fn received(&self) -> Option<BrokerTime> {
-        self.clock.reading(self.now).map(|reading| reading.now)
+        self.clock.clock(self.now).map(BrokerTime)
     }
 }

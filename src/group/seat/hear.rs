@@ -9,7 +9,7 @@ use crate::group::ballot::{ActionBallot, Asked, Ballot};
 use crate::group::error::GroupError;
 use crate::group::event::{Event, Gap, Parted};
 use crate::group::words::{BrokerTime, Leader, MemberId, Peer, Reason};
-use crate::proto::lease::Hold;
+use crate::proto::group::Standpoint;
 use crate::wire::message::Message;
 use crate::wire::mjp::GroupReport;
 
@@ -44,7 +44,13 @@ impl Seat {
     }
 
     /// The broker refuses what has that id.
-    pub(in crate::group) fn hear_error(&mut self, now: Instant, id: u64, code: &str, message: &str) {
+    pub(in crate::group) fn hear_error(
+        &mut self,
+        now: Instant,
+        id: u64,
+        code: &str,
+        message: &str,
+    ) {
         self.now = now;
         match &self.phase {
             Phase::Joining { id: join, .. } if *join == id => {
@@ -78,10 +84,10 @@ impl Seat {
         };
         if let Some(clock) = says.clock {
             let sent = until.checked_sub(self.answer_timeout).unwrap_or(self.now);
-            self.clock.sample(sent, self.now, clock);
+            self.clock.answered(sent, self.now, clock);
         }
         self.backoff.reset();
-        let epoch = says.epoch.unwrap_or_default();
+        let point = Standpoint::new(view.own.incarnation(), view.number, seq, says.epoch);
         let view = Arc::new(view);
         self.phase = Phase::Member(Box::new(Inside {
             id,
@@ -89,8 +95,7 @@ impl Seat {
             next_beat: self.now + charter.heartbeat,
             charter,
             view: view.clone(),
-            seq,
-            epoch,
+            point,
             lead: None,
             ended: None,
             beats: VecDeque::new(),
@@ -103,11 +108,12 @@ impl Seat {
     fn happened(&mut self, says: &GroupReport<'_>, body: Message) -> Option<()> {
         if says.event != "gap" {
             let Phase::Member(inside) = &mut self.phase else { return Some(()) };
-            let seq = says.seq?;
-            if seq <= inside.seq {
-                return None;
+            // What was, a leader's that does not lead any more among it, is not for anybody.
+            let epoch = says.epoch.filter(|_| matches!(says.event, "elected" | "message"));
+            if !inside.point.hears(says.seq?, epoch) {
+                self.missed(says.missed);
+                return Some(());
             }
-            inside.seq = seq;
         }
         match says.event {
             "view" => self.viewed(says),
@@ -137,7 +143,7 @@ impl Seat {
     fn viewed(&mut self, says: &GroupReport<'_>) -> Option<()> {
         let Phase::Member(inside) = &mut self.phase else { return Some(()) };
         let (member, number) = (report::member(says)?, says.view?);
-        if number != inside.view.number.checked_add(1)? {
+        if !inside.point.sees(number) {
             return None;
         }
         let own = inside.own == member;
@@ -198,19 +204,16 @@ impl Seat {
         let now = self.now;
         let Phase::Member(inside) = &mut self.phase else { return Some(()) };
         let (member, epoch) = (report::member(says)?, says.epoch?);
-        if epoch <= inside.epoch {
-            return None;
-        }
-        inside.epoch = epoch;
         let leader = Leader { member, epoch };
         let own = inside.own == leader.member;
         Arc::make_mut(&mut inside.view).leader = Some(leader.clone());
         if own {
             let ttl = says.ttl.map_or(inside.charter.ttl, Duration::from_millis);
-            let hold = Hold::unsure(ttl);
-            inside.lead = Some(Lead { epoch, hold, since: now, leaving: false });
+            inside.point.elected(inside.own.incarnation(), epoch, ttl);
+            inside.lead = Some(Lead { epoch, since: now, sure: false, leaving: false });
             self.beat();
         } else {
+            inside.point.elected(leader.member.incarnation(), epoch, Duration::ZERO);
             inside.lead = None;
         }
         self.tell(Event::LeaderElected(leader));
@@ -220,6 +223,7 @@ impl Seat {
     fn exited(&mut self, says: &GroupReport<'_>) -> Option<()> {
         let Phase::Member(inside) = &mut self.phase else { return Some(()) };
         let (member, epoch) = (report::member(says)?, says.epoch?);
+        inside.point.exited(epoch);
         inside.lead.take_if(|lead| lead.epoch == epoch);
         let view = Arc::make_mut(&mut inside.view);
         view.leader.take_if(|leader| leader.epoch == epoch);
@@ -242,14 +246,6 @@ impl Seat {
         let received = self.received();
         self.missed(says.missed);
         let message = report::message(says, body, received)?;
-        let Phase::Member(inside) = &mut self.phase else { return Some(()) };
-        if let Some(epoch) = message.epoch {
-            if epoch < inside.epoch {
-                // A leader that was, and was not stopped by the broker.
-                return Some(());
-            }
-            inside.epoch = epoch;
-        }
         self.tell(Event::Message(message));
         Some(())
     }

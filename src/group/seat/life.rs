@@ -18,7 +18,7 @@ impl Seat {
         if inside.beats.front().is_some_and(|(_, sent)| now >= *sent + silence) {
             return self.dead("the broker answers no beat");
         }
-        let standing = inside.lead.as_mut().map(|lead| lead.hold.standing(now));
+        let standing = inside.point.standing(now);
         match standing {
             Some(Standing::Lost) => {
                 self.lose_lead(Reason::Silent);
@@ -35,10 +35,7 @@ impl Seat {
         let (now, id) = (self.now, self.next_id());
         let Phase::Member(inside) = &mut self.phase else { return };
         inside.next_beat = now + inside.charter.heartbeat;
-        let epoch = inside.lead.as_mut().map(|lead| {
-            lead.hold.sent(now);
-            lead.epoch
-        });
+        let epoch = inside.point.beats(now);
         if inside.beats.len() == BEATS_MAX {
             // The oldest one says how long the broker has been silent.
             inside.beats.remove(1);
@@ -58,12 +55,13 @@ impl Seat {
         // Answers come in the order of the questions.
         let Some((_, sent)) = inside.beats.drain(..=place).next_back() else { return false };
         if let Some(clock) = clock {
-            self.clock.sample(sent, now, clock);
+            self.clock.answered(sent, now, clock);
         }
-        if let Some(lead) = &mut inside.lead
-            && Some(lead.epoch) == epoch
-        {
-            lead.hold.acked(now, sent);
+        if let Some(epoch) = epoch {
+            inside.point.beaten(now, sent, epoch);
+            if let Some(lead) = &mut inside.lead {
+                lead.sure |= inside.point.leads(now) == Some(lead.epoch);
+            }
         }
         true
     }
@@ -88,11 +86,11 @@ impl Inside {
             next = next.min(*sent + self.charter.peer_timeout);
         }
         if let Some(lead) = &self.lead {
-            next = next.min(match lead.hold.clone().standing(now) {
-                Standing::Holds(due) => due,
-                Standing::Due | Standing::Lost => now,
+            next = next.min(match self.point.clone().standing(now) {
+                Some(Standing::Holds(due)) => due,
+                Some(Standing::Due | Standing::Lost) | None => now,
             });
-            if let Some(until) = lead.hold.until() {
+            if let Some(until) = self.point.leads_until() {
                 next = next.min(until);
             }
             if held {

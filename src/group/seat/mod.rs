@@ -30,21 +30,19 @@ use std::time::{Duration, Instant};
 
 use super::Inner;
 use super::ballot::Action;
-use super::clock::BrokerClock;
 use super::error::GroupError;
 use super::event::{Event, Parted};
 use super::kind::GroupKind;
 use super::shared::{Shared, Standing};
 use super::words::{MemberId, PollId, Reason, View};
 use crate::proto::backoff::Backoff;
-use crate::proto::group::Charter;
-use crate::proto::lease::Hold;
+use crate::proto::group::{Charter, ClockSync, Standpoint};
 
 use ask::Asks;
 pub(super) use ask::{Reply, Wish};
+pub(super) use polls::{Agreed, Opened, When};
 use polls::{Promise, Request};
 pub(super) use report::charter;
-pub(super) use polls::{Agreed, Opened, When};
 pub(super) use say::{Open, Say, Send};
 
 /// What is joined, and how.
@@ -80,7 +78,7 @@ pub(super) struct Seat {
     backoff: Backoff,
     connected: bool,
     phase: Phase,
-    clock: BrokerClock,
+    clock: ClockSync,
     asks: Asks,
     /// Polls that were opened here, and who waits for their results.
     requests: BTreeMap<PollId, Request>,
@@ -102,9 +100,14 @@ enum Phase {
     /// There is no connection.
     Apart,
     /// It is asked for, by the join of that id; an answer comes until then.
-    Joining { id: u64, until: Instant },
+    Joining {
+        id: u64,
+        until: Instant,
+    },
     /// It was refused, and is asked for again then.
-    Waiting { at: Instant },
+    Waiting {
+        at: Instant,
+    },
     Member(Box<Inside>),
     Over,
 }
@@ -116,10 +119,8 @@ struct Inside {
     own: MemberId,
     charter: Arc<Charter>,
     view: Arc<View>,
-    /// Of what was heard last.
-    seq: u64,
-    /// The highest that was heard: what leaders of lower ones say is late.
-    epoch: u64,
+    /// Its place in the order, the newest epoch, and whether it leads.
+    point: Standpoint,
     lead: Option<Lead>,
     /// The leadership that has ended here before the broker has said so.
     ended: Option<u64>,
@@ -131,8 +132,9 @@ struct Inside {
 /// The leadership of this member.
 struct Lead {
     epoch: u64,
-    hold: Hold,
     since: Instant,
+    /// A beat with it has been answered.
+    sure: bool,
     /// It was resigned, and that has not been answered.
     leaving: bool,
 }
@@ -162,7 +164,7 @@ impl Seat {
             backoff,
             connected: false,
             phase: Phase::Apart,
-            clock: BrokerClock::default(),
+            clock: ClockSync::default(),
             asks: Asks::default(),
             requests: BTreeMap::new(),
             promises: BTreeMap::new(),
@@ -199,7 +201,7 @@ impl Seat {
     pub(super) fn disconnected(&mut self, now: Instant, because: &Arc<str>) {
         self.now = now;
         self.connected = false;
-        self.clock.forget();
+        self.clock = ClockSync::default();
         let lost = GroupError::Lost { because: because.clone() };
         let left = self.asks.lose(&lost);
         match std::mem::replace(&mut self.phase, Phase::Apart) {
@@ -265,7 +267,7 @@ impl Seat {
     /// It is no member now, but will be again.
     fn part(&mut self, parted: Parted) {
         self.phase = Phase::Apart;
-        self.clock.forget();
+        self.clock = ClockSync::default();
         self.tell(Event::Parted(parted));
         // Nobody waits for the answer to a beat any more.
         self.events.append(&mut self.held);
@@ -325,9 +327,7 @@ impl Seat {
     fn is_unsure(&self) -> bool {
         let Phase::Member(inside) = &self.phase else { return false };
         let Some(lead) = &inside.lead else { return false };
-        lead.hold.until().is_none()
-            && self.now < lead.since + Self::HELD_TIME
-            && self.held.len() < Self::HELD_MAX
+        !lead.sure && self.now < lead.since + Self::HELD_TIME && self.held.len() < Self::HELD_MAX
     }
 
     /// Writes down what is known, and tells what has happened.
@@ -343,14 +343,14 @@ impl Seat {
                     known.view = Some(inside.view.clone());
                     known.charter = Some(inside.charter.clone());
                     let lead = inside.lead.as_ref().filter(|lead| !lead.leaving);
-                    known.lead = lead.map(|lead| (lead.epoch, lead.hold.clone()));
+                    known.lead = lead.map(|_| inside.point.clone());
                     known.clock = clock.clone();
                     known.because = None;
                 }
                 Phase::Apart | Phase::Joining { .. } | Phase::Waiting { .. } | Phase::Over => {
                     known.view = None;
                     known.lead = None;
-                    known.clock.forget();
+                    known.clock = ClockSync::default();
                 }
             },
             &events,
@@ -378,6 +378,7 @@ impl Seat {
     fn lose_lead(&mut self, reason: Reason) {
         let Phase::Member(inside) = &mut self.phase else { return };
         let Some(lead) = inside.lead.take() else { return };
+        inside.point.exited(lead.epoch);
         inside.ended = Some(lead.epoch);
         inside.next_beat = self.now;
         let view = Arc::make_mut(&mut inside.view);

@@ -78,8 +78,8 @@ impl Seat {
         let when = match opened.when {
             None => None,
             Some(When::At(when)) => Some(when),
-            Some(When::In(time)) => match self.clock.reading(self.now) {
-                Some(reading) => Some(reading.now.after(time)),
+            Some(When::In(time)) => match self.clock.clock(self.now) {
+                Some(clock) => Some(BrokerTime(clock).after(time)),
                 None => {
                     let wanted = opened.error.unwrap_or_default();
                     let _ = reply.send(Err(GroupError::Clock { error: Duration::MAX, wanted }));
@@ -151,11 +151,16 @@ impl Seat {
             let _ = reply.send(Err(GroupError::PollOver));
             return;
         }
-        let Some(at) = self.clock.not_before(agreed.when) else {
+        let known = self.clock.not_before(agreed.when.0);
+        let Some((at, error)) = known.and_then(|at| Some((at, self.clock.error(at)?))) else {
             let wanted = wanted.unwrap_or_default();
-            return self.decline(poll, None, GroupError::Clock { error: Duration::MAX, wanted }, reply);
+            return self.decline(
+                poll,
+                None,
+                GroupError::Clock { error: Duration::MAX, wanted },
+                reply,
+            );
         };
-        let error = self.clock.error(at);
         if let Some(wanted) = wanted.filter(|wanted| error > *wanted) {
             return self.decline(poll, Some(error), GroupError::Clock { error, wanted }, reply);
         }
@@ -195,8 +200,11 @@ impl Seat {
         if self.acted.len() > Self::ACTED_MAX {
             self.acted.pop_front();
         }
-        let known = |at: Instant| wanted.is_none_or(|wanted| self.clock.error(at) <= wanted);
-        let at = self.clock.not_before(when).filter(|at| known(*at));
+        let known = |at: Instant| match (wanted, self.clock.error(at)) {
+            (Some(wanted), Some(error)) => error <= wanted,
+            (wanted, _) => wanted.is_none(),
+        };
+        let at = self.clock.not_before(when.0).filter(|at| known(*at));
         match at.map(|at| (at, at + lateness)) {
             Some((at, until)) if self.now <= until => {
                 self.outputs.push_back(Output::Act { poll, at, until, action });

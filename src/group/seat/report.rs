@@ -18,10 +18,14 @@ pub(super) fn member(report: &GroupReport<'_>) -> Option<MemberId> {
 pub(super) fn view(report: &GroupReport<'_>, body: &Message) -> Option<View> {
     let own = member(report)?;
     let roster = GroupRoster::decode(body.first()).ok()?;
-    let members: Vec<_> = roster.members?.iter().map(|row| Peer {
-        member: MemberId::new(row.member, row.incarnation),
-        suspect: row.suspect.unwrap_or_default(),
-    }).collect();
+    let members: Vec<_> = roster
+        .members?
+        .iter()
+        .map(|row| Peer {
+            member: MemberId::new(row.member, row.incarnation),
+            suspect: row.suspect.unwrap_or_default(),
+        })
+        .collect();
     let leader = report.leader.zip(report.epoch).and_then(|(name, epoch)| {
         let leads = members.iter().find(|peer| peer.member.name() == name)?;
         Some(Leader { member: leads.member.clone(), epoch })
@@ -86,9 +90,9 @@ pub(super) fn result(report: &GroupReport<'_>) -> Option<PollResult> {
 pub(super) fn outcomes(report: &GroupReport<'_>, body: &Message) -> Option<Outcomes> {
     let roster = GroupRoster::decode(body.first()).ok()?;
     let members = roster.members?;
-    let members = members.iter().map(|row| {
-        (MemberId::new(row.member, row.incarnation), Outcome::of(row.outcome))
-    });
+    let members = members
+        .iter()
+        .map(|row| (MemberId::new(row.member, row.incarnation), Outcome::of(row.outcome)));
     let when = report.when.map(BrokerTime);
     Some(Outcomes { poll: poll(report)?, when, members: members.collect() })
 }

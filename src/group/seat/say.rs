@@ -16,13 +16,25 @@ use crate::wire::mjp::{Group, GroupHeader, GroupVerb, ToBroker};
 pub(in crate::group) enum Say {
     Join,
     Leave,
-    Beat { epoch: Option<u64> },
+    Beat {
+        epoch: Option<u64>,
+    },
     Send(Box<Send>),
-    Resign { epoch: u64, to: Option<Recipient> },
+    Resign {
+        epoch: u64,
+        to: Option<Recipient>,
+    },
     Open(Arc<Open>),
-    Vote { poll: PollId, vote: Vote, error: Option<Duration> },
+    Vote {
+        poll: PollId,
+        vote: Vote,
+        error: Option<Duration>,
+    },
     Result(PollId),
-    Outcome { poll: PollId, outcome: Outcome },
+    Outcome {
+        poll: PollId,
+        outcome: Outcome,
+    },
     /// As `Leave`, and nobody waits for an answer.
     Cancel,
 }

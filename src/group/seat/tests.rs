@@ -8,7 +8,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::*;
 use crate::group::event::{Ack, Outcome, PollResult, Status, To};
 use crate::group::queue::Queue;
-use crate::group::words::{BrokerTime, Recipient};
+use crate::group::words::{BrokerTime, Reading, Recipient};
 use crate::proto::group::{Rule, Vote};
 use crate::wire::message::Message;
 use crate::wire::mjp::{GroupReport, GroupRoster, GroupType, MemberRow};
@@ -650,7 +650,7 @@ fn one_way_delay_is_within_the_error_and_a_clock_that_is_worse_votes_no() {
             ..GroupReport::default()
         };
         bench.seat.hear(bench.now, join, &report, body);
-        bench.shared.known().clock.reading(bench.now).unwrap()
+        Reading::of(&bench.shared.known().clock, bench.now).unwrap()
     };
     let off = Duration::from_micros(reading.now.0.abs_diff(bench.clock()));
     assert!(off <= reading.error && reading.error <= 21 * MS, "{off:?} {reading:?}");

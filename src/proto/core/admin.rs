@@ -3,6 +3,7 @@
 mod errand;
 mod flows;
 mod follow;
+mod group;
 mod listing;
 
 use std::borrow::Cow;
@@ -85,6 +86,10 @@ impl Core {
                 if !self.kick(now, name.as_bytes(), out) {
                     return Err((Code::NotFound, "no peer has that name".into()));
                 }
+                self.say_done(id, query, out);
+            }
+            Verb::Resign => {
+                self.depose(now, says, out)?;
                 self.say_done(id, query, out);
             }
             Verb::KeyPending

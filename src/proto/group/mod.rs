@@ -20,6 +20,7 @@
 mod audit;
 mod ballot;
 mod charter;
+mod depose;
 mod lead;
 mod news;
 mod order;

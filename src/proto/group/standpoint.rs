@@ -95,6 +95,12 @@ impl Standpoint {
         hold.holds(now).then_some(*epoch)
     }
 
+    /// Until when the member may believe that it leads. `None`: it may not, or not yet.
+    #[must_use]
+    pub fn leads_until(&self) -> Option<Instant> {
+        self.lead.as_ref()?.1.until()
+    }
+
     /// What is to be done about the lead at `now`; none if it has none.
     pub fn standing(&mut self, now: Instant) -> Option<Standing> {
         let standing = self.lead.as_mut()?.1.standing(now);

@@ -33,6 +33,8 @@ pub enum Verb {
     Resume,
     /// Close the connection of a peer.
     Kick,
+    /// Have the leader of a group hand over.
+    Resign,
     /// Be told what happens.
     Follow,
     /// Keys that knocked in vain.
@@ -51,7 +53,7 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Jobs,
         Self::Job,
         Self::Clients,
@@ -63,6 +65,7 @@ impl Verb {
         Self::Drain,
         Self::Resume,
         Self::Kick,
+        Self::Resign,
         Self::Follow,
         Self::KeyPending,
         Self::KeyApprove,
@@ -87,6 +90,7 @@ impl Verb {
             Self::Drain => "drain",
             Self::Resume => "resume",
             Self::Kick => "kick",
+            Self::Resign => "resign",
             Self::Follow => "follow",
             Self::KeyPending => "key.pending",
             Self::KeyApprove => "key.approve",
@@ -116,6 +120,7 @@ impl Verb {
             | Self::Drain
             | Self::Resume
             | Self::Kick
+            | Self::Resign
             | Self::Follow
             | Self::KeyPending
             | Self::KeyApprove
@@ -150,10 +155,10 @@ pub struct AdminHeader<'a> {
         serialize_with = "some_text_or_bin"
     )]
     pub uuid: Option<&'a [u8]>,
-    /// The peer of `kick`; with `workers` and `clients` only this one.
+    /// The peer of `kick`, the group of `resign`; with `workers` and `clients` only this one.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
-    /// With `jobs` only those of this client.
+    /// With `jobs` only those of this client; of `resign` who is to lead.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub owner: Option<&'a str>,
     /// With `jobs` only those that stand there: `open`, `ended`, or a state.

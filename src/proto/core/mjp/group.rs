@@ -454,7 +454,7 @@ impl Core {
         });
     }
 
-    pub(super) fn moment(&self, time: Time) -> Now {
+    pub(in crate::proto::core) fn moment(&self, time: Time) -> Now {
         Now { time, clock: self.clock.micros() }
     }
 }
