@@ -125,6 +125,10 @@ impl Task {
             for heard in heard.drain(..) {
                 self.hear(heard);
             }
+            // Before whoever joins under the same name.
+            for seat in desk.abandoned() {
+                self.at(seat, |seat| seat.abandon(now(), Parted::Left));
+            }
             match round {
                 Round::Line(turn) => self.turned(turn),
                 Round::Asked(0) | Round::Closed => return self.part().await,
@@ -140,9 +144,6 @@ impl Task {
                     }
                 }
                 Round::Time => self.on_time(),
-            }
-            for seat in desk.abandoned() {
-                self.at(seat, |seat| seat.abandon(now(), Parted::Left));
             }
         }
     }
