@@ -22,6 +22,7 @@ mod polls;
 mod report;
 mod say;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "an epoch to count from")]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
