@@ -1,6 +1,7 @@
 //! `majordomo group join`: a member that prints what happens.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -11,6 +12,9 @@ use super::kind::KindArgs;
 use super::{LineArgs, MemberArgs, show};
 use crate::output::{complain, harmless};
 use crate::signals::Signals;
+
+/// How late a line may be printed at the moment of an action.
+const LATENESS: Duration = Duration::from_secs(1);
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -87,7 +91,8 @@ pub(super) async fn give(group: &Group, vote: Vote, event: &Event) {
             group.vote(ballot.id(), vote).await
         }
         (Event::ActionVoteRequest(ballot), Vote::Yes) if ballot.is_elector() => {
-            ballot.yes(|| async { Ok::<_, GroupError>(()) }).await
+            let patient = ballot.clone().lateness(LATENESS);
+            patient.yes(|| async { Ok::<_, GroupError>(()) }).await
         }
         (Event::ActionVoteRequest(ballot), Vote::No) if ballot.is_elector() => ballot.no().await,
         (Event::ActionVoteRequest(ballot), Vote::Abstain) if ballot.is_elector() => {
