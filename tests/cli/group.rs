@@ -109,7 +109,7 @@ fn members_talk_and_are_seen_from_outside() {
     let (code, said) = house.json(&["info", "Escort.1"]);
     let names: Vec<_> =
         said["members"].as_array().unwrap().iter().map(|it| &it["member"]).collect();
-    assert_eq!((code, names), (0, vec!["anna", "bert"]));
+    assert_eq!((code, json!(names)), (0, json!(["anna", "bert"])));
     assert_eq!((&said["kind"]["leader"], &said["kind"]["ttl_ms"]), (&json!(true), &json!(10_000)));
     let (_, table, _) = house.run(&["info", "Escort.1"]);
     assert!(table.contains("\nanna\t") && table.contains("\tleads\t"), "{table}");
