@@ -27,7 +27,7 @@ says, with a tab between them. It joins again over lost connections, and says so
 it agrees to actions, too, and prints a line at their moment.";
 
 #[derive(Debug, Args)]
-pub(super) struct JoinArgs {
+pub(crate) struct JoinArgs {
     #[command(flatten)]
     member: MemberArgs,
     /// Vote so in every poll [default: do not vote]

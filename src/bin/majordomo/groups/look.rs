@@ -37,7 +37,7 @@ Each line is a change since the look before: who has joined, is suspect or has l
 What has come and gone between two looks is not seen; `majordomo group join` is told all of it.";
 
 #[derive(Debug, Args)]
-pub(super) struct LsArgs {
+pub(crate) struct LsArgs {
     /// Only groups whose names begin so
     prefix: Option<String>,
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub(super) struct LsArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct InfoArgs {
+pub(crate) struct InfoArgs {
     /// The group
     group: String,
     #[command(flatten)]
@@ -53,7 +53,7 @@ pub(super) struct InfoArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct WatchArgs {
+pub(crate) struct WatchArgs {
     /// The group
     group: String,
     /// Time between two looks

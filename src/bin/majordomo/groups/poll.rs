@@ -32,7 +32,7 @@ became of it at each member is printed, too.
 Exit codes: 0 yes, 1 anything else, 4 no result was heard, 6 no such poll";
 
 #[derive(Debug, Args)]
-pub(super) struct PollArgs {
+pub(crate) struct PollArgs {
     #[command(flatten)]
     member: MemberArgs,
     /// What it is about: a frame each; text, `-` for standard input, `@FILE` for a file

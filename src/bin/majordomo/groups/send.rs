@@ -35,7 +35,7 @@ Needs the right `admin` (ipc://). Whoever leads loses that at once, stays a memb
 one to lead again. Exit code 6: there is no such group, no leader, or no such member.";
 
 #[derive(Debug, Args)]
-pub(super) struct SendArgs {
+pub(crate) struct SendArgs {
     #[command(flatten)]
     member: MemberArgs,
     /// A frame of the body: text, `-` for standard input, `@FILE` for a file [default: one, empty]
@@ -78,7 +78,7 @@ pub(super) async fn run(args: &SendArgs) -> Result<ExitCode> {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ResignArgs {
+pub(crate) struct ResignArgs {
     /// The group
     group: String,
     /// The member that is to lead [default: who has been there for longest]
