@@ -78,7 +78,9 @@ impl House {
             loop {
                 match works.try_recv() {
                     Ok(work) => work(&runtime, &mut member),
-                    Err(mpsc::TryRecvError::Empty) => runtime.block_on(tokio::time::sleep(ms(5))),
+                    Err(mpsc::TryRecvError::Empty) => {
+                        runtime.block_on(async { tokio::time::sleep(ms(5)).await });
+                    }
                     // As if the process had been killed: nobody says goodbye.
                     Err(mpsc::TryRecvError::Disconnected) => return runtime.shutdown_background(),
                 }
