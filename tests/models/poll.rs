@@ -172,9 +172,10 @@ impl Model for Scope {
             Property::always("no result can still be another one", |scope: &Self, world| {
                 // Whatever those say who have not: a "no" stays one.
                 let counts = world.ballot.counts();
-                let refused = world.ends.iter().any(|end| {
-                    matches!(end, End::Decided(Verdict::No | Verdict::NoQuorum))
-                });
+                let refused = world
+                    .ends
+                    .iter()
+                    .any(|end| matches!(end, End::Decided(Verdict::No | Verdict::NoQuorum)));
                 let can = 2 * (counts.yes + counts.pending) > MEMBERS;
                 let can = can && (!scope.unanimous || counts.no == 0);
                 let gone = counts.yes + counts.no + counts.abstain + counts.pending < MEMBERS;
