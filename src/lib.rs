@@ -14,7 +14,7 @@
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
 //! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`], [`flow`] and
 //! [`mod@file`] are what a user holds. [`folder`] and [`inventory`] know none of the others,
-//! [`keys`] and [`store`] only what is pure.
+//! [`keys`] and [`store`] only what is pure. [`lease`] is what any store of leases can do.
 
 pub mod broker;
 pub mod client;
@@ -28,6 +28,7 @@ pub mod fuzzing;
 pub mod id;
 pub mod inventory;
 pub mod keys;
+pub mod lease;
 mod nearest;
 pub mod proto;
 pub mod store;

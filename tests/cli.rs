@@ -17,6 +17,8 @@ mod file;
 mod flow;
 #[path = "cli/key.rs"]
 mod key;
+#[path = "cli/lease.rs"]
+mod lease;
 #[path = "cli/look.rs"]
 mod look;
 #[path = "cli/manage.rs"]

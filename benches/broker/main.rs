@@ -9,6 +9,7 @@ mod boxes;
 mod compare;
 mod flow;
 mod idle;
+mod lease;
 mod load;
 mod mode;
 mod outbox;
@@ -49,6 +50,8 @@ enum Role {
     /// Flows through the broker: small messages, tensors, and a thousand flows at a time, against
     /// the raw relay
     Flow(compare::Rounds),
+    /// Time from the end of one holder of a lease to the next one
+    Lease(lease::Options),
     /// Time until the broker has answered, its memory when idle, and its size on disk
     Start(start::Options),
     /// Clients of the load generator
@@ -91,6 +94,7 @@ fn main() -> Result<()> {
         Some(Role::Library(rounds)) => compare::library(&rounds)?,
         Some(Role::Curve(rounds)) => compare::curve(&rounds)?,
         Some(Role::Flow(rounds)) => compare::flow(&rounds)?,
+        Some(Role::Lease(options)) => lease::run(&options)?,
         Some(Role::Start(options)) => start::run(&options)?,
         Some(Role::Clients(args)) => load::clients(&args),
         Some(Role::Workers(args)) => load::workers(&args),

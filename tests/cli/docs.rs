@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{home, majordomo, run};
 
-const COMMANDS: [&str; 60] = [
+const COMMANDS: [&str; 64] = [
     "",
     "demo",
     "broker",
@@ -43,6 +43,10 @@ const COMMANDS: [&str; 60] = [
     "worker kick",
     "client",
     "client ls",
+    "lease",
+    "lease ls",
+    "lease campaign",
+    "lease watch",
     "key",
     "key new",
     "key show",
