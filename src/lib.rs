@@ -13,8 +13,8 @@
 //!
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
 //! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`], [`flow`],
-//! [`group`] and [`mod@file`] are what a user holds. [`folder`] and [`inventory`] know none of the others,
-//! [`keys`] and [`store`] only what is pure.
+//! [`group`] and [`mod@file`] are what a user holds. [`folder`] and [`inventory`] know none of the
+//! others, [`keys`] and [`store`] only what is pure. [`lease`] is what any store of leases can do.
 
 pub mod broker;
 pub mod client;
@@ -29,6 +29,7 @@ pub mod group;
 pub mod id;
 pub mod inventory;
 pub mod keys;
+pub mod lease;
 mod nearest;
 pub mod proto;
 pub mod store;

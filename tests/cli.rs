@@ -19,6 +19,8 @@ mod flow;
 mod group;
 #[path = "cli/key.rs"]
 mod key;
+#[path = "cli/lease.rs"]
+mod lease;
 #[path = "cli/look.rs"]
 mod look;
 #[path = "cli/manage.rs"]

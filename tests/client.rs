@@ -4,6 +4,9 @@
 mod events;
 #[path = "client/keys.rs"]
 mod keys;
+#[path = "common/relay.rs"]
+#[expect(dead_code, reason = "leases need more of it")]
+mod relay;
 #[path = "client/scatter.rs"]
 mod scatter;
 #[path = "client/topics.rs"]

@@ -24,6 +24,8 @@ const RANKS: &[(&str, u32)] = &[
     ("inventory", 1),
     // Who may come in: files of keys, judged by what is pure.
     ("keys", 3),
+    // What any store of leases can do.
+    ("lease", 3),
     // What is kept on a disk; it knows what the core orders.
     ("store", 3),
     ("config", 4),

@@ -10,6 +10,7 @@ mod compare;
 mod flow;
 mod group;
 mod idle;
+mod lease;
 mod load;
 mod mode;
 mod outbox;
@@ -53,6 +54,8 @@ enum Role {
     /// Time that groups take to join, to have another leader and to decide, and what many of them
     /// cost
     Group(group::Options),
+    /// Time from the end of one holder of a lease to the next one
+    Lease(lease::Options),
     /// Time until the broker has answered, its memory when idle, and its size on disk
     Start(start::Options),
     /// Clients of the load generator
@@ -96,6 +99,7 @@ fn main() -> Result<()> {
         Some(Role::Curve(rounds)) => compare::curve(&rounds)?,
         Some(Role::Flow(rounds)) => compare::flow(&rounds)?,
         Some(Role::Group(options)) => group::run(&options)?,
+        Some(Role::Lease(options)) => lease::run(&options)?,
         Some(Role::Start(options)) => start::run(&options)?,
         Some(Role::Clients(args)) => load::clients(&args),
         Some(Role::Workers(args)) => load::workers(&args),

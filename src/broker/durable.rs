@@ -7,10 +7,12 @@ use tracing::info;
 
 use crate::config::BrokerConfig;
 use crate::proto::durable::Event;
+use crate::proto::lease::mark::{self, AHEAD, EPOCHS};
 use crate::proto::titanic::{HEADS, Titanic};
 use crate::store::{Opened, StoreError};
 
 use super::BrokerError;
+use super::epochs::epoch_at;
 use super::shared::{Shared, now};
 
 /// What was found in the store.
@@ -18,27 +20,38 @@ use super::shared::{Shared, now};
 pub(super) struct Found {
     opened: Opened,
     titanic: Titanic,
+    /// Epochs of leases begin above this one.
+    epoch: u64,
 }
 
 impl Found {
     /// Opens the store, if there is to be one, and reads what is to be known from the start.
-    pub(super) fn read(config: &BrokerConfig) -> Result<Option<Self>, BrokerError> {
+    pub(super) fn read(
+        config: &BrokerConfig,
+        now: SystemTime,
+    ) -> Result<Option<Self>, BrokerError> {
         let Some(options) = config.store.options() else { return Ok(None) };
         let mut opened = Opened::open(&options)?;
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| BrokerError::Seed(error.to_string()))?;
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let unix = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let unix = u64::try_from(unix).unwrap_or(u64::MAX);
         let mut titanic = Titanic::new(config.store.titanic(), secret, unix);
         opened.scan(HEADS, |key, value| titanic.recover(key, value))?;
+        let mut epoch = epoch_at(now);
+        opened.scan(EPOCHS, |_, value| {
+            epoch = epoch.max(mark::read(value)?);
+            Ok(())
+        })?;
+        opened.put(&mark::note(epoch.saturating_add(AHEAD)))?;
         let (requests, bytes) = titanic.size();
         info!(path = %opened.path().display(), requests, bytes, "the store is open");
-        Ok(Some(Self { opened, titanic }))
+        Ok(Some(Self { opened, titanic, epoch }))
     }
 
     /// Has the core and the store work with one another.
     pub(super) fn start(self, shared: &Arc<Shared>) -> Result<(), StoreError> {
-        let Self { opened, titanic } = self;
+        let Self { opened, titanic, epoch } = self;
         let (told, failed) = (shared.clone(), shared.clone());
         let tell = move |event: &Event| {
             told.with_core(|core, out| core.disk(now(), event, out));
@@ -46,10 +59,38 @@ impl Found {
         let fail = move |error| {
             failed.store_failed.send_replace(Some(Arc::new(error)));
         };
+        let reserved = epoch.saturating_add(AHEAD);
+        shared.with_core(|core, _| core.keep_epochs(epoch, reserved));
         // First the core: it has to hear whatever the store says.
         shared.with_core(|core, out| core.serve_titanic(now(), titanic, out));
         let _ = shared.store.set(opened.start(tell, fail)?);
         shared.with_core(|_, _| ());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn no_epoch_comes_back_when_the_clock_was_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = BrokerConfig::default();
+        config.store.path = Some(dir.path().join("store"));
+        let day = Duration::from_secs(24 * 3600);
+        let now = UNIX_EPOCH + 20_000 * day;
+        let start = |now| Found::read(&config, now).unwrap().unwrap().epoch;
+        let first = start(now);
+        assert_eq!(first, epoch_at(now));
+        // All that it may have given is below what the next one begins with.
+        let second = start(now - day);
+        assert_eq!(second, first + AHEAD);
+        let third = start(UNIX_EPOCH);
+        assert_eq!(third, second + AHEAD);
+        // And the clock is ahead again.
+        assert_eq!(start(now + day), epoch_at(now + day));
     }
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Bits of an epoch that are parts of a second.
 const BITS: u32 = 20;
 
-/// The time of the day in 2^-20 seconds since 1970. A run of the broker does not give as many
+/// A time in 2^-20 seconds since 1970. A run of the broker does not give as many
 /// epochs as pass of these, and so none comes back in the next run.
-pub(super) fn epoch_of_start() -> u64 {
-    epoch_of(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+pub(super) fn epoch_at(now: SystemTime) -> u64 {
+    epoch_of(now.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn epoch_of(since: Duration) -> u64 {

@@ -180,7 +180,7 @@ impl Broker {
         }
         let stock = house::Stock::read(&config.nfp)?;
         let guard = Guard::read(&config.auth, SystemTime::now())?;
-        let found = durable::Found::read(&config)?;
+        let found = durable::Found::read(&config, SystemTime::now())?;
         let bound = bind_all(&config.broker.bind)?;
         let http = config.broker.http.map(http::bind).transpose()?;
         let http_addr = http.as_ref().map(|(_, address)| *address);
@@ -201,8 +201,9 @@ impl Broker {
             shared.bench = Some(bench.map_err(BrokerError::Thread)?);
         }
         let shared = Arc::new(shared);
-        if let Some(found) = found {
-            found.start(&shared)?;
+        match found {
+            Some(found) => found.start(&shared)?,
+            None => shared.begin_epochs(epochs::epoch_at(SystemTime::now())),
         }
         let tasks = TaskTracker::new();
         let handles: Vec<_> = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();

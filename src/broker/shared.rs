@@ -25,7 +25,6 @@ use crate::transport::workbench::Workbench;
 use super::AdminRequest;
 use super::counters::Counters;
 use super::crowd::Crowd;
-use super::epochs::epoch_of_start;
 use super::guard::{Guard, GuardError, Reloaded};
 use super::logs::LogRing;
 use super::outboxes::{Denied, Links, Outboxes, Touched};
@@ -166,7 +165,6 @@ impl Shared {
         flow_secret: [u8; 32],
     ) -> Self {
         let core = Core::new(config.settings(), seed, now()).with_flow_secret(flow_secret);
-        let core = core.with_epochs_above(epoch_of_start());
         Self {
             account: Arc::new(Account::new(config.limits.memory.bytes())),
             counters: Counters::default(),
@@ -195,6 +193,11 @@ impl Shared {
             roused: Notify::new(),
             state: Mutex::new(State { core, links: Links::new(), pace: Pace::default() }),
         }
+    }
+
+    /// Epochs of leases are above that one, and no disk knows of them.
+    pub(super) fn begin_epochs(&self, above: u64) {
+        self.with_core(|core, _| core.begin_epochs(above));
     }
 
     /// With a configuration that names no keys.

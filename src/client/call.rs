@@ -14,8 +14,9 @@ use super::error::CallError;
 use super::pending::{Ask, Pending, Reply, Request, Sink};
 use super::updates::Updates;
 use crate::id::ServiceName;
+use crate::lease::Fence;
 use crate::wire::message::Message;
-use crate::wire::mjp::RequestHeader;
+use crate::wire::mjp::{LEASE_NAME_MAX, RequestHeader};
 
 /// A call that has not been made yet: `.await` it, or read its answer as a [`stream`].
 ///
@@ -45,6 +46,7 @@ impl Call {
                 trace: None,
                 state: None,
                 key: None,
+                fence: None,
             };
             Box::new(Pending { ask: Ask::Request(request), timeout, sink: Sink::None })
         });
@@ -119,6 +121,48 @@ impl Call {
             self.pending = Err(CallError::Key { len: key.len(), max: RequestHeader::KEY_MAX });
         } else if let Some(request) = self.request() {
             request.key = Some(key.into());
+        }
+        self
+    }
+
+    /// The caller says that it holds a lease: `&held` of a [`Held`](super::Held), or a [`Fence`]. The
+    /// request is taken only if that epoch holds, and delivered only if it still does then; if not,
+    /// it is [`CallError::Stale`], and no worker has seen it (SPEC 9.14). MJP only.
+    ///
+    /// ```
+    /// # use majordomo::broker::Broker;
+    /// # use majordomo::client::{CallError, Client};
+    /// # use majordomo::config::BrokerConfig;
+    /// # use majordomo::worker::{Failure, Request, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # runtime.block_on(run())
+    /// # }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut config = BrokerConfig::default();
+    /// # config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
+    /// # let broker = Broker::bind(config)?;
+    /// # let endpoint = broker.local_addrs()[0].to_string();
+    /// # let echo = |request: Request| async move { Ok::<_, Failure>(request.body) };
+    /// # let worker = Worker::builder(&endpoint, "pay")?.fence("billing").start(echo)?;
+    /// # worker.registered().await;
+    /// # let client = Client::connect(&endpoint).await?;
+    /// let held = client.lease("billing").campaign().await?;
+    /// client.call("pay", ["order 7"]).fence(&held).await?;
+    ///
+    /// held.resign().await?;
+    /// let late = client.call("pay", ["order 8"]).fence(&held).await;
+    /// assert_eq!(late, Err(CallError::Stale { current: None }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fence(mut self, fence: impl Into<Fence>) -> Self {
+        let fence = fence.into();
+        let len = fence.lease().len();
+        if !(1..=LEASE_NAME_MAX).contains(&len) {
+            self.pending = Err(CallError::LeaseName { len, max: LEASE_NAME_MAX });
+        } else if let Some(request) = self.request() {
+            request.fence = Some(Box::new(fence));
         }
         self
     }
@@ -320,6 +364,11 @@ impl Guard {
         client.check(&pending)?;
         let id = client.leave(attempts, pending)?;
         Ok(Self { client, id })
+    }
+
+    /// What the task calls it.
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     /// The call has ended: there is nothing to cancel.

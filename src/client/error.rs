@@ -140,6 +140,29 @@ pub enum CallError {
     /// sent.
     #[error("the broker knows no keys, and could carry the request out twice; call without one")]
     NoKeys,
+    /// The lease of its fence is not held by that epoch any more: no worker has seen the request.
+    #[error("the epoch is old: {}", holder(*.current))]
+    Stale {
+        /// The epoch of who holds the lease. None: nobody does.
+        current: Option<u64>,
+    },
+    /// Another one holds the lease.
+    #[error("the lease is taken: {}", holder(*.current))]
+    Held {
+        /// The epoch of who holds it. None: it is nobody's for a while.
+        current: Option<u64>,
+    },
+    /// No lease can have a name of that length. Nothing was sent.
+    #[error("the name of the lease has {len} octets; give it 1 to {max}")]
+    LeaseName {
+        /// Octets given.
+        len: usize,
+        /// Longest name allowed.
+        max: usize,
+    },
+    /// The broker is one that knows no leases: the request would not be fenced. Nothing was sent.
+    #[error("the broker knows no leases, and would deliver what comes too late; ask another one")]
+    NoFences,
     /// No service can have that name. Nothing was sent.
     #[error("the service: {0}")]
     Service(#[from] NameError),
@@ -163,6 +186,10 @@ pub enum CallError {
         /// What the format says.
         reason: String,
     },
+}
+
+fn holder(current: Option<u64>) -> String {
+    current.map_or_else(|| "nobody holds it".into(), |epoch| format!("{epoch} holds it"))
 }
 
 fn timed_out(sent: bool, because: Option<&str>) -> String {

@@ -24,6 +24,7 @@ pub(super) enum Heard<'a> {
         code: String,
         message: String,
         retry: Option<Duration>,
+        epoch: Option<u64>,
     },
     /// Something happens in the middle of a call.
     Event {
@@ -50,6 +51,11 @@ pub(super) enum Heard<'a> {
     },
     /// The answer to ADMIN, or one of several: a header, as it stands on the wire.
     Admin {
+        id: u64,
+        header: &'a [u8],
+    },
+    /// About a lease: a header, as it stands on the wire.
+    Lease {
         id: u64,
         header: &'a [u8],
     },

@@ -47,6 +47,8 @@ pub(super) struct Batch {
     pub(super) cancelled: Vec<u64>,
     /// One for each question at most, of which a broker limits the number.
     pub(super) tells: Vec<Tell>,
+    /// Leases that are to be renewed: each is asked for once in a third of its time to live.
+    pub(super) renewals: Vec<u64>,
     pub(super) phase: Phase,
 }
 
@@ -69,7 +71,7 @@ struct State {
 impl Batch {
     pub(super) fn new() -> Self {
         let (jobs, cancelled, tells) = (Vec::new(), Vec::new(), Vec::new());
-        Self { jobs, cancelled, tells, phase: Phase::Open }
+        Self { jobs, cancelled, tells, renewals: Vec::new(), phase: Phase::Open }
     }
 }
 
@@ -116,6 +118,15 @@ impl Inbox {
         let mut state = self.lock();
         if state.batch.phase != Phase::Gone {
             state.batch.tells.push(tell);
+            touch(state);
+        }
+    }
+
+    /// The lease that the campaign of that id has won is to be renewed.
+    pub(super) fn renew(&self, id: u64) {
+        let mut state = self.lock();
+        if state.batch.phase != Phase::Gone {
+            state.batch.renewals.push(id);
             touch(state);
         }
     }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 
 use super::error::ConnectError;
-use super::mjp;
+use super::mjp::{self, Features};
 use crate::config::{ClientConfig, CurveFiles};
 use crate::id::Identity;
 use crate::proto::multiplex::LaneId;
@@ -23,6 +23,8 @@ pub(super) struct Connected {
     pub(super) limits: Limits,
     /// The other side knows idempotency keys.
     pub(super) keys: bool,
+    /// The other side knows leases.
+    pub(super) leases: bool,
     /// Calls at a time that the other side takes.
     pub(super) in_flight_max: usize,
 }
@@ -183,12 +185,12 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Connected, ConnectEr
     };
     let begin = Instant::now();
     let mut session = Session::connect(&config.endpoint, &session_config).await?;
-    let (says, keys) = match config.protocol {
+    let (says, Features { keys, leases }) = match config.protocol {
         Protocol::Mjp => {
             let patience = config.connect_timeout.saturating_sub(begin.elapsed());
             mjp::hello(&mut session, &config.endpoint, patience).await?
         }
-        Protocol::Mdp01 | Protocol::Mdp02 => (HelloLimits::default(), false),
+        Protocol::Mdp01 | Protocol::Mdp02 => (HelloLimits::default(), Features::default()),
     };
     let smaller = |ours: usize, theirs: Option<u64>| {
         theirs.map_or(ours, |theirs| ours.min(usize::try_from(theirs).unwrap_or(usize::MAX)))
@@ -198,6 +200,7 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Connected, ConnectEr
     Ok(Connected {
         session,
         keys,
+        leases,
         limits: Limits {
             frame_bytes_max: smaller(limits.frame_bytes_max, says.frame),
             message_bytes_max: smaller(limits.message_bytes_max, says.message),

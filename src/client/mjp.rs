@@ -17,16 +17,24 @@ use crate::wire::Limits;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{
-    self, AGENT, Code, Fault, FromBroker, HelloLimits, Malformed, Packed, PeerHello, Plain,
-    RequestHeader, StatusHeader, TellHeader, ToBroker, Versions, encode_admin,
+    self, AGENT, Code, FromBroker, HelloLimits, LeaseHeader, LeaseVerb, Malformed, Packed,
+    PeerHello, Plain, RequestHeader, StatusHeader, TellHeader, ToBroker, Versions, encode_admin,
+    encode_lease,
 };
 
-/// Says HELLO and waits for the broker's: its limits, and whether it knows keys.
+/// What a broker can do beyond requests, as far as a request may rely on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Features {
+    pub(super) keys: bool,
+    pub(super) leases: bool,
+}
+
+/// Says HELLO and waits for the broker's: its limits, and what it can do.
 pub(super) async fn hello(
     session: &mut Session,
     endpoint: &Endpoint,
     patience: Duration,
-) -> Result<(HelloLimits, bool), ConnectError> {
+) -> Result<(HelloLimits, Features), ConnectError> {
     session.send(|out| {
         ToBroker::Hello(PeerHello { agent: Some(AGENT), versions: Versions::ONE }).encode(out);
     });
@@ -44,17 +52,18 @@ pub(super) async fn hello(
             return Err(ConnectError::NoHello { endpoint, timeout: patience });
         }
     }
-    answer.unwrap_or_else(|| Ok((HelloLimits::default(), false)))
+    answer.unwrap_or_else(|| Ok((HelloLimits::default(), Features::default())))
 }
 
-fn greeting(frames: Frames<'_>) -> Option<Result<(HelloLimits, bool), ConnectError>> {
+fn greeting(frames: Frames<'_>) -> Option<Result<(HelloLimits, Features), ConnectError>> {
     match FromBroker::decode(frames) {
         Ok(FromBroker::Hello(hello)) => {
-            let keys = hello.features.contains(&"keys");
-            Some(Ok((hello.limits.unwrap_or_default(), keys)))
+            let has = |feature| hello.features.contains(&feature);
+            let features = Features { keys: has("keys"), leases: has("leases") };
+            Some(Ok((hello.limits.unwrap_or_default(), features)))
         }
         Ok(FromBroker::Error(failure)) if failure.id == 0 => {
-            let (code, message, _) = fault(failure.header);
+            let Fault { code, message, .. } = fault(failure.header);
             Some(Err(ConnectError::Refused { code, message }))
         }
         _ => None,
@@ -78,6 +87,13 @@ pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, 
         Ask::Admin(header) | Ask::Follow(header) => {
             encode_admin(id, header.first(), out);
         }
+        Ask::Lease(header) => encode_lease(id, header.first(), out),
+        Ask::Observe(lease) => {
+            let says = LeaseHeader::new(LeaseVerb::Observe, lease);
+            ToBroker::Lease { id, says }.encode(out);
+        }
+        // It says by itself what there is to be said.
+        Ask::Campaign(_) => {}
     }
 }
 
@@ -102,8 +118,8 @@ fn encode_request(
         events: talks,
         asks: talks,
         key: request.key.as_deref(),
-        lease: None,
-        epoch: None,
+        lease: request.fence.as_ref().map(|fence| fence.lease()),
+        epoch: request.fence.as_ref().map(|fence| fence.epoch()),
     };
     let header = Packed::request(&says);
     let (header, body) = (header.octets(), request.body.frames());
@@ -146,11 +162,11 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         FromBroker::Final(answer) => Some(Heard::Final { id: Some(answer.id), body: answer.body }),
         FromBroker::Partial(answer) => Some(Heard::Part { id: Some(answer.id), body: answer.body }),
         FromBroker::Error(failure) => {
-            let (code, message, retry) = fault(failure.header);
+            let Fault { code, message, retry, epoch } = fault(failure.header);
             Some(if failure.id == 0 {
                 Heard::Complaint { code, message }
             } else {
-                Heard::Refused { id: failure.id, code, message, retry }
+                Heard::Refused { id: failure.id, code, message, retry, epoch }
             })
         }
         FromBroker::Status { id, header } => Some(Heard::Status { id, header }),
@@ -166,6 +182,7 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
             let told = Box::new(scatter::heard_note(&note));
             Some(Heard::Told { id: note.id, told })
         }
+        FromBroker::Lease { id, header } => Some(Heard::Lease { id, header }),
         FromBroker::Admin { id, header } => Some(Heard::Admin { id, header }),
         FromBroker::Event(mjp::Event { id, header, body }) => {
             Some(Heard::Event { id, header, body })
@@ -188,7 +205,6 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Request(_)
         | FromBroker::Flow(_)
         | FromBroker::Cancel { .. }
-        | FromBroker::Lease { .. }
         | FromBroker::Group { .. }
         | FromBroker::Tell(_) => None,
     }
@@ -206,22 +222,35 @@ fn malformed<'a>(rejected: &mjp::Rejected) -> Heard<'a> {
             | mjp::kind::TARGETS
             | mjp::kind::OUTCOME
             | mjp::kind::ADMIN
+            | mjp::kind::LEASE
             | mjp::kind::PUBLISHED
     );
     if ends && rejected.id != 0 {
-        Heard::Refused { id: rejected.id, code, message, retry: None }
+        Heard::Refused { id: rejected.id, code, message, retry: None, epoch: None }
     } else {
         Heard::Complaint { code, message }
     }
 }
 
-fn fault(header: &[u8]) -> (String, String, Option<Duration>) {
-    match Fault::decode(header) {
-        Ok(fault) => (
-            fault.code.to_owned(),
-            fault.message.unwrap_or_default().to_owned(),
-            fault.retry.map(Duration::from_millis),
-        ),
-        Err(why) => ("malformed_error".into(), why.to_string(), None),
+/// What ERROR says.
+struct Fault {
+    code: String,
+    message: String,
+    retry: Option<Duration>,
+    epoch: Option<u64>,
+}
+
+fn fault(header: &[u8]) -> Fault {
+    match mjp::Fault::decode(header) {
+        Ok(fault) => Fault {
+            code: fault.code.to_owned(),
+            message: fault.message.unwrap_or_default().to_owned(),
+            retry: fault.retry.map(Duration::from_millis),
+            epoch: fault.epoch,
+        },
+        Err(why) => {
+            let (code, message) = ("malformed_error".into(), why.to_string());
+            Fault { code, message, retry: None, epoch: None }
+        }
     }
 }

@@ -77,6 +77,10 @@
 //! is published as a stream, which goes on over lost connections and says where something is
 //! missing.
 //!
+//! # Leases
+//!
+//! [`Client::lease`] is a name that one holds at a time: see [`lease`](crate::lease).
+//!
 //! # Majordomo
 //!
 //! With [`Protocol::Mdp01`](crate::wire::Protocol) and `Mdp02` it calls by way of any Majordomo
@@ -90,6 +94,7 @@ mod call;
 mod error;
 mod hear;
 mod inbox;
+mod lease;
 mod line;
 mod mdp;
 mod mjp;
@@ -113,6 +118,7 @@ pub use admin::{Answered, Happening, Happenings, KeyAnswered};
 pub use builder::ClientBuilder;
 pub use call::{Answer, Call, Replies};
 pub use error::{CallError, ClientError, ConnectError};
+pub use lease::{ClientSeat, Held, Observation};
 pub use pending::Reply;
 pub use scatter::{Miss, Outcome, Scatter, ScatterCall, ScatterUpdate, TargetError, To};
 pub use status::Status;
@@ -247,6 +253,17 @@ impl Client {
             (Ask::Subscribe(_) | Ask::Publish(_), Protocol::Mdp01 | Protocol::Mdp02) => {
                 return Err(CallError::Unsupported { what: "PUBLISH and SUBSCRIBE" });
             }
+            (
+                Ask::Lease(_) | Ask::Campaign(_) | Ask::Observe(_),
+                Protocol::Mdp01 | Protocol::Mdp02,
+            ) => {
+                return Err(CallError::Unsupported { what: "LEASE" });
+            }
+            (Ask::Request(request), Protocol::Mdp01 | Protocol::Mdp02)
+                if request.fence.is_some() =>
+            {
+                return Err(CallError::Unsupported { what: "a fence" });
+            }
             (Ask::Request(request), Protocol::Mdp01 | Protocol::Mdp02) if request.key.is_some() => {
                 return Err(CallError::Unsupported { what: "a key" });
             }
@@ -302,7 +319,13 @@ fn too_big(ask: &Ask, limits: &Limits) -> Result<(), CallError> {
         }
         Ask::Scatter(scatter) => (scatter.texts(), &scatter.body),
         Ask::Publish(publication) => (publication.subject.len(), &publication.body),
-        Ask::Status(_) | Ask::Admin(_) | Ask::Follow(_) | Ask::Subscribe(_) => return Ok(()),
+        Ask::Status(_)
+        | Ask::Admin(_)
+        | Ask::Follow(_)
+        | Ask::Subscribe(_)
+        | Ask::Lease(_)
+        | Ask::Campaign(_)
+        | Ask::Observe(_) => return Ok(()),
     };
     check_body(texts, body, limits)
 }

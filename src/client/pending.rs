@@ -8,10 +8,12 @@ use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::CallError;
+use super::lease;
 use super::scatter::{self, Told};
 use super::topics::{self, Publication};
 use super::updates::{self, Update};
 use crate::id::ServiceName;
+use crate::lease::Fence;
 use crate::wire::Limits;
 use crate::wire::message::Message;
 use crate::wire::mjp::What;
@@ -50,6 +52,12 @@ pub(super) enum Ask {
     Publish(Box<Publication>),
     /// A pattern of subjects; it goes on until its caller has gone.
     Subscribe(Box<str>),
+    /// LEASE that is answered once: its header.
+    Lease(Message),
+    /// A lease that somebody wants to hold; it goes on as long as it is wanted, and held.
+    Campaign(Box<lease::Campaign>),
+    /// A lease that somebody looks at; it goes on until its caller has gone.
+    Observe(Box<str>),
 }
 
 /// Names of services that take no allocation, octets.
@@ -67,6 +75,8 @@ pub(super) struct Request {
     pub(super) state: Option<Box<str>>,
     /// What makes a repeat known as one.
     pub(super) key: Option<Box<[u8]>>,
+    /// The lease that the caller holds. Boxed: it is rare.
+    pub(super) fence: Option<Box<Fence>>,
 }
 
 /// A question to the broker itself.
@@ -93,6 +103,10 @@ pub(super) enum Sink {
     Scatter(scatter::Sink),
     /// Of a subscription, as long as it goes on.
     Topic(topics::Sink),
+    /// Of a campaign. Boxed: it is large.
+    Seat(Box<lease::SeatSink>),
+    /// Of an observation.
+    Watch(lease::WatchSink),
 }
 
 /// A call that has not ended.
@@ -113,7 +127,24 @@ impl Pending {
             Sink::Updates(sink) => sink.to.is_closed(),
             Sink::Scatter(to) => to.is_closed(),
             Sink::Topic(to) => to.is_closed(),
+            Sink::Seat(seat) => seat.is_closed(),
+            Sink::Watch(watch) => watch.is_closed(),
         }
+    }
+
+    /// Whether it is said on each connection anew, and goes on until its caller has gone.
+    pub(super) fn stands(&self) -> bool {
+        matches!(self.ask, Ask::Subscribe(_)) || self.is_lease()
+    }
+
+    /// Whether it is a campaign or an observation, which CANCEL ends.
+    pub(super) fn is_lease(&self) -> bool {
+        matches!(self.ask, Ask::Campaign(_) | Ask::Observe(_))
+    }
+
+    /// Whether the caller says that it holds a lease.
+    pub(super) fn is_fenced(&self) -> bool {
+        matches!(&self.ask, Ask::Request(request) if request.fence.is_some())
     }
 
     /// What makes a repeat of the request known as one.
@@ -125,7 +156,10 @@ impl Pending {
             | Ask::Admin(_)
             | Ask::Follow(_)
             | Ask::Subscribe(_)
-            | Ask::Publish(_) => None,
+            | Ask::Publish(_)
+            | Ask::Lease(_)
+            | Ask::Campaign(_)
+            | Ask::Observe(_) => None,
         }
     }
 
@@ -144,9 +178,13 @@ impl Pending {
     pub(super) fn updates(&mut self) -> Option<&mut updates::Sink> {
         match &mut self.sink {
             Sink::Updates(sink) => Some(sink),
-            Sink::None | Sink::Whole(..) | Sink::Parts(_) | Sink::Scatter(_) | Sink::Topic(_) => {
-                None
-            }
+            Sink::None
+            | Sink::Whole(..)
+            | Sink::Parts(_)
+            | Sink::Scatter(_)
+            | Sink::Topic(_)
+            | Sink::Seat(_)
+            | Sink::Watch(_) => None,
         }
     }
 
@@ -174,7 +212,7 @@ impl Pending {
                 return Err(CallError::Overrun { max: sink.to.max_capacity() - 1 });
             }
             // A broker joins them.
-            Sink::Scatter(_) | Sink::Topic(_) => {}
+            Sink::Scatter(_) | Sink::Topic(_) | Sink::Seat(_) | Sink::Watch(_) => {}
         }
         Ok(())
     }
@@ -183,9 +221,13 @@ impl Pending {
     pub(super) fn told(&mut self, told: Told) -> Result<(), CallError> {
         match &mut self.sink {
             Sink::Scatter(to) => to.tell(told),
-            Sink::None | Sink::Whole(..) | Sink::Parts(_) | Sink::Updates(_) | Sink::Topic(_) => {
-                Ok(())
-            }
+            Sink::None
+            | Sink::Whole(..)
+            | Sink::Parts(_)
+            | Sink::Updates(_)
+            | Sink::Topic(_)
+            | Sink::Seat(_)
+            | Sink::Watch(_) => Ok(()),
         }
     }
 
@@ -202,8 +244,8 @@ impl Pending {
             Sink::Parts(to) => drop(to.try_send(Ok(Reply::Final(body)))),
             Sink::Updates(sink) => drop(sink.to.try_send(Ok(Update::Final(body)))),
             Sink::Scatter(to) => to.end(Ok(Told::End)),
-            // It has no end but an error.
-            Sink::Topic(_) => {}
+            // They have no end but an error.
+            Sink::Topic(_) | Sink::Seat(_) | Sink::Watch(_) => {}
         }
     }
 
@@ -216,6 +258,8 @@ impl Pending {
             Sink::Updates(sink) => drop(sink.to.try_send(Err(error))),
             Sink::Scatter(to) => to.end(Err(error)),
             Sink::Topic(to) => to.end(error),
+            Sink::Seat(seat) => seat.end(error),
+            Sink::Watch(watch) => watch.end(error),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The task of a client: one loop over its connections, its callers and its clock.
 
+mod standing;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -56,6 +58,8 @@ struct Desk {
     heard: usize,
     /// Why there was no connection when there was none last.
     trouble: Option<Arc<str>>,
+    /// Campaigns that were won, and nobody wants what they have.
+    unwanted: Vec<u64>,
 }
 
 fn now() -> Instant {
@@ -95,7 +99,7 @@ impl Task {
             inbox: inbox.clone(),
             batch: Batch::new(),
             alarm: Box::pin(sleep(IDLE)),
-            desk: Desk { config, limits, inbox, heard: 0, trouble: None },
+            desk: Desk { config, limits, inbox, heard: 0, trouble: None, unwanted: Vec::new() },
             _ended: ended,
         }
     }
@@ -128,6 +132,7 @@ impl Task {
                 () = &mut self.alarm => self.core.timeout(now()),
             }
         }
+        self.let_go_of_all();
         self.core.abandon();
         self.act();
         let _ = timeout(LAST_WORDS, self.lines.close()).await;
@@ -171,6 +176,7 @@ impl Task {
 
     fn lose(&mut self, lane: LaneId, error: &dyn std::fmt::Display) {
         self.desk.trouble = Some(error.to_string().into());
+        self.part();
         self.core.lost(now(), lane);
     }
 
@@ -182,7 +188,7 @@ impl Task {
             if job.pending.is_orphan() {
                 continue;
             }
-            if let Ask::Subscribe(_) = job.pending.ask {
+            if job.pending.stands() {
                 self.core.stand(job.id, job.pending);
             } else {
                 let terms = Terms {
@@ -202,8 +208,15 @@ impl Task {
                 line.session.send(|out| mjp::encode_tell(&tell, &limits, out));
             }
         }
-        for id in self.batch.cancelled.drain(..) {
-            drop(self.core.cancel(id));
+        for id in std::mem::take(&mut self.batch.renewals) {
+            self.renew(now, id);
+        }
+        for id in std::mem::take(&mut self.batch.cancelled) {
+            if self.core.standing(id).is_some_and(|pending| pending.is_lease()) {
+                drop(self.let_go(id));
+            } else {
+                drop(self.core.cancel(id));
+            }
         }
         if self.batch.phase != Phase::Open {
             self.core.close();
@@ -214,6 +227,7 @@ impl Task {
     /// Does all that the machine wants.
     fn act(&mut self) {
         let now = now();
+        self.let_go_of_unwanted();
         for (lane, room) in self.lines.rooms() {
             self.core.room(lane, room);
         }
@@ -227,14 +241,7 @@ impl Task {
                         line.session.send(|out| mjp::encode_cancel(id, out));
                     }
                 }
-                Output::Stand(lane, id) => {
-                    let pending = self.core.standing(id);
-                    if let (Some(pending), Some(line)) = (pending, self.lines.up(lane)) {
-                        // Without an end there is no time left, and nothing that is tried too often.
-                        let (left, attempts) = (Duration::ZERO, 1);
-                        line.session.send(|out| mjp::encode(id, pending, left, attempts, out));
-                    }
-                }
+                Output::Stand(lane, id) => self.stand(now, lane, id),
                 Output::Leave(lane, id) => {
                     if let Some(line) = self.lines.up(lane) {
                         line.session.send(|out| topics::encode_unsubscribe(id, out));
@@ -253,6 +260,7 @@ impl Task {
         let Some((pending, left, attempts)) = self.core.get(now, id) else { return };
         let checked = too_big(&pending.ask, &line.limits).and_then(|()| match pending.key() {
             Some(_) if !line.keys => Err(CallError::NoKeys),
+            _ if !line.leases && pending.is_fenced() => Err(CallError::NoFences),
             _ => Ok(()),
         });
         if let Err(error) = checked {
@@ -304,15 +312,19 @@ impl Desk {
                 }
             }
             Some(Heard::Part { id, body }) => self.part(core, lane, id, body),
-            Some(Heard::Refused { id, code, message, retry }) => {
+            Some(Heard::Refused { id, code, message, retry, epoch }) => {
                 if let Some(pending) = core.refused(now(), lane, id, retry) {
-                    let error = if code == "timeout" {
-                        pending.timed_out(true, None)
-                    } else {
-                        CallError::Refused { code, message, retry }
+                    let error = match &*code {
+                        "timeout" => pending.timed_out(true, None),
+                        "stale_epoch" => CallError::Stale { current: epoch },
+                        "held" => CallError::Held { current: epoch },
+                        _ => CallError::Refused { code, message, retry },
                     };
                     pending.fail(error);
                 }
+            }
+            Some(Heard::Lease { id, header }) => {
+                self.unwanted.extend(standing::hear(core, lane, id, header));
             }
             Some(Heard::Status { id, header }) => {
                 if let Some(pending) = core.done(lane, Some(id)) {

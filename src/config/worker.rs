@@ -13,6 +13,7 @@ use super::units;
 use crate::id::{Identity, ServiceName};
 use crate::proto::policy::Keepalive;
 use crate::transport::endpoint::Endpoint;
+use crate::wire::mjp::LEASE_NAME_MAX;
 use crate::wire::{Limits, Protocol};
 
 /// Everything a worker is told before it starts.
@@ -48,6 +49,9 @@ pub struct WorkerConfig {
     /// Of the service, up to 4 KiB. MDP does not say it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The lease whose holder alone may ask, 1 to 255 octets. Default none: anybody. MJP only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fence: Option<String>,
     /// Time between heartbeats, both ways, 10 ms to 10 min. Default 2500 ms. An MJP broker says
     /// what it wants.
     #[serde(with = "units::text")]
@@ -93,6 +97,7 @@ impl Default for WorkerConfig {
             labels: BTreeMap::new(),
             version: None,
             description: None,
+            fence: None,
             heartbeat: interval,
             liveness,
             connect_timeout: Duration::from_secs(5),
@@ -154,6 +159,12 @@ impl WorkerConfig {
         let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         check.text::<usize>(key("version"), len(&self.version), 0..=255);
         check.text::<usize>(key("description"), len(&self.description), 0..=4 << 10);
+        if let Some(fence) = &self.fence {
+            check.text::<usize>(key("fence"), fence.len(), 1..=LEASE_NAME_MAX);
+            if self.protocol != Protocol::Mjp {
+                check.refuse(key("fence"), "MDP has no fences; leave it out, or speak MJP".into());
+            }
+        }
     }
 
     /// What the decoder is told.
@@ -195,7 +206,7 @@ mod tests {
         };
         assert_eq!(refused(&|_| {}), "taken");
         type Change = &'static dyn Fn(&mut WorkerConfig);
-        let cases: [(&str, Change); 14] = [
+        let cases: [(&str, Change); 16] = [
             ("service", &|it| it.service.clear()),
             ("service", &|it| it.service = "mmi.service".into()),
             ("identity", &|it| it.identity = Some("\0".into())),
@@ -208,6 +219,10 @@ mod tests {
             ("frame", &|it| it.frame = 1023),
             ("message", &|it| it.message = it.frame - 1),
             ("outbox", &|it| it.outbox = 1),
+            ("fence", &|it| it.fence = Some(String::new())),
+            ("fence", &|it| {
+                (it.fence, it.protocol) = (Some("billing".into()), Protocol::Mdp02);
+            }),
             ("labels", &|it| drop(it.labels.insert("x".into(), "y".repeat(4096)))),
             ("labels", &|it| it.labels.extend((0..33).map(|n| (n.to_string(), String::new())))),
         ];

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tracing::{error, info, warn};
 
-use crate::proto::durable::{Event, Order};
+use crate::proto::durable::{Event, Order, Write};
 use crate::proto::stats::Histogram;
 use crate::proto::titanic::RecordError;
 
@@ -105,6 +105,15 @@ impl Opened {
             }
             (scanned, _) => scanned.map_err(|error| self.place.why(error)),
         }
+    }
+
+    /// Keeps something before the store starts to work.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was changed.
+    pub fn put(&mut self, write: &Write) -> Result<(), StoreError> {
+        let done = self.disk.commit(&mut std::iter::once(write));
+        done.map_err(|error| self.place.why(error))
     }
 
     /// The file.

@@ -37,7 +37,7 @@ pub use header::{
 };
 pub use hello::{AGENT, BrokerHello, HelloLimits, PeerHello, Versions};
 pub use keys::{ChangeReport, DecisionReport, KeyHeader, KeyReport, StrangerReport, encode_admin};
-pub use lease::{LEASE_NAME_MAX, LeaseHeader, LeaseReport, LeaseRow, LeaseVerb};
+pub use lease::{LEASE_NAME_MAX, LeaseHeader, LeaseReport, LeaseRow, LeaseVerb, encode_lease};
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use passed::Passed;

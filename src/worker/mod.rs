@@ -211,6 +211,16 @@ impl WorkerBuilder {
         self
     }
 
+    /// Only the holder of this lease may ask: other requests never come here, and neither do those
+    /// of a holder that holds no more when they could be delivered (SPEC 9.14). All workers of a
+    /// service that want a lease have to want the same one; a broker that knows no leases would let
+    /// all through. MJP only.
+    #[must_use]
+    pub fn fence(mut self, lease: impl Into<String>) -> Self {
+        self.config.fence = Some(lease.into());
+        self
+    }
+
     /// Time between heartbeats, and how many the broker may miss. Default 2500 ms and 3.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration, liveness: u32) -> Self {

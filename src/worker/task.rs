@@ -133,6 +133,7 @@ where
                 labels: config.labels,
                 version: config.version,
                 description: config.description,
+                fence: config.fence,
             },
             serve: Serve::new(settings),
             epoch: Instant::now(),

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{home, majordomo, run};
 
-const COMMANDS: [&str; 68] = [
+const COMMANDS: [&str; 72] = [
     "",
     "demo",
     "broker",
@@ -51,6 +51,10 @@ const COMMANDS: [&str; 68] = [
     "worker kick",
     "client",
     "client ls",
+    "lease",
+    "lease ls",
+    "lease campaign",
+    "lease watch",
     "key",
     "key new",
     "key show",

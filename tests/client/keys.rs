@@ -1,50 +1,7 @@
 //! Idempotency keys, against an embedded broker with real workers, over connections that break.
 
-use std::net::SocketAddr;
-use std::sync::Mutex;
-
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-
+use super::relay::Relay;
 use super::*;
-
-/// Stands between a client and its broker, and breaks what goes through it.
-struct Relay {
-    endpoint: String,
-    lines: Arc<Mutex<JoinSet<()>>>,
-    accepted: Arc<AtomicUsize>,
-}
-
-impl Relay {
-    async fn to(endpoint: &str) -> Self {
-        let to: SocketAddr = endpoint.strip_prefix("tcp://").unwrap().parse().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
-        let lines = Arc::new(Mutex::new(JoinSet::new()));
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let (carried, counted) = (lines.clone(), accepted.clone());
-        tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                counted.fetch_add(1, Ordering::Relaxed);
-                carried.lock().unwrap().spawn(async move {
-                    if let Ok(mut far) = TcpStream::connect(to).await {
-                        let _ = copy_bidirectional(&mut near, &mut far).await;
-                    }
-                });
-            }
-        });
-        Self { endpoint, lines, accepted }
-    }
-
-    fn cut(&self) {
-        self.lines.lock().unwrap().abort_all();
-    }
-
-    fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::Relaxed)
-    }
-}
 
 /// A service that counts what it does, says when it has begun, and goes on when it may.
 struct Till {

@@ -12,7 +12,9 @@ import pytest
 from broker import HERE
 from mjp import Peer, example, header
 
-STOPPED = 20
+# Holders that are stopped, in all and at a time; 1,000 of them are a long suite.
+STOPPED = int(os.environ.get("MAJORDOMO_STOPS", "20"))
+AT_ONCE = 50
 TTL = 200
 HELD = 'LEASE 1 {"event": "held", "epoch": 7, "ttl": 2000}'
 LOST = 'LEASE 1 {"event": "lost", "epoch": 7, "reason": "resigned"}'
@@ -181,6 +183,11 @@ def test_a_holder_that_was_stopped_is_refused(start, peers, holder):
     broker = start("--liveness", "100")
     worker = peers(Peer(broker.endpoint)).ready(service=b"bank", credit=100)
     names = [f"bank-{number}" for number in range(STOPPED)]
+    for number, first in enumerate(range(0, STOPPED, AT_ONCE)):
+        stop_and_go(broker, worker, peers, holder, names[first : first + AT_ONCE], number)
+
+
+def stop_and_go(broker, worker, peers, holder, names, number):
     holders = [(name, holder(broker.endpoint, name)) for name in names]
     epochs = {name: int(process.stdout.readline()) for name, process in holders}
     for _, process in holders:
@@ -197,7 +204,7 @@ def test_a_holder_that_was_stopped_is_refused(start, peers, holder):
         says = process.stdout.readline()
         assert "'stale_epoch'" in says and f"'epoch': {now[name]}" in says, says
     worker.hears_nothing()
-    heir.call(1000, b"mine", service=b"bank", lease=names[0], epoch=now[names[0]])
+    heir.call(1000 + number, b"mine", service=b"bank", lease=names[0], epoch=now[names[0]])
     assert worker.request()[2] == [b"mine"]
 
 

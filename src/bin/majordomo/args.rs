@@ -21,6 +21,7 @@ use crate::groups::{self, GroupAction};
 use crate::key::acl::{self, AclAction};
 use crate::key::admin::{self, AdminAction};
 use crate::key::{self, KeyAction};
+use crate::lease::{self, LeaseAction};
 use crate::manage::client::{self, ClientAction};
 use crate::manage::events::{self, EventsArgs};
 use crate::manage::job::{self, JobAction};
@@ -127,6 +128,12 @@ pub(crate) enum Command {
     Client {
         #[command(subcommand)]
         action: ClientAction,
+    },
+    /// List leases, hold one, and watch who does
+    #[command(after_help = lease::EXAMPLES)]
+    Lease {
+        #[command(subcommand)]
+        action: LeaseAction,
     },
     /// Make keys, and say whose may come in
     #[command(after_help = key::EXAMPLES)]

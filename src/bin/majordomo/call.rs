@@ -18,6 +18,7 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use majordomo::client::{CallError, Client, Reply, To};
 use majordomo::config::ClientConfig;
+use majordomo::lease::Fence;
 use majordomo::wire::Protocol;
 use majordomo::wire::message::Message;
 use serde_json::{Value, json};
@@ -73,6 +74,13 @@ pub(crate) struct CallArgs {
     #[arg(long, value_name = "KEY", conflicts_with_all = ["to", "count"])]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
+    /// Call as the holder of this lease, by the epoch of --epoch, or be refused (mjp)
+    #[arg(long, value_name = "NAME", requires = "epoch", conflicts_with = "to")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    lease: Option<String>,
+    /// The epoch by which the lease is held, as in MAJORDOMO_EPOCH
+    #[arg(long, value_name = "NUMBER", requires = "lease")]
+    epoch: Option<u64>,
     /// Print one JSON object for each part of a reply
     #[arg(long)]
     pub(crate) json: bool,
@@ -90,18 +98,20 @@ Examples:
   majordomo call update now --to zone=a --events
   majordomo call delete old --events --answer yes
   majordomo call pay 'order 7' --key order-7
+  majordomo lease campaign billing -- sh -c 'majordomo call pay 9 --lease billing --epoch $MAJORDOMO_EPOCH'
 
 Each BODY is a frame of its own. Each frame of the reply is written on a line of its own, and parts
 of a reply as they come. With --json a frame that is no text is {\"base64\": \"...\"}.
 With --key a call that is made again waits for the answer to the first, or gets what was answered
 then; the broker remembers that for limits.key_ttl (10 min).
+With --lease and --epoch no worker sees a call of who does not hold that lease any more.
 With --to each of these workers gets the request once, and there is a line for each: its name, what
 became of it (replied, failed, refused, lost, timed_out, cancelled), and what it said.
 A worker may ask in the middle of a call. Each --answer answers one question; behind the last a
 person at a terminal is asked, and without one the worker is told that there is no answer.
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 6 nobody offers the service,
-9 overloaded, 78 bad configuration; with --count that of the first call that failed; with --to 1 if
+Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 5 not allowed, 6 nobody offers
+the service, 8 the lease is not held by that epoch, 9 overloaded, 78 bad configuration; with --count that of the first call that failed; with --to 1 if
 a worker has not replied";
 
 impl CallArgs {
@@ -216,6 +226,10 @@ impl Run<'_> {
     async fn one(&self, number: u64, began: Instant) -> Result<Result<(), CallError>> {
         let call = self.client.call(&self.args.service, self.body.clone());
         let call = if self.args.attempts == 1 { call.attempts(1) } else { call };
+        let call = match (&self.args.lease, self.args.epoch) {
+            (Some(lease), Some(epoch)) => call.fence(Fence::new(lease.as_str(), epoch)),
+            _ => call,
+        };
         if self.follows {
             return self.follow(call, number, began).await;
         }

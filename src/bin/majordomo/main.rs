@@ -12,8 +12,10 @@ mod docs;
 mod failure;
 mod file;
 mod flow;
+mod group;
 mod groups;
 mod key;
+mod lease;
 mod logging;
 mod manage;
 mod output;
@@ -73,6 +75,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         | Command::Service { .. }
         | Command::Worker { .. }
         | Command::Client { .. }
+        | Command::Lease { .. }
         | Command::Key { .. }
         | Command::Acl { .. }
         | Command::Admin { .. }
@@ -105,6 +108,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::Service { action } => manage::service::run(action),
         Command::Worker { action } => manage::worker::run(action),
         Command::Client { action } => manage::client::run(action),
+        Command::Lease { action } => lease::run(action),
         Command::Key { action } => key::run(action),
         Command::Store { action } => store::run(action),
         Command::Acl { action } => key::acl::run(action),
@@ -135,6 +139,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Service { action } => action.json(),
         Command::Worker { action } => action.json(),
         Command::Client { action } => action.json(),
+        Command::Lease { action } => action.json(),
         Command::Key { action } => action.json(),
         Command::Store { action } => action.json(),
         Command::Acl { action } => action.json(),

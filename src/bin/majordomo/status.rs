@@ -140,14 +140,15 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
             let stops = if said.draining { ", stopping" } else { "" };
             let text = format!(
                 "{}, up {up}{stops}; peers: {}, services: {}, workers: {}, open requests: {}, \
-                 subscriptions: {}, keys: {}",
+                 subscriptions: {}, keys: {}, leases: {}",
                 harmless(said.agent),
                 said.peers,
                 said.services,
                 said.workers,
                 said.open,
                 said.subscriptions,
-                said.keys
+                said.keys,
+                said.leases
             );
             let memory = said.memory.map_or_else(String::new, |memory| {
                 let size = |octets: u64| format!("{:.1} MiB", octets as f64 / f64::from(1 << 20));

@@ -61,6 +61,9 @@ pub(crate) struct WorkArgs {
     /// A label, by which callers may choose workers (mjp); may be given again
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// Only the holder of this lease may ask (mjp)
+    #[arg(long, value_name = "LEASE")]
+    fence: Option<String>,
     /// Print one JSON object for each request
     #[arg(long)]
     pub(crate) json: bool,
@@ -111,6 +114,7 @@ pub(crate) fn run(args: WorkArgs) -> Result<ExitCode> {
         credit: args.concurrency,
         identity: args.identity.clone(),
         labels: args.labels.iter().cloned().collect(),
+        fence: args.fence.clone(),
         ..WorkerConfig::default()
     };
     config.validate().map_err(|error| wrong_worker(&error))?;
@@ -152,7 +156,7 @@ fn shop(args: &WorkArgs, target: &Target) -> Result<Shop, CliError> {
 }
 
 /// Where the command is, if it can be run.
-fn find(program: &Path) -> Option<PathBuf> {
+pub(crate) fn find(program: &Path) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let runs = |path: &PathBuf| {
         path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)

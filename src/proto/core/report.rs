@@ -86,6 +86,7 @@ impl Core {
             open: count(self.router.open_requests()),
             subscriptions: count(self.topics.len()),
             keys: count(self.router.keys.len()),
+            leases: count(self.router.leases.population().0),
             insecure: self.settings.insecure,
             memory: (limit > 0).then(|| MemoryReport {
                 limit: count(limit),

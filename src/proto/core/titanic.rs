@@ -393,6 +393,16 @@ impl Core {
     }
 
     /// Charges what the table has grown by.
+    /// Has the disk know how far epochs of leases may go, if there is one.
+    pub(super) fn keep_mark<O: Output>(&mut self, out: &mut O) {
+        if let Some(mark) = self.router.leases.take_mark()
+            && let Some(kept) = &mut self.titanic
+        {
+            kept.table.keep_mark(mark);
+            self.settle_titanic(out);
+        }
+    }
+
     fn settle_titanic<O: Output>(&mut self, out: &mut O) {
         let Some(kept) = &mut self.titanic else { return };
         let memory = kept.table.memory();

@@ -21,7 +21,10 @@ mod audit;
 mod ballot;
 mod charter;
 mod depose;
+mod ending;
 mod lead;
+mod listing;
+mod membership;
 mod news;
 mod order;
 mod poll;
@@ -37,15 +40,23 @@ use std::time::Duration;
 pub use ballot::{Ballot, Counts as VoteCounts, NoVote, Rule, Verdict, Vote};
 pub use charter::{Charter, Electorate, Polls, Unfit};
 pub use lead::Exit;
+pub use listing::{Counts, Row};
+pub use membership::{Joined, Joining};
 pub use news::{Change, Event, Feat, Left, News, PollResult, Status};
 pub use order::{Recipient, Taken, To};
 pub use poll::{Asked, Given, Opened, Opening, Question};
 pub use silence::Silence;
 pub use standpoint::{Agenda, Due, Standpoint};
 pub use sync::ClockSync;
-pub use table::{Counts, Groups, Joined, Joining, Member, Refused, Row};
+pub use table::{Groups, Member, Refused};
 
 use super::clock::Time;
+
+/// MUTANT
+pub(crate) fn mutant(name: &str) -> bool {
+    static M: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    M.get_or_init(|| std::env::var("MUT").unwrap_or_default()) == name
+}
 
 /// A moment: by the broker's time, which leaves out the times in which it stood still, and by its
 /// clock, which does not.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use slotmap::SlotMap;
 
-use super::lead::{Exit, Lead};
-use super::news::{Change, Event, Left, News, Outgoing, Status};
+use super::lead::Lead;
+use super::listing::Counts;
+use super::news::{Change, Event, News, Outgoing};
 use super::poll::Ballots;
-use super::{Charter, GroupLimits, Now};
+use super::{Charter, GroupLimits};
 use crate::id::{PeerId, Principal};
 use crate::proto::clock::Time;
 use crate::proto::timers::Timers;
@@ -16,25 +17,6 @@ use crate::proto::timers::Timers;
 slotmap::new_key_type! {
     /// A group that has members, or results.
     pub(super) struct GroupId;
-}
-
-/// Somebody who wants to be a member.
-#[derive(Debug, Clone, Copy)]
-pub struct Joining<'a> {
-    /// Whose connection it is.
-    pub peer: PeerId,
-    /// What the peer calls it.
-    pub id: u64,
-    /// On whose behalf it speaks.
-    pub principal: &'a Principal,
-    /// Which group.
-    pub group: &'a str,
-    /// What the member calls itself. `None`: the broker gives it a name.
-    pub member: Option<&'a str>,
-    /// What kind of group it is, if this is its first member.
-    pub charter: &'a Charter,
-    /// What it sends to all comes back to it.
-    pub own: bool,
 }
 
 /// Why something is not done.
@@ -64,61 +46,6 @@ pub enum Refused {
     Changed,
     /// The action would be too early: later than this, by the broker's clock, it may be.
     TooLate(u64),
-}
-
-/// A membership that has begun.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Joined {
-    /// Which one of that name.
-    pub incarnation: u64,
-    /// What it is called.
-    pub member: Arc<str>,
-    /// The view in which it is.
-    pub view: u64,
-    /// The place of that in the order.
-    pub seq: u64,
-}
-
-/// One group in a listing.
-#[derive(Debug, Clone, Copy)]
-pub struct Row<'a> {
-    /// Its name.
-    pub group: &'a str,
-    /// What kind it is.
-    pub charter: &'a Charter,
-    /// Members.
-    pub size: usize,
-    /// The number of its view.
-    pub view: u64,
-    /// Name and epoch of who leads.
-    pub leader: Option<(&'a str, u64)>,
-    /// Open polls.
-    pub polls: usize,
-}
-
-/// What has been counted since the beginning.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Members there have been.
-    pub joined: u64,
-    /// How their time ended, in the order of [`Left::ALL`].
-    pub left: [u64; Left::ALL.len()],
-    /// Members that were suspect.
-    pub suspected: u64,
-    /// Leaders there have been.
-    pub elected: u64,
-    /// How their time ended, in the order of [`Exit::ALL`].
-    pub exited: [u64; Exit::ALL.len()],
-    /// How polls ended, in the order of [`Status::ALL`].
-    pub polls: [u64; Status::ALL.len()],
-    /// Messages that were taken.
-    pub messages: u64,
-    /// Messages to one member that were passed on.
-    pub delivered: u64,
-    /// Messages to one member that found no room.
-    pub dropped: u64,
-    /// What was refused for its epoch.
-    pub stale: u64,
 }
 
 /// All groups of a broker.
@@ -258,96 +185,6 @@ impl Groups {
         (!group.members.is_empty()).then_some(&group.charter)
     }
 
-    /// Memory that one more member takes, octets, or why there is none.
-    ///
-    /// # Errors
-    /// It may not join.
-    pub fn check_join(&self, one: &Joining<'_>) -> Result<usize, Refused> {
-        let own = self.seats.get(&one.peer);
-        if own.is_some_and(|own| own.contains_key(&one.id)) {
-            return Err(Refused::DuplicateId);
-        }
-        if own.is_some_and(|own| own.len() >= self.limits.per_peer_max) {
-            return Err(Refused::TooMany("group.per_peer"));
-        }
-        let (member, group) = self.costs(one);
-        let cost = member + group;
-        let Some(group) = self.named(one.group) else {
-            let full = self.groups.len() >= self.limits.groups_max;
-            return if full { Err(Refused::TooMany("group.groups")) } else { Ok(cost) };
-        };
-        if let Some(old) = one.member.and_then(|name| group.names.get(name))
-            && let Some(old) = group.members.get(old)
-        {
-            let same = old.principal == *one.principal;
-            if !same || !(one.principal.is_proven() || old.suspect) {
-                return Err(Refused::NameTaken);
-            }
-        } else if group.members.len() >= self.limits.members_max {
-            return Err(Refused::TooMany("group.members"));
-        }
-        Ok(cost)
-    }
-
-    /// Memory of the member, and of its group as far as that is new, octets.
-    fn costs(&self, one: &Joining<'_>) -> (usize, usize) {
-        /// Of entries in trees whose nodes are half full, and in the timers.
-        const MEMBER: usize = 2 * size_of::<(Member, Arc<str>, [u64; 16])>();
-        const GROUP: usize = 2 * size_of::<(Group, Arc<str>, GroupId, [u64; 8])>();
-        let member = MEMBER + one.member.map_or(17, str::len);
-        let group = match self.named(one.group) {
-            None => GROUP + one.group.len() + one.charter.bytes(),
-            Some(group) if group.members.is_empty() => one.charter.bytes(),
-            Some(_) => 0,
-        };
-        (member, group)
-    }
-
-    /// A membership begins; [`Self::check_join`] has allowed it, and what it said was charged.
-    pub fn join(&mut self, now: Now, one: &Joining<'_>) -> Joined {
-        let (cost, more) = self.costs(one);
-        self.charged += cost + more;
-        self.last += 1;
-        self.counts.joined += 1;
-        let incarnation = self.last;
-        let id = self.group_for(one.group, one.charter, more);
-        let old = one.member.and_then(|name| self.groups.get(id)?.names.get(name).copied());
-        if let Some(old) = old {
-            self.leave(now, id, old, Left::Replaced);
-        }
-        let name: Arc<str> = match one.member {
-            Some(name) => name.into(),
-            None => format!("~{incarnation:016x}").into(),
-        };
-        self.seats.entry(one.peer).or_default().insert(one.id, (id, incarnation));
-        self.members += 1;
-        let member = Member {
-            peer: one.peer,
-            id: one.id,
-            name: name.clone(),
-            suspect: false,
-            principal: *one.principal,
-            own: one.own,
-            stalled: false,
-            rank: incarnation,
-            missed: 0,
-            gap: false,
-            armed: None,
-            cost,
-        };
-        if let Some(group) = self.groups.get_mut(id) {
-            group.names.insert(name.clone(), incarnation);
-            // It is told with its view, and those of the view before of it.
-            let (seq, view) =
-                group.next_view(Change::Joined, (&name, incarnation), 1, &mut self.news);
-            group.members.insert(incarnation, member);
-            self.watch(now.time, id, incarnation, now.time);
-            self.unsettled.insert(id);
-            return Joined { incarnation, member: name, view, seq };
-        }
-        Joined { incarnation, member: name, view: 0, seq: 0 }
-    }
-
     /// The membership that the peer has by that id, as it is called in the group.
     #[must_use]
     pub fn seat(&self, peer: PeerId, id: u64) -> Option<(&str, &Member)> {
@@ -375,94 +212,6 @@ impl Groups {
     pub fn seats_of(&self, peer: PeerId) -> impl Iterator<Item = (u64, &str)> {
         let own = self.seats.get(&peer).into_iter().flatten();
         own.filter_map(|(id, (group, _))| Some((*id, &*self.groups.get(*group)?.name)))
-    }
-
-    /// A membership ends.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn leave_seat(
-        &mut self,
-        now: Now,
-        peer: PeerId,
-        id: u64,
-        why: Left,
-    ) -> Result<(), Refused> {
-        let (group, incarnation) = self.place(peer, id)?;
-        self.leave(now, group, incarnation, why);
-        Ok(())
-    }
-
-    pub(super) fn leave(&mut self, now: Now, id: GroupId, incarnation: u64, why: Left) {
-        let leads = self.groups.get(id).and_then(|group| group.lead.as_ref());
-        if leads.is_some_and(|lead| lead.member == incarnation) {
-            self.exit(now, id, Exit::Left(why));
-        }
-        let Some(group) = self.groups.get_mut(id) else { return };
-        let Some(member) = group.members.remove(&incarnation) else { return };
-        group.names.remove(&member.name);
-        group.heir = group.heir.filter(|heir| *heir != incarnation);
-        self.freed += member.cost;
-        self.members -= 1;
-        if let Some(count) = self.counts.left.get_mut(why as usize) {
-            *count += 1;
-        }
-        if let Some(own) = self.seats.get_mut(&member.peer) {
-            own.remove(&member.id);
-            if own.is_empty() {
-                self.silent.remove(&member.peer);
-                self.seats.remove(&member.peer);
-            }
-        }
-        let who = (&member.name, incarnation);
-        let (seq, view) = group.next_view(Change::Left(why), who, 0, &mut self.news);
-        // Who is told that it has left has not said so itself.
-        if matches!(why, Left::Expired | Left::Replaced) {
-            let size = count(group.members.len());
-            let (change, name) = (Change::Left(why), member.name.clone());
-            let event = Event::View { seq, view, change, member: name, incarnation, size };
-            self.news.due.push_back(News { peer: member.peer, id: member.id, event: event.into() });
-        }
-        self.lose_elector(id, incarnation);
-        self.unsettled.insert(id);
-    }
-
-    /// Groups from behind `after` on, as far as their names begin with `prefix`.
-    pub fn rows<'a>(
-        &'a self,
-        after: Option<&str>,
-        prefix: &'a str,
-    ) -> impl Iterator<Item = Row<'a>> {
-        use std::ops::Bound;
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let names = self.by_name.range::<str, _>((from, Bound::Unbounded));
-        let names = names.take_while(move |(name, _)| name.starts_with(prefix));
-        names.filter_map(|(name, _)| self.row(name))
-    }
-
-    /// One group, if it has members.
-    #[must_use]
-    pub fn row(&self, name: &str) -> Option<Row<'_>> {
-        let group = self.named(name)?;
-        let lead = group.lead.as_ref();
-        let leader = lead.and_then(|it| Some((&*group.members.get(&it.member)?.name, it.epoch)));
-        (!group.members.is_empty()).then_some(Row {
-            group: &group.name,
-            charter: &group.charter,
-            size: group.members.len(),
-            view: group.view,
-            leader,
-            polls: group.ballots.open.len(),
-        })
-    }
-
-    /// The members of a group, by incarnation.
-    pub fn members_of(&self, name: &str) -> impl Iterator<Item = (u64, &Member)> {
-        let group = self.named(name).into_iter();
-        group.flat_map(|group| group.members.iter().map(|(who, member)| (*who, member)))
     }
 
     /// Whether there is nothing to be said, settled, or given back.
@@ -503,36 +252,6 @@ impl Groups {
     pub(super) fn place(&self, peer: PeerId, id: u64) -> Result<(GroupId, u64), Refused> {
         let own = self.seats.get(&peer).and_then(|own| own.get(&id));
         own.copied().ok_or(Refused::NotMember)
-    }
-
-    fn group_for(&mut self, name: &str, charter: &Charter, cost: usize) -> GroupId {
-        if let Some(id) = self.by_name.get(name).copied() {
-            // Nobody was in it: what was said of it before does not hold any more.
-            if let Some(group) = self.groups.get_mut(id)
-                && group.members.is_empty()
-            {
-                let before = group.charter.bytes();
-                group.charter = charter.clone();
-                group.cost = group.cost + cost - before;
-                self.freed += before;
-            }
-            return id;
-        }
-        let name: Arc<str> = name.into();
-        let id = self.groups.insert(Group {
-            name: name.clone(),
-            charter: charter.clone(),
-            members: BTreeMap::new(),
-            names: BTreeMap::new(),
-            view: 0,
-            seq: 0,
-            lead: None,
-            heir: None,
-            ballots: Ballots::default(),
-            cost,
-        });
-        self.by_name.insert(name, id);
-        id
     }
 
     /// Forgets a group that has nobody and nothing.

@@ -16,7 +16,7 @@ pub enum Standing {
 /// What a holder believes, by its own monotonic clock.
 ///
 /// The broker counts the time to live from the moment a renewal comes; the holder from the moment
-/// it was sent, which is earlier, and less [`Hold::margin`] of it for clocks that do not run alike.
+/// it was sent, which is earlier, and less one part in [`Hold::MARGIN`] of it for clocks that do not run alike.
 /// So it stops before the broker frees the lease.
 #[derive(Debug, Clone)]
 pub struct Hold {
@@ -25,6 +25,8 @@ pub struct Hold {
     acked: Option<Instant>,
     /// When the newest renewal was sent.
     sent: Option<Instant>,
+    /// The connection has ended, and the lease is kept for so long behind that.
+    kept: Option<Duration>,
     lost: bool,
 }
 
@@ -37,19 +39,19 @@ impl Hold {
     /// waited for longer than that it is to be renewed before anything is believed.
     #[must_use]
     pub fn new(ttl: Duration, sent: Instant) -> Self {
-        Self { ttl, acked: Some(sent), sent: Some(sent), lost: false }
+        Self { ttl, acked: Some(sent), sent: Some(sent), kept: None, lost: false }
     }
 
     /// As [`Self::new`], for a lease that was waited for: nobody knows when it was given.
     #[must_use]
     pub fn unsure(ttl: Duration) -> Self {
-        Self { ttl, acked: None, sent: None, lost: false }
+        Self { ttl, acked: None, sent: None, kept: None, lost: false }
     }
 
-    /// The time to live that is left out.
-    #[must_use]
-    pub fn margin(&self) -> Duration {
-        self.ttl / Self::MARGIN
+    /// The connection has ended, and the lease is kept for `grace` from when the broker sees that,
+    /// which may be before the holder did: but behind the newest renewal that it has acknowledged.
+    pub fn part(&mut self, grace: Duration) {
+        self.kept = Some(grace);
     }
 
     /// A renewal is sent.
@@ -62,6 +64,8 @@ impl Hold {
     pub fn acked(&mut self, now: Instant, sent: Instant) {
         if self.standing(now) != Standing::Lost {
             self.acked = self.acked.max(Some(sent));
+            // What was lost with a connection is never acknowledged: this came over another one.
+            self.kept = None;
         }
     }
 
@@ -73,7 +77,8 @@ impl Hold {
     /// Until when it is believed. `None`: it is not yet.
     #[must_use]
     pub fn until(&self) -> Option<Instant> {
-        self.acked?.checked_add(self.ttl.saturating_sub(self.margin()))
+        let span = self.kept.map_or(self.ttl, |kept| kept.min(self.ttl));
+        self.acked?.checked_add(span.saturating_sub(span / Self::MARGIN))
     }
 
     /// Whether it holds at `now`.

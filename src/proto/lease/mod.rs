@@ -15,6 +15,7 @@
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
 mod hold;
+pub mod mark;
 #[cfg(test)]
 mod simulation;
 mod table;

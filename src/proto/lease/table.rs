@@ -104,6 +104,8 @@ pub struct Leases {
     pub(super) owners: BTreeMap<PeerId, BTreeMap<u64, Seat>>,
     /// The epoch of the newest holder of any lease.
     pub(super) last: u64,
+    /// Up to where epochs are reserved on a disk, if they are.
+    pub(super) reserved: Option<u64>,
     pub(super) waiting: usize,
     pub(super) holding: usize,
     pub(super) observing: usize,
@@ -185,6 +187,7 @@ impl Leases {
             by_name: BTreeMap::new(),
             owners: BTreeMap::new(),
             last: 0,
+            reserved: None,
             waiting: 0,
             holding: 0,
             observing: 0,

@@ -60,7 +60,7 @@ fn what_was_waited_for_is_believed_once_it_has_been_renewed() {
 fn timers_of_what_is_over_do_not_add_up() {
     let mut leases = Leases::new(LeaseLimits::default());
     let (peer, now) = (PeerId::default(), Time::default());
-    let terms = Terms { ttl: 3600 * 1000 * MS, grace: 0 * MS, lock_delay: 0 * MS };
+    let terms = Terms { ttl: 3600 * 1000 * MS, grace: Duration::ZERO, lock_delay: Duration::ZERO };
     let (principal, wait) = (Principal::Local, Some(1000 * 1000 * MS));
     let one = |id| Candidacy {
         peer,

@@ -87,7 +87,7 @@ impl Leases {
                 self.late.remove(&who);
             } else {
                 self.late.insert(who);
-                self.again = self.again.or(Some(now.after(AGAIN)));
+                self.again = self.again.or_else(|| Some(now.after(AGAIN)));
             }
         }
     }

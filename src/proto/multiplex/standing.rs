@@ -30,6 +30,15 @@ pub(super) enum Place {
     Resting { until: Instant },
 }
 
+impl Place {
+    fn lane(self) -> Option<LaneId> {
+        match self {
+            Self::On(lane) => Some(lane),
+            Self::Waiting | Self::Resting { .. } => None,
+        }
+    }
+}
+
 /// All of one client, in the order in which they began.
 #[derive(Debug)]
 pub(super) struct Standing<P> {
@@ -131,6 +140,25 @@ impl<P> Multiplex<P> {
     #[must_use]
     pub fn standing(&self, id: u64) -> Option<&P> {
         self.standing.get(id)
+    }
+
+    /// All that goes on, in the order in which it began.
+    #[must_use]
+    pub fn all_standing(&self) -> Vec<u64> {
+        self.standing.entries.keys().copied().collect()
+    }
+
+    /// What is kept of something that goes on, and the lane that it was said on, if it is on one.
+    pub fn standing_mut(&mut self, id: u64) -> Option<(&mut P, Option<LaneId>)> {
+        let entry = self.standing.entries.get_mut(&id)?;
+        Some((&mut entry.payload, entry.place.lane()))
+    }
+
+    /// As [`Self::cancel`](Multiplex::cancel) of what goes on, but nothing is to be said: gives the
+    /// lane that it was said on, if it is on one.
+    pub fn withdraw(&mut self, id: u64) -> Option<(P, Option<LaneId>)> {
+        let (payload, place) = self.standing.remove(id)?;
+        Some((payload, place.lane()))
     }
 
     /// Something came for what goes on, and was said on that lane. Gives what is kept of it.

@@ -33,6 +33,8 @@ pub struct Offer {
     pub version: Option<String>,
     /// Of the service; only MJP says it.
     pub description: Option<String>,
+    /// The lease whose holder alone may ask; only MJP says it.
+    pub fence: Option<String>,
 }
 
 /// A request as it came. What MDP does not say is not there.
@@ -349,7 +351,7 @@ impl Offer {
             labels: self.labels.iter().map(|(name, value)| (&**name, &**value)).collect(),
             version: self.version.as_deref(),
             description: self.description.as_deref(),
-            fence: None,
+            fence: self.fence.as_deref(),
         }
     }
 }

@@ -54,6 +54,7 @@ impl Servant {
             labels: BTreeMap::new(),
             version: None,
             description: None,
+            fence: None,
         };
         let keepalive = Keepalive { interval, liveness: 4 };
         Self {

@@ -10,6 +10,7 @@ use super::ledger::{Deed, Errand, Waiter};
 use super::record::{Progress, answer_key, body_key, decode_body, encode_body, head_key};
 use super::{Effect, Status, Titanic, Uuid};
 use crate::proto::durable::Write;
+use crate::proto::lease::mark;
 
 fn say(waiter: Box<Waiter>, status: Status) -> Effect {
     Effect::Say(waiter, status, Message::default())
@@ -42,10 +43,16 @@ impl Titanic {
                     effects.push(say(waiter, Status::Ok));
                 }
                 Deed::Forget(uuid) => self.stats.forgotten += u64::from(self.drop_entry(uuid)),
-                Deed::Clean => {}
+                Deed::Clean | Deed::Mark => {}
             }
         }
         effects
+    }
+
+    /// Something beside the requests is to be kept: how far epochs of leases have been reserved.
+    pub(crate) fn keep_mark(&mut self, mark: u64) {
+        self.mark = mark;
+        self.ledger.store(Deed::Mark, vec![mark::note(mark)]);
     }
 
     /// There is no room for what is new; of the batches that were not stored, those up to the
@@ -70,6 +77,8 @@ impl Titanic {
                 Deed::Begin(_) | Deed::End(_) | Deed::Forget(_) | Deed::Clean => {
                     self.ledger.put_aside(deed, writes);
                 }
+                // The newest is kept later, and no older one behind it.
+                Deed::Mark => self.mark_lost = true,
             }
         }
         effects
@@ -79,6 +88,9 @@ impl Titanic {
     pub(crate) fn disk_has_room(&mut self) {
         if std::mem::take(&mut self.full) {
             self.ledger.try_again();
+            if std::mem::take(&mut self.mark_lost) {
+                self.keep_mark(self.mark);
+            }
         }
     }
 

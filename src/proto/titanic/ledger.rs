@@ -38,6 +38,8 @@ pub(super) enum Deed {
     Forget(Uuid),
     /// What was told to be refused is not to be found later.
     Clean,
+    /// Epochs of leases are reserved.
+    Mark,
 }
 
 /// What something read is for.

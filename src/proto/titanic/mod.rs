@@ -169,6 +169,9 @@ pub struct Titanic {
     window: usize,
     full: bool,
     failed: bool,
+    /// Up to where epochs are reserved, and whether there was no room to say so.
+    mark: u64,
+    mark_lost: bool,
     stats: TitanicStats,
 }
 
@@ -192,6 +195,8 @@ impl Titanic {
             window: 0,
             full: false,
             failed: false,
+            mark: 0,
+            mark_lost: false,
             stats: TitanicStats::default(),
         }
     }

@@ -7,7 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::header::{bin, some_octets};
 use super::malformed::Malformed;
-use super::pack;
+use super::{kind, pack, with_header};
+use crate::wire::codec::Encoder;
+
+/// Writes LEASE of a client, with a header as it is: a [`LeaseHeader`].
+pub fn encode_lease(id: u64, header: &[u8], out: &mut Encoder) {
+    with_header(kind::LEASE, id, header, out);
+}
 
 /// Longest name of a lease, of a candidate, octets.
 pub const LEASE_NAME_MAX: usize = 255;

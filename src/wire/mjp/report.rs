@@ -72,6 +72,9 @@ pub struct BrokerReport<'a> {
     /// Idempotency keys known, of running and of answered requests.
     #[serde(default)]
     pub keys: u64,
+    /// Leases that somebody holds.
+    #[serde(default)]
+    pub leases: u64,
     /// Other machines reach it, and nobody is authenticated.
     #[serde(default)]
     pub insecure: bool,

@@ -140,6 +140,10 @@ pub(crate) fn of_call(
             CliError::new(Exit::CannotConnect, "disconnected", harmless(&message))
                 .hint("it may have been executed; call again only if that does no harm")
         }
+        CallError::Stale { current } => stale(&service, *current),
+        CallError::LeaseName { .. } => CliError::usage(error.to_string()),
+        CallError::Unsupported { what: "a fence" } => CliError::usage("MDP cannot say a lease")
+            .hint("use --protocol mjp, or leave --lease out"),
         CallError::Service(error) => CliError::usage(format!("the service: {error}")),
         CallError::Key { .. } => CliError::usage(error.to_string()),
         CallError::Unsupported { what: "a key" } => {
@@ -148,6 +152,14 @@ pub(crate) fn of_call(
         CallError::TooMany { .. } => CliError::new(Exit::Overloaded, "too_many", error.to_string()),
         error => CliError::new(Exit::Failed, "failed", harmless(&error.to_string())),
     }
+}
+
+/// Whoever calls does not hold its lease any more.
+fn stale(service: &str, current: Option<u64>) -> CliError {
+    let who = current.map_or_else(|| "nobody does".into(), |epoch| format!("{epoch} does"));
+    let message = format!("`{service}` was not called: this epoch does not hold the lease, {who}");
+    CliError::new(Exit::Conflict, "stale_epoch", message)
+        .hint("stop what you do, and campaign again: `majordomo lease campaign`")
 }
 
 fn nobody(service: &str, message: &str) -> CliError {
@@ -178,6 +190,10 @@ fn refused(service: &str, code: &str, said: &str, retry: Option<Duration>) -> Cl
         "denied" => error(Exit::NotAllowed, &format!("`{service}` may not be called by you"))
             .hint("have the right given to your key: `majordomo key approve`, or its file"),
         "not_allowed" => error(Exit::NotAllowed, &format!("`{service}` may not be called")),
+        "fence_required" => {
+            error(Exit::NotAllowed, &format!("`{service}` wants the holder of a lease"))
+                .hint("call with --lease and --epoch, as `majordomo lease campaign` has them")
+        }
         "worker_lost" => error(Exit::Failed, &format!("the worker of `{service}` was lost"))
             .hint("it may have been executed in part; call again only if that does no harm"),
         "poison" => error(Exit::Failed, &format!("this request has cost `{service}` its workers"))

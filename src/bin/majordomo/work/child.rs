@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use majordomo::wire::message::Message;
 use majordomo::worker::{Failure, Request};
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{sleep, timeout};
 
 use super::Shop;
+use crate::group::Group;
 use crate::output::harmless;
 
 /// What is kept of standard error: enough for its last line.
@@ -253,41 +253,5 @@ impl Output {
         };
         let failure = Failure::new("failed", message);
         if status.code() == Some(TEMPFAIL) { failure.retry_after(RETRY) } else { failure }
-    }
-}
-
-/// The process group of a command: killed when this is dropped, unless the command has ended by
-/// itself. As long as the command is not waited for, its number belongs to nobody else.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        let pid = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(pid.and_then(Pid::from_raw))
-    }
-
-    fn forget(mut self) {
-        self.0 = None;
-    }
-
-    /// SIGTERM, and SIGKILL for who is left after `grace`.
-    async fn end(mut self, child: &mut Child, grace: Duration) {
-        self.signal(Signal::TERM);
-        if timeout(grace, child.wait()).await.is_err() {
-            self.signal(Signal::KILL);
-            let _ = child.wait().await;
-        }
-        self.0 = None;
-    }
-
-    fn signal(&self, signal: Signal) {
-        // Nobody is left: that is what was wanted.
-        let _ = self.0.map(|pid| kill_process_group(pid, signal));
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
     }
 }

@@ -27,11 +27,16 @@ pub(in crate::proto::core) type Why = (Code, Cow<'static, str>, Option<u64>);
 
 impl Core {
     /// Every epoch from now on is above `last`: none of an earlier run of the broker comes back.
-    #[must_use]
-    pub fn with_epochs_above(mut self, last: u64) -> Self {
+    pub fn begin_epochs(&mut self, last: u64) {
         self.router.leases.begin_above(last);
         self.groups.begin_above(last);
-        self
+    }
+
+    /// Every epoch from now on is above `last`, and those up to `reserved` are known to a disk, which
+    /// is told of more: to be called before the first peer comes.
+    pub fn keep_epochs(&mut self, last: u64, reserved: u64) {
+        self.begin_epochs(last);
+        self.router.leases.keep_marks(reserved);
     }
 
     /// The leases, to look at.
@@ -303,6 +308,7 @@ impl Core {
             })
         });
         out.release(self.router.leases.take_freed());
+        self.keep_mark(out);
         true
     }
 

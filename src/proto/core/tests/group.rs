@@ -16,6 +16,7 @@ const MS: Duration = Duration::from_millis(1);
 impl Desk {
     fn group(&mut self, peer: PeerId, id: u64, says: GroupHeader<'_>, body: &[&'static [u8]]) {
         let body = Message::new(body.to_vec());
+        self.core.hear(self.now, peer, true);
         self.mjp(peer, &ToBroker::Group(Group { id, says, body: body.frames() }));
     }
 
@@ -155,7 +156,7 @@ fn members_see_the_same_views_and_the_longest_leads() {
     let c = desk.member("c");
     assert_eq!(desk.group_told(c), ["1 joined v3 c/3 #1 [a b c]"]);
     desk.leave(a);
-    let seen = ["1 view v4 a/1 left closed", "1 elected b/2 #2"];
+    let seen = ["1 exited a/1 #1 closed", "1 view v4 a/1 left closed", "1 elected b/2 #2"];
     assert_eq!(desk.group_told(c), seen);
     assert_eq!(desk.group_told(b), [&["1 view v3 c/3 joined"][..], &seen].concat());
     // Who leaves says so, and is told.
@@ -215,13 +216,16 @@ fn who_leads_and_does_not_beat_leads_no_more_and_what_it_says_is_refused() {
     let [a, b, c] = desk.members();
     let beat = |epoch| GroupHeader { epoch: Some(epoch), ..of(GroupVerb::Beat) };
     for id in 2..4 {
-        desk.pass(800 * MS);
+        desk.beat_all(&[b, c], 750 * MS);
+        [b, c].map(|peer| desk.group_told(peer));
         desk.group(a, id, beat(1), &[]);
         assert_eq!(desk.group_told(a), [format!("{id} beat #1")]);
     }
-    desk.pass(1000 * MS);
+    desk.beat_all(&[b, c], 1000 * MS);
+    desk.pass(50 * MS);
     let change = ["1 exited a/1 #1 silent", "1 elected b/2 #2"];
-    assert_eq!(desk.group_told(c), change);
+    let told = desk.group_told(c);
+    assert_eq!(told.iter().filter(|it| !it.contains("heartbeat")).collect::<Vec<_>>(), change);
     assert_eq!(desk.group_told(a), change);
     // It was stopped, and goes on as if it led.
     desk.group(a, 5, GroupHeader { epoch: Some(1), ..of(GroupVerb::Send) }, &[b"go"]);
@@ -309,7 +313,7 @@ fn what_finds_no_room_is_dropped_counted_and_told_of_and_views_are_not() {
     desk.said.full.push(b);
     desk.leave(c);
     assert_eq!(desk.said.closed, [(b, CloseReason::SlowReader)]);
-    assert!(desk.group_told(a).last().unwrap().contains("b/2 left closed"));
+    assert!(desk.group_told(a).iter().any(|it| it.contains("b/2 left closed")));
 }
 
 #[test]
@@ -353,7 +357,7 @@ fn a_poll_is_decided_by_its_electorate_as_soon_as_it_is_fixed() {
     desk.beat_all(&[a, b, c, d], 601_000 * MS);
     desk.group_told(b);
     desk.group(b, 8, polling(GroupVerb::Result, "p1"), &[]);
-    assert_eq!(desk.group_told(b), ["8 not_found"]);
+    assert_eq!(desk.group_told(b).last().unwrap(), "8 not_found");
 }
 
 #[test]
@@ -453,7 +457,7 @@ fn an_action_is_announced_in_time_or_not_at_all_and_its_outcomes_are_told() {
     desk.group(a, 4, exact(vote("go", "yes"), Some(2000)), &[]);
     desk.group(b, 4, exact(vote("go", "yes"), Some(10)), &[]);
     desk.group(c, 4, exact(vote("go", "yes"), Some(0)), &[]);
-    assert_eq!(desk.group_told(c)[1..], ["1 result #1 yes 3+0-0o/3", "4 voted yes"]);
+    assert_eq!(desk.group_told(c)[1..], ["4 voted yes", "1 result #1 yes 3+0-0o/3"]);
     let outcome =
         |outcome| GroupHeader { outcome: Some(outcome), ..polling(GroupVerb::Outcome, "go") };
     desk.group(a, 5, outcome("done"), &[]);
@@ -477,7 +481,7 @@ fn an_action_is_announced_in_time_or_not_at_all_and_its_outcomes_are_told() {
     desk.group(a, 8, action("again", 900_000), &[]);
     desk.group(b, 7, exact(vote("again", "yes"), Some(2001)), &[]);
     let told = desk.group_told(b);
-    assert_eq!(told[told.len() - 2..], ["1 result #1 no 0+1-0o/2", "7 voted no"]);
+    assert_eq!(told[told.len() - 2..], ["7 voted no", "1 result #1 no 0+1-0o/2"]);
 }
 
 #[test]
@@ -534,8 +538,8 @@ fn the_configuration_says_what_a_group_is_or_its_first_member_does() {
             "1 joined v1 a/1 [a]",
             "1 duplicate_id",
             "2 name_taken",
-            "1 view v2 b/2 joined",
             "3 joined v2 b/2 [a b]",
+            "1 view v2 b/2 joined",
             "1 elected a/1 #1",
             "3 elected a/1 #1",
             "4 overloaded"

@@ -467,7 +467,8 @@ fn the_name_of_a_candidate_is_its_identity_unless_it_says_another() {
 #[test]
 fn epochs_of_an_earlier_run_do_not_come_back() {
     let mut desk = desk();
-    desk.core = desk.core.with_epochs_above(1 << 50).with_epochs_above(7);
+    desk.core.begin_epochs(1 << 50);
+    desk.core.begin_epochs(7);
     let a = desk.join();
     desk.campaign(a, 1, "a");
     assert_eq!(desk.lease_told(a), [format!("1 held #{}", (1_u64 << 50) + 1)]);

@@ -9,11 +9,13 @@ use super::{Desk, Settings};
 use crate::id::{PeerId, Principal, PublicKey};
 use crate::proto::core::{Hello, Taken};
 use crate::proto::durable::{Event, Order, Write};
+use crate::proto::lease::mark::{self, AHEAD, BLOCK};
 use crate::proto::policy::ServicePolicy;
 use crate::proto::rights::Grants;
 use crate::proto::titanic::{HEADS, Titanic, TitanicLimits};
 use crate::wire::mdp::{Answer, FromWorker, Request, ToClient, ToWorker, Version};
 use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::{LeaseHeader, LeaseVerb, ToBroker};
 
 use Version::V01;
 
@@ -285,6 +287,41 @@ fn a_full_disk_refuses_what_is_new_and_keeps_what_was_accepted() {
     assert_eq!(titan.ask(client, "reply", &[&uuid]), [b"200", &b"answer"[..]]);
     assert_eq!(titan.disk.kept.len(), 2, "head and answer of the one that was accepted");
     titan.request(client, b"newest");
+}
+
+#[test]
+fn epochs_are_reserved_ahead_and_a_full_disk_gets_the_newest_of_them_later() {
+    let mut titan = titan();
+    titan.work();
+    let before = titan.disk.kept.len();
+    titan.desk.core.keep_epochs(1000, 1000 + AHEAD);
+    let node = titan.client(key(1));
+    let hold = |titan: &mut Titan, count| {
+        for _ in 0..count {
+            let says = LeaseHeader::new(LeaseVerb::Campaign, "leader");
+            titan.desk.mjp(node, &ToBroker::Lease { id: 1, says });
+            titan.desk.mjp(node, &ToBroker::Cancel { id: 1 });
+        }
+        titan.listen();
+        titan.disk.orders.len()
+    };
+    assert_eq!(hold(&mut titan, BLOCK - 1), 0, "nothing is written for one holder");
+    assert_eq!(hold(&mut titan, 1), 1);
+    titan.work();
+    let mark = |titan: &Titan| mark::read(&titan.disk.kept[&[&b"e"[..], &[0; 16]].concat()]);
+    assert_eq!(mark(&titan), Ok(1000 + BLOCK + AHEAD));
+    assert_eq!(titan.disk.kept.len(), before + 1);
+    // There is no room for the next two; whoever holds does not wait for that.
+    assert_eq!(hold(&mut titan, 2 * BLOCK), 2);
+    titan.disk.orders.clear();
+    titan.event(&Event::Full(Some(u64::MAX)));
+    assert_eq!(hold(&mut titan, BLOCK), 1);
+    titan.disk.orders.clear();
+    titan.event(&Event::Full(Some(u64::MAX)));
+    assert_eq!(mark(&titan), Ok(1000 + BLOCK + AHEAD));
+    titan.event(&Event::Room);
+    titan.work();
+    assert_eq!(mark(&titan), Ok(1000 + 4 * BLOCK + AHEAD));
 }
 
 #[test]

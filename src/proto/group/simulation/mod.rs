@@ -256,8 +256,8 @@ impl World {
             && let Some(((at, _), _)) = self.due.first_key_value()
             && *at <= self.now
         {
-            let Some((_, due)) = self.due.pop_first() else { break };
-            self.happen(due)?;
+            let Some(((_, number), due)) = self.due.pop_first() else { break };
+            self.happen(number, due)?;
         }
         if self.now >= self.stalled {
             let now = self.moment();
@@ -276,7 +276,7 @@ impl World {
         self.check()
     }
 
-    fn happen(&mut self, due: Due) -> Result<(), String> {
+    fn happen(&mut self, number: u64, due: Due) -> Result<(), String> {
         match due {
             Due::ToBroker(line, word) => {
                 let Some(peer) = self.lines[line].peer else { return Ok(()) };
@@ -300,7 +300,8 @@ impl World {
                 if self.nodes[self.lines[line].node].paused > self.now =>
             {
                 let at = self.nodes[self.lines[line].node].paused + 1;
-                self.post(at, due);
+                // In its old place among those of its connection.
+                self.due.insert((at, number), due);
                 return Ok(());
             }
             Due::ToNode(line, word) => self.node_hears(line, word)?,

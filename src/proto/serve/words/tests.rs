@@ -9,6 +9,7 @@ fn offer(protocol: Protocol) -> Offer {
         labels: BTreeMap::from([("zone".into(), "a".into())]),
         version: Some("1.2".into()),
         description: None,
+        fence: Some("billing".into()),
     }
 }
 
@@ -109,6 +110,7 @@ fn an_mjp_worker_says_what_the_broker_reads() {
     };
     assert_eq!((says.service, says.credit(), says.version), (&b"echo"[..], 16, Some("1.2")));
     assert_eq!(says.labels.iter().collect::<Vec<_>>(), [("zone", "a")]);
+    assert_eq!(says.fence, Some("billing"));
     let answer =
         |kind| vec![vec![b"MJP1".to_vec(), second(kind, 7), vec![], b"a".into(), b"b".into()]];
     assert_eq!(said(&offer, &Say::Part(Token::Id(7), body())), answer(0x21));
