@@ -53,8 +53,11 @@ pub(super) struct Desk {
 #[derive(Debug, Default)]
 struct Memberships {
     last: u32,
-    held: HashMap<(Box<str>, Option<Box<str>>), Weak<Inner>>,
+    held: HashMap<Place, Weak<Inner>>,
 }
+
+/// Group, and what the member calls itself.
+type Place = (Box<str>, Option<Box<str>>);
 
 /// What the task is asked for.
 pub(super) enum Command {
@@ -95,7 +98,6 @@ impl Groups {
 
     /// A group that is to be joined, 1 to 240 octets: by convention its type, a `.` and its
     /// instance. Nothing happens before [`Join::join`].
-    #[must_use]
     pub fn group(&self, name: impl Into<String>) -> Join {
         Join::new(self.clone(), name.into())
     }

@@ -9,7 +9,7 @@ use super::words::{Leader, MemberId, Peer};
 use crate::proto::group::Charter;
 use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
-use crate::wire::mjp::{Group, GroupHeader, GroupReport, GroupRoster, GroupVerb, ToBroker};
+use crate::wire::mjp::{Group, GroupHeader, GroupReport, GroupRoster, GroupVerb};
 
 /// One group in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Survey {
                 ..GroupHeader::default()
             },
         };
-        ToBroker::Group(Group { id, says, body: Frames::default() }).encode(out);
+        Group { id, says, body: Frames::default() }.encode(out);
     }
 }
 

@@ -128,7 +128,7 @@ impl Say {
                 says.outcome = Some(outcome.as_str());
             }
         }
-        ToBroker::Group(Group { id, says, body }).encode(out);
+        Group { id, says, body }.encode(out);
     }
 }
 
