@@ -140,10 +140,6 @@ impl Ballot {
         match self.electors.get_mut(&who) {
             None => Err(NoVote::Stranger),
             Some(Some(given)) if *given == vote => Ok(false),
-            Some(given) if given.is_some() && super::mutant("changed") => {
-                *given = Some(vote);
-                Ok(true)
-            }
             Some(Some(given)) => Err(NoVote::Changed(*given)),
             Some(given) => {
                 *given = Some(vote);

@@ -61,9 +61,7 @@ impl Groups {
         let Some((poll, open)) = group.ballots.open.remove_entry(poll) else { return };
         self.polling -= 1;
         let latest = open.when.map(|when| when.saturating_sub(micros(limits.action_margin)));
-        let late = !super::mutant("late")
-            && status == Status::Yes
-            && latest.is_some_and(|latest| now.clock > latest);
+        let late = status == Status::Yes && latest.is_some_and(|latest| now.clock > latest);
         let (status, reason) =
             if late { (Status::Timeout, Some("too_late")) } else { (status, reason) };
         if let Some(count) = self.counts.polls.get_mut(status as usize) {

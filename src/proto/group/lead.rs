@@ -112,7 +112,7 @@ impl Groups {
             let seq = group.next_seq();
             group.tell(Event::Exited { seq, member, incarnation, epoch, why }, &mut self.news);
         }
-        let durable = group.charter.polls == Polls::Durable || super::mutant("noabort");
+        let durable = group.charter.polls == Polls::Durable;
         if !durable {
             self.abort_polls(now, id);
         }
@@ -191,10 +191,7 @@ impl Groups {
         let Some(epoch) = epoch else { return Ok(()) };
         let lead = self.groups.get(id).and_then(|group| group.lead.as_ref());
         let lead = lead.filter(|lead| lead.expires > now.time);
-        if lead.is_some_and(|lead| {
-            lead.epoch == epoch && lead.member == who
-                || super::mutant("stale") && lead.epoch >= epoch
-        }) {
+        if lead.is_some_and(|lead| lead.epoch == epoch && lead.member == who) {
             return Ok(());
         }
         let current = lead.map(|lead| lead.epoch);

@@ -52,12 +52,6 @@ pub use table::{Groups, Member, Refused};
 
 use super::clock::Time;
 
-/// MUTANT
-pub(crate) fn mutant(name: &str) -> bool {
-    static M: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    M.get_or_init(|| std::env::var("MUT").unwrap_or_default()) == name
-}
-
 /// A moment: by the broker's time, which leaves out the times in which it stood still, and by its
 /// clock, which does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -217,7 +217,7 @@ fn who_leads_and_does_not_beat_leads_no_more_and_what_it_says_is_refused() {
     let beat = |epoch| GroupHeader { epoch: Some(epoch), ..of(GroupVerb::Beat) };
     for id in 2..4 {
         desk.beat_all(&[b, c], 750 * MS);
-        [b, c].map(|peer| desk.group_told(peer));
+        [b, c].iter().for_each(|peer| drop(desk.group_told(*peer)));
         desk.group(a, id, beat(1), &[]);
         assert_eq!(desk.group_told(a), [format!("{id} beat #1")]);
     }
@@ -428,7 +428,7 @@ fn the_electorate_may_be_larger_than_who_is_there() {
         let told = desk.group_told(peers[0]);
         if size == 5 {
             assert_eq!(told, ["2 opened #1", "1 poll a/1 #1 elector"]);
-            peers.map(|peer| desk.group(peer, 0, vote("p", "yes"), &[]));
+            peers.iter().for_each(|peer| desk.group(*peer, 0, vote("p", "yes"), &[]));
             assert_eq!(desk.group_told(peers[0]), ["1 result #1 yes 3+0-0o/5"]);
         } else {
             // Two of four can never be more than half.

@@ -299,9 +299,8 @@ impl World {
             Due::ToNode(line, _) | Due::NodeHearsEnd(line)
                 if self.nodes[self.lines[line].node].paused > self.now =>
             {
-                let at = self.nodes[self.lines[line].node].paused + 1;
                 // In its old place among those of its connection.
-                self.due.insert((at, number), due);
+                self.due.insert((self.now + 1, number), due);
                 return Ok(());
             }
             Due::ToNode(line, word) => self.node_hears(line, word)?,

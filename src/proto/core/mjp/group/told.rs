@@ -45,6 +45,7 @@ impl Core {
             self.announce_group(&group, &event, out);
         }
         out.release(self.groups.take_freed());
+        self.keep_mark(out);
     }
 
     /// Says what cannot be lost: who does not read it is closed.
