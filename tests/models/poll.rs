@@ -12,16 +12,16 @@ const AGAIN: u64 = 10;
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Scope {
+pub(crate) struct Scope {
     /// The rule of the poll.
-    pub unanimous: bool,
+    pub(crate) unanimous: bool,
     /// A broker that counts whatever comes, and not by whom.
-    pub twice: bool,
+    pub(crate) twice: bool,
 }
 
 /// How the poll ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum End {
+pub(crate) enum End {
     /// By votes.
     Decided(Verdict),
     /// By time.
@@ -32,7 +32,7 @@ pub enum End {
 
 /// All there is at a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct World {
+pub(crate) struct World {
     ballot: Ballot,
     /// Votes that came, as a broker counts that does not look by whom.
     came: [u64; 3],
@@ -47,7 +47,7 @@ pub struct World {
 
 /// What may happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// A member sends a vote, also one that it has not sent before.
     Send(u64, Vote),
     /// One that is under way comes.
@@ -156,31 +156,34 @@ impl Model for Scope {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("one result", |_, world: &World| world.ends.len() <= 1),
-            Property::always("yes is the will of more than half", |scope: &Self, world| {
+            Property::always("yes is the will of more than half", |scope: &Self, world: &World| {
                 let count = |vote| world.first.values().filter(|it| **it == vote).count();
                 let (yes, no, abstain) = (count(Vote::Yes), count(Vote::No), count(Vote::Abstain));
                 let all = usize::try_from(MEMBERS).unwrap_or(usize::MAX);
                 let wanted = 2 * yes > all && (!scope.unanimous || no == 0 && yes + abstain == all);
                 wanted || !world.ends.contains(&End::Decided(Verdict::Yes))
             }),
-            Property::always("only electors count, once each", |scope: &Self, world| {
+            Property::always("only electors count, once each", |scope: &Self, world: &World| {
                 let counts = world.ballot.counts();
                 let first = u64::try_from(world.first.len()).unwrap_or(u64::MAX);
                 let electors = world.first.keys().all(|who| *who < MEMBERS);
                 scope.twice || electors && counts.yes + counts.no + counts.abstain == first
             }),
-            Property::always("no result can still be another one", |scope: &Self, world| {
-                // Whatever those say who have not: a "no" stays one.
-                let counts = world.ballot.counts();
-                let refused = world
-                    .ends
-                    .iter()
-                    .any(|end| matches!(end, End::Decided(Verdict::No | Verdict::NoQuorum)));
-                let can = 2 * (counts.yes + counts.pending) > MEMBERS;
-                let can = can && (!scope.unanimous || counts.no == 0);
-                let gone = counts.yes + counts.no + counts.abstain + counts.pending < MEMBERS;
-                scope.twice || !refused || !can || scope.unanimous && gone
-            }),
+            Property::always(
+                "no result can still be another one",
+                |scope: &Self, world: &World| {
+                    // Whatever those say who have not: a "no" stays one.
+                    let counts = world.ballot.counts();
+                    let refused = world
+                        .ends
+                        .iter()
+                        .any(|end| matches!(end, End::Decided(Verdict::No | Verdict::NoQuorum)));
+                    let can = 2 * (counts.yes + counts.pending) > MEMBERS;
+                    let can = can && (!scope.unanimous || counts.no == 0);
+                    let gone = counts.yes + counts.no + counts.abstain + counts.pending < MEMBERS;
+                    scope.twice || !refused || !can || scope.unanimous && gone
+                },
+            ),
             Property::sometimes("yes", |_, world: &World| {
                 world.ends.contains(&End::Decided(Verdict::Yes))
             }),
