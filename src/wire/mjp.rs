@@ -137,6 +137,7 @@ pub fn is_mjp(mut message: Frames<'_>) -> bool {
 
 /// What a peer says to a broker.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "read and carried out at once: nothing keeps one")]
 pub enum ToBroker<'a> {
     /// Who it is, and which versions it speaks.
     Hello(PeerHello<'a>),

@@ -118,7 +118,7 @@ enum Type {
     What,
     To,
     Names,
-    GroupType,
+    Kind,
 }
 
 type Keys = &'static [(&'static str, Type)];
@@ -147,7 +147,7 @@ const GROUP: Keys = &[
     ("seat", ANY),
     ("member", Type::Subject),
     ("incarnation", ANY),
-    ("type", Type::GroupType),
+    ("type", Type::Kind),
     ("own", Type::Bool),
     ("to", Type::Text),
     ("epoch", ANY),
@@ -459,7 +459,7 @@ fn typed(value: &Value, kind: Type) -> Option<String> {
             let fit = names.iter().all(|name| (1..=255).contains(&name.len()));
             (fit && names.len() <= 1000).then(|| format!("{names:?}"))
         }
-        (Type::GroupType, value) => map(value, GROUP_TYPE).map(|says| format!("{says:?}")),
+        (Type::Kind, value) => map(value, GROUP_TYPE).map(|says| format!("{says:?}")),
         (Type::Limits, value) => map(value, LIMITS).map(|limits| format!("{limits:?}")),
         (Type::What, value) => {
             let text = value.text()?;

@@ -167,8 +167,7 @@ impl Core {
                 self.router.cancel(now, id, *request, out);
                 self.cancel_scatter(now, id, *request, out);
                 self.unfollow(id, *request);
-                self.cancel_lease(now, id, *request, out);
-                self.cancel_group(now, id, *request, out);
+                self.cancel_seat(now, id, *request, out);
             }
             (Action::Report, ToBroker::Status { id: query, says }) => {
                 if self.may_look(id, "status", out) {

@@ -214,29 +214,32 @@ mod tests {
     fn a_poll_is_decided_as_soon_as_no_vote_can_change_it() {
         use Rule::{Majority, Unanimous};
         use Verdict::{No, NoQuorum, Yes};
-        let (y, n, a) = (Vote::Yes, Vote::No, Vote::Abstain);
-        let table: [(Rule, u64, u64, &[Vote], u64, Option<Verdict>); 20] = [
-            (Majority, 3, 3, &[y], 0, None),
-            (Majority, 3, 3, &[y, y], 0, Some(Yes)),
-            (Majority, 3, 3, &[n, n], 0, Some(No)),
-            (Majority, 3, 3, &[n, a], 0, Some(No)),
-            (Majority, 4, 4, &[y, y], 0, None),
-            (Majority, 4, 4, &[y, y, n], 1, Some(No)),
+        const Y: Vote = Vote::Yes;
+        const N: Vote = Vote::No;
+        const A: Vote = Vote::Abstain;
+        type Case = (Rule, u64, u64, &'static [Vote], u64, Option<Verdict>);
+        let table: [Case; 20] = [
+            (Majority, 3, 3, &[Y], 0, None),
+            (Majority, 3, 3, &[Y, Y], 0, Some(Yes)),
+            (Majority, 3, 3, &[N, N], 0, Some(No)),
+            (Majority, 3, 3, &[N, A], 0, Some(No)),
+            (Majority, 4, 4, &[Y, Y], 0, None),
+            (Majority, 4, 4, &[Y, Y, N], 1, Some(No)),
             (Majority, 5, 2, &[], 0, Some(NoQuorum)),
-            (Majority, 5, 3, &[y, y], 0, None),
-            (Majority, 5, 3, &[y, y], 1, Some(NoQuorum)),
-            (Majority, 5, 3, &[y, y, y], 0, Some(Yes)),
+            (Majority, 5, 3, &[Y, Y], 0, None),
+            (Majority, 5, 3, &[Y, Y], 1, Some(NoQuorum)),
+            (Majority, 5, 3, &[Y, Y, Y], 0, Some(Yes)),
             // An elector that has left takes its vote not with it.
-            (Majority, 3, 3, &[y, y, y], 3, Some(Yes)),
+            (Majority, 3, 3, &[Y, Y, Y], 3, Some(Yes)),
             (Majority, 1, 1, &[], 1, Some(NoQuorum)),
-            (Unanimous, 3, 3, &[y, y], 0, None),
-            (Unanimous, 3, 3, &[y, y, y], 0, Some(Yes)),
-            (Unanimous, 3, 3, &[y, y, a], 0, Some(Yes)),
-            (Unanimous, 3, 3, &[a, a], 0, Some(No)),
-            (Unanimous, 3, 3, &[n], 0, Some(No)),
-            (Unanimous, 3, 3, &[y, y], 1, Some(NoQuorum)),
+            (Unanimous, 3, 3, &[Y, Y], 0, None),
+            (Unanimous, 3, 3, &[Y, Y, Y], 0, Some(Yes)),
+            (Unanimous, 3, 3, &[Y, Y, A], 0, Some(Yes)),
+            (Unanimous, 3, 3, &[A, A], 0, Some(No)),
+            (Unanimous, 3, 3, &[N], 0, Some(No)),
+            (Unanimous, 3, 3, &[Y, Y], 1, Some(NoQuorum)),
             (Unanimous, 4, 3, &[], 0, Some(NoQuorum)),
-            (Unanimous, 1, 1, &[y], 0, Some(Yes)),
+            (Unanimous, 1, 1, &[Y], 0, Some(Yes)),
         ];
         for (rule, size, electors, votes, gone, verdict) in table {
             let ballot = ballot(rule, size, electors, votes, gone);

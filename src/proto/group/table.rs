@@ -48,6 +48,9 @@ pub enum Refused {
     TooLate(u64),
 }
 
+/// Who leads a group as a fence sees it: epoch, principal, and until when.
+type Ward = (u64, Principal, Time);
+
 /// All groups of a broker.
 #[derive(Debug)]
 pub struct Groups {
@@ -78,7 +81,7 @@ pub struct Groups {
     pub(super) unsettled: BTreeSet<GroupId>,
     pub(super) news: Outgoing,
     /// What the fences of requests are to know of leaders: name, and who leads until when.
-    pub(super) wards: VecDeque<(Arc<str>, Option<(u64, Principal, Time)>)>,
+    pub(super) wards: VecDeque<(Arc<str>, Option<Ward>)>,
     pub(super) numbers: u64,
     pub(super) counts: Counts,
     pub(super) charged: usize,
@@ -234,7 +237,7 @@ impl Groups {
     }
 
     /// What is new of who leads a group: its name, and epoch, principal and end of the leader.
-    pub fn pop_ward(&mut self) -> Option<(Arc<str>, Option<(u64, Principal, Time)>)> {
+    pub fn pop_ward(&mut self) -> Option<(Arc<str>, Option<Ward>)> {
         self.wards.pop_front()
     }
 

@@ -267,14 +267,10 @@ impl Core {
         Ok(())
     }
 
-    /// The peer wants no more of a membership, if it has one of that id.
-    pub(super) fn cancel_group<O: Output>(
-        &mut self,
-        now: Time,
-        peer: PeerId,
-        id: u64,
-        out: &mut O,
-    ) {
+    /// The peer wants no more of a campaign, an observation or a membership, if it has one of that
+    /// id.
+    pub(super) fn cancel_seat<O: Output>(&mut self, now: Time, peer: PeerId, id: u64, out: &mut O) {
+        self.cancel_lease(now, peer, id, out);
         if self.groups.leave_seat(self.moment(now), peer, id, Left::Said).is_ok() {
             self.tell_groups(now, out);
         }

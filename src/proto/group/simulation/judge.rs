@@ -36,7 +36,7 @@ pub(super) struct Judge {
     /// Epochs that have ended without that their leader could know.
     pub(super) unaware: BTreeSet<u64>,
     /// What must not be empty at the end of all runs.
-    pub(super) seen: [u64; Judge::SEEN],
+    pub(super) seen: [u64; Self::SEEN],
 }
 
 impl Judge {

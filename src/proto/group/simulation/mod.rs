@@ -186,11 +186,11 @@ impl World {
         self.post(at, due);
     }
 
-    fn to_broker(&mut self, line: usize, word: Word) {
+    fn say_to_broker(&mut self, line: usize, word: Word) {
         self.send(line, 0, Due::ToBroker(line, word));
     }
 
-    fn to_peer(&mut self, peer: PeerId, word: Word) {
+    fn say_to_peer(&mut self, peer: PeerId, word: Word) {
         if let Some(line) = self.peers.get(peer).copied() {
             self.send(line, 1, Due::ToNode(line, word));
         }
@@ -241,7 +241,7 @@ impl World {
                 if let Some(line) = line
                     && self.nodes[node].seat.take().is_some()
                 {
-                    self.to_broker(line, Word::Leave);
+                    self.say_to_broker(line, Word::Leave);
                 }
             }
         }
@@ -335,14 +335,14 @@ impl World {
                     own: true,
                 };
                 if self.groups.check_join(&one).is_err() {
-                    self.to_peer(peer, Word::NotJoined);
+                    self.say_to_peer(peer, Word::NotJoined);
                     return Ok(());
                 }
                 let joined = self.groups.join(now, &one);
                 let roster = self.groups.members_of(GROUP).map(|(who, _)| who).collect();
                 let epoch = self.groups.row(GROUP).and_then(|row| Some(row.leader?.1));
                 let run = self.judge.begins(&joined);
-                self.to_peer(peer, Word::Joined { joined, roster, epoch, run });
+                self.say_to_peer(peer, Word::Joined { joined, roster, epoch, run });
             }
             Word::Leave => {
                 let _ = self.groups.leave_seat(now, peer, SEAT, Left::Said);
@@ -350,7 +350,7 @@ impl World {
             Word::Beat { id, epoch } => {
                 if let Ok(ttl) = self.groups.beat(now, seat, epoch) {
                     let epoch = epoch.filter(|_| ttl.is_some());
-                    self.to_peer(peer, Word::Beaten { id, epoch, clock: now.clock });
+                    self.say_to_peer(peer, Word::Beaten { id, epoch, clock: now.clock });
                 }
             }
             Word::Say { epoch } => {
@@ -361,7 +361,7 @@ impl World {
                         self.judge.takes(&taken, epoch, current.as_ref())?;
                         for to in taken.recipients {
                             let (seq, from) = (taken.seq, taken.incarnation);
-                            self.to_peer(to.peer, Word::Message { seq, from, epoch });
+                            self.say_to_peer(to.peer, Word::Message { seq, from, epoch });
                         }
                     }
                     Err(Refused::Stale(_)) => self.judge.seen[1] += 1,
@@ -377,9 +377,8 @@ impl World {
                 }
             }
             Word::Outcome { poll, feat } => {
-                if self.groups.outcome(seat, &id_of(poll), feat).is_ok() {
-                    self.judge.seen[7] += 1;
-                }
+                let noted = self.groups.outcome(seat, &id_of(poll), feat).is_ok();
+                self.judge.seen[7] += u64::from(noted);
             }
             Word::Resign { epoch, to } => {
                 let to = name(to);
@@ -409,11 +408,11 @@ impl World {
                 self.judge.opens(poll, rule, electors.collect(), size)?;
                 for (to, elector) in opening.recipients {
                     let (seq, epoch) = (opening.seq, opening.opened.epoch);
-                    self.to_peer(to.peer, Word::Poll { seq, poll, epoch, elector });
+                    self.say_to_peer(to.peer, Word::Poll { seq, poll, epoch, elector });
                 }
             }
             Ok(_) => {}
-            Err(_) => self.to_peer(seat.0, Word::NotOpened { poll }),
+            Err(_) => self.say_to_peer(seat.0, Word::NotOpened { poll }),
         }
         Ok(())
     }
@@ -429,7 +428,7 @@ impl World {
             self.judge.happens(&event)?;
         }
         while let Some(news) = self.groups.pop_news() {
-            self.to_peer(news.peer, Word::Told(news.event));
+            self.say_to_peer(news.peer, Word::Told(news.event));
         }
         self.groups.take_freed();
         Ok(())

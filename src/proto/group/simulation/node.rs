@@ -97,7 +97,7 @@ impl World {
             self.nodes[index].seat = Some(seat);
         }
         for word in said {
-            self.to_broker(line, word);
+            self.say_to_broker(line, word);
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl World {
                     85..=92 => Vote::Abstain,
                     _ => return Ok(Vec::new()),
                 };
-                let error = seat.sync.error(now).map_or(u128::from(u64::MAX), |it| it.as_micros());
+                let error = seat.sync.error(now).map_or_else(|| u128::MAX, |it| it.as_micros());
                 let error = u64::try_from(error).unwrap_or(u64::MAX);
                 let vote = Word::Vote { poll, vote, error };
                 let again = if self.rng.one_in(5) { 2 } else { 1 };
@@ -222,14 +222,14 @@ impl World {
             let node = &mut self.nodes[index];
             if !node.joining && self.now >= node.retry {
                 node.joining = true;
-                self.to_broker(line, Word::Join);
+                self.say_to_broker(line, Word::Join);
             }
             return Ok(());
         };
         let said = self.act(index, &mut seat, now);
         self.nodes[index].seat = Some(seat);
         for word in said? {
-            self.to_broker(line, word);
+            self.say_to_broker(line, word);
         }
         Ok(())
     }
