@@ -248,7 +248,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from mjp import Peer, header, kind
 peer = Peer(sys.argv[2])
-says = {"leader": True, "min_size": 1, "ttl": int(sys.argv[4])}
+says = {"leader": True, "min_size": 1, "ttl": int(sys.argv[4]), "peer_timeout": 60_000}
 peer.say("GROUP", 1, {"verb": "join", "group": sys.argv[3], "member": "old", "type": says})
 event = {}
 while event.get("event") != "elected":
@@ -290,7 +290,7 @@ def test_a_leader_that_was_stopped_is_refused(broker, peer, leader):
     epochs = [int(process.stdout.readline()) for process in leaders]
     heir = peer()
     for id, group in enumerate(groups, 1):
-        says = {"leader": True, "min_size": 1, "ttl": TTL}
+        says = {"leader": True, "min_size": 1, "ttl": TTL, "peer_timeout": 60_000}
         heir.say("GROUP", id, {"verb": "join", "group": group, "member": "new", "type": says})
     for process in leaders:
         os.kill(process.pid, signal.SIGSTOP)
