@@ -73,10 +73,9 @@ pub(super) async fn run(args: &PollArgs) -> Result<ExitCode> {
     let groups = args.line.connect().await?;
     let group = args.member.join(&groups, GroupKind::default(), true).await?;
     let mut events = group.events();
-    match timeout(args.wait, group.leader_known()).await {
-        Ok(Err(error)) => return Err(args.member.trouble(&error).into()),
-        // The broker says it in its own words.
-        Ok(Ok(_)) | Err(_) => {}
+    // If nobody leads in time the broker says it in its own words.
+    if let Ok(Err(error)) = timeout(args.wait, group.leader_known()).await {
+        return Err(args.member.trouble(&error).into());
     }
     let mut poll = group.poll(topic).id(id.clone());
     if args.unanimous {
