@@ -343,10 +343,9 @@ impl<'a> ToBroker<'a> {
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
-            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE | kind::FLOW => {
-                return Err(Malformed::WrongWay);
-            }
-            kind::MESSAGE | kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
+            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME => return Err(Malformed::WrongWay),
+            kind::NOTE | kind::FLOW | kind::MESSAGE => return Err(Malformed::WrongWay),
+            kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
             _ => {}
         }
         let command = match opening.kind {
@@ -383,12 +382,8 @@ impl<'a> ToBroker<'a> {
             Self::Request(request) => request.encode(out),
             Self::Scatter(scatter) => scatter.encode(out),
             Self::Cancel { id } => bare(kind::CANCEL, *id, out),
-            Self::Status { id, says } => {
-                with_header(kind::STATUS, *id, Packed::new(says).octets(), out);
-            }
-            Self::Admin { id, says } => {
-                with_header(kind::ADMIN, *id, Packed::new(says).octets(), out);
-            }
+            Self::Status { id, says } => topics::encode(kind::STATUS, *id, says, out),
+            Self::Admin { id, says } => topics::encode(kind::ADMIN, *id, says, out),
             Self::Lease { id, says } => topics::encode(kind::LEASE, *id, says, out),
             Self::Group(group) => group.encode(out),
             Self::Subscribe { id, says } => topics::encode(kind::SUBSCRIBE, *id, says, out),
@@ -479,10 +474,7 @@ impl<'a> FromBroker<'a> {
             Self::Outcome(outcome) => outcome.encode(&[], out),
             Self::Note(note) => note.encode(out),
             Self::News(news) => news.encode(out),
-            Self::Group { id, header, body } => {
-                open(kind::GROUP, *id, MORE, out);
-                opening::with_body(header, &[], body, out);
-            }
+            Self::Group { id, header, body } => group::encode(*id, header, body, out),
             Self::Published { id, says } => topics::encode(kind::PUBLISHED, *id, says, out),
             Self::Gap { id, says } => topics::encode(kind::GAP, *id, says, out),
             Self::Hello(says) => with_header(kind::HELLO, 0, Packed::new(says).octets(), out),

@@ -90,6 +90,8 @@ impl Groups {
         for (poll, action) in &ballots.actions {
             cost += action.cost;
             demand!(ballots.numbers.get(&action.number) == Some(poll), "{name}: no number");
+            let due = self.ends.is_armed(action.until, (id, action.number));
+            demand!(due, "{name}: nobody tells of {poll:?}");
             demand!(!action.awaited.is_empty(), "{name}: nobody is awaited");
             let members = action.awaited.iter().all(|who| group.members.contains_key(who));
             demand!(members, "{name}: one is awaited who has left");

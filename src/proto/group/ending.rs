@@ -95,11 +95,12 @@ impl Groups {
                 let awaited = present.copied().collect();
                 let outcomes = open.names.into_iter().map(|(who, name)| (who, (name, None)));
                 let (number, outcomes) = (open.number, outcomes.collect());
-                let action = Action { number, when, outcomes, awaited, cost: rest };
                 let wait = Duration::from_micros(when.saturating_sub(now.clock));
+                let until = now.time.after(wait + limits.outcome_wait);
+                let action = Action { number, when, outcomes, until, awaited, cost: rest };
                 group.ballots.actions.insert(poll, action);
                 self.acting += 1;
-                self.arm_end(now.time.after(wait + limits.outcome_wait), (id, number));
+                self.arm_end(until, (id, number));
                 self.unsettled.insert(id);
             }
             _ => {
@@ -143,12 +144,13 @@ impl Groups {
         while let Some((_, (id, number))) = self.ends.pop_due(now.time) {
             let Some(group) = self.groups.get(id) else { continue };
             let Some(poll) = group.ballots.numbers.get(&number).cloned() else { continue };
-            match group.ballots.open.get(&poll) {
-                Some(open) if open.until <= now.time => {
-                    self.close(now, id, &poll, Status::Timeout, None);
-                }
-                Some(_) => {}
-                None => self.finish_action(id, &poll),
+            let open = group.ballots.open.get(&poll).map(|open| open.until);
+            // Of an action there is the timer of its poll, too, which comes before it.
+            let action = group.ballots.actions.get(&poll).map(|action| action.until);
+            if open.is_some_and(|until| until <= now.time) {
+                self.close(now, id, &poll, Status::Timeout, None);
+            } else if action.is_some_and(|until| until <= now.time) {
+                self.finish_action(id, &poll);
             }
             self.unsettled.insert(id);
         }

@@ -116,6 +116,8 @@ pub(super) struct Action {
     pub(super) number: u64,
     pub(super) when: u64,
     pub(super) outcomes: BTreeMap<u64, (Arc<str>, Option<Feat>)>,
+    /// Then it is told, whoever has not said anything.
+    pub(super) until: Time,
     /// Electors that may still say something.
     pub(super) awaited: BTreeSet<u64>,
     pub(super) cost: usize,

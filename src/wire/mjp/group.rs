@@ -112,9 +112,14 @@ impl<'a> Group<'a> {
 
     /// Writes it as a peer does.
     pub fn encode(&self, out: &mut Encoder) {
-        open(kind::GROUP, self.id, MORE, out);
-        with_body(Packed::new(&self.says).octets(), &[], &self.body, out);
+        encode(self.id, Packed::new(&self.says).octets(), &self.body, out);
     }
+}
+
+/// Writes GROUP as a broker does.
+pub(super) fn encode(id: u64, header: &[u8], body: &Frames<'_>, out: &mut Encoder) {
+    open(kind::GROUP, id, MORE, out);
+    with_body(header, &[], body, out);
 }
 
 /// What a peer says of a group: a verb, and what it needs.
