@@ -64,8 +64,8 @@ def roster(frames):
 def of_spec(id, event):
     """The first example of the broker with that id and event."""
     begins = f'GROUP {id} {{"event": "{event}"'
-    found = [frames for (way, says), frames in EXAMPLES.items() if way == "mjp-broker" and says.startswith(begins)]
-    return list(found[0])
+    of_broker = (says for way, says in EXAMPLES if way == "mjp-broker")
+    return example("mjp-broker", next(says for says in of_broker if says.startswith(begins)))
 
 
 def test_a_group_with_the_octets_of_the_specification(peer):
@@ -114,7 +114,8 @@ def test_a_group_with_the_octets_of_the_specification(peer):
     # A list, and the end.
     anna.send(example("mjp", "GROUP 11"))
     groups = header(told(anna, "list", 11))["groups"]
-    assert groups == [{**header(of_spec(11, "list"))["groups"][0], "epoch": epoch, "view": 3, "polls": 0}]
+    [row] = header(of_spec(11, "list"))["groups"]
+    assert groups == [{**row, "epoch": epoch, "view": 3, "polls": 0}]
     anna.send(example("mjp", "GROUP 10"))
     assert header(told(anna, "left", 10)) == header(of_spec(10, "left"))
     assert header(told(bert, "exited"))["reason"] == "too_few"
@@ -143,8 +144,9 @@ def test_a_killed_leader_is_followed_at_once_and_all_see_the_same_views(broker, 
             view = header(told(other, "view"))
         elected = header(told(other, "elected"))
         assert elected["member"] == "n1" and elected["epoch"] > old["epoch"]
-        seen.append((view["view"], view["member"], view["incarnation"], view["reason"], view["seq"]))
-    assert len(set(seen)) == 1 and seen[0][3] == "closed", seen
+        keys = ("reason", "view", "member", "incarnation", "seq")
+        seen.append(tuple(view[key] for key in keys))
+    assert len(set(seen)) == 1 and seen[0][0] == "closed", seen
     assert time.monotonic() - since < 1
 
 
@@ -172,7 +174,8 @@ def test_a_timed_action_is_decided_announced_and_its_outcomes_are_told(peer):
     do(members[0], 3, "open", b"brake", poll="p", kind="unanimous", timeout=500, when=clock)
     assert refusal(members[0], 3) == "too_late"
     when = clock + 1_000_000
-    do(members[0], 4, "open", b"brake", poll="p", kind="unanimous", timeout=500, when=when, error=50_000)
+    asked = {"poll": "p", "kind": "unanimous", "timeout": 500, "when": when, "error": 50_000}
+    do(members[0], 4, "open", b"brake", **asked)
     for member in members:
         says = header(told(member, "poll"))
         assert (says["when"], says["error"], says["elector"]) == (when, 50_000, True)
@@ -181,7 +184,8 @@ def test_a_timed_action_is_decided_announced_and_its_outcomes_are_told(peer):
         assert header(told(member, "result"))["status"] == "yes"
         do(member, 0, "outcome", poll="p", outcome="done")
     rows = msgpack.unpackb(told(members[0], "outcomes")[3])["members"]
-    assert [(row["member"], row["outcome"]) for row in rows] == [(f"n{n}", "done") for n in range(3)]
+    outcomes = [(row["member"], row["outcome"]) for row in rows]
+    assert outcomes == [(f"n{number}", "done") for number in range(3)]
 
 
 @pytest.fixture
@@ -233,7 +237,8 @@ def test_a_member_in_python_is_short_and_shown(broker, peer, member):
             break
     do(bert, 2, "beat")
     when = header(told(bert, "beat", 2))["clock"] + 900_000
-    do(bert, 3, "open", b"brake", poll="p", kind="unanimous", timeout=500, when=when, error=100_000)
+    asked = {"poll": "p", "kind": "unanimous", "timeout": 500, "when": when, "error": 100_000}
+    do(bert, 3, "open", b"brake", **asked)
     do(bert, 0, "vote", poll="p", vote="yes", error=1000)
     assert header(told(bert, "result"))["status"] == "yes"
     until(anna, "acts p")
