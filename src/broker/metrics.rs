@@ -14,6 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::proto::group::{Exit, Left, Status};
 use crate::proto::lease::Freed;
 use crate::proto::stats::{Histogram, Loss, Outcome, ServiceStats};
 use crate::wire::greeting::Mechanism;
@@ -53,6 +54,7 @@ impl Collector for Scrape {
         self.write_jobs(&mut page)?;
         self.write_topics(&mut page)?;
         self.write_leases(&mut page)?;
+        self.write_groups(&mut page)?;
         self.write_keys(&mut page)?;
         self.write_flows(&mut page)?;
         self.write_rights(&mut page)?;
@@ -275,6 +277,40 @@ impl Scrape {
         let refused = [("stale_epoch", counts.stale), ("fence_required", counts.unfenced)];
         let help = "What was refused for its epoch, or because it had none.";
         page.reasons("lease_refused", help, refused)
+    }
+
+    fn write_groups(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let ([groups, members, leaders, polls], counts) = &self.survey.groups;
+        let one = |count: &usize| [(NO_LABEL, *count as f64)];
+        page.gauge("groups", None, "Groups that have members, or results of polls.", one(groups))?;
+        page.gauge("group_members", None, "Members of groups.", one(members))?;
+        page.gauge("group_leaders", None, "Groups that have a leader.", one(leaders))?;
+        page.gauge("group_polls_open", None, "Polls that are open.", one(polls))?;
+        let joined = [(NO_LABEL, counts.joined)];
+        page.counter("group_members_joined", "Members that groups have had.", joined)?;
+        let left = Left::ALL.into_iter().zip(counts.left);
+        let left = left.map(|(why, count)| (why.as_str(), count));
+        page.reasons("group_members_left", "How their time ended.", left)?;
+        let suspected = [(NO_LABEL, counts.suspected)];
+        page.counter("group_members_suspected", "Members that were silent.", suspected)?;
+        let elected = [(NO_LABEL, counts.elected)];
+        page.counter("group_leaders_elected", "Leaders that groups have had.", elected)?;
+        let exited = Exit::ALL.into_iter().zip(counts.exited);
+        let exited = exited.map(|(why, count)| (why.as_str(), count));
+        page.reasons("group_leaders_exited", "How the time of leaders ended.", exited)?;
+        let polls = Status::ALL.into_iter().zip(counts.polls);
+        let polls = polls.map(|(status, count)| ([("status", status.as_str())], count));
+        page.counter("group_polls", "Polls that have ended, by their results.", polls)?;
+        let outcomes = [
+            ("taken", counts.messages),
+            ("delivered", counts.delivered),
+            ("dropped", counts.dropped),
+            ("stale_epoch", counts.stale),
+        ];
+        let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count));
+        let help = "Messages in groups, taken and for each receiver, and what was refused for its \
+                    epoch.";
+        page.counter("group_messages", help, outcomes)
     }
 
     fn write_keys(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {

@@ -8,6 +8,7 @@ pub mod curve;
 pub mod dialect;
 pub mod durable;
 pub mod flow;
+pub mod group;
 pub mod handshake;
 pub mod jobs;
 pub mod keepalive;

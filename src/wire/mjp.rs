@@ -6,6 +6,7 @@
 
 mod admin;
 mod code;
+mod group;
 mod header;
 mod hello;
 mod keys;
@@ -27,6 +28,10 @@ pub use admin::{
     RegistrationReport, TargetReport, Verb,
 };
 pub use code::Code;
+pub use group::{
+    GROUP_NAME_MAX, Group, GroupHeader, GroupReport, GroupRoster, GroupRow, GroupType, GroupVerb,
+    MemberRow,
+};
 pub use header::{
     AcceptedHeader, DeliveryHeader, Fault, Labels, ReadyHeader, RequestHeader, StatusHeader, What,
 };
@@ -37,7 +42,7 @@ pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use passed::Passed;
 pub use plain::Plain;
-pub use repeat::Digest;
+pub use repeat::{Digest, digest_of};
 pub use report::{BrokerReport, MemoryReport, Report, ServiceReport, WorkerReport};
 pub use request::{Answer, Delivery, Failure, Request};
 pub use scatter::{
@@ -89,6 +94,8 @@ pub mod kind {
     pub const SCATTER: u8 = 0x18;
     /// From a client, and back.
     pub const LEASE: u8 = 0x1A;
+    /// From a client, and back.
+    pub const GROUP: u8 = 0x1B;
     /// To a client.
     pub const ACCEPTED: u8 = 0x20;
     /// From a worker, and to a client.
@@ -130,6 +137,7 @@ pub fn is_mjp(mut message: Frames<'_>) -> bool {
 
 /// What a peer says to a broker.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "read and carried out at once: nothing keeps one")]
 pub enum ToBroker<'a> {
     /// Who it is, and which versions it speaks.
     Hello(PeerHello<'a>),
@@ -169,6 +177,8 @@ pub enum ToBroker<'a> {
         /// What is to be done.
         says: LeaseHeader<'a>,
     },
+    /// A member of a group, or who wants to be one, or asks about it.
+    Group(Group<'a>),
     /// A client wants what is published of some subjects.
     Subscribe {
         /// Chosen by the client, not 0, unique among its subscriptions on the connection.
@@ -248,6 +258,15 @@ pub enum FromBroker<'a> {
         /// As it stands on the wire, see [`LeaseReport::decode`].
         header: &'a [u8],
     },
+    /// The answer to GROUP, or something that has happened in one.
+    Group {
+        /// As asked; of what happens in a group that of the `join`.
+        id: u64,
+        /// As it stands on the wire, see [`GroupReport::decode`].
+        header: &'a [u8],
+        /// A message, what a poll is about, or a [`GroupRoster`]; no frame or more.
+        body: Frames<'a>,
+    },
     /// The broker answers for the request from now on.
     Accepted {
         /// Of the request.
@@ -320,13 +339,13 @@ impl<'a> ToBroker<'a> {
             kind::FINAL => return opening.answer().map(Self::Final),
             kind::SCATTER => return Scatter::decode(opening).map(Self::Scatter),
             kind::PUBLISH => return Publish::decode(opening).map(Self::Publish),
+            kind::GROUP => return Group::decode(opening).map(Self::Group),
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
-            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE | kind::FLOW => {
-                return Err(Malformed::WrongWay);
-            }
-            kind::MESSAGE | kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
+            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME => return Err(Malformed::WrongWay),
+            kind::NOTE | kind::FLOW | kind::MESSAGE => return Err(Malformed::WrongWay),
+            kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
             _ => {}
         }
         let command = match opening.kind {
@@ -363,13 +382,10 @@ impl<'a> ToBroker<'a> {
             Self::Request(request) => request.encode(out),
             Self::Scatter(scatter) => scatter.encode(out),
             Self::Cancel { id } => bare(kind::CANCEL, *id, out),
-            Self::Status { id, says } => {
-                with_header(kind::STATUS, *id, Packed::new(says).octets(), out);
-            }
-            Self::Admin { id, says } => {
-                with_header(kind::ADMIN, *id, Packed::new(says).octets(), out);
-            }
+            Self::Status { id, says } => topics::encode(kind::STATUS, *id, says, out),
+            Self::Admin { id, says } => topics::encode(kind::ADMIN, *id, says, out),
             Self::Lease { id, says } => topics::encode(kind::LEASE, *id, says, out),
+            Self::Group(group) => group.encode(out),
             Self::Subscribe { id, says } => topics::encode(kind::SUBSCRIBE, *id, says, out),
             Self::Unsubscribe { id } => bare(kind::UNSUBSCRIBE, *id, out),
             Self::Publish(publish) => publish.encode(out),
@@ -415,6 +431,7 @@ impl<'a> FromBroker<'a> {
             kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
             kind::NOTE => return Note::decode(opening).map(Self::Note),
             kind::MESSAGE => return News::decode_whole(opening).map(Self::News),
+            kind::GROUP => return Ok(Self::Group { id, header, body: opening.rest }),
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
@@ -457,6 +474,7 @@ impl<'a> FromBroker<'a> {
             Self::Outcome(outcome) => outcome.encode(&[], out),
             Self::Note(note) => note.encode(out),
             Self::News(news) => news.encode(out),
+            Self::Group { id, header, body } => group::encode(*id, header, body, out),
             Self::Published { id, says } => topics::encode(kind::PUBLISHED, *id, says, out),
             Self::Gap { id, says } => topics::encode(kind::GAP, *id, says, out),
             Self::Hello(says) => with_header(kind::HELLO, 0, Packed::new(says).octets(), out),

@@ -8,18 +8,18 @@ use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
     AcceptedHeader, AdminEvent, AdminHeader, AdminReport, AskHeader, BrokerHello, BrokerReport,
     ClientReport, DeliveryHeader, EndReport, EventHeader, Fault, FlowReport, FromBroker, GapHeader,
-    HelloLimits, JobReport, LeaseHeader, LeaseReport, LeaseRow, NewsHeader, NoteHeader,
-    OutcomeHeader, Packed, PeerHello, PublishHeader, PublishedHeader, ReadyHeader,
-    RegistrationReport, Report, RequestHeader, SIGNATURE, ScatterHeader, ServiceReport,
-    StatusHeader, SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker,
-    WorkerReport, kind,
+    GroupHeader, GroupReport, GroupRoster, GroupRow, GroupType, HelloLimits, JobReport,
+    LeaseHeader, LeaseReport, LeaseRow, MemberRow, NewsHeader, NoteHeader, OutcomeHeader, Packed,
+    PeerHello, PublishHeader, PublishedHeader, ReadyHeader, RegistrationReport, Report,
+    RequestHeader, SIGNATURE, ScatterHeader, ServiceReport, StatusHeader, SubscribeHeader, Tally,
+    TargetReport, Targets, TellHeader, ToBroker, WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{SPEC, bodies, examples, written};
 
-const KINDS: [(u8, &str); 29] = [
+const KINDS: [(u8, &str); 30] = [
     (kind::HELLO, "HELLO"),
     (kind::HEARTBEAT, "HEARTBEAT"),
     (kind::DRAIN, "DRAIN"),
@@ -34,6 +34,7 @@ const KINDS: [(u8, &str); 29] = [
     (kind::SCATTER, "SCATTER"),
     (kind::FLOW, "FLOW"),
     (kind::LEASE, "LEASE"),
+    (kind::GROUP, "GROUP"),
     (kind::ACCEPTED, "ACCEPTED"),
     (kind::PARTIAL, "PARTIAL"),
     (kind::FINAL, "FINAL"),
@@ -75,6 +76,10 @@ pub(super) fn message(way: &str, frames: Frames<'_>) -> (String, Option<Vec<u8>>
                         assert_eq!(Packed::new(&says).octets(), header);
                     }
                 },
+                FromBroker::Group { header, .. } => {
+                    let says = GroupReport::decode(header).expect("a report");
+                    assert_eq!(Packed::new(&says).octets(), header);
+                }
                 FromBroker::Lease { header, .. } => {
                     let says = LeaseReport::decode(header).expect("a report");
                     assert_eq!(Packed::new(&says).octets(), header);
@@ -305,6 +310,12 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<LeaseHeader<'_>>(),
         fields::<LeaseReport<'_>>(),
         fields::<LeaseRow<'_>>(),
+        fields::<GroupHeader<'_>>(),
+        fields::<GroupType<'_>>(),
+        fields::<GroupReport<'_>>(),
+        fields::<GroupRow<'_>>(),
+        fields::<GroupRoster<'_>>(),
+        fields::<MemberRow<'_>>(),
     ];
     let section = SPEC.split("### 9.3 ").nth(1).and_then(|text| text.split("### ").next());
     let section = section.expect("the commands");

@@ -1,6 +1,7 @@
 //! What MJP/1 peers say, carried out.
 
 mod answer;
+mod group;
 pub(super) mod lease;
 
 use crate::id::{PeerId, RequestId, ServiceName};
@@ -86,7 +87,7 @@ impl Core {
             return Taken::Yes;
         }
         match said {
-            Ok(ToBroker::Publish(_)) if self.topics.take_spent(now) => {
+            Ok(ToBroker::Publish(_) | ToBroker::Group(_)) if self.topics.take_spent(now) => {
                 out.resume(id);
                 return Taken::NotYet;
             }
@@ -166,7 +167,7 @@ impl Core {
                 self.router.cancel(now, id, *request, out);
                 self.cancel_scatter(now, id, *request, out);
                 self.unfollow(id, *request);
-                self.cancel_lease(now, id, *request, out);
+                self.cancel_seat(now, id, *request, out);
             }
             (Action::Report, ToBroker::Status { id: query, says }) => {
                 if self.may_look(id, "status", out) {
@@ -182,6 +183,7 @@ impl Core {
             (Action::Lease, ToBroker::Lease { id: query, says }) => {
                 self.on_lease(now, id, *query, says, out);
             }
+            (Action::Group, ToBroker::Group(group)) => self.on_group(now, id, group, out),
             (Action::Beat, _) => {
                 if out.is_quiet(id) {
                     out.send(id, |encoder| WorkerVoice::Mjp.heartbeat(&[], encoder));
@@ -268,6 +270,7 @@ impl Core {
                 Event::Topic
             }
             ToBroker::Lease { .. } => Event::Lease,
+            ToBroker::Group(_) => Event::Group,
             ToBroker::Partial(answer) if holds(answer.id) => Event::Partial,
             ToBroker::Partial(_) => Event::StrayPart,
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
@@ -315,7 +318,9 @@ impl Core {
         let hello = FromBroker::Hello(BrokerHello {
             version: 1,
             agent: Some(AGENT),
-            features: vec!["scatter", "admin", "topics", "events", "keys", "leases", "flows"],
+            features: vec![
+                "scatter", "admin", "topics", "events", "keys", "leases", "groups", "flows",
+            ],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
             limits: Some(HelloLimits {

@@ -38,6 +38,7 @@ use crate::wire::mjp::{Code, Plain, is_mjp};
 use crate::wire::nfp::is_nfp;
 
 use super::clock::{Clock, Time};
+use super::group::Groups;
 use super::output::{CloseReason, Output};
 use super::policy::Settings;
 use super::rights::Verb;
@@ -99,6 +100,7 @@ pub struct Core {
     followers: admin::Followers,
     errands: admin::Errands,
     topics: Topics,
+    groups: Groups,
     /// What is kept on a disk, if there is one.
     titanic: Option<Box<titanic::Kept>>,
     flows: Flows,
@@ -111,6 +113,7 @@ impl Core {
         let settings = Arc::new(settings);
         Self {
             topics: Topics::new(settings.topics),
+            groups: Groups::new(settings.group.limits),
             flows: Flows::new(&settings.flow, seed),
             router: Router::new(settings.clone(), seed),
             settings,
@@ -283,6 +286,7 @@ impl Core {
         self.router.resume_rated(now, out);
         self.tick_titanic(now, out);
         self.tell_gaps(now, out);
+        self.tick_groups(now, out);
         self.tick_flows(now, out);
         self.end_doomed(now, out);
     }
@@ -291,8 +295,10 @@ impl Core {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         let flows = self.flows.table.next_timeout();
-        let next = [self.timers.next(), self.router.next_expiry(), self.topics.next_gap(), flows];
-        let next = next.into_iter().flatten().min()?;
+        let groups = self.groups.next_due();
+        let own = [self.timers.next(), self.router.next_expiry(), self.topics.next_gap()];
+        let next = own.into_iter().chain([flows, groups]);
+        let next = next.flatten().min()?;
         Some(self.clock.instant_of(next))
     }
 
@@ -479,6 +485,7 @@ impl Core {
         self.house_workers -= usize::from(peer.house && peer.worker.is_some());
         self.house_asked -= peer.asked;
         self.router.forget_peer(now, id, peer.worker, loss, out);
+        self.leave_groups(now, id, out);
         if let Some(name) = &peer.identity
             && let Some(heir) = self.names.release(name, id)
             && let Some(heir_peer) = self.peers.get_mut(heir)

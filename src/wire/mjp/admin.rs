@@ -429,7 +429,10 @@ pub struct AdminEvent<'a> {
     /// The lease.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub lease: Option<&'a str>,
-    /// By which the lease is held, or was.
+    /// The group.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub group: Option<&'a str>,
+    /// By which the lease is held, or was, or the group is led.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
 }

@@ -46,11 +46,27 @@ pub enum Code {
     StaleEpoch,
     /// The service takes requests of the holder of a lease only.
     FenceRequired,
+    /// The group has no leader now.
+    NoLeader,
+    /// The group never has a leader.
+    NotCoordinated,
+    /// The peer, or whom it speaks to, is no member.
+    NotMember,
+    /// Another one has the name in the group.
+    NameTaken,
+    /// The group is of another kind than is expected.
+    GroupConflict,
+    /// Another vote was given before.
+    VoteChanged,
+    /// The poll has ended.
+    PollOver,
+    /// It would be known after the action.
+    TooLate,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 29] = [
         Self::BadRequest,
         Self::DuplicateId,
         Self::Unsupported,
@@ -72,6 +88,14 @@ impl Code {
         Self::Held,
         Self::StaleEpoch,
         Self::FenceRequired,
+        Self::NoLeader,
+        Self::NotCoordinated,
+        Self::NotMember,
+        Self::NameTaken,
+        Self::GroupConflict,
+        Self::VoteChanged,
+        Self::PollOver,
+        Self::TooLate,
     ];
 
     /// As on the wire.
@@ -99,6 +123,14 @@ impl Code {
             Self::Held => "held",
             Self::StaleEpoch => "stale_epoch",
             Self::FenceRequired => "fence_required",
+            Self::NoLeader => "no_leader",
+            Self::NotCoordinated => "not_coordinated",
+            Self::NotMember => "not_member",
+            Self::NameTaken => "name_taken",
+            Self::GroupConflict => "group_conflict",
+            Self::VoteChanged => "vote_changed",
+            Self::PollOver => "poll_over",
+            Self::TooLate => "too_late",
         }
     }
 
@@ -111,6 +143,6 @@ impl Code {
     /// Whether the same request may succeed later: the broker had no part of it executed.
     #[must_use]
     pub fn may_retry(self) -> bool {
-        matches!(self, Self::Overloaded | Self::Draining | Self::Unserved)
+        matches!(self, Self::Overloaded | Self::Draining | Self::Unserved | Self::NoLeader)
     }
 }

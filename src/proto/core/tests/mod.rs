@@ -6,6 +6,7 @@ mod caller;
 mod credit;
 mod deadline;
 mod flow;
+mod group;
 mod keys;
 mod late;
 mod lease;
