@@ -7,14 +7,14 @@
 //!
 //! ```text
 //! bytes -> frames -> message -> command -> decision -> command -> message -> frames -> bytes
-//! id <- wire <- proto <- transport <- broker, client, worker, flow <- file <- bin
+//! id <- wire <- proto <- transport <- broker, client, worker, flow, group <- file <- bin
 //!                                                              imports go left only
 //! ```
 //!
 //! [`wire`] is what is said, [`proto`] what is decided (both pure: no socket, no clock, no
-//! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`], [`flow`] and
-//! [`mod@file`] are what a user holds. [`folder`] and [`inventory`] know none of the others,
-//! [`keys`] and [`store`] only what is pure. [`lease`] is what any store of leases can do.
+//! randomness), [`transport`] moves octets, [`broker`], [`client`], [`worker`], [`flow`],
+//! [`group`] and [`mod@file`] are what a user holds. [`folder`] and [`inventory`] know none of the
+//! others, [`keys`] and [`store`] only what is pure. [`lease`] is what any store of leases can do.
 
 pub mod broker;
 pub mod client;
@@ -27,6 +27,7 @@ pub mod folder;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod group;
 pub mod id;
 pub mod inventory;
 pub mod keys;

@@ -19,6 +19,8 @@ mod failures;
 mod file;
 #[path = "cli/flow.rs"]
 mod flow;
+#[path = "cli/group.rs"]
+mod group;
 #[path = "cli/key.rs"]
 mod key;
 #[path = "cli/lease.rs"]

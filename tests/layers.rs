@@ -1,7 +1,7 @@
 //! The layers of the library, and the habits that a compiler does not hold us to.
 //!
 //! ```text
-//! id <- wire <- proto <- transport <- config <- broker, client, worker, flow <- file <- bin
+//! id <- wire <- proto <- transport <- config <- broker, client, worker, flow, group <- file <- bin
 //!                                                                      imports go left only
 //! ```
 //!
@@ -36,6 +36,7 @@ const RANKS: &[(&str, u32)] = &[
     ("client", 5),
     ("worker", 5),
     ("flow", 5),
+    ("group", 5),
     // It serves as a worker and fetches as a client.
     ("file", 6),
     ("container", 6),

@@ -8,6 +8,7 @@ mod beats;
 mod boxes;
 mod compare;
 mod flow;
+mod group;
 mod idle;
 mod lease;
 mod load;
@@ -50,6 +51,9 @@ enum Role {
     /// Flows through the broker: small messages, tensors, and a thousand flows at a time, against
     /// the raw relay
     Flow(compare::Rounds),
+    /// Time that groups take to join, to have another leader and to decide, and what many of them
+    /// cost
+    Group(group::Options),
     /// Time from the end of one holder of a lease to the next one
     Lease(lease::Options),
     /// Time until the broker has answered, its memory when idle, and its size on disk
@@ -94,6 +98,7 @@ fn main() -> Result<()> {
         Some(Role::Library(rounds)) => compare::library(&rounds)?,
         Some(Role::Curve(rounds)) => compare::curve(&rounds)?,
         Some(Role::Flow(rounds)) => compare::flow(&rounds)?,
+        Some(Role::Group(options)) => group::run(&options)?,
         Some(Role::Lease(options)) => lease::run(&options)?,
         Some(Role::Start(options)) => start::run(&options)?,
         Some(Role::Clients(args)) => load::clients(&args),

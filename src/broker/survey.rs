@@ -15,6 +15,7 @@ use crate::proto::core::Population;
 use crate::proto::dead::{Cause, DeadStats};
 use crate::proto::depot::DepotStats;
 use crate::proto::flow::{FlowCounts, FlowTable};
+use crate::proto::group::Counts as GroupCounts;
 use crate::proto::jobs::Progress;
 use crate::proto::keys::KeyStats;
 use crate::proto::lease::Counts as LeaseCounts;
@@ -60,6 +61,8 @@ pub(super) struct Survey {
     pub(super) dead: Dead,
     /// Leases held, candidates in line, observations, and what was counted.
     pub(super) leases: ((usize, usize, usize), LeaseCounts),
+    /// Groups, members, leaders, open polls, and what was counted.
+    pub(super) groups: ([usize; 4], GroupCounts),
     pub(super) flows: Flows,
     /// Requests that are kept on a disk, their octets, and what became of them.
     pub(super) titanic: Option<(usize, u64, TitanicStats)>,
@@ -296,6 +299,7 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                 survey.subscriptions = core.topics().len();
                 survey.topics = core.topics().counts();
                 survey.leases = (core.leases().population(), *core.leases().counts());
+                survey.groups = (core.groups().population(), *core.groups().counts());
                 let jobs = &core.router().jobs;
                 let (open, ended) = (jobs.open(), jobs.ended().collect());
                 survey.talk = *core.router().talk();

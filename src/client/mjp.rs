@@ -214,6 +214,7 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Request(_)
         | FromBroker::Flow(_)
         | FromBroker::Cancel { .. }
+        | FromBroker::Group { .. }
         | FromBroker::Tell(_) => None,
     }
 }

@@ -134,6 +134,7 @@ impl BrokerConfig {
         // INITIATE of CURVE has 257 octets besides.
         check.at_most_half(("handshake", "metadata"), metadata, ("handshake", "command"), command);
         self.lease.check(check);
+        self.group.check(check);
         let key = |name| Key::new("limits", name);
         let limits = &self.limits;
         check.text(key("frame"), limits.frame, KIB..=GIB);
@@ -430,7 +431,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 93, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 104, "a range is no longer written as the test reads it");
     }
 
     #[test]

@@ -19,9 +19,11 @@ mod client;
 mod curve;
 mod flow;
 mod flow_end;
+mod group;
 mod key;
 mod layers;
 mod lease;
+mod member;
 mod memory;
 mod nfp;
 mod problem;
@@ -43,9 +45,11 @@ pub use client::ClientConfig;
 pub use curve::{CurveFiles, ServerKey};
 pub use flow::{FlowDirection, FlowHandler, FlowRuleSection, FlowSection, HandlerKind, Otherwise};
 pub use flow_end::FlowConfig;
+pub use group::{GroupPolls, GroupSection, GroupTypeSection};
 pub use key::Key;
 pub use layers::{Flag, Loaded, Sources};
 pub use lease::LeaseSection;
+pub use member::MemberConfig;
 pub use memory::Memory;
 pub use nfp::NfpSection;
 pub use problem::{ConfigError, Origin, Problem};
@@ -89,6 +93,8 @@ pub struct BrokerConfig {
     pub client: ClientSection,
     /// What leases may take, and how long they may last.
     pub lease: LeaseSection,
+    /// What groups may take, and what kinds of them there are.
+    pub group: GroupSection,
     /// The policy of services that no pattern names.
     #[serde(with = "service")]
     pub service: ServicePolicy,
@@ -432,6 +438,7 @@ impl BrokerConfig {
                 fan_out_max: self.limits.fan_out,
             },
             lease: self.lease.limits(),
+            group: self.group.settings(self.limits.outbox),
             wire: self.wire_limits(),
             services_max: self.limits.services,
             answer_frames_max: self.limits.frames,

@@ -37,6 +37,7 @@ impl Time {
 /// deadline moves by it and nobody expires for our own fault.
 #[derive(Debug)]
 pub struct Clock {
+    begin: Instant,
     last: Instant,
     time: Time,
     stalls: u64,
@@ -53,7 +54,7 @@ impl Clock {
     /// A clock that starts at `now`.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { last: now, time: Time::default(), stalls: 0 }
+        Self { begin: now, last: now, time: Time::default(), stalls: 0 }
     }
 
     /// Broker time at `now`.
@@ -83,6 +84,13 @@ impl Clock {
     pub fn instant_of(&self, time: Time) -> Instant {
         const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
         self.last.checked_add(time.since(self.time)).unwrap_or_else(|| self.last + FAR)
+    }
+
+    /// Microseconds of the machine since the beginning, those of stalls included: when it was last
+    /// asked.
+    #[must_use]
+    pub fn micros(&self) -> u64 {
+        u64::try_from(self.last.duration_since(self.begin).as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Stalls noticed so far.

@@ -11,6 +11,7 @@ pub mod depot;
 pub mod dialect;
 pub mod durable;
 pub mod flow;
+pub mod group;
 pub mod handshake;
 pub mod jobs;
 pub mod keepalive;

@@ -9,6 +9,7 @@ use crate::wire::{Limits, mjp};
 
 use super::dead::{Causes, DeadLimits};
 use super::flow::FlowSettings;
+use super::group::GroupSettings;
 use super::jobs::JobLimits;
 use super::keys::KeyLimits;
 use super::lease::LeaseLimits;
@@ -298,6 +299,8 @@ pub struct Settings {
     pub flow: FlowSettings,
     /// Limits of leases.
     pub lease: LeaseLimits,
+    /// Groups.
+    pub group: GroupSettings,
     /// Limits of all messages, which the shell holds and peers are told.
     pub wire: Limits,
     /// Rules by service name; the first that matches holds.
@@ -328,6 +331,7 @@ impl Default for Settings {
             topics: TopicLimits::default(),
             flow: FlowSettings::default(),
             lease: LeaseLimits::default(),
+            group: GroupSettings::default(),
             wire: Limits::default(),
             rules: Vec::new(),
             policy: ServicePolicy::default(),

@@ -8,9 +8,11 @@ mod admin;
 mod code;
 mod dead;
 mod explain;
+mod group;
 mod header;
 mod hello;
 mod keys;
+pub mod kind;
 mod lease;
 mod level;
 mod malformed;
@@ -32,6 +34,10 @@ pub use admin::{
 pub use code::Code;
 pub use dead::{DeadHeader, DeadReport, LetterReport, SeenReport};
 pub use explain::{ExplainReport, PolicyReport, StandReport, StateReport};
+pub use group::{
+    GROUP_NAME_MAX, Group, GroupHeader, GroupReport, GroupRoster, GroupRow, GroupType, GroupVerb,
+    MemberRow,
+};
 pub use header::{
     AcceptedHeader, DeliveryHeader, Fault, Labels, ReadyHeader, RequestHeader, StatusHeader, What,
 };
@@ -43,7 +49,7 @@ pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use passed::Passed;
 pub use plain::Plain;
-pub use repeat::Digest;
+pub use repeat::{Digest, digest_of};
 pub use report::{
     BrokerReport, MemoryReport, Report, ServiceReport, StoreReport, StoreState, WorkerReport,
 };
@@ -67,68 +73,6 @@ use super::message::Frames;
 /// The first frame of every message.
 pub const SIGNATURE: &[u8; 4] = b"MJP1";
 
-/// The first octet of the second frame.
-pub mod kind {
-    /// Both ways.
-    pub const HELLO: u8 = 0x01;
-    /// Both ways.
-    pub const HEARTBEAT: u8 = 0x02;
-    /// Both ways.
-    pub const DRAIN: u8 = 0x03;
-    /// Both ways.
-    pub const BYE: u8 = 0x04;
-    /// From a client, and to a worker.
-    pub const REQUEST: u8 = 0x10;
-    /// From a client, and to a worker.
-    pub const CANCEL: u8 = 0x11;
-    /// From a client, and back.
-    pub const STATUS: u8 = 0x12;
-    /// From a client.
-    pub const SUBSCRIBE: u8 = 0x13;
-    /// From a client.
-    pub const UNSUBSCRIBE: u8 = 0x14;
-    /// From any peer.
-    pub const PUBLISH: u8 = 0x15;
-    /// From a client, and back.
-    pub const ADMIN: u8 = 0x16;
-    /// To a worker that offers a flow service.
-    pub const FLOW: u8 = 0x19;
-    /// From a client.
-    pub const SCATTER: u8 = 0x18;
-    /// From a client, and back.
-    pub const LEASE: u8 = 0x1A;
-    /// To a client.
-    pub const ACCEPTED: u8 = 0x20;
-    /// From a worker, and to a client.
-    pub const PARTIAL: u8 = 0x21;
-    /// From a worker, and to a client.
-    pub const FINAL: u8 = 0x22;
-    /// From a worker, and to a client or, for what it said itself, to any peer.
-    pub const ERROR: u8 = 0x23;
-    /// From a worker, and to a client.
-    pub const EVENT: u8 = 0x24;
-    /// From a worker, and to a client.
-    pub const ASK: u8 = 0x25;
-    /// From a client, and to a worker.
-    pub const TELL: u8 = 0x26;
-    /// To a client.
-    pub const TARGETS: u8 = 0x27;
-    /// To a client.
-    pub const OUTCOME: u8 = 0x28;
-    /// To a subscriber.
-    pub const MESSAGE: u8 = 0x29;
-    /// To who has published.
-    pub const PUBLISHED: u8 = 0x2A;
-    /// To a subscriber.
-    pub const GAP: u8 = 0x2B;
-    /// To a client.
-    pub const NOTE: u8 = 0x2C;
-    /// From a worker.
-    pub const READY: u8 = 0x30;
-    /// From a worker.
-    pub const CREDIT: u8 = 0x31;
-}
-
 /// Whether a message is of this dialect, right or wrong.
 #[inline]
 #[must_use]
@@ -138,6 +82,7 @@ pub fn is_mjp(mut message: Frames<'_>) -> bool {
 
 /// What a peer says to a broker.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "read and carried out at once: nothing keeps one")]
 pub enum ToBroker<'a> {
     /// Who it is, and which versions it speaks.
     Hello(PeerHello<'a>),
@@ -179,6 +124,8 @@ pub enum ToBroker<'a> {
         /// What is to be done.
         says: LeaseHeader<'a>,
     },
+    /// A member of a group, or who wants to be one, or asks about it.
+    Group(Group<'a>),
     /// A client wants what is published of some subjects.
     Subscribe {
         /// Chosen by the client, not 0, unique among its subscriptions on the connection.
@@ -260,6 +207,15 @@ pub enum FromBroker<'a> {
         /// As it stands on the wire, see [`LeaseReport::decode`].
         header: &'a [u8],
     },
+    /// The answer to GROUP, or something that has happened in one.
+    Group {
+        /// As asked; of what happens in a group that of the `join`.
+        id: u64,
+        /// As it stands on the wire, see [`GroupReport::decode`].
+        header: &'a [u8],
+        /// A message, what a poll is about, or a [`GroupRoster`]; no frame or more.
+        body: Frames<'a>,
+    },
     /// The broker answers for the request from now on.
     Accepted {
         /// Of the request.
@@ -336,13 +292,13 @@ impl<'a> ToBroker<'a> {
                 return Ok(Self::Admin { id, says: AdminHeader::decode(header)?, body });
             }
             kind::PUBLISH => return Publish::decode(opening).map(Self::Publish),
+            kind::GROUP => return Group::decode(opening).map(Self::Group),
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
-            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE | kind::FLOW => {
-                return Err(Malformed::WrongWay);
-            }
-            kind::MESSAGE | kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
+            kind::ACCEPTED | kind::TARGETS | kind::OUTCOME => return Err(Malformed::WrongWay),
+            kind::NOTE | kind::FLOW | kind::MESSAGE => return Err(Malformed::WrongWay),
+            kind::PUBLISHED | kind::GAP => return Err(Malformed::WrongWay),
             _ => {}
         }
         let command = match opening.kind {
@@ -376,13 +332,12 @@ impl<'a> ToBroker<'a> {
             Self::Request(request) => request.encode(out),
             Self::Scatter(scatter) => scatter.encode(out),
             Self::Cancel { id } => bare(kind::CANCEL, *id, out),
-            Self::Status { id, says } => {
-                with_header(kind::STATUS, *id, Packed::new(says).octets(), out);
-            }
+            Self::Status { id, says } => topics::encode(kind::STATUS, *id, says, out),
             Self::Admin { id, says, body } => {
                 encode_admin(*id, Packed::new(says).octets(), body, out);
             }
             Self::Lease { id, says } => topics::encode(kind::LEASE, *id, says, out),
+            Self::Group(group) => group.encode(out),
             Self::Subscribe { id, says } => topics::encode(kind::SUBSCRIBE, *id, says, out),
             Self::Unsubscribe { id } => bare(kind::UNSUBSCRIBE, *id, out),
             Self::Publish(publish) => publish.encode(out),
@@ -428,6 +383,7 @@ impl<'a> FromBroker<'a> {
             kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
             kind::NOTE => return Note::decode(opening).map(Self::Note),
             kind::MESSAGE => return News::decode_whole(opening).map(Self::News),
+            kind::GROUP => return Ok(Self::Group { id, header, body: opening.rest }),
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
@@ -470,6 +426,7 @@ impl<'a> FromBroker<'a> {
             Self::Outcome(outcome) => outcome.encode(&[], out),
             Self::Note(note) => note.encode(out),
             Self::News(news) => news.encode(out),
+            Self::Group { id, header, body } => group::encode(*id, header, body, out),
             Self::Published { id, says } => topics::encode(kind::PUBLISHED, *id, says, out),
             Self::Gap { id, says } => topics::encode(kind::GAP, *id, says, out),
             Self::Hello(says) => with_header(kind::HELLO, 0, Packed::new(says).octets(), out),

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{home, majordomo, run};
 
-const COMMANDS: [&str; 72] = [
+const COMMANDS: [&str; 80] = [
     "",
     "demo",
     "broker",
@@ -34,6 +34,14 @@ const COMMANDS: [&str; 72] = [
     "container event",
     "container pause",
     "container resume",
+    "group",
+    "group ls",
+    "group info",
+    "group watch",
+    "group join",
+    "group send",
+    "group poll",
+    "group resign",
     "job",
     "job ls",
     "job show",

@@ -141,6 +141,9 @@ fn lint_sample(name: &str, family: &Family<'_>, sample: &Sample) {
             "dialect",
             "part",
             "right",
+            "cause",
+            "status",
+            "level",
         ];
         assert!(known.contains(&key.as_str()), "label {key} of {name}");
         assert!(value.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "{sample:?}");

@@ -97,6 +97,7 @@ def test_what_changes_something_is_for_an_administration_listener(house):
         ({"verb": "pause"}, "bad_request"),
         ({"verb": "pause", "service": "nobody"}, "not_found"),
         ({"verb": "kick", "name": "nobody"}, "not_found"),
+        ({"verb": "resign", "name": "nobody"}, "not_found"),
         ({"verb": "job", "uuid": "none"}, "not_found"),
         ({"verb": "cancel", "uuid": "none"}, "not_found"),
         ({"verb": "jobs", "state": "happy"}, "bad_request"),

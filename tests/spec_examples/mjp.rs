@@ -8,19 +8,19 @@ use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
     AcceptedHeader, AdminEvent, AdminHeader, AdminReport, AskHeader, BrokerHello, BrokerReport,
     ClientReport, DeadHeader, DeadReport, DeliveryHeader, EndReport, EventHeader, ExplainReport,
-    Fault, FlowReport, FromBroker, GapHeader, HelloLimits, JobReport, LeaseHeader, LeaseReport,
-    LeaseRow, LetterReport, NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello, PolicyReport,
-    PublishHeader, PublishedHeader, ReadyHeader, RegistrationReport, Report, RequestHeader,
-    SIGNATURE, ScatterHeader, SeenReport, ServiceReport, StandReport, StateReport, StatusHeader,
-    StoreReport, SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker, WorkerReport,
-    kind,
+    Fault, FlowReport, FromBroker, GapHeader, GroupHeader, GroupReport, GroupRoster, GroupRow,
+    GroupType, HelloLimits, JobReport, LeaseHeader, LeaseReport, LeaseRow, LetterReport, MemberRow,
+    NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello, PolicyReport, PublishHeader,
+    PublishedHeader, ReadyHeader, RegistrationReport, Report, RequestHeader, SIGNATURE,
+    ScatterHeader, SeenReport, ServiceReport, StandReport, StateReport, StatusHeader, StoreReport,
+    SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker, WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{SPEC, bodies, examples, written};
 
-const KINDS: [(u8, &str); 29] = [
+const KINDS: [(u8, &str); 30] = [
     (kind::HELLO, "HELLO"),
     (kind::HEARTBEAT, "HEARTBEAT"),
     (kind::DRAIN, "DRAIN"),
@@ -35,6 +35,7 @@ const KINDS: [(u8, &str); 29] = [
     (kind::SCATTER, "SCATTER"),
     (kind::FLOW, "FLOW"),
     (kind::LEASE, "LEASE"),
+    (kind::GROUP, "GROUP"),
     (kind::ACCEPTED, "ACCEPTED"),
     (kind::PARTIAL, "PARTIAL"),
     (kind::FINAL, "FINAL"),
@@ -78,6 +79,10 @@ pub(super) fn message(way: &str, frames: Frames<'_>) -> (String, Option<Vec<u8>>
                         assert!(written.iter().any(|says| says.octets() == header));
                     }
                 },
+                FromBroker::Group { header, .. } => {
+                    let says = GroupReport::decode(header).expect("a report");
+                    assert_eq!(Packed::new(&says).octets(), header);
+                }
                 FromBroker::Lease { header, .. } => {
                     let says = LeaseReport::decode(header).expect("a report");
                     assert_eq!(Packed::new(&says).octets(), header);
@@ -309,6 +314,12 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<LeaseHeader<'_>>(),
         fields::<LeaseReport<'_>>(),
         fields::<LeaseRow<'_>>(),
+        fields::<GroupHeader<'_>>(),
+        fields::<GroupType<'_>>(),
+        fields::<GroupReport<'_>>(),
+        fields::<GroupRow<'_>>(),
+        fields::<GroupRoster<'_>>(),
+        fields::<MemberRow<'_>>(),
     ];
     missing_from("### 9.3 ", &headers);
     let headers = [

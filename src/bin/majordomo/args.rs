@@ -18,6 +18,7 @@ use crate::demo::{self, DemoArgs};
 use crate::failure::{CliError, Exit};
 use crate::file::{self, FileAction};
 use crate::flow::{self, FlowAction};
+use crate::groups::{self, GroupAction};
 use crate::key::acl::{self, AclAction};
 use crate::key::admin::{self, AdminAction};
 use crate::key::{self, KeyAction};
@@ -106,6 +107,12 @@ pub(crate) enum Command {
     Container {
         #[command(subcommand)]
         action: ContainerAction,
+    },
+    /// Be a member of groups, talk in them, have them decide, and look at them
+    #[command(after_help = groups::EXAMPLES)]
+    Group {
+        #[command(subcommand)]
+        action: GroupAction,
     },
     /// List, show, watch and cancel jobs
     #[command(after_help = job::EXAMPLES)]

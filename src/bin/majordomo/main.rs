@@ -14,6 +14,7 @@ mod failure;
 mod file;
 mod flow;
 mod group;
+mod groups;
 mod key;
 mod lease;
 mod logging;
@@ -74,6 +75,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         | Command::File { .. }
         | Command::Flow { .. }
         | Command::Container { .. }
+        | Command::Group { .. }
         | Command::Job { .. }
         | Command::Dlq { .. }
         | Command::Explain { .. }
@@ -109,6 +111,7 @@ fn run(log: &args::LogArgs, command: Command) -> Result<ExitCode> {
         Command::File { action } => file::run(action),
         Command::Flow { action } => flow::run(action),
         Command::Container { action } => container::run(action),
+        Command::Group { action } => groups::run(action),
         Command::Job { action } => manage::job::run(action),
         Command::Dlq { action } => manage::dlq::run(action),
         Command::Explain { action } => manage::explain::run(action),
@@ -142,6 +145,7 @@ fn wants_json(command: &Command) -> bool {
         Command::File { action } => action.json(),
         Command::Flow { action } => action.json(),
         Command::Container { action } => action.json(),
+        Command::Group { action } => action.json(),
         Command::Job { action } => action.json(),
         Command::Dlq { action } => action.json(),
         Command::Explain { action } => action.json(),

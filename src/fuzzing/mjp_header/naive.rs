@@ -117,6 +117,8 @@ enum Type {
     Limits,
     What,
     To,
+    Names,
+    Kind,
 }
 
 type Keys = &'static [(&'static str, Type)];
@@ -143,6 +145,42 @@ const LEASE: Keys = &[
     ("prefix", Type::Text),
     ("after", Type::Text),
     ("max", Type::Int(1, u16::MAX as u64)),
+];
+const GROUP: Keys = &[
+    ("verb", Type::Text),
+    ("group", Type::Subject),
+    ("seat", ANY),
+    ("member", Type::Subject),
+    ("incarnation", ANY),
+    ("type", Type::Kind),
+    ("own", Type::Bool),
+    ("to", Type::Text),
+    ("epoch", ANY),
+    ("sent", ANY),
+    ("poll", Type::Key),
+    ("kind", Type::Text),
+    ("timeout", ANY),
+    ("when", ANY),
+    ("error", ANY),
+    ("vote", Type::Text),
+    ("outcome", Type::Text),
+    ("prefix", Type::Text),
+    ("after", Type::Text),
+    ("max", Type::Int(1, u16::MAX as u64)),
+];
+const GROUP_TYPE: Keys = &[
+    ("leader", Type::Bool),
+    ("timed", Type::Bool),
+    ("min_size", ANY),
+    ("voters", Type::Names),
+    ("expected_size", ANY),
+    ("heartbeat", ANY),
+    ("election_min", ANY),
+    ("election_max", ANY),
+    ("peer_timeout", ANY),
+    ("consensus_timeout", ANY),
+    ("ttl", ANY),
+    ("polls", Type::Text),
 ];
 const REQUEST: Keys = &[
     ("service", Type::Name),
@@ -239,6 +277,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::SCATTER, true) => (SCATTER, true),
         (kind::OUTCOME, false) => (OUTCOME, true),
         (kind::LEASE, true) => (LEASE, true),
+        (kind::GROUP, true) => (GROUP, true),
         (kind::NOTE, false) => (&[("target", Type::Text)], true),
         (kind::SUBSCRIBE, true) => (&[("subject", Type::Subject), ("ack", Type::Bool)], true),
         (kind::PUBLISH, true) => (&[("subject", Type::Subject)], true),
@@ -253,7 +292,8 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         | (kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH, false)
         | (kind::SCATTER | kind::READY | kind::CREDIT, false) => return None,
         (kind::HELLO..=kind::BYE, _)
-        | (kind::REQUEST..=kind::STATUS | kind::UNSUBSCRIBE | kind::ADMIN | kind::LEASE, _)
+        | (kind::REQUEST..=kind::STATUS | kind::UNSUBSCRIBE | kind::ADMIN, _)
+        | (kind::LEASE | kind::GROUP, _)
         | (kind::PARTIAL..=kind::EVENT | kind::TARGETS, _) => (&[], false),
         _ => return None,
     })
@@ -293,7 +333,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
         || matches!(
             (kind, to_broker),
             (kind::REQUEST | kind::SCATTER | kind::PUBLISH, _)
-                | (kind::STATUS | kind::ADMIN | kind::LEASE, false)
+                | (kind::STATUS | kind::ADMIN | kind::LEASE | kind::GROUP, false)
         );
     if opaque {
         says = format!("{header:02x?} {says}");
@@ -324,7 +364,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     let id = matches!(kind, kind::REQUEST..=kind::GAP).then(|| second.get(1..)).flatten();
     let asks = to_broker && ASKING.contains(&kind);
     // There may be one, and there need not.
-    let may_have = matches!(kind, kind::EVENT..=kind::TELL | kind::ADMIN);
+    let may_have = matches!(kind, kind::EVENT..=kind::TELL | kind::ADMIN | kind::GROUP);
     let nameless = (asks || kind == kind::TELL) && id == Some(&[0; 8]);
     if !may_have && body.is_empty() == has_body || nameless {
         return None;
@@ -421,6 +461,12 @@ fn typed(value: &Value, kind: Type) -> Option<String> {
             Some(format!("{:?}", labels.collect::<Option<BTreeMap<_, _>>>()?))
         }
         (Type::To, value) => (value.text()? == "all").then(String::new),
+        (Type::Names, Value::Array(items)) => {
+            let names = items.iter().map(Value::text).collect::<Option<Vec<_>>>()?;
+            let fit = names.iter().all(|name| (1..=255).contains(&name.len()));
+            (fit && names.len() <= 1000).then(|| format!("{names:?}"))
+        }
+        (Type::Kind, value) => map(value, GROUP_TYPE).map(|says| format!("{says:?}")),
         (Type::Limits, value) => map(value, LIMITS).map(|limits| format!("{limits:?}")),
         (Type::What, value) => {
             let text = value.text()?;

@@ -5,6 +5,7 @@ mod errand;
 mod explain;
 mod flows;
 mod follow;
+mod group;
 mod listing;
 
 use std::borrow::Cow;
@@ -96,6 +97,10 @@ impl Core {
             | Verb::DeadRequeue
             | Verb::DeadEdit
             | Verb::DeadDrop => self.on_dead(now, (id, query), verb, (header, body), out)?,
+            Verb::Resign => {
+                self.depose(now, says, out)?;
+                self.say_done(id, query, out);
+            }
             Verb::KeyPending
             | Verb::KeyApprove
             | Verb::KeyDeny

@@ -48,6 +48,9 @@ impl Core {
         self.flows.table.audit()?;
         self.topics.audit(|id| self.peers.contains_key(id))?;
         self.leases().audit(|id| self.peers.contains_key(id))?;
+        self.groups.audit(|id| self.peers.contains_key(id))?;
+        let (leading, wards) = (self.groups.population()[2], self.leases().wards());
+        demand!(leading == wards, "{leading} lead groups, {wards} are known to fences");
         self.names.audit(|id| self.peers.get(id).and_then(|peer| peer.identity.clone()))
     }
 
@@ -58,7 +61,8 @@ impl Core {
         let titanic = self.titanic.as_ref().map_or(0, |kept| kept.charged());
         let titanic = titanic + self.keeper.as_ref().map_or(0, |keeper| keeper.charged());
         let flows = self.flows.table.charged();
-        self.router.charged() + self.topics.charged() + flows + titanic
+        let groups = self.groups.charged();
+        self.router.charged() + self.topics.charged() + groups + flows + titanic
     }
 
     /// Nobody is what it may not be.
@@ -74,6 +78,10 @@ impl Core {
         for (_, observes, lease) in self.leases().seats_of(id) {
             let holds = observes || grants.allows(Verb::Lease, lease.as_bytes());
             demand!(holds, "{id:?} holds {lease} or waits for it, and may not");
+        }
+        for (_, group) in self.groups.seats_of(id) {
+            let may = grants.allows(Verb::Group, group.as_bytes());
+            demand!(may, "{id:?} is a member of {group} and may not");
         }
         let follows = self.followers.contains_key(&id);
         demand!(!follows || grants.allows(Verb::Admin, b"follow"), "{id:?} follows and may not");

@@ -1,6 +1,7 @@
 //! What MJP/1 peers say, carried out.
 
 mod answer;
+mod group;
 pub(super) mod lease;
 
 use crate::id::{PeerId, RequestId, ServiceName};
@@ -86,7 +87,7 @@ impl Core {
             return Taken::Yes;
         }
         match said {
-            Ok(ToBroker::Publish(_)) if self.topics.take_spent(now) => {
+            Ok(ToBroker::Publish(_) | ToBroker::Group(_)) if self.topics.take_spent(now) => {
                 out.resume(id);
                 return Taken::NotYet;
             }
@@ -167,7 +168,7 @@ impl Core {
                 self.cancel_deposit(now, id, *request, out);
                 self.cancel_scatter(now, id, *request, out);
                 self.unfollow(id, *request);
-                self.cancel_lease(now, id, *request, out);
+                self.cancel_seat(now, id, *request, out);
             }
             (Action::Report, ToBroker::Status { id: query, says }) => {
                 if self.may_look(id, "status", out) {
@@ -183,6 +184,7 @@ impl Core {
             (Action::Lease, ToBroker::Lease { id: query, says }) => {
                 self.on_lease(now, id, *query, says, out);
             }
+            (Action::Group, ToBroker::Group(group)) => self.on_group(now, id, group, out),
             (Action::Beat, _) => {
                 if out.is_quiet(id) {
                     out.send(id, |encoder| WorkerVoice::Mjp.heartbeat(&[], encoder));
@@ -269,6 +271,7 @@ impl Core {
                 Event::Topic
             }
             ToBroker::Lease { .. } => Event::Lease,
+            ToBroker::Group(_) => Event::Group,
             ToBroker::Partial(answer) if holds(answer.id) => Event::Partial,
             ToBroker::Partial(_) => Event::StrayPart,
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
@@ -317,7 +320,8 @@ impl Core {
             version: 1,
             agent: Some(AGENT),
             features: vec![
-                "scatter", "admin", "topics", "events", "keys", "leases", "flows", "retry",
+                "scatter", "admin", "topics", "events", "keys", "leases", "groups", "flows",
+                "retry",
             ],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),

@@ -40,6 +40,7 @@ use crate::wire::mjp::{Code, Level, Plain, is_mjp};
 use crate::wire::nfp::is_nfp;
 
 use super::clock::{Clock, Time};
+use super::group::Groups;
 use super::output::{CloseReason, Output};
 use super::policy::{ServicePolicy, Settings};
 use super::rights::Verb;
@@ -101,6 +102,7 @@ pub struct Core {
     followers: admin::Followers,
     errands: admin::Errands,
     topics: Topics,
+    groups: Groups,
     /// What is kept on a disk, if there is one.
     titanic: Option<Box<titanic::Kept>>,
     /// What there is beside the table of requests of level disk, if there is one.
@@ -121,6 +123,7 @@ impl Core {
         let settings = Arc::new(settings);
         Self {
             topics: Topics::new(settings.topics),
+            groups: Groups::new(settings.group.limits),
             flows: Flows::new(&settings.flow, seed),
             router: Router::new(settings.clone(), seed),
             settings,
@@ -297,6 +300,7 @@ impl Core {
         self.tick_titanic(now, out);
         self.tick_depot(now, out);
         self.tell_gaps(now, out);
+        self.tick_groups(now, out);
         self.tick_flows(now, out);
         self.end_doomed(now, out);
     }
@@ -306,9 +310,10 @@ impl Core {
     pub fn next_timeout(&self) -> Option<Instant> {
         let flows = self.flows.table.next_timeout();
         let depot = self.depot().and_then(super::depot::Depot::next_due);
-        let (router, gap) = (self.router.next_expiry(), self.topics.next_gap());
-        let next = [self.timers.next(), router, gap, flows, depot];
-        let next = next.into_iter().flatten().min()?;
+        let groups = self.groups.next_due();
+        let own = [self.timers.next(), self.router.next_expiry(), self.topics.next_gap()];
+        let next = own.into_iter().chain([flows, depot, groups]);
+        let next = next.flatten().min()?;
         Some(self.clock.instant_of(next))
     }
 
@@ -480,6 +485,7 @@ impl Core {
         self.house_workers -= usize::from(peer.house && peer.worker.is_some());
         self.house_asked -= peer.asked;
         self.router.forget_peer(now, id, peer.worker, loss, out);
+        self.leave_groups(now, id, out);
         if let Some(name) = &peer.identity
             && let Some(heir) = self.names.release(name, id)
             && let Some(heir_peer) = self.peers.get_mut(heir)

@@ -210,6 +210,7 @@ impl Core {
             self.object(id, number, Code::Denied, why, out);
         }
         self.regrant_leases(now, id, &grants, out);
+        self.regrant_groups(now, id, &grants, out);
         self.regrant_follower(id, &grants, out);
         self.regrant_flows(now, id, out);
     }

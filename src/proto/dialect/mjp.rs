@@ -41,6 +41,8 @@ pub enum Event {
     Topic,
     /// LEASE.
     Lease,
+    /// GROUP.
+    Group,
     /// HEARTBEAT.
     Heartbeat,
     /// READY for a service that can be served: the same as before, if it is a worker.
@@ -92,6 +94,8 @@ pub enum Action {
     Topic,
     /// Change who holds a lease, or tell who does.
     Lease,
+    /// Change a group, or tell of it.
+    Group,
     /// Say HEARTBEAT.
     Beat,
     /// Note that the worker lives.
@@ -151,6 +155,7 @@ impl State {
             (_, E::Status) => (self, Action::Report),
             (_, E::Topic) => (self, Action::Topic),
             (_, E::Lease) => (self, Action::Lease),
+            (_, E::Group) => (self, Action::Group),
             (_, E::BadReady | E::Invalid) => (self, Action::Object),
             (_, E::Stray) => (self, Action::Late),
             (_, E::StrayPart) => (self, Action::LatePart),
@@ -217,6 +222,7 @@ impl Event {
             Self::Status => "status",
             Self::Topic => "topic",
             Self::Lease => "lease",
+            Self::Group => "group",
             Self::Heartbeat => "heartbeat",
             Self::Ready => "ready",
             Self::BadReady => "bad ready",

@@ -22,6 +22,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod ward;
 mod watch;
 
 use std::time::Duration;
@@ -29,6 +30,7 @@ use std::time::Duration;
 pub use hold::{Hold, Standing};
 pub use table::{Candidacy, Counts, Leases, Place, Refused, Row, Stale};
 pub use turns::{Freed, News};
+pub use ward::WARD;
 pub use watch::View;
 
 /// What leases may take, and how long they may last.

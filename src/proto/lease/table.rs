@@ -121,6 +121,8 @@ pub struct Leases {
     pub(super) late: BTreeSet<(PeerId, u64)>,
     pub(super) again: Option<Time>,
     pub(super) counts: Counts,
+    /// Leases of leaders of groups.
+    pub(super) wards: BTreeMap<Arc<str>, super::ward::Ward>,
     pub(super) charged: usize,
     pub(super) freed: usize,
 }
@@ -197,6 +199,7 @@ impl Leases {
             late: BTreeSet::new(),
             again: None,
             counts: Counts::default(),
+            wards: BTreeMap::new(),
             charged: 0,
             freed: 0,
         }
@@ -315,6 +318,9 @@ impl Leases {
         epoch: u64,
         principal: &Principal,
     ) -> Result<(), Stale> {
+        if lease.starts_with(super::ward::WARD) {
+            return self.ward_holds(now, lease, epoch, principal);
+        }
         let holder = self.holder(now, lease);
         match holder {
             Some(holder) if holder.epoch == epoch && holder.who.principal == *principal => Ok(()),

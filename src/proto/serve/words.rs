@@ -450,6 +450,7 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         FromBroker::Status { .. }
         | FromBroker::Admin { .. }
         | FromBroker::Lease { .. }
+        | FromBroker::Group { .. }
         | FromBroker::Targets(_)
         | FromBroker::Outcome(_)
         | FromBroker::Note(_)

@@ -288,6 +288,7 @@ impl NativeClient {
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }
             | FromBroker::Lease { .. }
+            | FromBroker::Group { .. }
             | FromBroker::Admin { .. } => Ok(()),
             FromBroker::Error(failure) if failure.id == 0 => Ok(()),
             FromBroker::News(news) => self.listener.news(&news),

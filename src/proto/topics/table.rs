@@ -209,9 +209,14 @@ impl Topics {
         let looked_max = found_max.saturating_mul(LOOKED_PER_FOUND);
         let looked = self.patterns.find(subject, Reach { found_max, looked_max }, found);
         let cost = looked.map_or(found_max, |looked| found.len() + looked / LOOKED_PER_FOUND);
+        self.spend(now, cost);
+        looked.map(drop)
+    }
+
+    /// So many messages are said at this moment, which others have to wait for.
+    pub fn spend(&mut self, now: Time, cost: usize) {
         let before = if self.spent.0 == now { self.spent.1 } else { 0 };
         self.spent = (now, before.saturating_add(cost));
-        looked.map(drop)
     }
 
     /// Whether publications have cost so much at this moment that others are to have their turn

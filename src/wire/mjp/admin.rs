@@ -33,6 +33,8 @@ pub enum Verb {
     Resume,
     /// Close the connection of a peer.
     Kick,
+    /// Have the leader of a group hand over.
+    Resign,
     /// Be told what happens.
     Follow,
     /// Keys that knocked in vain.
@@ -63,7 +65,7 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Jobs,
         Self::Job,
         Self::Clients,
@@ -75,6 +77,7 @@ impl Verb {
         Self::Drain,
         Self::Resume,
         Self::Kick,
+        Self::Resign,
         Self::Follow,
         Self::KeyPending,
         Self::KeyApprove,
@@ -105,6 +108,7 @@ impl Verb {
             Self::Drain => "drain",
             Self::Resume => "resume",
             Self::Kick => "kick",
+            Self::Resign => "resign",
             Self::Follow => "follow",
             Self::KeyPending => "key.pending",
             Self::KeyApprove => "key.approve",
@@ -140,6 +144,7 @@ impl Verb {
             | Self::Drain
             | Self::Resume
             | Self::Kick
+            | Self::Resign
             | Self::Follow
             | Self::KeyPending
             | Self::KeyApprove
@@ -180,10 +185,10 @@ pub struct AdminHeader<'a> {
         serialize_with = "some_text_or_bin"
     )]
     pub uuid: Option<&'a [u8]>,
-    /// The peer of `kick`; with `workers` and `clients` only this one.
+    /// The peer of `kick`, the group of `resign`; with `workers` and `clients` only this one.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
-    /// With `jobs` only those of this client.
+    /// With `jobs` only those of this client; of `resign` who is to lead.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub owner: Option<&'a str>,
     /// With `jobs` only those that stand there: `open`, `ended`, or a state.
@@ -459,7 +464,10 @@ pub struct AdminEvent<'a> {
     /// The lease.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub lease: Option<&'a str>,
-    /// By which the lease is held, or was.
+    /// The group.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub group: Option<&'a str>,
+    /// By which the lease is held, or was, or the group is led.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
 }

@@ -50,11 +50,27 @@ pub enum Code {
     StoreFull,
     /// The disk has failed.
     StoreFailed,
+    /// The group has no leader now.
+    NoLeader,
+    /// The group never has a leader.
+    NotCoordinated,
+    /// The peer, or whom it speaks to, is no member.
+    NotMember,
+    /// Another one has the name in the group.
+    NameTaken,
+    /// The group is of another kind than is expected.
+    GroupConflict,
+    /// Another vote was given before.
+    VoteChanged,
+    /// The poll has ended.
+    PollOver,
+    /// It would be known after the action.
+    TooLate,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 31] = [
         Self::BadRequest,
         Self::DuplicateId,
         Self::Unsupported,
@@ -78,6 +94,14 @@ impl Code {
         Self::FenceRequired,
         Self::StoreFull,
         Self::StoreFailed,
+        Self::NoLeader,
+        Self::NotCoordinated,
+        Self::NotMember,
+        Self::NameTaken,
+        Self::GroupConflict,
+        Self::VoteChanged,
+        Self::PollOver,
+        Self::TooLate,
     ];
 
     /// As on the wire.
@@ -107,6 +131,14 @@ impl Code {
             Self::FenceRequired => "fence_required",
             Self::StoreFull => "store_full",
             Self::StoreFailed => "store_failed",
+            Self::NoLeader => "no_leader",
+            Self::NotCoordinated => "not_coordinated",
+            Self::NotMember => "not_member",
+            Self::NameTaken => "name_taken",
+            Self::GroupConflict => "group_conflict",
+            Self::VoteChanged => "vote_changed",
+            Self::PollOver => "poll_over",
+            Self::TooLate => "too_late",
         }
     }
 
@@ -119,6 +151,9 @@ impl Code {
     /// Whether the same request may succeed later: the broker had no part of it executed.
     #[must_use]
     pub fn may_retry(self) -> bool {
-        matches!(self, Self::Overloaded | Self::Draining | Self::Unserved | Self::StoreFull)
+        matches!(
+            self,
+            Self::Overloaded | Self::Draining | Self::Unserved | Self::StoreFull | Self::NoLeader
+        )
     }
 }

@@ -24,7 +24,16 @@ const EMPTY_MAP: &[u8] = &[0x80];
 /// Reads a header; the first field of `T` is the one that has to be there, if any has.
 #[inline]
 pub(super) fn read<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, Malformed> {
-    if octets.len() > HEADER_MAX {
+    read_within(octets, HEADER_MAX)
+}
+
+/// As [`read`], for a map that may be longer than a header.
+#[inline]
+pub(super) fn read_within<'a, T: Deserialize<'a>>(
+    octets: &'a [u8],
+    max: usize,
+) -> Result<T, Malformed> {
+    if octets.len() > max {
         return Err(Malformed::HeaderTooBig);
     }
     let octets = if octets.is_empty() { EMPTY_MAP } else { octets };

@@ -9,7 +9,7 @@ use crate::proto::core::Core;
 use crate::proto::core::rights::why_denied;
 use crate::proto::dialect::{STALE, fault};
 use crate::proto::lease::{
-    Candidacy, Freed, LeaseLimits, Leases, News, Place, Refused, Row, Stale, Terms,
+    Candidacy, Freed, LeaseLimits, Leases, News, Place, Refused, Row, Stale, Terms, WARD,
 };
 use crate::proto::output::Output;
 use crate::proto::rights::{Grants, Verb as Right};
@@ -29,12 +29,13 @@ impl Core {
     /// Every epoch from now on is above `last`: none of an earlier run of the broker comes back.
     pub fn begin_epochs(&mut self, last: u64) {
         self.router.leases.begin_above(last);
+        self.groups.begin_above(last);
     }
 
     /// Every epoch from now on is above `last`, and those up to `reserved` are known to a disk, which
     /// is told of more: to be called before the first peer comes.
     pub fn keep_epochs(&mut self, last: u64, reserved: u64) {
-        self.router.leases.begin_above(last);
+        self.begin_epochs(last);
         self.router.leases.keep_marks(reserved);
     }
 
@@ -79,6 +80,10 @@ impl Core {
         if !self.may(peer, Right::Lease, lease.as_bytes(), out) {
             let why = why_denied(Right::Lease, lease.as_bytes());
             return Err((Code::Denied, why.into(), None));
+        }
+        if verb == LeaseVerb::Campaign && lease.starts_with(WARD) {
+            let why = "what begins with `$group.` is held by who leads the group; join that";
+            return Err((Code::Forbidden, why.into(), None));
         }
         if verb == LeaseVerb::Campaign {
             return self.campaign(now, peer, id, (lease, says), out);

@@ -10,6 +10,7 @@ mod depot;
 mod disk;
 mod explain;
 mod flow;
+mod group;
 mod keys;
 mod late;
 mod lease;

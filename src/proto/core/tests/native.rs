@@ -120,6 +120,7 @@ impl Desk {
                 FromBroker::Status { id, .. } => format!("STATUS {id}"),
                 FromBroker::Admin { id, .. } => format!("ADMIN {id}"),
                 FromBroker::Lease { id, .. } => format!("LEASE {id}"),
+                FromBroker::Group { id, .. } => format!("GROUP {id}"),
                 FromBroker::Accepted { id, says } => {
                     let again = if says.repeat == Some(true) { " again" } else { "" };
                     format!("ACCEPTED {id} {}{again}", says.level)

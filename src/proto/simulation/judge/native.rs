@@ -230,6 +230,7 @@ impl Judge {
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }
             | FromBroker::Lease { .. }
+            | FromBroker::Group { .. }
             | FromBroker::Admin { .. } => {}
         }
     }

@@ -1,0 +1,166 @@
+//! One leader at a time: elected, lost, resigned, deposed.
+
+use std::time::{Duration, Instant};
+
+use majordomo::client::Client;
+use majordomo::group::{Event, GroupError, GroupKind, Reason};
+use majordomo::wire::mjp::{AdminHeader, Verb};
+
+use super::house::{GROUP, House, Member, led, ms};
+
+impl Member {
+    async fn until_exit(&mut self) -> (String, Reason) {
+        self.until(|event| match event {
+            Event::LeaderExited { leader, reason } => {
+                Some((leader.member.name().to_owned(), reason))
+            }
+            _ => None,
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn the_next_one_leads_as_soon_as_the_connection_of_the_leader_ends() {
+    let house = House::new();
+    let anna = house.apart("anna", led());
+    let mut bert = house.member("bert", led()).await;
+    let mut cleo = house.member("cleo", led()).await;
+    let before = bert.until_led_by("anna").await;
+    let begin = Instant::now();
+    anna.kill();
+    let after = bert.until_led_by("bert").await;
+    assert!(after > before);
+    assert!(begin.elapsed() < Duration::from_secs(5), "that is no silence: {:?}", begin.elapsed());
+    assert_eq!(cleo.until_exit().await, ("anna".into(), Reason::Closed));
+    assert_eq!(cleo.until_led_by("bert").await, after);
+    assert!(bert.group.is_leader() && !cleo.group.is_leader());
+    assert_eq!(bert.group.leading().unwrap().epoch(), after);
+}
+
+#[tokio::test]
+async fn a_leader_that_stands_still_leads_no_more_and_knows_it_when_it_goes_on() {
+    let house = House::new();
+    let kind = || {
+        let kind = GroupKind::default().leader(true).ttl(ms(1000));
+        kind.peer_timeout(ms(60_000)).election_max(ms(50_000)).election_min(ms(40_000))
+    };
+    let kind = || kind().heartbeat(ms(30_000));
+    let anna = house.apart("anna", kind());
+    let mut bert = house.member("bert", kind()).await;
+    bert.until_led_by("anna").await;
+    let leading = anna.run(|_, member| member.group.leading()).await;
+    let Some(leading) = leading else { panic!("anna leads") };
+    let (go, gone) = std::sync::mpsc::channel();
+    let paused = anna.run(move |_, member| {
+        gone.recv().unwrap();
+        // The first look behind the pause, before anything has been heard.
+        member.group.is_leader()
+    });
+    let taken = async {
+        let epoch = bert.until_led_by("bert").await;
+        go.send(()).unwrap();
+        epoch
+    };
+    let (believes, epoch) = tokio::join!(paused, taken);
+    assert!(!believes, "it believes only until its lease is over");
+    assert!(epoch > leading.epoch());
+    // What it says as the leader that it was reaches nobody.
+    let said = anna.run(move |runtime, _| {
+        let said = runtime.block_on(leading.send("obey"));
+        assert!(!leading.is_current());
+        said
+    });
+    assert_eq!(said.await, Err(GroupError::NotLeading));
+    let exited = anna.run(|runtime, member| runtime.block_on(member.until_exit()));
+    assert_eq!(exited.await, ("anna".into(), Reason::Silent));
+    bert.group.send("last").await.unwrap();
+    let message = bert.until(|event| match event {
+        Event::Message(message) => Some(message),
+        _ => None,
+    });
+    assert_eq!(message.await.body.first(), b"last");
+    // It is a member all the time.
+    assert_eq!(bert.group.size(), 2);
+}
+
+#[tokio::test]
+async fn a_leader_hands_over_to_who_is_next_or_to_whom_it_names() {
+    let house = House::new();
+    let mut anna = house.member("anna", led()).await;
+    let mut bert = house.member("bert", led()).await;
+    let mut cleo = house.member("cleo", led()).await;
+    anna.until_led_by("anna").await;
+    cleo.until_size(3).await;
+    let nobody = anna.group.resign_to("dora").await;
+    assert!(matches!(nobody, Err(GroupError::NotMember { .. })), "{nobody:?}");
+    assert!(anna.group.is_leader(), "it goes on leading");
+    anna.group.resign_to("cleo").await.unwrap();
+    assert!(!anna.group.is_leader());
+    cleo.until_led_by("cleo").await;
+    assert!(cleo.group.is_leader());
+    assert_eq!(bert.group.resign().await, Err(GroupError::NotLeading));
+    cleo.group.leading().unwrap().resign().await.unwrap();
+    // Who has been there for longest, and has not resigned since.
+    let epoch = bert.until_led_by("bert").await;
+    assert_eq!(anna.until_led_by("bert").await, epoch);
+    assert_eq!(anna.group.leader(), bert.group.leader());
+}
+
+#[tokio::test]
+async fn an_operator_has_a_leader_hand_over() {
+    let house = House::new();
+    let mut anna = house.member("anna", led()).await;
+    let mut bert = house.member("bert", led()).await;
+    anna.until_led_by("anna").await;
+    let resign = |owner| AdminHeader { name: Some(GROUP), owner, ..AdminHeader::new(Verb::Resign) };
+    let stranger = Client::connect(&house.endpoint).await.unwrap();
+    let denied = stranger.admin(&resign(None)).await.unwrap_err();
+    assert!(denied.to_string().starts_with("denied: "), "{denied}");
+    let office = Client::connect(&house.office).await.unwrap();
+    let nobody = office.admin(&resign(Some("cleo"))).await.unwrap_err();
+    assert!(nobody.to_string().starts_with("not_member: "), "{nobody}");
+    assert!(anna.group.is_leader());
+    office.admin(&resign(Some("bert"))).await.unwrap();
+    assert_eq!(anna.until_exit().await, ("anna".into(), Reason::Resigned));
+    bert.until_led_by("bert").await;
+    assert!(!anna.group.is_leader() && bert.group.is_leader());
+    let unknown = AdminHeader { name: Some("Escort.7"), ..resign(None) };
+    let unknown = office.admin(&unknown).await.unwrap_err();
+    assert!(unknown.to_string().starts_with("not_found: "), "{unknown}");
+}
+
+#[tokio::test]
+async fn with_fewer_than_min_size_nobody_leads() {
+    let house = House::new();
+    let kind = || led().min_size(3);
+    let mut anna = house.member("anna", kind()).await;
+    let _bert = house.member("bert", kind()).await;
+    anna.until_size(2).await;
+    assert!(!anna.group.has_leader());
+    let cleo = house.member("cleo", kind()).await;
+    anna.until_led_by("anna").await;
+    assert!(anna.group.is_leader());
+    cleo.group.leave().await.unwrap();
+    assert_eq!(anna.until_exit().await, ("anna".into(), Reason::TooFew));
+    assert!(!anna.group.is_leader() && !anna.group.has_leader());
+}
+
+#[tokio::test]
+async fn what_groups_there_are_and_who_leads_them_is_seen_from_outside() {
+    let house = House::new();
+    let mut anna = house.member("anna", led()).await;
+    let _bert = house.member("bert", led()).await;
+    let epoch = anna.until_led_by("anna").await;
+    let _flat = anna.groups.group("Flat.1").join().await.unwrap();
+    let outside = house.connect().await;
+    let rows = outside.list("").await.unwrap();
+    let names: Vec<_> = rows.iter().map(|row| (&*row.group, row.size)).collect();
+    assert_eq!(names, [(GROUP, 2), ("Flat.1", 1)]);
+    assert_eq!((rows[0].leader.as_deref(), rows[0].epoch), (Some("anna"), Some(epoch)));
+    assert_eq!(outside.list("Flat").await.unwrap().len(), 1);
+    let info = outside.info(GROUP).await.unwrap().unwrap();
+    assert_eq!(info.leader.unwrap().member, anna.group.id().unwrap());
+    assert_eq!((info.members.len(), info.kind.leader), (2, true));
+    assert_eq!(outside.info("Escort.7").await, Ok(None));
+}

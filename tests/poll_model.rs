@@ -1,0 +1,31 @@
+//! The counting of a poll, in every order of events at a small scope: three members, a network that
+//! delays, loses and doubles, members that crash and come again.
+
+#[path = "models/poll.rs"]
+mod poll;
+
+use poll::Scope;
+use stateright::{Checker, Model};
+
+#[test]
+fn a_poll_is_counted_right_in_every_order_of_events() {
+    for unanimous in [false, true] {
+        let checker = Scope { unanimous, twice: false }.checker().threads(2).spawn_bfs().join();
+        println!(
+            "unanimous {unanimous}: {} states, {} transitions, depth {}",
+            checker.unique_state_count(),
+            checker.state_count(),
+            checker.max_depth()
+        );
+        assert!(checker.is_done(), "all of them");
+        // Among them that what must happen somewhere does.
+        checker.assert_properties();
+    }
+}
+
+#[test]
+fn a_broker_that_counts_a_vote_twice_is_caught() {
+    let checker = Scope { unanimous: false, twice: true }.checker().threads(2).spawn_bfs().join();
+    let broken: Vec<_> = checker.discoveries().into_keys().collect();
+    assert!(broken.contains(&"yes is the will of more than half"), "{broken:?}");
+}
