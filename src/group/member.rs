@@ -261,7 +261,8 @@ impl Group {
     /// Votes in a poll on a value, as [`Ballot::vote`](super::Ballot::vote) does.
     ///
     /// # Errors
-    /// As there; [`GroupError::NeedsAction`] if it is about an action and says yes.
+    /// As there; [`GroupError::NeedsAction`] if it says yes to an action with a bound for clocks
+    /// ([`Poll::clock_error`]): it counts as a no.
     ///
     /// # Cancel safety
     /// The vote may have been given, or not.

@@ -140,7 +140,11 @@ async fn what_fails_is_told_and_a_yes_without_an_action_is_a_no() {
     let mut bert = house.member("bert", led()).await;
     anna.group.leader_known().await.unwrap();
     let group = anna.group.clone();
-    let open = || group.poll_action("brake", ms(900)).timeout(ms(500)).open();
+    let open = || {
+        let poll = group.poll_action("brake", ms(900)).timeout(ms(500));
+        // A clock has to be known at all.
+        poll.clock_error(ms(10_000)).open()
+    };
     let asked = |member: Event| match member {
         Event::ActionVoteRequest(ballot) => Some(ballot.lateness(ms(10_000))),
         _ => None,

@@ -63,7 +63,7 @@ def test_order_and_delay_with_the_octets_of_the_specification(house):
     client = stranger(b"anna")
     worker = stranger(b"w1").ready(service=b"book", credit=8)
     began = time.monotonic()
-    asked = example("mjp", "REQUEST 9")
+    asked = example("mjp", "REQUEST 12")
     says = {**header(asked), "delay": 300}
     # The same, with a delay that a test can wait for.
     client.send([*asked[:2], msgpack.packb(says), *asked[3:]])
