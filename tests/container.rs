@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use majordomo::container::{
-    Call, CallError, Client, Event, Failure, Method, PropertyError, RabbitQueues,
+    Call, CallError, Caller, Client, Event, Failure, Method, PropertyError, RabbitQueues,
     RabbitQueuesConfig, ServiceContainer, State, class,
 };
 use majordomo::engine::etcd::{Etcd, EtcdConfig, EtcdError, Txn, WatchEvent};
@@ -164,6 +164,16 @@ async fn calls(rabbit: &RabbitServer, heard: &mut mpsc::Receiver<(String, Value)
         })
     );
 
+    refusals(&caller, heard).await;
+    client.close().await;
+    let closed =
+        caller.with_timeout(Duration::from_millis(200)).request("sums", "add", &none).await;
+    assert!(closed.is_err(), "{closed:?}");
+}
+
+/// What reaches nobody, and what cannot be asked.
+async fn refusals(caller: &Caller, heard: &mut mpsc::Receiver<(String, Value)>) {
+    let none = Map::<String, Value>::new();
     let nobody = caller.request("nobody", "add", &none).await;
     assert_eq!(nobody, Err(CallError::NoService("nobody".into())));
     assert_eq!(caller.command("nobody", "add", &none).await, nobody.map(|_| ()));
@@ -190,10 +200,6 @@ async fn calls(rabbit: &RabbitServer, heard: &mut mpsc::Receiver<(String, Value)
         assert!(matches!(refused, Err(CallError::Name(_))), "{refused:?}");
     }
     assert!(matches!(caller.request("sums", "add", &[1]).await, Err(CallError::Convert(_))));
-    client.close().await;
-    let closed =
-        caller.with_timeout(Duration::from_millis(200)).request("sums", "add", &none).await;
-    assert!(closed.is_err(), "{closed:?}");
 }
 
 async fn properties(leader: &ServiceContainer, follower: &ServiceContainer) {

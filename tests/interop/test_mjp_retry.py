@@ -79,9 +79,9 @@ def test_order_and_delay_with_the_octets_of_the_specification(house):
     token, _, body = worker.request()
     assert body == [b"+7"]
     worker.say("FINAL", token, {}, b"ok")
-    assert [id_of(client.expect("FINAL")) for _ in range(3)] == [11, 9, 10]
-    client.call(12, b"x", service=b"book", delay=500, timeout=500)
-    assert header(client.expect("ERROR", 12))["code"] == "bad_request"
+    assert [id_of(client.expect("FINAL")) for _ in range(3)] == [11, 12, 10]
+    client.call(13, b"x", service=b"book", delay=500, timeout=500)
+    assert header(client.expect("ERROR", 13))["code"] == "bad_request"
 
 
 def test_a_dead_letter_is_listed_shown_edited_and_put_back(house):

@@ -11,7 +11,9 @@ use clap::Args;
 use majordomo::client::{Client, ClientBuilder};
 use majordomo::config::{ClientConfig, Text};
 use majordomo::wire::Protocol;
-use majordomo::wire::mjp::{Report, ServiceReport, StatusHeader, StoreState, What, WorkerReport};
+use majordomo::wire::mjp::{
+    MemoryReport, Report, ServiceReport, StatusHeader, StoreReport, StoreState, What, WorkerReport,
+};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -152,33 +154,8 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
                 said.keys,
                 said.leases
             );
-            let memory = said.memory.map_or_else(String::new, |memory| {
-                let size = |octets: u64| format!("{:.1} MiB", octets as f64 / f64::from(1 << 20));
-                format!(
-                    "\nmemory: {} of {}: requests {}, remembered {}, connections {}",
-                    size(memory.used),
-                    size(memory.limit),
-                    size(memory.requests),
-                    size(memory.remembered),
-                    size(memory.connections)
-                )
-            });
-            let store = said.store.map_or_else(String::new, |store| {
-                let size = |octets: u64| format!("{:.1} MiB", octets as f64 / f64::from(1 << 20));
-                let state = match store.state {
-                    StoreState::Ok => "",
-                    StoreState::Full => "; FULL: nothing new is taken",
-                    StoreState::Failed => "; FAILED: nothing is stored any more",
-                };
-                format!(
-                    "\nstore: {} requests ({}, {} in memory), {} outcomes ({}){state}",
-                    store.requests,
-                    size(store.bytes),
-                    store.in_memory,
-                    store.outcomes,
-                    size(store.outcomes_bytes)
-                )
-            });
+            let memory = said.memory.map(memory_line).unwrap_or_default();
+            let store = said.store.map(store_line).unwrap_or_default();
             let open = "\nINSECURE: other machines reach it, and nobody is authenticated";
             let open = if said.insecure { open } else { "" };
             broker = (text + &memory + &store + open, json!(said));
@@ -205,6 +182,37 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
         workers.sort_by(|one, other| one.service.cmp(&other.service));
     }
     Ok(Look { at, broker, services, workers })
+}
+
+fn size(octets: u64) -> String {
+    format!("{:.1} MiB", octets as f64 / f64::from(1 << 20))
+}
+
+fn memory_line(memory: MemoryReport) -> String {
+    format!(
+        "\nmemory: {} of {}: requests {}, remembered {}, connections {}",
+        size(memory.used),
+        size(memory.limit),
+        size(memory.requests),
+        size(memory.remembered),
+        size(memory.connections)
+    )
+}
+
+fn store_line(store: StoreReport) -> String {
+    let state = match store.state {
+        StoreState::Ok => "",
+        StoreState::Full => "; FULL: nothing new is taken",
+        StoreState::Failed => "; FAILED: nothing is stored any more",
+    };
+    format!(
+        "\nstore: {} requests ({}, {} in memory), {} outcomes ({}){state}",
+        store.requests,
+        size(store.bytes),
+        store.in_memory,
+        store.outcomes,
+        size(store.outcomes_bytes)
+    )
 }
 
 /// Asks for one page after the other.

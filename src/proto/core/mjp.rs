@@ -163,12 +163,8 @@ impl Core {
         let Some(action) = self.advance_mjp(id, event) else { return };
         match (action, said) {
             (Action::Greet, ToBroker::Hello(hello)) => self.greet(id, hello, out),
-            (Action::Cancel, ToBroker::Cancel { id: request }) => {
-                self.router.cancel(now, id, *request, out);
-                self.cancel_deposit(now, id, *request, out);
-                self.cancel_scatter(now, id, *request, out);
-                self.unfollow(id, *request);
-                self.cancel_seat(now, id, *request, out);
+            (Action::Cancel, ToBroker::Cancel { id: asked }) => {
+                self.cancel_mjp(now, id, *asked, out)
             }
             (Action::Report, ToBroker::Status { id: query, says }) => {
                 if self.may_look(id, "status", out) {
@@ -225,6 +221,15 @@ impl Core {
             }
             _ => self.dropped += 1,
         }
+    }
+
+    /// CANCEL: whatever the peer has asked under that id.
+    fn cancel_mjp<O: Output>(&mut self, now: Time, id: PeerId, asked: u64, out: &mut O) {
+        self.router.cancel(now, id, asked, out);
+        self.cancel_deposit(now, id, asked, out);
+        self.cancel_scatter(now, id, asked, out);
+        self.unfollow(id, asked);
+        self.cancel_seat(now, id, asked, out);
     }
 
     /// READY of a worker that is registered.

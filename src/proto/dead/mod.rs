@@ -3,8 +3,8 @@
 //!
 //! The table only keeps; what makes a letter, and what becomes of one that is put back, is decided
 //! by the routing tables. It is bounded in letters and octets, each queue in letters and time; the
-//! oldest makes room, and is counted. Every change goes through [`DeadLetters::put`],
-//! [`DeadLetters::take`] or [`DeadLetters::edit`].
+//! oldest makes room, and is counted. Every change goes through `DeadLetters::put`,
+//! `DeadLetters::take` or `DeadLetters::edit`.
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
