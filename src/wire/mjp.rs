@@ -38,7 +38,7 @@ pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
 pub use passed::Passed;
 pub use plain::Plain;
 pub use repeat::Digest;
-pub use report::{BrokerReport, MemoryReport, Report, ServiceReport, WorkerReport};
+pub use report::{BrokerReport, FlowsReport, MemoryReport, Report, ServiceReport, WorkerReport};
 pub use request::{Answer, Delivery, Failure, Request};
 pub use scatter::{
     Note, NoteHeader, Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets,

@@ -11,7 +11,7 @@ use clap::Args;
 use majordomo::client::{Client, ClientBuilder};
 use majordomo::config::{ClientConfig, Text};
 use majordomo::wire::Protocol;
-use majordomo::wire::mjp::{Report, ServiceReport, StatusHeader, What, WorkerReport};
+use majordomo::wire::mjp::{FlowsReport, Report, ServiceReport, StatusHeader, What, WorkerReport};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -161,9 +161,13 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
                     size(memory.connections)
                 )
             });
+            let flows = said.flows.map_or_else(String::new, |flows| {
+                let FlowsReport { open, waiting, handlers } = flows;
+                format!(", flows: {open} open, {waiting} waiting, {handlers} handlers")
+            });
             let open = "\nINSECURE: other machines reach it, and nobody is authenticated";
             let open = if said.insecure { open } else { "" };
-            broker = (text + &memory + open, json!(said));
+            broker = (text + &flows + &memory + open, json!(said));
         }
     })
     .await?;

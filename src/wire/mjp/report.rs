@@ -75,12 +75,26 @@ pub struct BrokerReport<'a> {
     /// Leases that somebody holds.
     #[serde(default)]
     pub leases: u64,
+    /// Flows of ZIO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<FlowsReport>,
     /// Other machines reach it, and nobody is authenticated.
     #[serde(default)]
     pub insecure: bool,
     /// What it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryReport>,
+}
+
+/// Flows as a whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowsReport {
+    /// Those that have both ends.
+    pub open: u64,
+    /// Clients whose handler has not come.
+    pub waiting: u64,
+    /// Offers of flow services.
+    pub handlers: u64,
 }
 
 /// What peers make the broker hold, octets.
