@@ -152,7 +152,7 @@ impl Call {
     /// let client = Client::connect(&endpoint).await?;
     /// let debit = client.call("book", ["-7"]).order("account 12");
     /// let credit = client.call("book", ["+7"]).order("account 12");
-    /// futures::try_join!(debit, credit)?;
+    /// tokio::try_join!(debit.into_future(), credit.into_future())?;
     /// # Ok(())
     /// # }
     /// ```
