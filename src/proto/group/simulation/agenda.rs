@@ -67,6 +67,7 @@ impl Agenda {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "an epoch to count from")]
 fn an_action_is_done_once_not_early_and_not_much_too_late() {
     const MS: Duration = Duration::from_millis(1);
     let (begin, mut agenda, mut sync) = (Instant::now(), Agenda::default(), ClockSync::default());
