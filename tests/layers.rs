@@ -28,8 +28,8 @@ const RANKS: &[(&str, u32)] = &[
     ("lease", 3),
     // What is kept on a disk; it knows what the core orders.
     ("store", 3),
-    // Servers of others.
-    ("engine", 3),
+    // Servers of others; one of them keeps leases.
+    ("engine", 4),
     ("config", 4),
     // Roles do not import each other, and nobody imports the bodies of the fuzz targets.
     ("broker", 5),

@@ -1,6 +1,9 @@
-//! Leases from outside: what every store promises, and what the broker's own store does when its
-//! connections break and when it starts again.
+//! Leases from outside: what every store promises, and what each does when it breaks and starts
+//! again.
 
+#[cfg(feature = "etcd")]
+#[path = "lease/etcd.rs"]
+mod etcd;
 #[path = "lease/promises.rs"]
 mod promises;
 #[path = "common/relay.rs"]

@@ -2,10 +2,11 @@
 
 use tokio::sync::oneshot;
 
-use super::call::Guard;
+use super::call::{Answer, Guard};
 use super::error::CallError;
 use super::pending::Sink;
 use super::{Call, Message};
+use crate::wire::Protocol;
 use crate::wire::mjp::Level;
 
 /// The broker has taken a request.
@@ -86,6 +87,63 @@ impl Call {
         let said = accepted.await.unwrap_or(Err(CallError::Closed));
         guard.ended();
         Ok(Accepted::unpack(&said?, key))
+    }
+
+    /// Makes the call, and returns when the broker has accepted it, at whatever level, with what its
+    /// answer is to be awaited by. To drop that gives the call up. MJP only.
+    ///
+    /// # Errors
+    /// As the call, if it was refused or nobody knows whether it was accepted.
+    ///
+    /// # Cancel safety
+    /// The call is given up.
+    ///
+    /// ```
+    /// # use majordomo::broker::Broker;
+    /// # use majordomo::client::Client;
+    /// # use majordomo::config::BrokerConfig;
+    /// # use majordomo::worker::{Failure, Request, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # runtime.block_on(run())
+    /// # }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut config = BrokerConfig::default();
+    /// # config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
+    /// # let broker = Broker::bind(config)?;
+    /// # let endpoint = broker.local_addrs()[0].to_string();
+    /// let client = Client::connect(&endpoint).await?;
+    /// // Nobody offers it yet, and it waits.
+    /// let (accepted, answer) = client.call("pay", ["order 7"]).key("order-7").accepted().await?;
+    /// assert!(!accepted.repeat);
+    /// # let echo = |request: Request| async move { Ok::<_, Failure>(request.body) };
+    /// # let worker = Worker::builder(&endpoint, "pay")?.start(echo)?;
+    /// assert_eq!(answer.await?.first(), b"order 7");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn accepted(mut self) -> Result<(Accepted, Answer), CallError> {
+        if self.protocol() != Protocol::Mjp {
+            return Err(CallError::Unsupported { what: "to hear that a call is accepted" });
+        }
+        self.choose_key();
+        let (notice, accepted) = oneshot::channel();
+        let Some(request) = self.request() else { return Err(self.refusal()) };
+        request.notice = Some(notice);
+        let key = request.key.clone().unwrap_or_default();
+        let (to, answer) = oneshot::channel();
+        let mut answer = Answer::of(answer, self.make(Sink::Whole(to, Vec::new()))?);
+        match accepted.await {
+            Ok(said) => Ok((Accepted::unpack(&said, key), answer)),
+            // It has ended without: by a refusal.
+            Err(_) => match (&mut answer).await {
+                Err(error) => Err(error),
+                Ok(_) => Err(CallError::Convert {
+                    what: "hear that the call is accepted",
+                    reason: "the broker has answered without".into(),
+                }),
+            },
+        }
     }
 
     /// A request that is to survive the broker has a key, so that a repeat is known as one.

@@ -15,6 +15,7 @@ use super::pending::{Ask, Pending, Reply, Request, Sink};
 use super::updates::Updates;
 use crate::id::ServiceName;
 use crate::lease::Fence;
+use crate::wire::Protocol;
 use crate::wire::message::Message;
 use crate::wire::mjp::{LEASE_NAME_MAX, RequestHeader};
 
@@ -50,11 +51,22 @@ impl Call {
                 delay: None,
                 level: None,
                 handed_in: false,
+                notice: None,
                 fence: None,
             };
             Box::new(Pending { ask: Ask::Request(request), timeout, sink: Sink::None })
         });
         Self { client, pending, attempts }
+    }
+
+    /// How its client speaks.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.client.config().protocol
+    }
+
+    /// Why there can be no such call.
+    pub(super) fn refusal(self) -> CallError {
+        self.pending.err().unwrap_or(CallError::Closed)
     }
 
     /// The request, if there can be such a call.
@@ -333,6 +345,13 @@ enum AnswerState {
     Made(Call),
     Sent(oneshot::Receiver<Result<Message, CallError>>, Guard),
     Over,
+}
+
+impl Answer {
+    /// To a call that has been made.
+    pub(super) fn of(answer: oneshot::Receiver<Result<Message, CallError>>, guard: Guard) -> Self {
+        Self { state: AnswerState::Sent(answer, guard) }
+    }
 }
 
 impl Future for Answer {

@@ -107,7 +107,7 @@ fn encode_request(
         // Rounded up: the broker may give up a moment later than we do, and not before.
         timeout: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_add(1)),
         attempts: NonZeroU32::new(attempts).filter(|_| request.limited),
-        ack: request.handed_in.then_some(true),
+        ack: (request.handed_in || request.notice.is_some()).then_some(true),
         parts: (!pending.wants_parts()).then_some(false),
         trace: request.trace.as_deref(),
         state: request.state.as_deref(),

@@ -83,6 +83,8 @@ pub(super) struct Request {
     pub(super) level: Option<Level>,
     /// Its caller is done when it is accepted.
     pub(super) handed_in: bool,
+    /// Who waits until it is accepted, and goes on waiting for its answer.
+    pub(super) notice: Option<oneshot::Sender<Message>>,
     /// The lease that the caller holds. Boxed: it is rare.
     pub(super) fence: Option<Box<Fence>>,
 }

@@ -315,8 +315,17 @@ impl Desk {
             if let Some(pending) = core.done(lane, Some(id)) {
                 pending.finish(said);
             }
-        } else if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink) {
-            sink.hear(News::Accepted);
+            return;
+        }
+        match core.heard(lane, id).map(|it| (&mut it.ask, &mut it.sink)) {
+            Some((_, Sink::Topic(sink))) => sink.hear(News::Accepted),
+            Some((Ask::Request(request), _)) => {
+                if let Some(notice) = request.notice.take() {
+                    // Who does not wait for that may still wait for the answer.
+                    let _ = notice.send(said);
+                }
+            }
+            _ => {}
         }
     }
 

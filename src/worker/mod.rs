@@ -129,6 +129,13 @@ impl Worker {
         *self.state.borrow()
     }
 
+    /// Whether it is connected and has said READY, now and at each change. One that has been told to
+    /// stop is none any more as soon as the broker has confirmed that it sends nothing more.
+    #[must_use]
+    pub fn registration(&self) -> watch::Receiver<bool> {
+        self.state.clone()
+    }
+
     /// Handles so many requests at a time from now on, at least 1. An MJP broker is told.
     ///
     /// # Cancel safety

@@ -217,6 +217,7 @@ where
                 warn!(why, "the broker has dismissed this worker; it will register anew");
             }
             Heard::Hello { takes, .. } => self.limits.set(*takes),
+            Heard::Drained => drop(self.registered.send_replace(false)),
             Heard::Published { id, subscriptions } => self.publishing.done(*id, Ok(*subscriptions)),
             Heard::Refused { id, code, message } => {
                 let (code, message) = (code.clone(), message.clone());

@@ -15,12 +15,12 @@ use tonic::{Code, IntoStreamingRequest, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::wire::{
-    AuthenticateRequest, AuthenticateResponse, Compare, DeleteRangeRequest, DeleteRangeResponse,
-    KeyValue, LeaseGrantRequest, LeaseGrantResponse, LeaseId, LeaseKeepAliveResponse,
-    LeaseRevokeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp,
-    ResponseHeader, TxnRequest, TxnResponse, WatchRequest, WatchResponse,
+    AuthenticateRequest, AuthenticateResponse, DeleteRangeRequest, DeleteRangeResponse, KeyValue,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseId, LeaseKeepAliveResponse, LeaseRevokeResponse,
+    PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, TxnResponse,
+    WatchRequest, WatchResponse,
 };
-use super::{EtcdConfig, EtcdError};
+use super::{EtcdConfig, EtcdError, Txn};
 
 /// A silent connection is asked after so long (etcd allows no more often than each 5 s) ...
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -28,8 +28,10 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Octets of one answer.
 const ANSWER_MAX: usize = 4 << 20;
-/// Keys of one range; a service has a handful.
-const RANGE_MAX: i64 = 10_000;
+/// Keys of one answer.
+const PAGE: i64 = 1_000;
+/// Keys with one beginning; a service has a handful.
+const KEYS_MAX: usize = 100_000;
 
 /// What a question shows to be allowed.
 type Token = Option<MetadataValue<Ascii>>;
@@ -68,12 +70,6 @@ pub struct Range {
     pub revision: i64,
 }
 
-/// A transaction: if all comparisons hold, one list is done, otherwise the other.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Txn {
-    request: TxnRequest,
-}
-
 /// What came of a transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TxnOutcome {
@@ -83,45 +79,6 @@ pub struct TxnOutcome {
     pub revision: i64,
     /// What its reads have found, in their order.
     pub ranges: Vec<Vec<KeyValue>>,
-}
-
-impl Txn {
-    /// If nobody has that key.
-    #[must_use]
-    pub fn if_missing(self, key: &str) -> Self {
-        self.if_created(key, 0)
-    }
-
-    /// If that key was made at that revision, and has been there since.
-    #[must_use]
-    pub fn if_created(mut self, key: &str, revision: i64) -> Self {
-        let (key, create_revision) = (key.into(), Some(revision));
-        self.request.compare.push(Compare {
-            target: 1,
-            key,
-            create_revision,
-            ..Compare::default()
-        });
-        self
-    }
-
-    /// Then it is put, for as long as the lease lives; 0 is no lease.
-    #[must_use]
-    pub fn then_put(mut self, key: &str, value: &[u8], lease: i64) -> Self {
-        let put = PutRequest { key: key.into(), value: value.into(), lease };
-        let put = RequestOp { request_put: Some(put), ..RequestOp::default() };
-        self.request.success.push(put);
-        self
-    }
-
-    /// Otherwise it is read.
-    #[must_use]
-    pub fn else_get(mut self, key: &str) -> Self {
-        let range = RangeRequest { key: key.into(), ..RangeRequest::default() };
-        let range = RequestOp { request_range: Some(range), ..RequestOp::default() };
-        self.request.failure.push(range);
-        self
-    }
 }
 
 /// The end of the range of all keys with that beginning.
@@ -233,14 +190,30 @@ impl Etcd {
         Ok(TxnOutcome { succeeded: answer.succeeded, revision, ranges })
     }
 
-    /// All keys with that beginning, 10,000 at most.
+    /// All keys with that beginning, as they are at one moment; 100,000 at most.
     ///
     /// # Errors
     ///
-    /// etcd cannot be reached, or refuses.
+    /// etcd cannot be reached, or refuses; there are more.
     pub async fn prefix(&self, prefix: &str) -> Result<Range, EtcdError> {
-        let (key, range_end) = (prefix.into(), prefix_end(prefix.as_bytes()));
-        self.range(RangeRequest { key, range_end, limit: RANGE_MAX }).await
+        let range_end = prefix_end(prefix.as_bytes());
+        let mut ask = RangeRequest { key: prefix.into(), range_end, limit: PAGE, revision: 0 };
+        let mut kvs: Vec<KeyValue> = Vec::new();
+        loop {
+            let page: RangeResponse = self.unary("/etcdserverpb.KV/Range", ask.clone()).await?;
+            if ask.revision == 0 {
+                ask.revision = revision(page.header.as_ref());
+            }
+            kvs.extend(page.kvs);
+            let Some(last) = kvs.last().filter(|_| page.more) else {
+                return Ok(Range { kvs, revision: ask.revision });
+            };
+            if kvs.len() >= KEYS_MAX {
+                let why = format!("more than {KEYS_MAX} keys begin with {prefix}");
+                return Err(EtcdError::Refused(why));
+            }
+            ask.key = [&*last.key, &[0]].concat();
+        }
     }
 
     /// One key.
@@ -250,12 +223,8 @@ impl Etcd {
     /// etcd cannot be reached, or refuses.
     pub async fn get(&self, key: &str) -> Result<Option<KeyValue>, EtcdError> {
         let request = RangeRequest { key: key.into(), ..RangeRequest::default() };
-        Ok(self.range(request).await?.kvs.pop())
-    }
-
-    async fn range(&self, request: RangeRequest) -> Result<Range, EtcdError> {
-        let answer: RangeResponse = self.unary("/etcdserverpb.KV/Range", request).await?;
-        Ok(Range { revision: revision(answer.header.as_ref()), kvs: answer.kvs })
+        let mut answer: RangeResponse = self.unary("/etcdserverpb.KV/Range", request).await?;
+        Ok(answer.kvs.pop())
     }
 
     /// Puts a key; 0 is no lease. The revision after it.

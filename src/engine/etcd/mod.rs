@@ -4,6 +4,8 @@
 //! Buffers. Only what is used here is in them; fields that are not known are skipped.
 
 mod client;
+pub mod leases;
+mod txn;
 mod watch;
 pub mod wire;
 
@@ -11,7 +13,9 @@ use std::time::Duration;
 
 use super::Secret;
 
-pub use client::{Etcd, Lease, Range, Txn, TxnOutcome};
+pub use client::{Etcd, Lease, Range, TxnOutcome};
+pub use leases::Leases;
+pub use txn::Txn;
 pub use watch::{Change, Watch, WatchEvent};
 
 /// Where etcd is, and as whom it is asked.

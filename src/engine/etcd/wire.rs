@@ -34,6 +34,8 @@ pub struct RangeRequest {
     pub range_end: Vec<u8>,
     #[prost(int64, tag = "3")]
     pub limit: i64,
+    #[prost(int64, tag = "4")]
+    pub revision: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -99,7 +101,7 @@ pub struct ResponseOp {
 }
 
 /// `result` is 0 for equal; `target` 0 for the version, 1 for the revision of creation, 3 for the
-/// value.
+/// value. With `range_end` it is all keys of a range, and a range without keys is one of version 0.
 #[derive(Clone, PartialEq, Message)]
 pub struct Compare {
     #[prost(int32, tag = "1")]
@@ -114,6 +116,8 @@ pub struct Compare {
     pub create_revision: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "7")]
     pub value: Option<Vec<u8>>,
+    #[prost(bytes = "vec", tag = "64")]
+    pub range_end: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
