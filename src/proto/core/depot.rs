@@ -1,6 +1,5 @@
 //! Requests of level disk: what their callers say, and what the disk does, carried out (SPEC 15.6).
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::id::{PeerId, ServiceName};
@@ -16,7 +15,7 @@ use crate::proto::output::Output;
 use crate::proto::router::{DepotNews, Refusal, Wanted, say_kept};
 use crate::proto::stats::Outcome;
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Code, Digest, Fault, Level, Request, RequestHeader};
+use crate::wire::mjp::{Code, Digest, Fault, Level, Request};
 
 use super::ask::native;
 use super::{Core, Hello};
@@ -137,6 +136,12 @@ impl Core {
     ) {
         let says = &request.says;
         let Ok(service) = ServiceName::try_from(says.service) else { return };
+        // It would hold up what may go on, and be taken for begun while it waits.
+        if says.order.is_some() || says.delay().is_some_and(|delay| !delay.is_zero()) {
+            let why = "a request of level disk knows no `order` and no `delay`; leave them out, \
+                       or say `level`: \"memory\"";
+            return self.object(waiter.peer, native.id, Code::Unsupported, why, out);
+        }
         let closed = self.router.is_draining() || self.router.is_closed(says.service);
         if closed {
             return self.refuse_ask(waiter.peer, native.id, Refusal::Draining, out);
@@ -355,15 +360,10 @@ impl Core {
         let caller = keeper.caller;
         let Some(depot) = &mut self.router.depot else { return };
         let Some(asking) = depot.take(now, number) else { return };
-        let Asking { service, asker, terms, mark, fence, age, kept } = asking;
+        let Asking { service, asker, terms, mark, fence, kept } = asking;
         let (place, losses) = (Shelf::Depot(number), (mark.losses, mark.solo_losses));
         let voice = CallerVoice::Stored(Box::new(Stored { place, asker, terms, losses }));
-        // It was read when it came, before it was stored.
-        let says = RequestHeader::decode(kept.first()).ok();
-        let order = says.as_ref().and_then(|says| says.order).map(Arc::from);
-        let delay = says.as_ref().and_then(RequestHeader::delay);
-        let delay = delay.map(|delay| delay.saturating_sub(age)).filter(|it| !it.is_zero());
-        let wanted = Wanted { service: service.as_bytes(), fence, order, delay };
+        let wanted = Wanted { service: service.as_bytes(), fence, order: None, delay: None };
         let asked = self.router.accept(now, caller, voice, wanted, kept.frames(), out);
         let Some(depot) = &mut self.router.depot else { return };
         match asked {

@@ -104,11 +104,8 @@ impl Depot {
 
     /// A request as it is to be asked. Header and body are not held any more.
     pub(crate) fn take(&mut self, now: Time, number: u64) -> Option<Asking> {
-        let (until, age) = {
-            let head = &self.entries.get(&number)?.head;
-            let age = self.unix(now).saturating_sub(head.accepted);
-            (now.after(Duration::from_millis(self.left(now, head))), Duration::from_millis(age))
-        };
+        let left = self.left(now, &self.entries.get(&number)?.head);
+        let until = now.after(Duration::from_millis(left));
         let entry = self.entries.get_mut(&number)?;
         let kept = entry.kept.take()?;
         self.held = self.held.saturating_sub(kept.bytes());
@@ -121,7 +118,6 @@ impl Depot {
             terms: Terms { deadline: Some(until), attempts: NonZeroU32::new(head.attempts) },
             mark: self.marks.get(&number).copied().unwrap_or_default(),
             fence: head.fence.clone(),
-            age,
             kept,
         };
         self.line_of(&asking.service).asked += usize::from(!counts);

@@ -161,8 +161,6 @@ pub(crate) struct Asking {
     pub(crate) terms: Terms,
     pub(crate) mark: Mark,
     pub(crate) fence: Option<Box<Fence>>,
-    /// How long ago it was accepted.
-    pub(crate) age: Duration,
     /// Its header, and its body.
     pub(crate) kept: Message,
 }

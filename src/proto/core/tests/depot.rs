@@ -172,6 +172,23 @@ fn without_a_store_the_level_is_refused_and_not_lowered() {
 }
 
 #[test]
+fn an_order_or_a_delay_is_refused_and_nothing_is_kept() {
+    let policy = ServicePolicy { level: Level::Disk, ..ServicePolicy::default() };
+    let mut house = House::new(DepotLimits::default(), policy);
+    let (client, worker) = (house.desk.join(), house.worker(9));
+    let ordered = RequestHeader { order: Some(b"a"), ..DISK };
+    let delayed = RequestHeader { delay: Some(1), level: None, key: Some(b"k"), ..DISK };
+    assert_eq!(house.ask(client, 1, ordered), ["ERROR 1 unsupported"]);
+    assert_eq!(house.ask(client, 1, delayed), ["ERROR 1 unsupported"], "by its service");
+    assert_eq!((house.bodies(worker), house.disk.kept.len()), (Vec::new(), 0));
+    let memory = RequestHeader { level: Some(Level::Memory), ..ordered };
+    assert_eq!(house.ask(client, 2, memory), ["ACCEPTED 2 memory"]);
+    let now = RequestHeader { delay: Some(0), ..DISK };
+    assert_eq!(house.ask(client, 3, now), ["ACCEPTED 3 disk"]);
+    assert_eq!(house.bodies(worker), ["2", "3"]);
+}
+
+#[test]
 fn an_accepted_request_is_carried_out_by_the_next_broker_as_it_was_asked() {
     let mut house = house();
     let client = house.desk.join();
