@@ -295,6 +295,12 @@ impl DeadLetters {
         Some((number, self.letters.get(&number)?))
     }
 
+    /// The letter of that number, and no other one.
+    #[must_use]
+    pub fn get(&self, number: u64) -> Option<&Letter> {
+        self.letters.get(&number)
+    }
+
     /// The letters from the number `from` on, in the order of dying.
     pub fn from(&self, from: u64) -> impl Iterator<Item = (u64, &Letter)> {
         let range = (Bound::Included(from), Bound::Unbounded);

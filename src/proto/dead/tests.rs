@@ -57,6 +57,19 @@ fn the_oldest_makes_room_in_its_queue_and_then_in_the_table() {
 }
 
 #[test]
+fn a_number_of_old_finds_no_other_letter() {
+    let mut table = DeadLetters::new(DeadLimits::default());
+    for id in [1, 2] {
+        table.put(letter(id, "a", Cause::Failed, 0), 9, None);
+    }
+    let (first, _) = table.named(LetterId(1)).unwrap();
+    assert!(table.take(first).is_some());
+    assert!(table.get(first).is_none() && table.get(first + 1).is_some());
+    assert!(!table.edit(first, None, None));
+    settled(&mut table);
+}
+
+#[test]
 fn octets_are_bounded_and_given_back() {
     let cost = letter(1, "a", Cause::Failed, 0).cost();
     let limits = DeadLimits { letters_max: 100, bytes_max: 3 * cost };

@@ -44,10 +44,7 @@ impl Router {
         number: u64,
         out: &mut O,
     ) -> Result<(), Unrevived> {
-        let Some((_, letter)) = self.dead.from(number).next().filter(|(it, _)| *it == number)
-        else {
-            return Ok(());
-        };
+        let Some(letter) = self.dead.get(number) else { return Ok(()) };
         let gate = self.service_id(letter.service.as_bytes()).map(|id| self.gate_of(id));
         if self.draining {
             return Err(Unrevived::Stopping);
@@ -118,7 +115,7 @@ impl Router {
         frames: Option<(Message, bool)>,
         out: &mut O,
     ) -> bool {
-        let Some((_, letter)) = self.dead.from(number).next() else { return false };
+        let Some(letter) = self.dead.get(number) else { return false };
         let before = letter.cost();
         let name = service.as_ref().unwrap_or(&letter.service).as_bytes().len();
         let body = frames.as_ref().map_or_else(|| letter.body.bytes(), |(body, _)| body.bytes());

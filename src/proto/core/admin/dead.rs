@@ -107,7 +107,7 @@ impl Core {
     ) -> Result<(), Refused> {
         let uuid = says.uuid.ok_or_else(|| (Code::BadRequest, Cow::from("`uuid` is missing")))?;
         let number = self.letter_named(uuid)?;
-        let letter = self.router.dead.from(number).next().map(|(_, letter)| letter);
+        let letter = self.router.dead.get(number);
         let letter = letter.ok_or_else(|| (Code::NotFound, Cow::from("it is kept no more")))?;
         let header = letter.split().0.map(|header| count(header.len()));
         let one = LetterReport { header, ..report(now, uuid, letter) };
@@ -188,7 +188,7 @@ impl Core {
                 .map_err(|why| (Code::BadRequest, Cow::from(format!("`header`: {why}"))))?;
         }
         let service = says.service.and_then(|name| ServiceName::try_from(name).ok());
-        let letter = self.router.dead.from(number).next().map(|(_, letter)| letter);
+        let letter = self.router.dead.get(number);
         let letter = letter.ok_or_else(|| (Code::NotFound, Cow::from("it is kept no more")))?;
         let frames = (says.header.is_some() || !body.is_empty()).then(|| {
             let (header, old) = letter.split();
