@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::proto::depot::{Depot, DepotLimits, MARKS, OUTCOMES, REQUESTS};
+use crate::proto::depot::{Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS};
 use crate::proto::durable::{Key, Write};
 use crate::proto::titanic::{ANSWERS, BODIES, HEADS, RecordError, Titanic, TitanicLimits};
 
@@ -29,6 +29,8 @@ pub struct Census {
     pub waiting: u64,
     /// Outcomes of such.
     pub outcomes: u64,
+    /// Dead letters.
+    pub letters: u64,
     /// Records of other kinds.
     pub others: u64,
     /// Octets of all values.
@@ -59,10 +61,11 @@ pub fn check(dir: &Path) -> Result<Census, StoreError> {
                 census.requests += 1;
                 table.recover(key, &value).map_err(unreadable(key))?;
             }
-            Some(&REQUESTS | &OUTCOMES | &MARKS) => {
+            Some(&REQUESTS | &OUTCOMES | &MARKS | &LETTERS) => {
                 let counted = match key.first() {
                     Some(&REQUESTS) => &mut census.waiting,
                     Some(&OUTCOMES) => &mut census.outcomes,
+                    Some(&LETTERS) => &mut census.letters,
                     _ => &mut census.others,
                 };
                 *counted += 1;

@@ -6,6 +6,7 @@ mod explain;
 mod flows;
 mod follow;
 mod group;
+mod letters;
 mod listing;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ use super::rights::why_denied;
 pub use errand::Errand;
 pub(super) use errand::Errands;
 pub(super) use follow::Followers;
+pub(super) use letters::Changes;
 
 /// Why a verb is not carried out.
 type Refused = (Code, Cow<'static, str>);

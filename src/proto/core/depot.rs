@@ -17,6 +17,7 @@ use crate::proto::stats::Outcome;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{Code, Digest, Fault, Level, Request};
 
+use super::admin::Changes;
 use super::ask::native;
 use super::{Core, Hello};
 
@@ -42,6 +43,8 @@ pub(super) struct Keeper {
     /// When to look again, and behind which service.
     retry: Time,
     retried: Option<ServiceName>,
+    /// What operators change of dead letters.
+    pub(super) changes: Changes,
 }
 
 impl Keeper {
@@ -53,13 +56,20 @@ impl Keeper {
 
 impl Core {
     /// Takes requests of level disk from now on: to be called before the first peer comes.
-    pub fn keep_requests<O: Output>(&mut self, now: Instant, depot: Depot, out: &mut O) {
+    pub fn keep_requests<O: Output>(&mut self, now: Instant, mut depot: Depot, out: &mut O) {
         let (caller, _) = self.join(now, Hello { house: true, ..Hello::default() }, out);
         self.router.free_of_limits(caller);
+        depot.abide_by(self.settings.clone());
+        for letter in depot.take_found() {
+            self.router.keep_found_letter(letter, out);
+        }
         let retry = self.clock.at(now);
         self.router.depot = Some(Box::new(depot));
-        let keeper = Keeper { caller, charged: 0, awake: Vec::new(), retry, retried: None };
+        let changes = Changes::default();
+        let keeper =
+            Keeper { caller, charged: 0, awake: Vec::new(), retry, retried: None, changes };
         self.keeper = Some(Box::new(keeper));
+        self.forget_letters();
         self.settle_depot(out);
     }
 
@@ -319,6 +329,9 @@ impl Core {
                 Effect::Tell(waiter, told) => self.tell_deposit(&waiter, &told, out),
                 Effect::Offer(number) => self.offer_deposit(now, number, out),
                 Effect::Wake(service) => self.wake_depot(&service),
+                Effect::Bury(letter) => self.router.keep_stored_letter(*letter, out),
+                Effect::Read(change, value) => self.letter_was_read(now, change, value, out),
+                Effect::Changed(change, done) => self.letter_was_changed(change, done, out),
             }
         }
         self.settle_depot(out);
@@ -378,13 +391,14 @@ impl Core {
         if self.keeper.is_none() {
             return false;
         }
-        let mut some = false;
+        let mut some = self.forget_letters();
         for news in self.router.take_depot_news() {
             some = true;
             let Some(depot) = &mut self.router.depot else { break };
             match news {
-                DepotNews::Ended { number, outcome, epoch, said } => {
-                    if let Some(service) = depot.ended(now, number, (outcome, epoch), said) {
+                DepotNews::Ended { number, outcome, epoch, said, remains } => {
+                    let end = (outcome, epoch, said);
+                    if let Some(service) = depot.ended(now, number, end, remains) {
                         self.wake_depot(&service);
                     }
                 }
@@ -408,6 +422,15 @@ impl Core {
             self.settle_depot(out);
         }
         some
+    }
+
+    /// Has the disk forget the letters that are in the table no more. Whether there were any.
+    fn forget_letters(&mut self) -> bool {
+        let gone = self.router.dead.take_gone();
+        if let Some(depot) = &mut self.router.depot {
+            depot.unbury(&gone, None);
+        }
+        !gone.is_empty()
     }
 
     /// Tells whose time is up, and looks from time to time at services that had no room.

@@ -21,12 +21,13 @@ fn letter(id: u64, service: &str, cause: Cause, died: u64) -> Letter {
         deaths: 1,
         seen: Vec::new(),
         asker: crate::proto::dialect::Asker::default(),
-        accepted_at: at(0),
-        died_at: at(died),
+        accepted_at: at(0).into(),
+        died_at: at(died).into(),
         expires: None,
         order: None,
         body: Message::new([vec![7; 1000]]),
         has_header: false,
+        disk: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Requests of level disk, over a disk that does what a test tells it.
 
 mod crash;
+mod letters;
 mod outcomes;
 
 use std::time::Duration;
@@ -9,9 +10,10 @@ use super::disk::Disk;
 use super::native::ECHO;
 use super::{Desk, Settings};
 use crate::id::PeerId;
-use crate::proto::depot::{Depot, DepotLimits, MARKS, OUTCOMES, REQUESTS};
+use crate::proto::depot::{Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS};
 use crate::proto::durable::{Event, Order};
 use crate::proto::policy::ServicePolicy;
+use crate::proto::titanic::{HEADS, Titanic, TitanicLimits};
 use crate::wire::message::Message;
 use crate::wire::mjp::{self, Level, RequestHeader, ToBroker};
 
@@ -41,12 +43,19 @@ impl House {
     fn after(disk: Disk, limits: DepotLimits, settings: Settings, unix: u64) -> Self {
         let mut desk = Desk::with(settings.clone());
         let mut depot = Depot::new(limits, 7, unix);
-        for space in [MARKS, OUTCOMES, REQUESTS] {
+        for space in [MARKS, OUTCOMES, REQUESTS, LETTERS] {
             for (key, value) in disk.kept.iter().filter(|(key, _)| key[0] == space) {
                 depot.recover(key, value).unwrap();
             }
         }
+        let mut secret = [7; 32];
+        secret[..8].copy_from_slice(&unix.to_be_bytes());
+        let mut titanic = Titanic::new(TitanicLimits::default(), secret, unix);
+        for (key, value) in disk.kept.iter().filter(|(key, _)| key[0] == HEADS) {
+            titanic.recover(key, value).unwrap();
+        }
         desk.core.keep_requests(desk.now, depot, &mut desk.said);
+        desk.core.serve_titanic(desk.now, titanic, &mut desk.said);
         desk.check();
         Self { desk, disk, settings, limits, unix }
     }
