@@ -353,6 +353,36 @@ def test_recovery_that_is_killed_three_times_finds_the_same(kept, monkeypatch):
     assert sorted(worker.given, key=int) == [b"%d" % id for id in range(1, 41)]
 
 
+def test_a_copy_of_a_working_broker_is_whole(tmp_path):
+    """What was acknowledged before a copy was begun is in it, and the copy is a store like any."""
+    admin = f"ipc://{tmp_path}/admin"
+    kept = Kept(tmp_path, *BEATS, binds=(admin,))
+    worker = Worker(kept.endpoint)
+    loads = [Load(kept.endpoint, number) for number in range(2)]
+    copies = []
+    for number in range(3):
+        time.sleep(0.7)
+        acknowledged = set().union(*(set(load.acknowledged) for load in loads))
+        copy = tmp_path / f"copy{number}"
+        done = cli("store", "backup", "--online", str(copy), "--endpoint", admin, "--json")
+        assert done[0] == 0, done
+        assert json.loads(done[1])["records"] >= len(acknowledged)
+        copies.append((copy, acknowledged))
+    assert finish(kept, loads)
+    worker.stop()
+    kept.close()
+    assert copies[0][1] and len(copies[2][1]) > len(copies[0][1])
+    for copy, acknowledged in copies:
+        other = Kept(tmp_path, *BEATS, store=copy)
+        worker = Worker(other.endpoint)
+        with Peer(other.endpoint) as peer:
+            for id, key in enumerate(sorted(acknowledged), 1):
+                said = fetch(peer, key, id=id)
+                assert isinstance(said, bytes) and said.startswith(key + b" "), (key, said)
+        worker.stop()
+        other.close()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_a_full_disk_refuses_what_is_new_until_there_is_room(tmp_path):
     disk = tmp_path / "disk"

@@ -108,7 +108,8 @@ impl Core {
             | Verb::KeyDeny
             | Verb::KeyRevoke
             | Verb::AclTest
-            | Verb::Reload => self.send_out(id, query, verb, header)?,
+            | Verb::Reload
+            | Verb::StoreBackup => self.send_out(id, query, verb, header)?,
         }
         Ok(())
     }

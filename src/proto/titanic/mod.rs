@@ -33,7 +33,7 @@ use super::stats::Outcome;
 pub(crate) use deed::Waiter;
 use deed::{Deed, Errand};
 use entry::{Entry, Stage};
-pub use record::{ANSWERS, BODIES, HEADS, RecordError};
+pub use record::{ANSWERS, BODIES, HEADS, RecordError, companion};
 use record::{Head, Progress, answer_key, body_key, encode_body, head_key, uuid_in};
 use uuid::Mint;
 pub use uuid::Uuid;
