@@ -37,6 +37,8 @@ mod process;
 mod scatter;
 #[path = "cli/shell.rs"]
 mod shell;
+#[path = "cli/store.rs"]
+mod store;
 #[path = "cli/talk.rs"]
 mod talk;
 #[path = "cli/topics.rs"]

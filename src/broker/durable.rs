@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::info;
 
 use crate::config::BrokerConfig;
-use crate::proto::depot::{Depot, MARKS, OUTCOMES, REQUESTS};
+use crate::proto::depot::{Depot, LETTERS, MARKS, OUTCOMES, REQUESTS};
 use crate::proto::durable::Event;
 use crate::proto::lease::mark::{self, AHEAD, EPOCHS};
 use crate::proto::titanic::{HEADS, Titanic};
@@ -48,7 +48,7 @@ impl Found {
         opened.put(&mark::note(epoch.saturating_add(AHEAD)))?;
         let seed = secret.first_chunk().map_or(0, |seed| u64::from_be_bytes(*seed));
         let mut depot = Depot::new(config.store.depot(&config.limits), seed, unix);
-        for space in [MARKS, OUTCOMES, REQUESTS] {
+        for space in [MARKS, OUTCOMES, REQUESTS, LETTERS] {
             opened.scan(space, |key, value| depot.recover(key, value))?;
         }
         let (path, of_titanic) = (opened.path().display(), titanic.size().0);
@@ -71,8 +71,8 @@ impl Found {
         shared.with_core(|core, _| core.keep_epochs(epoch, reserved));
         // First the core: it has to hear whatever the store says.
         shared.with_core(|core, out| {
-            core.serve_titanic(now(), titanic, out);
             core.keep_requests(now(), depot, out);
+            core.serve_titanic(now(), titanic, out);
         });
         let _ = shared.store.set(opened.start(tell, fail)?);
         shared.with_core(|_, _| ());

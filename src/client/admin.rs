@@ -9,8 +9,8 @@ use super::pending::{Ask, Pending, Reply, Sink};
 use super::{Client, FOREVER};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
-    AdminEvent, AdminHeader, AdminReport, DeadHeader, DeadReport, ExplainReport, HEADER_MAX,
-    KeyHeader, KeyReport, Packed, Verb,
+    AdminEvent, AdminHeader, AdminReport, BackupHeader, BackupReport, DeadHeader, DeadReport,
+    ExplainReport, HEADER_MAX, KeyHeader, KeyReport, Packed, Verb,
 };
 
 /// What a broker answers to ADMIN.
@@ -182,6 +182,19 @@ impl Client {
         let octets = self.ask_admin(packed(ask)?).await?;
         KeyReport::decode(&octets).map_err(unreadable)?;
         Ok(KeyAnswered { octets })
+    }
+
+    /// Has the broker copy its store into a new directory of its machine, while it works. Needs MJP/1
+    /// and the right `admin`; give it time (SPEC 15.7).
+    ///
+    /// # Errors
+    /// As [`Self::admin`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::admin`]; the broker goes on with the copy.
+    pub async fn back_up(&self, to: &str) -> Result<BackupReport, CallError> {
+        let octets = self.ask_admin(packed(&BackupHeader::new(to))?).await?;
+        BackupReport::decode(&octets).map_err(unreadable)
     }
 
     /// Lists dead letters, shows one, puts them back, changes or drops them. With `dlq.edit`, `body`

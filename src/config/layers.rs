@@ -349,12 +349,17 @@ impl Layers {
             key.insert(value, &mut table);
             origins.insert(key, origin);
         }
-        let config = BrokerConfig::deserialize(table).unwrap_or_else(|error| {
+        let mut config = BrokerConfig::deserialize(table).unwrap_or_else(|error| {
             // Each value has passed alone, so all of them together should.
             let hint = "this is a defect of majordomo, please report it".into();
             problems.push(Problem::Syntax { at: Origin::Default, reason: error.to_string(), hint });
             BrokerConfig::default()
         });
+        for (pattern, patch) in &mut config.services {
+            let mine = |(key, _): &(&Key, &Origin)| key.pattern.as_ref() == Some(pattern);
+            let first = origins.iter().filter(mine).map(|(_, origin)| origin).min();
+            patch.at = first.map(|origin| origin.line().into());
+        }
         if problems.is_empty() {
             let origin = |key: &Key| {
                 let mut at = origins.range(key.clone()..);

@@ -258,7 +258,7 @@ pub struct LimitsSection {
     pub key_callers: usize,
     /// Dead letters of all queues, 0 to 10,000,000. Default 100,000.
     pub dead_letters: usize,
-    /// Memory of those, 64 KiB to 1 TiB. Default 1 GiB.
+    /// Octets of those, in memory and on the disk, 64 KiB to 1 TiB. Default 1 GiB.
     #[serde(with = "units::text")]
     pub dead_letters_bytes: usize,
     /// Memory of all that is accepted or waits to be written, 16 MiB to 1 TiB. Default auto.

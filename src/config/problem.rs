@@ -28,6 +28,17 @@ pub enum Origin {
     Flag(String),
 }
 
+impl Origin {
+    /// The same without the column.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match self {
+            Self::File { path, line, .. } => format!("{}:{line}", path.display()),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -61,6 +61,9 @@ pub struct ServicePatch {
     pub dead_letters_queue: Option<String>,
     /// What a request of MJP/1 survives that does not say: `memory`, `disk`.
     pub level: Option<Level>,
+    /// Where its first key stands, which `explain` tells: a file and the line, a variable or a flag.
+    #[serde(skip)]
+    pub at: Option<Arc<str>>,
 }
 
 impl ServicePatch {
@@ -125,6 +128,7 @@ impl From<&ServicePolicy> for ServicePatch {
             dead_letters_ttl: Some(policy.dead.kept),
             dead_letters_queue: Some(policy.dead.queue.as_deref().unwrap_or_default().into()),
             level: Some(policy.level),
+            at: None,
         }
     }
 }
@@ -136,7 +140,7 @@ pub(super) fn rules(
 ) -> Vec<ServiceRule> {
     let rule = |(pattern, patch): (&String, &ServicePatch)| ServiceRule {
         pattern: pattern.clone(),
-        at: None,
+        at: patch.at.clone(),
         policy: patch.over(base),
     };
     let mut rules: Vec<_> = patches.iter().map(rule).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::proto::clock::Clock;
-use crate::proto::depot::{Depot, DepotLimits, MARKS, OUTCOMES, REQUESTS, reread};
+use crate::proto::depot::{Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS, reread};
 use crate::proto::durable::{Found, Order};
 use crate::proto::titanic::{HEADS, Titanic, TitanicLimits};
 
@@ -19,7 +19,7 @@ pub fn store_record(input: &[u8]) {
         1 => MARKS,
         2 => OUTCOMES,
         3 => HEADS,
-        4 => b'd',
+        4 => LETTERS,
         _ => b'z',
     };
     let name_len = match len % 4 {

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use redb::{
-    Database, Durability, Error as Redb, ReadableDatabase, StorageBackend, TableDefinition,
-    TableError,
+    Database, Durability, Error as Redb, ReadTransaction, ReadableDatabase, StorageBackend,
+    TableDefinition, TableError,
 };
 
 use crate::proto::durable::{Found, Key, Write};
@@ -25,6 +25,8 @@ pub(super) const FORMAT: u64 = 1;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("majordomo");
 const FORMAT_KEY: &str = "format";
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
+/// The name of the table of records in the file.
+pub(super) const RECORDS_NAME: &[u8] = b"records";
 
 /// Octets of the checksum behind each value.
 const SUM: usize = 8;
@@ -85,6 +87,12 @@ pub(super) trait Disk: Send {
     /// [`DiskError`], or what `each` says.
     fn scan(&mut self, space: Option<u8>, each: &mut Each<'_>) -> Result<(), DiskError>;
 
+    /// What is kept now, whatever is committed later; to be read on another thread.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, DiskError>;
+
     /// Leaves the file so that it is opened fast, and lets go of it.
     ///
     /// # Errors
@@ -93,6 +101,43 @@ pub(super) trait Disk: Send {
 
     /// Octets of the file.
     fn len(&self) -> u64;
+}
+
+/// All that was kept at one moment.
+pub(super) trait Snapshot: Send {
+    /// All records, in the order of their keys.
+    ///
+    /// # Errors
+    /// [`DiskError`], or what `each` says.
+    fn scan(&self, each: &mut Each<'_>) -> Result<(), DiskError>;
+}
+
+/// What one commit of a database has left.
+struct RedbSnapshot {
+    read: ReadTransaction,
+    /// How often the database was opened when that was taken, and how often by now: whoever opens
+    /// it anew knows nothing of who reads it.
+    taken: u64,
+    opened: Arc<AtomicU64>,
+}
+
+impl Snapshot for RedbSnapshot {
+    fn scan(&self, each: &mut Each<'_>) -> Result<(), DiskError> {
+        let damaged = |error: Redb| DiskError::Damaged(error.to_string());
+        let table = self.read.open_table(RECORDS).map_err(|error| damaged(error.into()))?;
+        let range = table.range::<&[u8]>(..).map_err(|error| damaged(error.into()))?;
+        for record in range {
+            let record = record.map_err(|error| damaged(error.into()));
+            if self.opened.load(Ordering::Acquire) != self.taken {
+                let what = "the store was opened anew while it was copied, as the disk was full";
+                return Err(DiskError::Full(what.into()));
+            }
+            let (key, value) = record?;
+            let key = key.value();
+            each(key, checked(key, value.value())?)?;
+        }
+        Ok(())
+    }
 }
 
 /// Which records are to be read.
@@ -112,6 +157,8 @@ pub(super) struct RedbDisk<M> {
     database: Option<Database>,
     faults: Faults,
     len: Arc<AtomicU64>,
+    /// How often the database was opened.
+    opened: Arc<AtomicU64>,
 }
 
 impl<M> fmt::Debug for RedbDisk<M> {
@@ -129,7 +176,7 @@ fn sum(key: &[u8], value: &[u8]) -> [u8; SUM] {
 }
 
 /// The value of a record whose checksum holds.
-fn checked(key: &[u8], octets: &[u8]) -> Result<Bytes, DiskError> {
+pub(super) fn checked(key: &[u8], octets: &[u8]) -> Result<Bytes, DiskError> {
     let split = octets.len().checked_sub(SUM).and_then(|at| octets.split_at_checked(at));
     match split {
         Some((value, told)) if sum(key, value) == *told => Ok(Bytes::copy_from_slice(value)),
@@ -152,13 +199,15 @@ where
     /// [`DiskError`].
     pub(super) fn open(make: M, cache: usize) -> Result<Self, DiskError> {
         let (faults, len) = (Faults::default(), Arc::default());
-        let mut disk = Self { make, cache, database: None, faults, len };
+        let opened = Arc::default();
+        let mut disk = Self { make, cache, database: None, faults, len, opened };
         disk.reopen()?;
         Ok(disk)
     }
 
     fn reopen(&mut self) -> Result<(), DiskError> {
         self.database = None;
+        self.opened.fetch_add(1, Ordering::AcqRel);
         let backend = (self.make)().map_err(|error| DiskError::Fatal(error.to_string()))?;
         let backend = Watched::new(backend, self.faults.clone(), self.len.clone());
         let opened = Database::builder()
@@ -336,6 +385,13 @@ where
             each(key, checked(key, value.value())?)?;
         }
         Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, DiskError> {
+        let read = self.database()?.begin_read();
+        let read = read.map_err(|error| self.why(error))?;
+        let (taken, opened) = (self.opened.load(Ordering::Acquire), self.opened.clone());
+        Ok(Box::new(RedbSnapshot { read, taken, opened }))
     }
 
     fn close(&mut self) -> Result<(), DiskError> {

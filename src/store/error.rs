@@ -68,7 +68,8 @@ pub enum StoreError {
     /// What is in it is not what was written.
     #[error(
         "the store {} is damaged: {what}; nothing was changed. Look at it with `majordomo store \
-         check {}`, and put a backup in its place or move it aside", path.display(), dir.display()
+         check {}`, and put a backup in its place, or save what can be read with `majordomo store \
+         repair {} NEW`", path.display(), dir.display(), dir.display()
     )]
     Damaged {
         /// The file.
@@ -81,7 +82,8 @@ pub enum StoreError {
     /// A record in it is none of ours.
     #[error(
         "the store {} has a record that cannot be read ({key}): {source}; look at it with \
-         `majordomo store check {}`", path.display(), dir.display()
+         `majordomo store check {}`, or save the others with `majordomo store repair {} NEW`",
+        path.display(), dir.display(), dir.display()
     )]
     Record {
         /// The file.

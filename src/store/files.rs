@@ -81,6 +81,11 @@ impl Place {
         &self.dir
     }
 
+    /// The file itself.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Opens the database in the file.
     pub(super) fn open(
         &self,

@@ -30,6 +30,10 @@ fn point_of(what: &str, moment: Moment) -> &'static str {
         "requeue" => ["requeue.before", "requeue.after", ""],
         "reply" => ["reply.before_store", "reply.after_store", "reply.after_send"],
         "forget" => ["forget.before", "forget.after", ""],
+        "dead" => ["dlq.before", "dlq.after", "dlq.after_told"],
+        "revive" => ["dlq.before_requeue", "dlq.after_requeue", "dlq.requeued"],
+        "rewrite" => ["dlq.before_edit", "dlq.after_edit", ""],
+        "unbury" => ["dlq.before_drop", "dlq.after_drop", ""],
         "outcome" => ["outcome.evict", "outcome.evicted", ""],
         _ => [""; 3],
     };

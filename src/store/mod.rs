@@ -13,6 +13,8 @@ mod files;
 mod group;
 #[cfg(test)]
 mod model;
+mod repair;
+mod salvage;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -20,6 +22,8 @@ mod thread;
 pub use check::{Census, backup, check, compact};
 pub use error::StoreError;
 pub use files::{FILE, Place};
+pub use repair::{Lost, Repair, repair};
+pub use salvage::Gap;
 pub use thread::{Figures, Opened, Store};
 
 /// What a store is told before it is opened.

@@ -3,12 +3,17 @@ use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::disk::{Disk, DiskError, RedbDisk};
+use super::disk::{Disk, DiskError, RECORDS_NAME, RedbDisk, checked};
 use super::model::{Model, Op, Survives, crash};
+use super::salvage;
 use super::thread::testing;
+use crate::proto::depot::{Depot, DepotLimits};
 use crate::proto::durable::{Batch, Event, Key, Order, Write};
 
 const CACHE: usize = 1 << 20;
+
+/// A dead letter, as it is stored.
+const LETTER: &[u8] = include_bytes!("../../fuzz/corpus/store_record/letter");
 
 /// What is kept.
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -46,8 +51,20 @@ fn all(disk: &mut dyn Disk) -> Result<State, DiskError> {
     Ok(state)
 }
 
+/// A request becomes a dead letter, or a letter a request: each removes what it was.
+fn moves(dice: &mut Dice) -> Vec<Write> {
+    let number = [u8::try_from(dice.below(6)).unwrap()];
+    let (from, to) = if dice.below(2) == 0 { (b'r', b'd') } else { (b'd', b'r') };
+    let value = LETTER.iter().copied().chain([u8::try_from(dice.below(256)).unwrap()]);
+    let put = Write::Put(Key::new(to, &number), value.collect::<Vec<_>>().into());
+    vec![Write::Remove(Key::new(from, &number)), put]
+}
+
 /// One to four changes, of a few keys.
 fn changes(dice: &mut Dice) -> Vec<Write> {
+    if dice.below(3) == 0 {
+        return moves(dice);
+    }
     let change = |dice: &mut Dice| {
         let key = Key::new(b'h', &[u8::try_from(dice.below(12)).unwrap()]);
         let len = match dice.below(4) {
@@ -107,6 +124,10 @@ fn found(log: &[Op], states: &[State], image: Vec<u8>, what: &str) {
     let state = all(&mut disk).unwrap_or_else(|error| panic!("{what}: {error}"));
     let next = states.get(said + 1).unwrap_or(&states[said]);
     assert!(state == states[said] || state == *next, "{what}: something else is found");
+    for key in state.keys().filter(|key| key[0] == b'd') {
+        let request = [&b"r"[..], &key[1..]].concat();
+        assert!(!state.contains_key(&request), "{what}: it is a request and a dead letter");
+    }
 }
 
 #[test]
@@ -304,7 +325,10 @@ fn closed_store() -> (Vec<u8>, State) {
     let mut disk = open(&model).unwrap();
     let mut state = State::new();
     for number in 0..100 {
-        let writes = batch(number).writes;
+        let mut writes = batch(number).writes;
+        let key = Key::new(b'd', &number.to_be_bytes());
+        // Without the kind and the name that the fuzzer has before it.
+        writes.push(Write::Put(key, LETTER[10..].into()));
         change(&mut state, &writes);
         disk.commit(&mut writes.iter()).unwrap();
     }
@@ -315,7 +339,13 @@ fn closed_store() -> (Vec<u8>, State) {
 fn all_or_refused(image: Vec<u8>, state: &State, what: &str) -> bool {
     let read = open(&Model::of(image)).and_then(|mut disk| all(&mut disk));
     match read {
-        Ok(found) => assert!(found == *state, "{what}: something is lost, and nobody says so"),
+        Ok(found) => {
+            assert!(found == *state, "{what}: something is lost, and nobody says so");
+            let mut depot = Depot::new(DepotLimits::default(), 7, 1);
+            for (key, value) in found.iter().filter(|(key, _)| key[0] == b'd') {
+                assert_eq!(depot.recover(key, value), Ok(()), "{what}");
+            }
+        }
         Err(DiskError::Full(error)) => panic!("{what}: {error}"),
         Err(_) => return false,
     }
@@ -356,4 +386,106 @@ fn another_format_is_refused() {
         write.commit().unwrap();
     }
     assert_eq!(open(&model).map(drop).unwrap_err(), DiskError::Format(2));
+}
+
+#[test]
+fn a_copy_is_what_one_commit_has_left_while_others_go_on() {
+    let model = Model::default();
+    let disk = Box::new(open(&model).unwrap());
+    let (told, events) = mpsc::channel();
+    let tell = move |event: &Event| drop(told.send(event.clone()));
+    let store = testing::start(disk, || Some(1 << 40), tell, |error| panic!("{error}"));
+    let mut number = 0;
+    let mut order = |count| {
+        store.order((number + 1..=number + count).map(|n| Order::Store(batch(n))).collect());
+        number += count;
+    };
+    let mut sizes = Vec::new();
+    for _ in 0..20 {
+        order(5);
+        while events.recv() != Ok(Event::Stored(5 * (sizes.len() as u64 + 1))) {}
+        let snapshot = store.snapshot().unwrap();
+        let mut state = State::new();
+        let taken = snapshot.scan(&mut |key, value| {
+            if state.is_empty() {
+                // That is stored while it is read.
+                let key = Key::new(b'h', b"a later one");
+                let writes = vec![Write::Put(key, "x".into())];
+                store.order(vec![Order::Store(Batch { number: 0, what: "test", writes })]);
+                while events.recv() != Ok(Event::Stored(0)) {}
+            }
+            state.insert(key.to_vec(), value.to_vec());
+            Ok(())
+        });
+        taken.unwrap();
+        sizes.push(state.keys().filter(|key| key.len() == 3).count());
+    }
+    let whole: Vec<_> = (1..=20).map(|n| 2 * 5 * n).collect();
+    assert_eq!(sizes, whole, "both records of each batch, and of no later one");
+    store.stop();
+}
+
+/// Goes through an image page by page; what was found, and whether that is said to be all.
+fn salvaged(image: &[u8]) -> Result<(State, bool), &'static str> {
+    let (mut state, mut bad) = (State::new(), 0);
+    let walked =
+        salvage::walk(&image, RECORDS_NAME, &mut |key, octets| match checked(key, octets) {
+            Ok(value) => drop(state.insert(key.to_vec(), value.to_vec())),
+            Err(_) => bad += 1,
+        })?;
+    let is_whole = walked.gaps.is_empty() && bad == 0 && walked.told == state.len() as u64;
+    Ok((state, is_whole))
+}
+
+impl salvage::Octets for &[u8] {
+    fn read(&self, at: u64, out: &mut [u8]) -> bool {
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        let octets = at.checked_add(out.len()).and_then(|end| self.get(at..end));
+        octets.is_some_and(|octets| {
+            out.copy_from_slice(octets);
+            true
+        })
+    }
+}
+
+#[test]
+fn all_of_a_whole_store_is_found_page_by_page() {
+    let (image, state) = closed_store();
+    assert_eq!(salvaged(&image), Ok((state, true)));
+    // A history with large values, and pages that were used before; the last commit was not closed.
+    let (states, model) = history(5, 60);
+    assert_eq!(salvaged(&model.octets()), Ok((states[60].clone(), true)));
+}
+
+#[test]
+fn what_is_saved_of_a_damaged_store_is_what_was_stored() {
+    let (image, state) = closed_store();
+    let (mut dice, mut some, mut part) = (Dice(21), 0, 0);
+    for _ in 0..1000 {
+        let (at, bit) = (dice.below(image.len() as u64), dice.below(8));
+        let mut image = image.clone();
+        image[usize::try_from(at).unwrap()] ^= 1 << bit;
+        let Ok((found, is_whole)) = salvaged(&image) else { continue };
+        for (key, value) in &found {
+            assert_eq!(state.get(key), Some(value), "bit {bit} of {at}: it was never stored");
+        }
+        assert!(!is_whole || found == state, "bit {bit} of {at}: some are missing, in silence");
+        some += 1;
+        part += usize::from(!is_whole && !found.is_empty());
+    }
+    assert!(some > 900 && part > 0, "{some} of 1000 could be read, {part} in part");
+    for len in (0..image.len()).step_by(4096) {
+        let Ok((found, is_whole)) = salvaged(&image[..len]) else { continue };
+        let is_stored = |(key, value): (&Vec<u8>, _)| state.get(key) == Some(value);
+        assert!(found.iter().all(is_stored), "{len} octets");
+        assert!(!is_whole || found == state, "{len} octets: some are missing, in silence");
+    }
+}
+
+#[test]
+fn what_is_no_store_is_refused() {
+    for image in [vec![], vec![0; 100], vec![0; 8192], b"redb\x1a\x0a\xa9\x0d\x0a".repeat(900)] {
+        assert!(salvaged(&image).is_err());
+    }
+    assert!(salvaged(&Model::default().octets()).is_err());
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ use crate::proto::stats::Histogram;
 use crate::proto::titanic::RecordError;
 
 use super::StoreOptions;
-use super::disk::{Disk, DiskError, Range, hex};
+use super::check::{Census, copy};
+use super::disk::{Disk, DiskError, Range, Snapshot, hex};
 use super::error::StoreError;
 use super::files::Place;
 use super::group::{Group, Moment};
@@ -43,10 +44,14 @@ pub struct Figures {
     pub full: AtomicU64,
 }
 
+/// Who wants to read all of it, as it is then.
+type Reader = mpsc::Sender<Result<Box<dyn Snapshot>, DiskError>>;
+
 /// What comes from outside.
 #[derive(Debug, Default)]
 struct Inbox {
     orders: VecDeque<Order>,
+    readers: Vec<Reader>,
     stopping: bool,
 }
 
@@ -135,6 +140,7 @@ impl Opened {
     ) -> Result<Store, StoreError> {
         let desk = Arc::new(Desk::default());
         let Self { place, disk, min_free } = self;
+        let found = Some(place.clone());
         let keeper = Keeper {
             disk,
             min_free,
@@ -153,13 +159,15 @@ impl Opened {
             }
         };
         let thread = std::thread::Builder::new().name("majordomo-store".into()).spawn(run);
-        Ok(Store { desk, thread: Mutex::new(Some(thread.map_err(StoreError::Thread)?)) })
+        let thread = Mutex::new(Some(thread.map_err(StoreError::Thread)?));
+        Ok(Store { place: found, desk, thread })
     }
 }
 
 /// A store at work.
 #[derive(Debug)]
 pub struct Store {
+    place: Option<Place>,
     desk: Arc<Desk>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -170,6 +178,31 @@ impl Store {
         let mut inbox = self.desk.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         inbox.orders.extend(orders);
         self.desk.changed.notify_one();
+    }
+
+    /// Copies all that is stored now into a new directory, while the store works, and reads the copy
+    /// again. It takes its time: not to be called where nothing may wait.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what is there of the copy is of no use then.
+    pub fn backup(&self, to: &Path) -> Result<Census, StoreError> {
+        let failed = |error| match &self.place {
+            Some(place) => place.why(error),
+            None => StoreError::Failed { path: to.into(), what: error.to_string() },
+        };
+        let snapshot = self.snapshot().map_err(failed)?;
+        copy(to, |each| snapshot.scan(each)).map_err(|error| error.of(failed))
+    }
+
+    /// What is stored now.
+    pub(super) fn snapshot(&self) -> Result<Box<dyn Snapshot>, DiskError> {
+        let (reader, comes) = mpsc::channel();
+        {
+            let mut inbox = self.desk.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            inbox.readers.push(reader);
+            self.desk.changed.notify_one();
+        }
+        comes.recv().unwrap_or_else(|_| Err(DiskError::Fatal("the store is closed".into())))
     }
 
     /// What is told of it.
@@ -250,6 +283,7 @@ impl<T: FnMut(&Event)> Keeper<T> {
                 break;
             }
             let (order, stopping) = self.next(waits.unwrap_or(LOOK));
+            self.serve_readers();
             match order {
                 Some(Order::Store(batch)) => group.add(now(), batch),
                 Some(Order::Load { ticket, key }) => {
@@ -268,6 +302,17 @@ impl<T: FnMut(&Event)> Keeper<T> {
             }
         }
         if group.is_empty() { Ok(()) } else { self.commit(&group) }
+    }
+
+    /// Gives those who asked what the last commit has left.
+    fn serve_readers(&mut self) {
+        let mut inbox = self.desk.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let readers = std::mem::take(&mut inbox.readers);
+        drop(inbox);
+        for reader in readers {
+            // Who has gone needs none.
+            let _ = reader.send(self.disk.snapshot());
+        }
     }
 
     fn value_of(&self, value: Result<Option<Bytes>, DiskError>) -> Result<Option<Bytes>, End> {
@@ -305,7 +350,9 @@ impl<T: FnMut(&Event)> Keeper<T> {
     /// The next order, or none within that time; and whether to stop.
     fn next(&self, within: Duration) -> (Option<Order>, bool) {
         let inbox = self.desk.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        let waits = |inbox: &mut Inbox| inbox.orders.is_empty() && !inbox.stopping;
+        let waits = |inbox: &mut Inbox| {
+            inbox.orders.is_empty() && inbox.readers.is_empty() && !inbox.stopping
+        };
         let waited = self.desk.changed.wait_timeout_while(inbox, within, waits);
         let (mut inbox, _) = waited.unwrap_or_else(PoisonError::into_inner);
         (inbox.orders.pop_front(), inbox.stopping)
@@ -400,6 +447,6 @@ pub(super) mod testing {
                 fail(error);
             }
         });
-        Store { desk, thread: Mutex::new(Some(thread)) }
+        Store { place: None, desk, thread: Mutex::new(Some(thread)) }
     }
 }

@@ -24,6 +24,7 @@ mod repeat;
 mod report;
 mod request;
 mod scatter;
+mod store;
 mod talk;
 mod topics;
 
@@ -57,6 +58,7 @@ pub use request::{Answer, Delivery, Failure, Request};
 pub use scatter::{
     Note, NoteHeader, Outcome, OutcomeHeader, Recipients, Scatter, ScatterHeader, Tally, Targets,
 };
+pub use store::{BackupHeader, BackupReport};
 pub use talk::{Ask, AskHeader, Event, EventHeader, Tell, TellHeader};
 pub use topics::{
     GapHeader, News, NewsHeader, Publish, PublishHeader, PublishedHeader, SUBJECT_MAX,

@@ -89,6 +89,7 @@ fn letters_are_listed_shown_edited_requeued_and_dropped() {
     let stands = json_of(home, "explain service pay");
     assert_eq!(stands["service"]["because"], "no worker offers the service");
     assert_eq!(stands["policy"]["pattern"], "pay*");
+    assert_eq!(stands["policy"]["at"], "broker.toml:2", "where its first key stands");
     assert_eq!(stands["service"]["dead"], 1);
     let _worker = worker(home, &["cat"]);
     assert_eq!(json_of(home, &format!("dlq requeue {id}"))["requeued"], 1);

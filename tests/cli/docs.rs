@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{home, majordomo, run};
 
-const COMMANDS: [&str; 80] = [
+const COMMANDS: [&str; 81] = [
     "",
     "demo",
     "broker",
@@ -74,6 +74,7 @@ const COMMANDS: [&str; 80] = [
     "key revoke",
     "store",
     "store check",
+    "store repair",
     "store backup",
     "store compact",
     "acl",

@@ -252,6 +252,84 @@ def test_nothing_acknowledged_is_lost_at_a_named_point(tmp_path, monkeypatch, po
     kept.close()
 
 
+# Where a broker is killed that makes a dead letter, puts one back, changes or drops one.
+LETTER_POINTS = {
+    "dlq.before": "fail",
+    "dlq.after": "fail",
+    "dlq.after_told": "fail",
+    "dlq.before_requeue": "requeue",
+    "dlq.after_requeue": "requeue",
+    "dlq.requeued": "requeue",
+    "dlq.before_edit": "edit",
+    "dlq.after_edit": "edit",
+    "dlq.before_drop": "drop",
+    "dlq.after_drop": "drop",
+}
+
+
+def letters(endpoint):
+    with Peer(endpoint) as boss:
+        boss.say("ADMIN", 7, {"verb": "dlq.list"})
+        return header(boss.expect("ADMIN", 7))["letters"]
+
+
+def fail_one(endpoint, **says):
+    """A request of which its worker says that it failed; who asked is gone."""
+    with Peer(endpoint) as worker, Peer(endpoint) as client:
+        worker.ready(service="frail")
+        client.call(1, b"x", service="frail", **says)
+        token, _, _ = worker.request()
+        worker.say("ERROR", token, {"code": "no_paper"})
+        client.socket.poll(3000)
+
+
+@pytest.mark.skipif("MAJORDOMO_FAIL_POINTS" not in os.environ, reason="built without fail-points")
+@pytest.mark.parametrize("point", LETTER_POINTS)
+def test_a_letter_is_one_thing_wherever_the_broker_is_killed(tmp_path, monkeypatch, point):
+    """It is a request or a letter, never both and never neither, unless it was dropped."""
+    what = LETTER_POINTS[point]
+    admin = f"ipc://{tmp_path}/admin"
+    flags = ["--set", 'service.dead_letters=["failed"]']
+    kept = Kept(tmp_path, *BEATS, *flags, binds=(admin,))
+    says = {"key": b"k", **DISK, "timeout": 600_000}
+    if what != "fail":
+        fail_one(kept.endpoint, **says)
+        [letter] = letters(admin)
+    kept.kill()
+    monkeypatch.setenv("MAJORDOMO_FAIL_POINT", f"{point}:1")
+    kept.start()
+    if what == "fail":
+        fail_one(kept.endpoint, **says)
+    else:
+        with Peer(admin) as boss:
+            body = [b"y"] if what == "edit" else []
+            boss.say("ADMIN", 8, {"verb": f"dlq.{what}", "uuid": letter["uuid"]}, *body)
+            boss.socket.poll(3000)
+    assert kept.broker.process.wait(60) == -signal.SIGABRT
+    monkeypatch.delenv("MAJORDOMO_FAIL_POINT")
+    kept.start()
+    found = letters(admin)
+    status = json.loads(cli("status", "--endpoint", kept.endpoint, "--json")[1])
+    waiting = status["broker"]["store"]["requests"]
+    if what == "drop":
+        assert (len(found), waiting) == (1 if point == "dlq.before_drop" else 0, 0)
+    else:
+        assert len(found) + waiting == 1, (found, waiting)
+    if what == "fail":
+        assert len(found) == (0 if point == "dlq.before" else 1)
+        assert not found or found[0]["cause"] == "failed"
+    elif what == "edit":
+        assert found[0]["uuid"] == letter["uuid"]
+    elif what == "requeue":
+        assert waiting == (0 if point == "dlq.before_requeue" else 1)
+    if waiting:
+        with Peer(kept.endpoint) as worker:
+            worker.ready(service="frail")
+            _, _, body = worker.request()
+            assert body == [b"x"]
+    kept.close()
+
+
 @pytest.mark.skipif("MAJORDOMO_FAIL_POINTS" not in os.environ, reason="built without fail-points")
 def test_recovery_that_is_killed_three_times_finds_the_same(kept, monkeypatch):
     with Peer(kept.endpoint) as client:
@@ -273,6 +351,36 @@ def test_recovery_that_is_killed_three_times_finds_the_same(kept, monkeypatch):
             assert fetch(client, b"%d" % id, id=id).startswith(b"%d " % id)
     worker.stop()
     assert sorted(worker.given, key=int) == [b"%d" % id for id in range(1, 41)]
+
+
+def test_a_copy_of_a_working_broker_is_whole(tmp_path):
+    """What was acknowledged before a copy was begun is in it, and the copy is a store like any."""
+    admin = f"ipc://{tmp_path}/admin"
+    kept = Kept(tmp_path, *BEATS, binds=(admin,))
+    worker = Worker(kept.endpoint)
+    loads = [Load(kept.endpoint, number) for number in range(2)]
+    copies = []
+    for number in range(3):
+        time.sleep(0.7)
+        acknowledged = set().union(*(set(load.acknowledged) for load in loads))
+        copy = tmp_path / f"copy{number}"
+        done = cli("store", "backup", "--online", str(copy), "--endpoint", admin, "--json")
+        assert done[0] == 0, done
+        assert json.loads(done[1])["records"] >= len(acknowledged)
+        copies.append((copy, acknowledged))
+    assert finish(kept, loads)
+    worker.stop()
+    kept.close()
+    assert copies[0][1] and len(copies[2][1]) > len(copies[0][1])
+    for copy, acknowledged in copies:
+        other = Kept(tmp_path, *BEATS, store=copy)
+        worker = Worker(other.endpoint)
+        with Peer(other.endpoint) as peer:
+            for id, key in enumerate(sorted(acknowledged), 1):
+                said = fetch(peer, key, id=id)
+                assert isinstance(said, bytes) and said.startswith(key + b" "), (key, said)
+        worker.stop()
+        other.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")

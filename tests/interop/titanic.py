@@ -21,8 +21,8 @@ def free_endpoint():
 class Kept:
     """A broker with a store, which can be killed and started anew with both."""
 
-    def __init__(self, directory, *flags, endpoint=None, store=None):
-        self.directory, self.flags = directory, flags
+    def __init__(self, directory, *flags, endpoint=None, store=None, binds=()):
+        self.directory, self.flags, self.binds = directory, flags, binds
         self.endpoint = endpoint or free_endpoint()
         self.store = store or directory / "store"
         self.broker = None
@@ -30,7 +30,7 @@ class Kept:
 
     def start(self, *more):
         flags = ("--store", str(self.store), *self.flags, *more)
-        self.broker = Broker(self.directory, *flags, binds=(self.endpoint,))
+        self.broker = Broker(self.directory, *flags, binds=(self.endpoint, *self.binds))
 
     def kill(self):
         self.broker.kill()

@@ -5,7 +5,7 @@ pub(crate) mod admin;
 mod ask;
 mod broker;
 mod pair;
-mod trouble;
+pub(crate) mod trouble;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,8 +1,10 @@
 //! What operators say about keys and rights (SPEC 14.3): it takes a file, so it is done here.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::broker::shared::{Shared, now};
@@ -11,7 +13,8 @@ use crate::keys::ring::{Changes, Explanation};
 use crate::keys::{Doorkeeper, EditError, Given, text_of_public};
 use crate::proto::core::Errand;
 use crate::wire::mjp::{
-    ChangeReport, Code, HEADER_MAX, KeyHeader, KeyReport, Packed, StrangerReport, Verb,
+    BackupHeader, BackupReport, ChangeReport, Code, HEADER_MAX, KeyHeader, KeyReport, Packed,
+    StrangerReport, Verb,
 };
 
 /// Octets of a report without its entries, at most.
@@ -34,20 +37,60 @@ enum Done {
 
 /// Runs errands as long as the broker runs.
 pub(super) async fn run(shared: Arc<Shared>) {
+    // A copy takes its time, in which others are let in or not; there is one at a time.
+    let mut copies = JoinSet::new();
     loop {
         tokio::select! {
             () = shared.running.cancelled() => return,
             () = shared.errands.notified() => {}
+            Some(_) = copies.join_next() => continue,
         }
         let errands = shared.with_core(|core, _| core.take_errands());
         for errand in errands {
-            let answer = answer(&shared, &errand).await;
-            shared.with_core(|core, out| match &answer {
-                Ok(report) => core.answer_errand(&errand, Ok(report), out),
-                Err((code, why)) => core.answer_errand(&errand, Err((*code, why)), out),
-            });
+            if errand.verb != Verb::StoreBackup {
+                let answer = answer(&shared, &errand).await;
+                tell(&shared, &errand, &answer);
+            } else if copies.is_empty() {
+                let shared = shared.clone();
+                copies.spawn(async move {
+                    let answer = copy(&shared, &errand).await;
+                    tell(&shared, &errand, &answer);
+                });
+            } else {
+                let why = "the store is being copied; try again when that is done";
+                tell(&shared, &errand, &Err((Code::Overloaded, why.into())));
+            }
         }
     }
+}
+
+fn tell(shared: &Shared, errand: &Errand, answer: &Result<Packed, Refused>) {
+    shared.with_core(|core, out| match answer {
+        Ok(report) => core.answer_errand(errand, Ok(report), out),
+        Err((code, why)) => core.answer_errand(errand, Err((*code, why)), out),
+    });
+}
+
+/// Copies the store while it works (SPEC 15.7).
+async fn copy(shared: &Arc<Shared>, errand: &Errand) -> Result<Packed, Refused> {
+    let bad = |why: String| (Code::BadRequest, why);
+    let says = BackupHeader::decode(&errand.header).map_err(|error| bad(error.to_string()))?;
+    let to = says.to.map(PathBuf::from).filter(|to| to.is_absolute());
+    let to = to.ok_or_else(|| bad("`to` is missing, or does not begin with /".into()))?;
+    if shared.store.get().is_none() {
+        let why = "this broker has no store (store.path)";
+        return Err((Code::Unsupported, why.into()));
+    }
+    info!(to = %to.display(), "an operator has the store copied");
+    let (work, directory) = (shared.clone(), to.clone());
+    let copied =
+        tokio::task::spawn_blocking(move || work.store.get().map(|store| store.backup(&directory)));
+    let copied = copied.await.ok().flatten();
+    let copied = copied.ok_or_else(|| (Code::Failed, "the broker stops".to_owned()))?;
+    let census = copied.map_err(|error| (Code::Failed, error.to_string()))?;
+    let (records, bytes, file) = (census.total(), census.bytes, census.file);
+    info!(to = %to.display(), records, "the store is copied");
+    Ok(Packed::new(&BackupReport { records, bytes, file }))
 }
 
 async fn answer(shared: &Arc<Shared>, errand: &Errand) -> Result<Packed, Refused> {

@@ -116,6 +116,7 @@ impl Scrape {
             ("replayed", stats.replayed),
             ("evicted", stats.evicted),
             ("missing", stats.missing),
+            ("unburied", stats.unburied),
         ];
         let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count));
         page.counter("store_requests", "What became of requests of level disk.", outcomes)

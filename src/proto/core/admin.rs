@@ -6,6 +6,7 @@ mod explain;
 mod flows;
 mod follow;
 mod group;
+mod letters;
 mod listing;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ use super::rights::why_denied;
 pub use errand::Errand;
 pub(super) use errand::Errands;
 pub(super) use follow::Followers;
+pub(super) use letters::Changes;
 
 /// Why a verb is not carried out.
 type Refused = (Code, Cow<'static, str>);
@@ -106,7 +108,8 @@ impl Core {
             | Verb::KeyDeny
             | Verb::KeyRevoke
             | Verb::AclTest
-            | Verb::Reload => self.send_out(id, query, verb, header)?,
+            | Verb::Reload
+            | Verb::StoreBackup => self.send_out(id, query, verb, header)?,
         }
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! Requests of level disk: what their callers say, and what the disk does, carried out (SPEC 15.6).
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::id::{PeerId, ServiceName};
@@ -16,8 +15,9 @@ use crate::proto::output::Output;
 use crate::proto::router::{DepotNews, Refusal, Wanted, say_kept};
 use crate::proto::stats::Outcome;
 use crate::wire::message::Frames;
-use crate::wire::mjp::{Code, Digest, Fault, Level, Request, RequestHeader};
+use crate::wire::mjp::{Code, Digest, Fault, Level, Request};
 
+use super::admin::Changes;
 use super::ask::native;
 use super::{Core, Hello};
 
@@ -43,6 +43,8 @@ pub(super) struct Keeper {
     /// When to look again, and behind which service.
     retry: Time,
     retried: Option<ServiceName>,
+    /// What operators change of dead letters.
+    pub(super) changes: Changes,
 }
 
 impl Keeper {
@@ -54,13 +56,20 @@ impl Keeper {
 
 impl Core {
     /// Takes requests of level disk from now on: to be called before the first peer comes.
-    pub fn keep_requests<O: Output>(&mut self, now: Instant, depot: Depot, out: &mut O) {
+    pub fn keep_requests<O: Output>(&mut self, now: Instant, mut depot: Depot, out: &mut O) {
         let (caller, _) = self.join(now, Hello { house: true, ..Hello::default() }, out);
         self.router.free_of_limits(caller);
+        depot.abide_by(self.settings.clone());
+        for letter in depot.take_found() {
+            self.router.keep_found_letter(letter, out);
+        }
         let retry = self.clock.at(now);
         self.router.depot = Some(Box::new(depot));
-        let keeper = Keeper { caller, charged: 0, awake: Vec::new(), retry, retried: None };
+        let changes = Changes::default();
+        let keeper =
+            Keeper { caller, charged: 0, awake: Vec::new(), retry, retried: None, changes };
         self.keeper = Some(Box::new(keeper));
+        self.forget_letters();
         self.settle_depot(out);
     }
 
@@ -137,6 +146,12 @@ impl Core {
     ) {
         let says = &request.says;
         let Ok(service) = ServiceName::try_from(says.service) else { return };
+        // It would hold up what may go on, and be taken for begun while it waits.
+        if says.order.is_some() || says.delay().is_some_and(|delay| !delay.is_zero()) {
+            let why = "a request of level disk knows no `order` and no `delay`; leave them out, \
+                       or say `level`: \"memory\"";
+            return self.object(waiter.peer, native.id, Code::Unsupported, why, out);
+        }
         let closed = self.router.is_draining() || self.router.is_closed(says.service);
         if closed {
             return self.refuse_ask(waiter.peer, native.id, Refusal::Draining, out);
@@ -314,6 +329,9 @@ impl Core {
                 Effect::Tell(waiter, told) => self.tell_deposit(&waiter, &told, out),
                 Effect::Offer(number) => self.offer_deposit(now, number, out),
                 Effect::Wake(service) => self.wake_depot(&service),
+                Effect::Bury(letter) => self.router.keep_stored_letter(*letter, out),
+                Effect::Read(change, value) => self.letter_was_read(now, change, value, out),
+                Effect::Changed(change, done) => self.letter_was_changed(change, done, out),
             }
         }
         self.settle_depot(out);
@@ -355,15 +373,10 @@ impl Core {
         let caller = keeper.caller;
         let Some(depot) = &mut self.router.depot else { return };
         let Some(asking) = depot.take(now, number) else { return };
-        let Asking { service, asker, terms, mark, fence, age, kept } = asking;
+        let Asking { service, asker, terms, mark, fence, kept } = asking;
         let (place, losses) = (Shelf::Depot(number), (mark.losses, mark.solo_losses));
         let voice = CallerVoice::Stored(Box::new(Stored { place, asker, terms, losses }));
-        // It was read when it came, before it was stored.
-        let says = RequestHeader::decode(kept.first()).ok();
-        let order = says.as_ref().and_then(|says| says.order).map(Arc::from);
-        let delay = says.as_ref().and_then(RequestHeader::delay);
-        let delay = delay.map(|delay| delay.saturating_sub(age)).filter(|it| !it.is_zero());
-        let wanted = Wanted { service: service.as_bytes(), fence, order, delay };
+        let wanted = Wanted { service: service.as_bytes(), fence, order: None, delay: None };
         let asked = self.router.accept(now, caller, voice, wanted, kept.frames(), out);
         let Some(depot) = &mut self.router.depot else { return };
         match asked {
@@ -378,13 +391,14 @@ impl Core {
         if self.keeper.is_none() {
             return false;
         }
-        let mut some = false;
+        let mut some = self.forget_letters();
         for news in self.router.take_depot_news() {
             some = true;
             let Some(depot) = &mut self.router.depot else { break };
             match news {
-                DepotNews::Ended { number, outcome, epoch, said } => {
-                    if let Some(service) = depot.ended(now, number, (outcome, epoch), said) {
+                DepotNews::Ended { number, outcome, epoch, said, remains } => {
+                    let end = (outcome, epoch, said);
+                    if let Some(service) = depot.ended(now, number, end, remains) {
                         self.wake_depot(&service);
                     }
                 }
@@ -408,6 +422,15 @@ impl Core {
             self.settle_depot(out);
         }
         some
+    }
+
+    /// Has the disk forget the letters that are in the table no more. Whether there were any.
+    fn forget_letters(&mut self) -> bool {
+        let gone = self.router.dead.take_gone();
+        if let Some(depot) = &mut self.router.depot {
+            depot.unbury(&gone, None);
+        }
+        !gone.is_empty()
     }
 
     /// Tells whose time is up, and looks from time to time at services that had no room.

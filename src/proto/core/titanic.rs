@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::id::{PeerId, ServiceName};
 use crate::proto::clock::Time;
+use crate::proto::dead::Cause;
+use crate::proto::depot::{Burial, Remains};
 use crate::proto::dialect::{Asker, CallerVoice, Proof, Reply, Shelf, Stored, Terms};
 use crate::proto::durable::{Event, Order};
 use crate::proto::mmi;
@@ -67,10 +69,13 @@ impl Kept {
 
 impl Core {
     /// Serves Titanic from now on: to be called before the first peer comes.
-    pub fn serve_titanic<O: Output>(&mut self, now: Instant, table: Titanic, out: &mut O) {
+    pub fn serve_titanic<O: Output>(&mut self, now: Instant, mut table: Titanic, out: &mut O) {
         let (caller, _) = self.join(now, Hello { house: true, ..Hello::default() }, out);
         self.router.free_of_limits(caller);
         let now = self.clock.at(now);
+        let depot = &self.router.depot;
+        let buries = |service: &_| depot.as_ref().is_some_and(|it| it.buries(service, Cause::Lost));
+        table.end_begun(buries);
         let kept = Kept {
             table,
             caller,
@@ -114,6 +119,8 @@ impl Core {
                 }
                 Effect::Wake(service) => self.wake_titanic(&service),
                 Effect::Offer(uuid) => self.offer_stored(now, uuid, out),
+                Effect::Bury(letter) => self.router.keep_stored_letter(*letter, out),
+                Effect::Lost(uuid, body) => self.end_lost(now, uuid, body),
             }
         }
         self.resume_titanic(out);
@@ -270,9 +277,10 @@ impl Core {
         let mut some = false;
         while let Some(end) = self.router.pop_end_of_stored() {
             some = true;
-            let EndOfStored { uuid, outcome, answer } = end;
+            let EndOfStored { uuid, outcome, answer, remains } = end;
+            let burial = remains.and_then(|remains| self.burial(now, uuid, *remains));
             let Some(kept) = &mut self.titanic else { break };
-            if let Some(service) = kept.table.ended(now, uuid, outcome, answer.as_ref())
+            if let Some(service) = kept.table.ended(now, uuid, outcome, (answer.as_ref(), burial))
                 && !kept.awake.contains(&service)
             {
                 kept.awake.push(service);
@@ -284,6 +292,22 @@ impl Core {
         }
         self.settle_titanic(out);
         some
+    }
+
+    /// The dead letter of a request that ends; it is put back as a request of level disk.
+    fn burial(&mut self, now: Time, uuid: Uuid, remains: Remains) -> Option<Burial> {
+        let whose = self.titanic.as_ref()?.table.deceased(uuid)?;
+        self.router.depot.as_mut()?.letter_at(now, &whose, remains)
+    }
+
+    /// A request that may have begun before the broker did ends, and that was its body.
+    fn end_lost(&mut self, now: Time, uuid: Uuid, body: Message) {
+        let (cause, message, seen) = (Cause::Lost, None, Vec::new());
+        let remains = Remains { cause, message, seen, attempts: 1, body, has_header: false };
+        let burial = self.burial(now, uuid, remains);
+        if let Some(kept) = &mut self.titanic {
+            kept.table.end_lost(uuid, burial);
+        }
     }
 
     /// Has as many requests asked as the service takes; none if nobody offers it.

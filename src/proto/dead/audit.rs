@@ -16,6 +16,16 @@ impl DeadLetters {
         demand!(bytes == self.bytes, "{} octets are counted, {bytes} are kept", self.bytes);
         let max = self.limits.bytes_max;
         demand!(bytes <= max, "{bytes} octets of letters are kept, {max} may");
+        let memory: usize = self.letters.values().map(Letter::memory).sum();
+        demand!(memory == self.memory, "{} octets are charged, {memory} taken", self.memory);
+        let here = self.letters.iter().filter(|(_, letter)| letter.disk.is_none());
+        let (mut numbers, mut memory) = (BTreeSet::new(), 0);
+        for (number, letter) in here {
+            numbers.insert(*number);
+            memory += letter.memory();
+        }
+        demand!(numbers == self.here, "others are in memory only than it is said");
+        demand!(memory == self.bytes_here, "{} octets may give way, not {memory}", self.bytes_here);
         let ids = self.by_id.len();
         demand!(ids == count, "{count} letters have {ids} ids: one is dead twice");
         let mut queued = BTreeSet::new();
@@ -39,11 +49,12 @@ impl DeadLetters {
         let timed = self.letters.values().filter(|letter| letter.expires.is_some()).count();
         demand!(self.expiries.len() == timed, "{} deadlines for {timed}", self.expiries.len());
         demand!(self.freed == 0, "{} octets are not given back", self.freed);
+        demand!(self.gone.is_empty(), "{} records are not removed", self.gone.len());
         Ok(())
     }
 
     /// Memory charged for the table, octets.
     pub(crate) fn charged(&self) -> usize {
-        self.bytes
+        self.memory
     }
 }

@@ -18,8 +18,8 @@ use std::ops::Bound;
 use std::time::Duration;
 
 pub use cause::{Cause, Causes};
-pub use letter::{Letter, LetterId};
-pub(crate) use letter::{Seen, SeenEnd};
+pub use letter::{Letter, LetterId, Past};
+pub(crate) use letter::{OnDisk, Seen, SeenEnd};
 
 use crate::id::ServiceName;
 use crate::wire::message::Message;
@@ -31,7 +31,8 @@ use super::clock::Time;
 pub struct DeadLimits {
     /// Letters. Default 100,000.
     pub letters_max: usize,
-    /// Memory of them, octets. Default 1 GiB; they give way when memory is short before that.
+    /// Octets of them, in memory or on the disk. Default 1 GiB; those in memory give way when that is
+    /// short before.
     pub bytes_max: usize,
 }
 
@@ -78,7 +79,7 @@ impl Filter<'_> {
         });
         named
             && self.cause.is_none_or(|cause| cause == letter.cause)
-            && self.older.is_none_or(|older| now.since(letter.died_at) >= older)
+            && self.older.is_none_or(|older| letter.died_at.ago(now) >= older)
     }
 }
 
@@ -95,10 +96,17 @@ pub struct DeadLetters {
     expiries: BTreeSet<(Time, u64)>,
     /// Letters so far: the order of dying.
     sequence: u64,
-    /// Memory of the letters, octets.
+    /// Those that are in memory only.
+    here: BTreeSet<u64>,
+    /// What the letters count against the limits, and their memory; octets.
     bytes: usize,
+    memory: usize,
+    /// Memory of those that are in memory only, octets.
+    bytes_here: usize,
     /// Memory of letters forgotten since the last look, octets.
     freed: usize,
+    /// Numbers of the records of letters forgotten since the last look.
+    gone: Vec<u64>,
     counts: [usize; Cause::ALL.len()],
     stats: DeadStats,
 }
@@ -112,8 +120,12 @@ impl DeadLetters {
             queues: BTreeMap::new(),
             expiries: BTreeSet::new(),
             sequence: 0,
+            here: BTreeSet::new(),
             bytes: 0,
+            memory: 0,
+            bytes_here: 0,
             freed: 0,
+            gone: Vec::new(),
             counts: [0; Cause::ALL.len()],
             stats: DeadStats::default(),
         }
@@ -134,7 +146,12 @@ impl DeadLetters {
     /// Memory of the letters, octets.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.memory
+    }
+
+    /// Memory of those that give way when it is short, octets.
+    pub(crate) fn bytes_here(&self) -> usize {
+        self.bytes_here
     }
 
     /// What happened so far.
@@ -160,9 +177,18 @@ impl DeadLetters {
         cost <= self.limits.bytes_max && self.limits.letters_max > 0
     }
 
-    /// Keeps a letter, which has died now; its queue holds `letters_max`. The oldest letters make
-    /// room, of its queue and then of all. Its memory has been charged.
-    pub(crate) fn put(&mut self, mut letter: Letter, letters_max: usize, kept: Option<Duration>) {
+    /// Keeps a letter, which has died now, for so long; its queue holds `letters_max`. The oldest
+    /// letters make room, of its queue and then of all. Its memory has been charged.
+    pub(crate) fn put(&mut self, mut letter: Letter, max: usize, kept: Option<Duration>) {
+        letter.expires = kept.map(|kept| letter.died_at.at.after(kept));
+        if let Some(count) = self.stats.made.get_mut(letter.cause as usize) {
+            *count += 1;
+        }
+        self.take_in(letter, max);
+    }
+
+    /// Keeps a letter of an earlier broker, or one that knows when it expires.
+    pub(crate) fn take_in(&mut self, letter: Letter, letters_max: usize) {
         let cost = letter.cost();
         while self.in_queue(letter.queue.as_bytes()) >= letters_max.max(1) {
             let oldest = self.queues.get(letter.queue.as_bytes()).and_then(BTreeSet::first);
@@ -173,14 +199,12 @@ impl DeadLetters {
         while self.letters.len() >= self.limits.letters_max
             || self.bytes.saturating_add(cost) > self.limits.bytes_max
         {
-            if !self.evict() {
+            let Some(oldest) = self.letters.first_key_value().map(|(number, _)| *number) else {
                 break;
-            }
+            };
+            self.forget(oldest);
+            self.stats.evicted += 1;
         }
-        if let Some(count) = self.stats.made.get_mut(letter.cause as usize) {
-            *count += 1;
-        }
-        letter.expires = kept.map(|kept| letter.died_at.after(kept));
         self.keep(letter);
     }
 
@@ -193,6 +217,11 @@ impl DeadLetters {
         let number = self.sequence;
         self.sequence += 1;
         self.bytes += letter.cost();
+        self.memory += letter.memory();
+        if letter.disk.is_none() {
+            self.here.insert(number);
+            self.bytes_here += letter.memory();
+        }
         if let Some(count) = self.counts.get_mut(letter.cause as usize) {
             *count += 1;
         }
@@ -207,9 +236,13 @@ impl DeadLetters {
     /// Takes a letter out.
     pub(crate) fn take(&mut self, number: u64) -> Option<Letter> {
         let letter = self.letters.remove(&number)?;
-        let cost = letter.cost();
-        self.bytes -= cost;
-        self.freed += cost;
+        let memory = letter.memory();
+        self.bytes -= letter.cost();
+        self.memory -= memory;
+        self.freed += memory;
+        if self.here.remove(&number) {
+            self.bytes_here -= memory;
+        }
         if let Some(count) = self.counts.get_mut(letter.cause as usize) {
             *count -= 1;
         }
@@ -234,16 +267,33 @@ impl DeadLetters {
         service: Option<ServiceName>,
         frames: Option<(Message, bool)>,
     ) -> bool {
+        self.change(number, |letter| {
+            if let Some(service) = service {
+                letter.service = service;
+            }
+            if let Some((frames, has_header)) = frames {
+                (letter.body, letter.has_header) = (frames, has_header);
+            }
+        })
+    }
+
+    /// Another record of a letter is on the disk; returns how much more memory it takes.
+    pub(crate) fn rewrite(&mut self, number: u64, service: ServiceName, disk: OnDisk) -> usize {
+        let before = self.memory;
+        self.change(number, |letter| (letter.service, letter.disk) = (service, Some(disk)));
+        self.memory.saturating_sub(before)
+    }
+
+    fn change(&mut self, number: u64, change: impl FnOnce(&mut Letter)) -> bool {
         let Some(letter) = self.letters.get_mut(&number) else { return false };
-        let before = letter.cost();
-        if let Some(service) = service {
-            letter.service = service;
+        let (cost, before) = (letter.cost(), letter.memory());
+        change(letter);
+        let after = letter.memory();
+        self.bytes = self.bytes + letter.cost() - cost;
+        self.memory = self.memory + after - before;
+        if letter.disk.is_none() {
+            self.bytes_here = self.bytes_here + after - before;
         }
-        if let Some((frames, has_header)) = frames {
-            (letter.body, letter.has_header) = (frames, has_header);
-        }
-        let after = letter.cost();
-        self.bytes = self.bytes + after - before;
         self.freed += before.saturating_sub(after);
         true
     }
@@ -259,15 +309,16 @@ impl DeadLetters {
         self.stats.evicted += 1;
     }
 
-    fn forget(&mut self, number: u64) -> bool {
-        self.take(number).is_some()
+    /// Forgets a letter, and its record is to be removed.
+    pub(crate) fn forget(&mut self, number: u64) -> bool {
+        let letter = self.take(number);
+        self.gone.extend(letter.iter().filter_map(|letter| letter.disk).map(|disk| disk.number));
+        letter.is_some()
     }
 
-    /// Forgets the oldest letter; false if there is none.
+    /// Forgets the oldest letter that is in memory only; false if there is none.
     pub(crate) fn evict(&mut self) -> bool {
-        let Some(oldest) = self.letters.first_key_value().map(|(number, _)| *number) else {
-            return false;
-        };
+        let Some(oldest) = self.here.first().copied() else { return false };
         self.stats.evicted += 1;
         self.forget(oldest)
     }
@@ -295,10 +346,26 @@ impl DeadLetters {
         Some((number, self.letters.get(&number)?))
     }
 
+    /// The letter of that number, and no other one.
+    #[must_use]
+    pub fn get(&self, number: u64) -> Option<&Letter> {
+        self.letters.get(&number)
+    }
+
     /// The letters from the number `from` on, in the order of dying.
     pub fn from(&self, from: u64) -> impl Iterator<Item = (u64, &Letter)> {
         let range = (Bound::Included(from), Bound::Unbounded);
         self.letters.range(range).map(|(number, letter)| (*number, letter))
+    }
+
+    /// What a letter of the limits may still take, octets.
+    pub(crate) fn fits_more(&self, more: usize) -> bool {
+        self.bytes.saturating_add(more) <= self.limits.bytes_max
+    }
+
+    /// Numbers of the records of what was forgotten since the last call.
+    pub(crate) fn take_gone(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Memory of what was forgotten since the last call, octets.

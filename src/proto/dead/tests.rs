@@ -21,12 +21,13 @@ fn letter(id: u64, service: &str, cause: Cause, died: u64) -> Letter {
         deaths: 1,
         seen: Vec::new(),
         asker: crate::proto::dialect::Asker::default(),
-        accepted_at: at(0),
-        died_at: at(died),
+        accepted_at: at(0).into(),
+        died_at: at(died).into(),
         expires: None,
         order: None,
         body: Message::new([vec![7; 1000]]),
         has_header: false,
+        disk: None,
     }
 }
 
@@ -53,6 +54,19 @@ fn the_oldest_makes_room_in_its_queue_and_then_in_the_table() {
     table.put(letter(6, "c", Cause::Failed, 0), 2, None);
     assert_eq!(ids(&table), [3, 4, 5, 6]);
     assert_eq!((table.stats().evicted, table.in_queue(b"b")), (2, 0));
+    settled(&mut table);
+}
+
+#[test]
+fn a_number_of_old_finds_no_other_letter() {
+    let mut table = DeadLetters::new(DeadLimits::default());
+    for id in [1, 2] {
+        table.put(letter(id, "a", Cause::Failed, 0), 9, None);
+    }
+    let (first, _) = table.named(LetterId(1)).unwrap();
+    assert!(table.take(first).is_some());
+    assert!(table.get(first).is_none() && table.get(first + 1).is_some());
+    assert!(!table.edit(first, None, None));
     settled(&mut table);
 }
 

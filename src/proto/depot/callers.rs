@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::id::{Identity, PeerId, Principal, RequestId, ServiceName};
 use crate::proto::clock::Time;
+use crate::proto::dead::Cause;
 use crate::proto::dialect::Terms;
 use crate::proto::durable::Write;
 use crate::proto::router::Fence;
@@ -12,7 +13,7 @@ use crate::proto::stats::Outcome;
 use crate::wire::message::Frames;
 
 use super::deed::{Deed, Errand};
-use super::entry::{Entry, Stage};
+use super::entry::{End, Entry, Stage};
 use super::record::{Head, Name, lane_of, request_key};
 use super::waiters::{Awaited, Waiter};
 use super::{Depot, Refused, millis};
@@ -67,15 +68,7 @@ impl Depot {
         kept: Frames<'_>,
         waiter: Waiter,
     ) -> Result<(), Refused> {
-        if self.failed {
-            return Err(Refused::Failed);
-        }
-        if self.full {
-            return Err(Refused::Full);
-        }
-        if self.requests >= self.limits.requests_max || self.is_busy() {
-            return Err(Refused::Overloaded);
-        }
+        self.is_open_for_more()?;
         let accepted = self.unix(now);
         let left = deposit.terms.deadline.map_or(self.limits.waits, |at| at.since(now));
         let head = Head {
@@ -88,11 +81,13 @@ impl Depot {
             service: deposit.service,
             name: deposit.name,
             fence: deposit.fence,
+            before: None,
         };
         let value = head.encode(kept);
         let bytes = value.len() as u64;
-        if self.bytes.saturating_add(bytes) > self.limits.bytes_max {
-            return Err(Refused::Overloaded);
+        if let Err(why) = self.has_room_for(bytes) {
+            self.bury_overflow(accepted, &head, kept);
+            return Err(why);
         }
         self.sequence += 1;
         let number = self.sequence;
@@ -111,6 +106,24 @@ impl Depot {
         self.ledger
             .store(Deed::Accept(number), vec![Write::Put(request_key(&lane, number), value)]);
         Ok(())
+    }
+
+    /// Whether the disk takes more now.
+    fn is_open_for_more(&self) -> Result<(), Refused> {
+        match (self.failed, self.full) {
+            (true, _) => Err(Refused::Failed),
+            (false, true) => Err(Refused::Full),
+            (false, false) if self.is_busy() => Err(Refused::Overloaded),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Whether one more request of so many octets can be kept.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> Result<(), Refused> {
+        self.is_open_for_more()?;
+        let fits = self.requests < self.limits.requests_max
+            && self.bytes.saturating_add(bytes) <= self.limits.bytes_max;
+        if fits { Ok(()) } else { Err(Refused::Overloaded) }
     }
 
     /// One more waits for a request without an outcome. True: it is stored, and that can be said.
@@ -143,7 +156,7 @@ impl Depot {
             *cancelled = true;
             return Cancel::Recall(*request);
         }
-        if !self.end(now, number, Outcome::Cancelled, None, None)
+        if !self.end(now, number, End::by(Outcome::Cancelled))
             && let Some(awaited) = self.waiters.awaited(number)
         {
             let key = request_key(&lane_of(&awaited.service), number);
@@ -159,9 +172,15 @@ impl Depot {
         if let Some((service, name, bytes)) = about
             && !(waiter.repeat || is_here || self.failed)
         {
-            self.lift(&service);
-            let about = (number, service, name, bytes);
-            self.store_end(about, Outcome::TimedOut, None, self.unix(now));
+            if !self.buries(&service, Cause::Timeout) {
+                self.lift(&service);
+                let about = (number, service, name, bytes);
+                self.store_end(about, End::by(Outcome::TimedOut), self.unix(now));
+            } else if !self.is_busy() {
+                // Else it ends when it is read to be asked.
+                let key = request_key(&lane_of(&service), number);
+                self.ledger.load(key, Errand::Late((number, service, name, bytes)));
+            }
         }
         Some(waiter)
     }

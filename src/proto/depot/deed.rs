@@ -1,10 +1,12 @@
 //! What the disk is to do for requests of level disk, and why.
 
 use crate::id::ServiceName;
+use crate::proto::dead::Letter;
 use crate::proto::keys::Kept;
 use crate::proto::ledger::Purpose;
 use crate::proto::stats::Outcome;
 
+use super::entry::About;
 use super::record::Name;
 use super::waiters::Waiter;
 
@@ -23,6 +25,14 @@ pub(super) enum Deed {
     Evict,
     /// What was told to be refused is not to be found later.
     Clean,
+    /// A request is not accepted, and becomes a dead letter.
+    Overflow(Box<Letter>),
+    /// A dead letter is this request now, by a change of that number.
+    Revive(u64, u64),
+    /// A dead letter gets another record, by a change of that number.
+    Rewrite(u64),
+    /// Dead letters are forgotten, perhaps by a change of that number.
+    Unbury(Option<u64>),
 }
 
 /// How a request ends, which nobody is told before it is stored.
@@ -38,6 +48,8 @@ pub(super) struct Ending {
     pub(super) said: Option<Kept>,
     /// The epoch that a stale caller is told.
     pub(super) epoch: Option<u64>,
+    /// The dead letter that it becomes.
+    pub(super) letter: Option<Box<Letter>>,
     /// When, ms since 1970; and octets of the record of the outcome, if it is kept.
     pub(super) ended: u64,
     pub(super) kept: Option<u64>,
@@ -49,10 +61,15 @@ impl Purpose for Deed {
             Self::Accept(_) => "accept",
             Self::Mark(_) => "dispatch",
             Self::Requeue => "requeue",
+            Self::End(ending) if ending.letter.is_some() => "dead",
             Self::End(ending) if ending.kept.is_some() || ending.said.is_some() => "reply",
             Self::End(_) => "forget",
             Self::Evict => "outcome",
             Self::Clean => "clean",
+            Self::Overflow(_) => "dead",
+            Self::Revive(..) => "revive",
+            Self::Rewrite(_) => "rewrite",
+            Self::Unbury(_) => "unbury",
         }
     }
 }
@@ -64,6 +81,10 @@ pub(super) enum Errand {
     Outcome(u64, Waiter),
     /// A request that its caller wants no more.
     Cancel(u64),
+    /// A request whose time is over, which becomes a dead letter.
+    Late(About),
     /// Requests of a service, to be asked.
     Line(ServiceName),
+    /// A dead letter, for a change of that number.
+    Letter(u64),
 }

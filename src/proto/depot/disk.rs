@@ -10,8 +10,8 @@ use crate::proto::durable::{Found, Write};
 use crate::proto::stats::Outcome;
 
 use super::deed::{Deed, Ending, Errand};
-use super::entry::{Entry, Stage};
-use super::record::{Head, OutcomeHead, lane_of, number_in, outcome_key, request_key};
+use super::entry::{About, End, Entry, Stage};
+use super::record::{Head, OutcomeHead, lane_of, letter_key, number_in, outcome_key, request_key};
 use super::{Depot, Effect, Refused, Told, millis};
 
 impl Depot {
@@ -28,7 +28,15 @@ impl Depot {
                     }
                 }
                 Deed::End(ending) => self.have_ended(*ending, &mut effects),
-                Deed::Requeue | Deed::Evict | Deed::Clean => {}
+                Deed::Overflow(letter) => effects.push(Effect::Bury(letter)),
+                Deed::Revive(number, change) => {
+                    self.have_accepted(number, &mut effects);
+                    effects.push(Effect::Changed(change, true));
+                }
+                Deed::Rewrite(change) | Deed::Unbury(Some(change)) => {
+                    effects.push(Effect::Changed(change, true));
+                }
+                Deed::Requeue | Deed::Evict | Deed::Clean | Deed::Unbury(None) => {}
             }
         }
         effects
@@ -52,7 +60,8 @@ impl Depot {
     }
 
     fn have_ended(&mut self, ending: Ending, effects: &mut Vec<Effect>) {
-        let Ending { number, service, name, bytes, outcome, said, epoch, ended, kept } = ending;
+        let Ending { number, service, name, bytes, outcome, said, epoch, ended, kept, letter } =
+            ending;
         self.stats.ended += 1;
         self.forget(number, bytes);
         match (name, kept) {
@@ -63,6 +72,7 @@ impl Depot {
             (Some(name), None) => self.names.remove(&name, number),
             (None, _) => {}
         }
+        effects.extend(letter.map(Effect::Bury));
         let told = Arc::new(said.map_or(Told::Outcome(outcome, epoch), Told::Said));
         let waiters = self.waiters.take(number);
         effects.extend(waiters.into_iter().map(|waiter| Effect::Tell(waiter, told.clone())));
@@ -116,9 +126,19 @@ impl Depot {
         self.full = true;
         let mut effects = Vec::new();
         while let Some((deed, writes)) = dropped.and_then(|up_to| self.ledger.pop(up_to)) {
-            let Deed::Accept(number) = deed else {
-                self.ledger.put_aside(deed, writes);
-                continue;
+            let number = match deed {
+                Deed::Accept(number) => number,
+                // It was refused, and that is all that was promised.
+                Deed::Overflow(letter) => {
+                    self.stats.unburied += 1;
+                    let gone = letter.disk.map(|disk| Write::Remove(letter_key(disk.number)));
+                    self.ledger.put_aside(Deed::Clean, gone.into_iter().collect());
+                    continue;
+                }
+                deed => {
+                    self.ledger.put_aside(deed, writes);
+                    continue;
+                }
             };
             self.stats.refused += 1;
             let waiters = self.waiters.take(number);
@@ -153,15 +173,23 @@ impl Depot {
         self.failed = true;
         let mut effects = Vec::new();
         while let Some((deed, _)) = self.ledger.pop(u64::MAX) {
-            if let Deed::Accept(number) = deed {
-                let waiters = self.waiters.take(number);
-                let refused = |waiter| Effect::Refuse(waiter, Refused::Failed);
-                effects.extend(waiters.into_iter().map(refused));
+            match deed {
+                Deed::Accept(number) => {
+                    let waiters = self.waiters.take(number);
+                    let refused = |waiter| Effect::Refuse(waiter, Refused::Failed);
+                    effects.extend(waiters.into_iter().map(refused));
+                }
+                Deed::Revive(_, change) | Deed::Rewrite(change) | Deed::Unbury(Some(change)) => {
+                    effects.push(Effect::Changed(change, false));
+                }
+                _ => {}
             }
         }
         for errand in self.ledger.take_loads().into_values() {
-            if let Errand::Outcome(_, waiter) = errand {
-                effects.push(Effect::Refuse(waiter, Refused::Failed));
+            match errand {
+                Errand::Outcome(_, waiter) => effects.push(Effect::Refuse(waiter, Refused::Failed)),
+                Errand::Letter(change) => effects.push(Effect::Read(change, None)),
+                Errand::Cancel(_) | Errand::Late(_) | Errand::Line(_) => {}
             }
         }
         effects
@@ -180,6 +208,11 @@ impl Depot {
                 self.cancel_read(now, number, value?);
                 return None;
             }
+            Errand::Late(about) => {
+                self.late_read(now, about, value);
+                return None;
+            }
+            Errand::Letter(change) => return Some(Effect::Read(change, value.cloned())),
             Errand::Line(_) => return None,
         };
         match value.map(OutcomeHead::said) {
@@ -204,7 +237,20 @@ impl Depot {
         self.lift(&head.service);
         let about = (number, head.service, head.name, value.len() as u64);
         let unix = self.unix(now);
-        self.store_end(about, Outcome::Cancelled, None, unix);
+        self.store_end(about, End::by(Outcome::Cancelled), unix);
+    }
+
+    /// A request on the disk whose time is over becomes a dead letter. If it is in memory by now,
+    /// it ends there.
+    fn late_read(&mut self, now: Time, about: About, value: Option<&Bytes>) {
+        let (number, unix) = (about.0, self.unix(now));
+        if self.entries.contains_key(&number) || self.ending.contains(&number) {
+            return;
+        }
+        self.lift(&about.1);
+        let read = value.and_then(|value| Head::read(value).ok());
+        let letter = read.and_then(|(head, kept)| self.letter_of_late(unix, number, &head, kept));
+        self.store_end(about, End { letter, ..End::by(Outcome::TimedOut) }, unix);
     }
 
     /// Requests of a service were read from the disk.
@@ -244,9 +290,10 @@ impl Depot {
         let (service, bytes) = (head.service.clone(), value.len() as u64);
         self.lift(&service);
         if self.left(now, &head) == 0 {
-            let about = (number, service, head.name, bytes);
             let unix = self.unix(now);
-            return self.store_end(about, Outcome::TimedOut, None, unix);
+            let letter = self.letter_of_late(unix, number, &head, kept);
+            let about = (number, service, head.name, bytes);
+            return self.store_end(about, End { letter, ..End::by(Outcome::TimedOut) }, unix);
         }
         self.held += kept.bytes();
         self.entries.insert(number, Entry::new(head, Stage::Read, kept, bytes));

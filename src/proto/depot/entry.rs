@@ -11,6 +11,7 @@ use crate::proto::keys::Kept;
 use crate::proto::stats::Outcome;
 use crate::wire::message::Message;
 
+use super::bury::{Burial, Remains};
 use super::{
     Asking, Deed, Depot, Ending, Errand, Head, Name, OutcomeHead, READ_MAX, lane_key, lane_of,
     mark_key, outcome_key, request_key,
@@ -52,6 +53,24 @@ impl Entry {
     /// Whether it counts as one of those that its service has been asked.
     fn is_asked(&self) -> bool {
         matches!(self.stage, Stage::Marking | Stage::Asked(_))
+    }
+}
+
+/// How a request ends.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) outcome: Outcome,
+    /// The epoch that a stale caller is told.
+    pub(super) epoch: Option<u64>,
+    /// What was said, if that was not by the broker itself.
+    pub(super) said: Option<Kept>,
+    /// The dead letter that it becomes.
+    pub(super) letter: Option<Burial>,
+}
+
+impl End {
+    pub(super) fn by(outcome: Outcome) -> Self {
+        Self { outcome, epoch: None, said: None, letter: None }
     }
 }
 
@@ -104,11 +123,8 @@ impl Depot {
 
     /// A request as it is to be asked. Header and body are not held any more.
     pub(crate) fn take(&mut self, now: Time, number: u64) -> Option<Asking> {
-        let (until, age) = {
-            let head = &self.entries.get(&number)?.head;
-            let age = self.unix(now).saturating_sub(head.accepted);
-            (now.after(Duration::from_millis(self.left(now, head))), Duration::from_millis(age))
-        };
+        let left = self.left(now, &self.entries.get(&number)?.head);
+        let until = now.after(Duration::from_millis(left));
         let entry = self.entries.get_mut(&number)?;
         let kept = entry.kept.take()?;
         self.held = self.held.saturating_sub(kept.bytes());
@@ -121,7 +137,6 @@ impl Depot {
             terms: Terms { deadline: Some(until), attempts: NonZeroU32::new(head.attempts) },
             mark: self.marks.get(&number).copied().unwrap_or_default(),
             fence: head.fence.clone(),
-            age,
             kept,
         };
         self.line_of(&asking.service).asked += usize::from(!counts);
@@ -176,12 +191,13 @@ impl Depot {
     }
 
     /// A request that was asked has ended; returns its service, if that has room for another one.
+    /// What is left of it becomes a dead letter.
     pub(crate) fn ended(
         &mut self,
         now: Time,
         number: u64,
-        (outcome, epoch): (Outcome, Option<u64>),
-        said: Option<Kept>,
+        (outcome, epoch, said): (Outcome, Option<u64>, Option<Kept>),
+        remains: Option<Box<Remains>>,
     ) -> Option<ServiceName> {
         let entry = self.entries.get(&number)?;
         if !matches!(entry.stage, Stage::Asked(_)) || self.failed {
@@ -201,7 +217,11 @@ impl Depot {
             | Outcome::Refused
             | Outcome::StaleEpoch
             | Outcome::Unfenced => {
-                self.end(now, number, outcome, said, epoch);
+                let letter = remains.and_then(|remains| {
+                    let (unix, head) = (self.unix(now), self.entries.get(&number)?.head.clone());
+                    self.letter_of(unix, number, &head, *remains)
+                });
+                self.end(now, number, End { outcome, epoch, said, letter });
             }
         }
         Some(service)
@@ -209,14 +229,7 @@ impl Depot {
 
     /// Orders the end of a request to be stored, wherever it is. False: its record has to be read
     /// first.
-    pub(super) fn end(
-        &mut self,
-        now: Time,
-        number: u64,
-        outcome: Outcome,
-        said: Option<Kept>,
-        epoch: Option<u64>,
-    ) -> bool {
+    pub(super) fn end(&mut self, now: Time, number: u64, end: End) -> bool {
         let about = match self.entries.remove(&number) {
             Some(entry) => {
                 let was_asked = entry.is_asked();
@@ -236,27 +249,13 @@ impl Depot {
             }
         };
         let unix = self.unix(now);
-        self.store_end_of(about, (outcome, epoch), said, unix);
+        self.store_end(about, end, unix);
         true
     }
 
-    pub(super) fn store_end(
-        &mut self,
-        about: About,
-        outcome: Outcome,
-        said: Option<Kept>,
-        unix: u64,
-    ) {
-        self.store_end_of(about, (outcome, None), said, unix);
-    }
-
-    fn store_end_of(
-        &mut self,
-        (number, service, name, bytes): About,
-        (outcome, epoch): (Outcome, Option<u64>),
-        said: Option<Kept>,
-        ended: u64,
-    ) {
+    pub(super) fn store_end(&mut self, about: About, end: End, ended: u64) {
+        let (number, service, name, bytes) = about;
+        let End { outcome, epoch, said, letter } = end;
         let lane = lane_of(&service);
         let mut writes = vec![Write::Remove(request_key(&lane, number))];
         if self.marks.remove(&number).is_some() {
@@ -272,7 +271,10 @@ impl Depot {
             writes.push(Write::Put(outcome_key(number), value));
         }
         self.ending.insert(number);
-        let ending = Ending { number, service, name, bytes, outcome, said, epoch, ended, kept };
+        let (letter, write) = letter.map(|it| (it.letter, it.write)).unzip();
+        writes.extend(write);
+        let ending =
+            Ending { number, service, name, bytes, outcome, said, epoch, ended, kept, letter };
         self.ledger.store(Deed::End(Box::new(ending)), writes);
     }
 

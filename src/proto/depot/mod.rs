@@ -13,12 +13,16 @@
 //!    '----------------------------' if there is room
 //! ```
 //!
+//! A request that ends without an answer may become a dead letter in the same step (SPEC 16.2).
+//!
 //! [`durable`]: super::durable
 
+mod bury;
 mod callers;
 mod deed;
 mod disk;
 mod entry;
+mod letter;
 mod line;
 mod names;
 mod outcomes;
@@ -29,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 
 use crate::id::{PeerId, ServiceName};
@@ -36,24 +41,28 @@ use crate::wire::message::Message;
 use crate::wire::mjp::{StoreReport, StoreState};
 
 use super::clock::Time;
+use super::dead::Letter;
 use super::dialect::{Asker, Terms};
 use super::durable::Order;
 use super::keys::Kept;
 use super::ledger::Ledger;
+use super::policy::Settings;
 use super::router::{Fence, Hasher};
 use super::stats::Outcome;
 use super::titanic::RecordError;
 
+pub(crate) use bury::{Burial, Deceased, Remains};
 pub(crate) use callers::{Cancel, Deposit};
 use deed::{Deed, Ending, Errand};
 use entry::Entry;
+pub(crate) use letter::{Record, SeenThen};
 use line::Line;
 use names::{Names, Standing};
 use outcomes::Outcomes;
 #[cfg(feature = "fuzzing")]
 pub(crate) use record::reread;
 pub(crate) use record::{Head, Mark, Name};
-pub use record::{MARKS, OUTCOMES, REQUESTS};
+pub use record::{LETTERS, MARKS, OUTCOMES, REQUESTS};
 use record::{OutcomeHead, lane_key, lane_of, mark_key, number_in, outcome_key, request_key};
 pub(crate) use waiters::Waiter;
 use waiters::Waiters;
@@ -116,6 +125,8 @@ pub struct DepotStats {
     pub evicted: u64,
     /// Requests that were not found where they should be.
     pub missing: u64,
+    /// Dead letters for which there was no room.
+    pub unburied: u64,
 }
 
 /// Why a request is not kept.
@@ -142,6 +153,12 @@ pub(crate) enum Effect {
     Offer(u64),
     /// See whether more of the service can be asked.
     Wake(ServiceName),
+    /// A dead letter is stored.
+    Bury(Box<Letter>),
+    /// A dead letter was read for a change of that number, or cannot be.
+    Read(u64, Option<Bytes>),
+    /// Something of a change of that number is stored, or never is.
+    Changed(u64, bool),
 }
 
 /// How a request ended, for who waits.
@@ -161,8 +178,6 @@ pub(crate) struct Asking {
     pub(crate) terms: Terms,
     pub(crate) mark: Mark,
     pub(crate) fence: Option<Box<Fence>>,
-    /// How long ago it was accepted.
-    pub(crate) age: Duration,
     /// Its header, and its body.
     pub(crate) kept: Message,
 }
@@ -213,6 +228,12 @@ pub struct Depot {
     full: bool,
     failed: bool,
     stats: DepotStats,
+    /// What operators have decided.
+    settings: Arc<Settings>,
+    /// What was found when the broker began: requests that may have begun and may not again, and
+    /// dead letters.
+    begun: Vec<(u64, Bytes)>,
+    found: Vec<Letter>,
 }
 
 impl Depot {
@@ -238,6 +259,9 @@ impl Depot {
             full: false,
             failed: false,
             stats: DepotStats::default(),
+            settings: Arc::default(),
+            begun: Vec::new(),
+            found: Vec::new(),
         }
     }
 
@@ -259,6 +283,7 @@ impl Depot {
                 self.names.insert(&head.name, number);
                 self.outcomes.insert(number, head.ended, head.name, bytes);
             }
+            Some(&LETTERS) => self.recover_letter(number, value)?,
             _ => {
                 let (Head { service, name, .. }, _) = Head::decode(value)?;
                 self.requests += 1;
@@ -269,9 +294,7 @@ impl Depot {
                 self.line_of(&service).lay_down(number);
                 if self.marks.get(&number).is_some_and(|mark| mark.begun) {
                     // It may have been carried out, and may not be again.
-                    let unix = self.wall.unix;
-                    self.lift(&service);
-                    self.store_end((number, service, name, bytes), Outcome::WorkerLost, None, unix);
+                    self.begun.push((number, Bytes::copy_from_slice(value)));
                 }
             }
         }

@@ -19,9 +19,13 @@ pub const REQUESTS: u8 = b'r';
 pub const MARKS: u8 = b'm';
 /// Outcomes of requests with a key.
 pub const OUTCOMES: u8 = b'o';
+/// Dead letters.
+pub const LETTERS: u8 = b'd';
 
 /// The version of each record, its first octet.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
+/// Of a request that was a dead letter.
+const REVIVED: u8 = 2;
 
 /// Which service a request is for: requests of one stand together, in the order of acceptance.
 pub(super) type Lane = [u8; 16];
@@ -56,11 +60,15 @@ pub(super) fn outcome_key(number: u64) -> Key {
     Key::new(OUTCOMES, &number.to_be_bytes())
 }
 
+pub(super) fn letter_key(number: u64) -> Key {
+    Key::new(LETTERS, &number.to_be_bytes())
+}
+
 /// The number in a key.
 pub(super) fn number_in(key: &[u8]) -> Result<u64, RecordError> {
     let len = match key.first() {
         Some(&(REQUESTS | MARKS)) => 1 + 24,
-        Some(&OUTCOMES) => 1 + 8,
+        Some(&(OUTCOMES | LETTERS)) => 1 + 8,
         _ => return Err(RecordError::Key),
     };
     let number = key.last_chunk().filter(|_| key.len() == len).ok_or(RecordError::Key)?;
@@ -92,14 +100,28 @@ pub(crate) struct Head {
     pub(crate) service: ServiceName,
     pub(crate) name: Option<Name>,
     pub(crate) fence: Option<Box<Fence>>,
+    /// What it was before it was put back, if it was a dead letter.
+    pub(crate) before: Option<Before>,
+}
+
+/// What a request was as a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Before {
+    /// Its id as a letter.
+    pub(crate) id: u64,
+    /// When it was first accepted, ms since 1970.
+    pub(crate) accepted: u64,
+    /// Deliveries, and times that it has died.
+    pub(crate) attempts: u32,
+    pub(crate) deaths: u32,
 }
 
 /// Reads a record from its beginning on.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// Of a version that is known.
-    fn new(octets: &'a [u8]) -> Result<Self, RecordError> {
+    pub(super) fn new(octets: &'a [u8]) -> Result<Self, RecordError> {
         match octets.split_first() {
             Some((&VERSION, rest)) => Ok(Self(rest)),
             Some((version, _)) => Err(RecordError::Version(*version)),
@@ -107,25 +129,25 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
         let (array, rest) = self.0.split_first_chunk().ok_or(RecordError::Malformed)?;
         self.0 = rest;
         Ok(*array)
     }
 
-    fn octet(&mut self) -> Result<u8, RecordError> {
+    pub(super) fn octet(&mut self) -> Result<u8, RecordError> {
         self.array().map(|[octet]| octet)
     }
 
-    fn number(&mut self) -> Result<u64, RecordError> {
+    pub(super) fn number(&mut self) -> Result<u64, RecordError> {
         self.array().map(u64::from_be_bytes)
     }
 
-    fn count(&mut self) -> Result<u32, RecordError> {
+    pub(super) fn count(&mut self) -> Result<u32, RecordError> {
         self.array().map(u32::from_be_bytes)
     }
 
-    fn flag(&mut self) -> Result<bool, RecordError> {
+    pub(super) fn flag(&mut self) -> Result<bool, RecordError> {
         match self.octet()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -134,19 +156,24 @@ impl<'a> Reader<'a> {
     }
 
     /// Up to 255 octets behind their number.
-    fn short(&mut self) -> Result<&'a [u8], RecordError> {
+    pub(super) fn short(&mut self) -> Result<&'a [u8], RecordError> {
         let len = usize::from(self.octet()?);
         let (short, rest) = self.0.split_at_checked(len).ok_or(RecordError::Malformed)?;
         self.0 = rest;
         Ok(short)
     }
 
-    fn text(&mut self) -> Result<Option<&'a str>, RecordError> {
+    pub(super) fn text(&mut self) -> Result<Option<&'a str>, RecordError> {
         let text = std::str::from_utf8(self.short()?).map_err(|_| RecordError::Malformed)?;
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
-    fn name(&mut self) -> Result<Option<Name>, RecordError> {
+    fn before(&mut self) -> Result<Before, RecordError> {
+        let (id, accepted) = (self.number()?, self.number()?);
+        Ok(Before { id, accepted, attempts: self.count()?, deaths: self.count()? })
+    }
+
+    pub(super) fn name(&mut self) -> Result<Option<Name>, RecordError> {
         if !self.flag()? {
             return Ok(None);
         }
@@ -155,7 +182,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn put_short(octets: &[u8], out: &mut BytesMut) {
+pub(super) fn put_short(octets: &[u8], out: &mut BytesMut) {
     let octets = octets.get(..octets.len().min(255)).unwrap_or_default();
     out.put_u8(u8::try_from(octets.len()).unwrap_or(u8::MAX));
     out.put_slice(octets);
@@ -169,15 +196,19 @@ fn put_name(name: Option<&Name>, out: &mut BytesMut) {
     }
 }
 
-fn put_frames(frames: Frames<'_>, out: &mut BytesMut) {
+pub(super) fn put_frames(frames: Frames<'_>, out: &mut BytesMut) {
     for frame in frames {
         out.put_u32(u32::try_from(frame.len()).unwrap_or(u32::MAX));
         out.put_slice(frame);
     }
 }
 
-/// The frames from there to the end, at least two: large ones share the memory of the record.
-fn frames_from(octets: &Bytes, mut at: usize) -> Result<Message, RecordError> {
+/// The frames from there to the end, so many at least: large ones share the memory of the record.
+pub(super) fn frames_from(
+    octets: &Bytes,
+    mut at: usize,
+    least: usize,
+) -> Result<Message, RecordError> {
     let bad = RecordError::Malformed;
     let mut frames = Vec::new();
     while at < octets.len() {
@@ -187,14 +218,14 @@ fn frames_from(octets: &Bytes, mut at: usize) -> Result<Message, RecordError> {
         at = from.checked_add(size).filter(|at| *at <= octets.len()).ok_or(bad)?;
         frames.push(octets.slice(from..at));
     }
-    if frames.len() < 2 { Err(bad) } else { Ok(Message::new(frames)) }
+    if frames.len() < least { Err(bad) } else { Ok(Message::new(frames)) }
 }
 
 impl Head {
     /// The record: the head, then header and body.
     pub(super) fn encode(&self, kept: Frames<'_>) -> Bytes {
         let mut out = BytesMut::with_capacity(512 + kept.bytes() + 4 * kept.len());
-        out.put_u8(VERSION);
+        out.put_u8(if self.before.is_some() { REVIVED } else { VERSION });
         out.put_u64(self.accepted);
         out.put_u64(self.until);
         out.put_u32(self.attempts);
@@ -208,6 +239,12 @@ impl Head {
             put_short(fence.lease.as_bytes(), &mut out);
             out.put_u64(fence.epoch);
         }
+        if let Some(before) = &self.before {
+            out.put_u64(before.id);
+            out.put_u64(before.accepted);
+            out.put_u32(before.attempts);
+            out.put_u32(before.deaths);
+        }
         put_frames(kept, &mut out);
         out.freeze()
     }
@@ -215,7 +252,10 @@ impl Head {
     /// The head; and where header and body begin.
     pub(super) fn decode(octets: &[u8]) -> Result<(Self, usize), RecordError> {
         let bad = RecordError::Malformed;
-        let mut reader = Reader::new(octets)?;
+        let (mut reader, is_revived) = match octets.split_first() {
+            Some((&REVIVED, rest)) => (Reader(rest), true),
+            _ => (Reader::new(octets)?, false),
+        };
         let (accepted, until) = (reader.number()?, reader.number()?);
         let attempts = reader.count()?;
         let owner = Principal::from_octets(&reader.array()?).ok_or(bad)?;
@@ -230,16 +270,29 @@ impl Head {
         } else {
             None
         };
+        let before = if is_revived { Some(reader.before()?) } else { None };
         let at = octets.len() - reader.0.len();
-        let head =
-            Self { accepted, until, attempts, owner, identity, called, service, name, fence };
-        Ok((head, at))
+        Ok((
+            Self {
+                accepted,
+                until,
+                attempts,
+                owner,
+                identity,
+                called,
+                service,
+                name,
+                fence,
+                before,
+            },
+            at,
+        ))
     }
 
     /// The head, and header and body behind it.
-    pub(super) fn read(octets: &Bytes) -> Result<(Self, Message), RecordError> {
+    pub(crate) fn read(octets: &Bytes) -> Result<(Self, Message), RecordError> {
         let (head, at) = Self::decode(octets)?;
-        Ok((head, frames_from(octets, at)?))
+        Ok((head, frames_from(octets, at, 2)?))
     }
 
     /// Who asks, as workers see it.
@@ -315,7 +368,7 @@ impl OutcomeHead {
         if head.is_error {
             return Ok(Kept::Error(octets.get(at..).unwrap_or_default().into()));
         }
-        Ok(Kept::Final(Box::new(frames_from(octets, at)?)))
+        Ok(Kept::Final(Box::new(frames_from(octets, at, 2)?)))
     }
 }
 
@@ -333,6 +386,7 @@ pub(crate) fn reread(space: u8, octets: &Bytes) -> Option<Bytes> {
             let said = OutcomeHead::said(octets).ok()?;
             Some(OutcomeHead::encode(head.ended, head.name, &said))
         }
+        LETTERS => Some(super::letter::Record::decode(octets).ok()?.encode()),
         _ => None,
     }
 }
@@ -354,6 +408,7 @@ mod tests {
             service: ServiceName::try_from(&b"echo"[..]).unwrap(),
             name: Some(Name { scope: Scope::from([7; 32]), digest: Digest::from([8; 32]) }),
             fence: Some(Box::new(Fence { lease: "l".into(), epoch: 9, principal: owner })),
+            before: None,
         }
     }
 
@@ -372,7 +427,8 @@ mod tests {
             fence: None,
             ..head()
         };
-        for head in [head(), plain] {
+        let before = Some(Before { id: 7, accepted: 5, attempts: 3, deaths: 1 });
+        for head in [head(), Head { before, ..plain.clone() }, plain] {
             let octets = head.encode(kept().frames());
             assert_eq!(Head::read(&octets), Ok((head.clone(), kept())));
             let (_, at) = Head::decode(&octets).unwrap();
@@ -381,8 +437,8 @@ mod tests {
                 assert!(cut.is_err() || len > at && cut.unwrap().1 != kept(), "{len}");
             }
             let mut later = octets.to_vec();
-            later[0] = 2;
-            assert_eq!(Head::decode(&later), Err(RecordError::Version(2)));
+            later[0] = 3;
+            assert_eq!(Head::decode(&later), Err(RecordError::Version(3)));
         }
     }
 

@@ -4,8 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::id::{Identity, RequestId, number_in};
-use crate::proto::clock::Time;
-use crate::proto::dead::LetterId;
+use crate::proto::dead::{LetterId, Past};
 use crate::proto::keys::{KeyId, Keys};
 use crate::proto::stats::Outcome;
 use crate::proto::titanic::Uuid;
@@ -53,7 +52,7 @@ pub(crate) struct Revived {
     /// Times that it has died.
     pub(crate) deaths: u32,
     /// When it was first accepted.
-    pub(crate) accepted_at: Time,
+    pub(crate) accepted_at: Past,
     /// Who asked, which workers see.
     pub(crate) asker: Asker,
     /// The first frame that is kept is the caller's header.

@@ -200,7 +200,7 @@ impl Router {
         if out.charge(cost) {
             return true;
         }
-        let remembered = self.jobs.ended_bytes() + self.keys.done_bytes() + self.dead.bytes();
+        let remembered = self.jobs.ended_bytes() + self.keys.done_bytes() + self.dead.bytes_here();
         if !out.would_take(cost, remembered) {
             return false;
         }

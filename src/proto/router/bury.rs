@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::id::{PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::dead::{Cause, Letter, LetterId};
+use crate::proto::depot::Remains;
 use crate::proto::dialect::{Asker, CallerVoice};
 use crate::proto::output::Output;
 use crate::proto::stats::Outcome;
@@ -66,6 +67,13 @@ impl Router {
             return;
         }
         let attempts = request.deliveries();
+        if let CallerVoice::Stored(stored) = &request.voice {
+            let (place, has_header) = (stored.place, request.voice.has_header());
+            let Course { message, seen, .. } = request.course.map(|it| *it).unwrap_or_default();
+            let body = request.body;
+            let left = Remains { cause, message, seen, attempts, body, has_header };
+            return self.leave_remains(place, left);
+        }
         let caller = self.callers.get(request.caller).map(|caller| &caller.asker);
         let (before, asker) = match &request.voice {
             CallerVoice::Revived(revived) => (Some(revived), Some(&revived.asker)),
@@ -73,7 +81,7 @@ impl Router {
             // Nobody would want it any more.
             CallerVoice::Mdp(..) | CallerVoice::Mjp(_) if caller.is_none() => return,
             CallerVoice::Mdp(..) | CallerVoice::Mjp(_) => (None, caller),
-            // A part of a job ends with the job; what is kept on a disk is kept there.
+            // A part of a job ends with the job.
             CallerVoice::Part(_) | CallerVoice::Stored(_) | CallerVoice::Nobody => return,
         };
         let queue = Self::queue_of(&service.name, service.policy.dead.queue.as_ref());
@@ -88,13 +96,14 @@ impl Router {
             deaths: before.map_or(0, |it| it.deaths).saturating_add(1),
             seen: course.seen,
             asker: asker.cloned().unwrap_or_default(),
-            accepted_at: before.map_or(request.accepted_at, |it| it.accepted_at),
+            accepted_at: before.map_or(request.accepted_at.into(), |it| it.accepted_at),
             // They are put away in the same step.
-            died_at: request.accepted_at,
+            died_at: request.accepted_at.into(),
             expires: None,
             order: course.order,
             has_header: request.voice.has_header(),
             body: request.body,
+            disk: None,
         });
     }
 
@@ -135,12 +144,13 @@ impl Router {
             deaths: 1,
             seen: Vec::new(),
             asker: asker.cloned().unwrap_or_default(),
-            accepted_at: now,
-            died_at: now,
+            accepted_at: now.into(),
+            died_at: now.into(),
             expires: None,
             order: wanted.order.clone(),
             body: body.to_message(),
             has_header: voice.has_header(),
+            disk: None,
         });
     }
 
@@ -152,7 +162,7 @@ impl Router {
         let buried = std::mem::take(&mut self.buried);
         let some = moved || !buried.is_empty();
         for mut letter in buried {
-            letter.died_at = now;
+            letter.died_at = now.into();
             self.keep_letter(letter, out);
         }
         some
@@ -166,7 +176,7 @@ impl Router {
             return self.dead.count_lost();
         };
         if !out.charge(cost) {
-            if !out.would_take(cost, self.dead.bytes()) {
+            if !out.would_take(cost, self.dead.bytes_here()) {
                 return self.dead.count_lost();
             }
             loop {
@@ -182,6 +192,25 @@ impl Router {
         #[cfg(test)]
         crate::proto::witness::saw("letter", "dead", letter.cause.as_str());
         self.dead.put(letter, policy.dead.letters_max, policy.dead.kept);
+        out.release(self.dead.take_freed());
+    }
+
+    /// Has a letter in the table that is stored by now; what is in memory of it is little.
+    pub(crate) fn keep_stored_letter<O: Output>(&mut self, letter: Letter, out: &mut O) {
+        let dead = &self.settings.policy_of(letter.service.as_bytes()).dead;
+        let (most, kept) = (dead.letters_max, dead.kept);
+        out.take(letter.memory());
+        #[cfg(test)]
+        crate::proto::witness::saw("letter", "dead on the disk", letter.cause.as_str());
+        self.dead.put(letter, most, kept);
+        out.release(self.dead.take_freed());
+    }
+
+    /// The same of a letter that an earlier broker has stored.
+    pub(crate) fn keep_found_letter<O: Output>(&mut self, letter: Letter, out: &mut O) {
+        let most = self.settings.policy_of(letter.service.as_bytes()).dead.letters_max;
+        out.take(letter.memory());
+        self.dead.take_in(letter, most);
         out.release(self.dead.take_freed());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::id::RequestId;
 use crate::proto::clock::Time;
 use crate::proto::dead::{LetterId, Seen};
-use crate::proto::dialect::CallerVoice;
+use crate::proto::dialect::{CallerVoice, Shelf};
 use crate::proto::policy::{ServicePolicy, ServiceRule};
 
 use super::Router;
@@ -62,13 +62,18 @@ impl Router {
     pub(super) fn called(&self, id: RequestId) -> LetterId {
         match self.requests.get(id).map(|request| &request.voice) {
             Some(CallerVoice::Revived(revived)) => revived.id,
+            Some(CallerVoice::Stored(stored)) => match (stored.place, &self.depot) {
+                (Shelf::Depot(number), Some(depot)) => depot.id_of(number),
+                _ => LetterId::of(id),
+            },
             _ => LetterId::of(id),
         }
     }
 
     /// The open request that is called so.
     pub(crate) fn request_called(&self, id: LetterId) -> Option<RequestId> {
-        let revived = self.revived.get(&id).copied();
+        let kept = || self.depot.as_ref().and_then(|depot| depot.asked_as(id));
+        let revived = self.revived.get(&id).copied().or_else(kept);
         let found = revived.or_else(|| RequestId::from_token(id.0))?;
         self.requests.contains_key(found).then_some(found)
     }

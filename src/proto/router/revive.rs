@@ -20,6 +20,12 @@ pub(crate) enum Unrevived {
     Draining,
     /// Its queue is full, or memory is.
     Full,
+    /// The store takes nothing more now.
+    Store,
+    /// Another change of it is on its way.
+    Changing,
+    /// It was forgotten meanwhile, or cannot be read.
+    Gone,
 }
 
 impl Unrevived {
@@ -27,12 +33,33 @@ impl Unrevived {
         match self {
             Self::Stopping => "the broker stops",
             Self::Draining => "the service is drained; resume it first",
+            Self::Store => {
+                "the store has no room, a limit of it is reached, or the disk has to catch up; try \
+                 again later"
+            }
+            Self::Changing => "somebody else is changing it; try again",
+            Self::Gone => "it was forgotten meanwhile, or its record cannot be read",
             Self::Full => "the queue of the service is full, or memory is short; try again later",
         }
     }
 }
 
 impl Router {
+    /// Whether the service takes what is put back.
+    ///
+    /// # Errors
+    /// It does not now.
+    pub(crate) fn takes_back(&self, service: &ServiceName) -> Result<(), Unrevived> {
+        let gate = self.service_id(service.as_bytes()).map(|id| self.gate_of(id));
+        if self.draining {
+            Err(Unrevived::Stopping)
+        } else if gate == Some(Gate::Draining) {
+            Err(Unrevived::Draining)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Puts a letter back into its queue, as a request that is accepted now. Nobody waits for its
     /// answer: its caller was told that it failed.
     ///
@@ -44,16 +71,8 @@ impl Router {
         number: u64,
         out: &mut O,
     ) -> Result<(), Unrevived> {
-        let Some((_, letter)) = self.dead.from(number).next().filter(|(it, _)| *it == number)
-        else {
-            return Ok(());
-        };
-        let gate = self.service_id(letter.service.as_bytes()).map(|id| self.gate_of(id));
-        if self.draining {
-            return Err(Unrevived::Stopping);
-        } else if gate == Some(Gate::Draining) {
-            return Err(Unrevived::Draining);
-        }
+        let Some(letter) = self.dead.get(number) else { return Ok(()) };
+        self.takes_back(&letter.service)?;
         let Ok(service) = self.service_for(now, letter.service.clone(), out) else {
             return Err(Unrevived::Full);
         };
@@ -118,13 +137,13 @@ impl Router {
         frames: Option<(Message, bool)>,
         out: &mut O,
     ) -> bool {
-        let Some((_, letter)) = self.dead.from(number).next() else { return false };
+        let Some(letter) = self.dead.get(number) else { return false };
         let before = letter.cost();
         let name = service.as_ref().unwrap_or(&letter.service).as_bytes().len();
         let body = frames.as_ref().map_or_else(|| letter.body.bytes(), |(body, _)| body.bytes());
         let after = before - letter.service.as_bytes().len() - letter.body.bytes() + name + body;
         let more = after.saturating_sub(before);
-        if !self.dead.fits(self.dead.bytes() + more) || !out.charge(more) {
+        if !self.dead.fits_more(more) || !out.charge(more) {
             return false;
         }
         self.dead.edit(number, service, frames);
@@ -132,11 +151,17 @@ impl Router {
         true
     }
 
-    /// Forgets a letter.
-    pub(crate) fn drop_letter<O: Output>(&mut self, number: u64, out: &mut O) {
-        if self.dead.take(number).is_some() {
-            self.dead.count(false);
-            out.release(self.dead.take_freed());
-        }
+    /// Forgets a letter that an operator does not want any more, or that is a request now. If it
+    /// was on the disk, returns where.
+    pub(crate) fn drop_letter<O: Output>(
+        &mut self,
+        number: u64,
+        requeued: bool,
+        out: &mut O,
+    ) -> Option<u64> {
+        let letter = self.dead.take(number)?;
+        self.dead.count(requeued);
+        out.release(self.dead.take_freed());
+        letter.disk.map(|disk| disk.number)
     }
 }

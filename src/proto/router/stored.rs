@@ -2,6 +2,7 @@
 
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
+use crate::proto::depot::Remains;
 use crate::proto::dialect::{Reply, Shelf};
 use crate::proto::keys::Kept;
 use crate::proto::output::Output;
@@ -20,15 +21,29 @@ pub(crate) struct EndOfStored {
     pub(crate) uuid: Uuid,
     pub(crate) outcome: Outcome,
     pub(crate) answer: Option<Message>,
+    /// What is to be a dead letter.
+    pub(crate) remains: Option<Box<Remains>>,
 }
 
 /// What has become of a request of level disk.
 #[derive(Debug)]
 pub(crate) enum DepotNews {
-    /// It has ended, and that is what was said.
-    Ended { number: u64, outcome: Outcome, epoch: Option<u64>, said: Option<Kept> },
+    /// It has ended, that is what was said, and that is to be a dead letter.
+    Ended {
+        number: u64,
+        outcome: Outcome,
+        epoch: Option<u64>,
+        said: Option<Kept>,
+        remains: Option<Box<Remains>>,
+    },
     /// It was lost with so many workers, alone with so many of them, and waits again.
     Lost { number: u64, losses: u32, solo_losses: u32 },
+}
+
+impl DepotNews {
+    fn ended(number: u64, (outcome, epoch): (Outcome, Option<u64>), said: Option<Kept>) -> Self {
+        Self::Ended { number, outcome, epoch, said, remains: None }
+    }
 }
 
 impl Router {
@@ -98,8 +113,8 @@ impl Router {
             (Shelf::Titanic(_), Reply::Error(_)) => Outcome::Failed,
             (Shelf::Depot(number), Reply::Error(header)) => {
                 let said = Some(Kept::Error(header.into()));
-                let (outcome, epoch) = (Outcome::Failed, None);
-                self.depot_news.push(DepotNews::Ended { number, outcome, epoch, said });
+                let outcome = Outcome::Failed;
+                self.depot_news.push(DepotNews::ended(number, (outcome, None), said));
                 outcome
             }
             (Shelf::Titanic(_), Reply::Part(..) | Reply::Final(..)) if too_big => {
@@ -107,15 +122,16 @@ impl Router {
             }
             (Shelf::Depot(number), Reply::Part(..) | Reply::Final(..)) if too_big => {
                 let said = Some(Kept::Error(Packed::new(&too_big_fault()).octets().into()));
-                let (outcome, epoch) = (Outcome::AnswerTooBig, None);
-                self.depot_news.push(DepotNews::Ended { number, outcome, epoch, said });
+                let outcome = Outcome::AnswerTooBig;
+                self.depot_news.push(DepotNews::ended(number, (outcome, None), said));
                 outcome
             }
             (Shelf::Titanic(uuid), Reply::Part(_, body) | Reply::Final(_, body)) => {
                 let mut whole = parts.kept.clone();
                 whole.push(body.to_message());
                 let answer = Some(Message::joined(&whole));
-                self.ended_stored.push(EndOfStored { uuid, outcome: Outcome::Replied, answer });
+                let outcome = Outcome::Replied;
+                self.ended_stored.push(EndOfStored { uuid, outcome, answer, remains: None });
                 Outcome::Replied
             }
             (Shelf::Depot(number), Reply::Part(header, body) | Reply::Final(header, body)) => {
@@ -123,8 +139,8 @@ impl Router {
                 whole.extend_from_slice(&parts.kept);
                 whole.push(body.to_message());
                 let said = Some(Kept::Final(Box::new(Message::joined(&whole))));
-                let (outcome, epoch) = (Outcome::Replied, None);
-                self.depot_news.push(DepotNews::Ended { number, outcome, epoch, said });
+                let outcome = Outcome::Replied;
+                self.depot_news.push(DepotNews::ended(number, (outcome, None), said));
                 outcome
             }
         }
@@ -135,13 +151,31 @@ impl Router {
         match (place, outcome) {
             (_, Outcome::Replied) => {}
             (Shelf::Titanic(uuid), _) => {
-                self.ended_stored.push(EndOfStored { uuid, outcome, answer: None });
+                self.ended_stored.push(EndOfStored { uuid, outcome, answer: None, remains: None });
             }
             (Shelf::Depot(_), Outcome::Failed | Outcome::AnswerTooBig) => {}
             (Shelf::Depot(number), _) => {
                 let epoch = self.epoch_for(request, outcome);
-                self.depot_news.push(DepotNews::Ended { number, outcome, epoch, said: None });
+                self.depot_news.push(DepotNews::ended(number, (outcome, epoch), None));
             }
+        }
+    }
+
+    /// What is left of a request that has ended in this step is to be a dead letter, kept where the
+    /// request is.
+    pub(super) fn leave_remains(&mut self, place: Shelf, left: Remains) {
+        let remains = match place {
+            Shelf::Titanic(uuid) => {
+                let mut ended = self.ended_stored.iter_mut().rev();
+                ended.find(|end| end.uuid == uuid).map(|end| &mut end.remains)
+            }
+            Shelf::Depot(of) => self.depot_news.iter_mut().rev().find_map(|news| match news {
+                DepotNews::Ended { number, remains, .. } if *number == of => Some(remains),
+                DepotNews::Ended { .. } | DepotNews::Lost { .. } => None,
+            }),
+        };
+        if let Some(remains) = remains {
+            *remains = Some(Box::new(left));
         }
     }
 }

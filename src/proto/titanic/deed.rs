@@ -1,6 +1,7 @@
 //! What the disk is to do for Titanic, and for whom.
 
 use crate::id::PeerId;
+use crate::proto::dead::Letter;
 use crate::proto::dialect::CallerVoice;
 use crate::proto::ledger::Purpose;
 
@@ -28,8 +29,8 @@ pub(super) enum Deed {
     Accept(Uuid, Box<Waiter>),
     /// It may go to a worker, once and no more.
     Begin(Uuid),
-    /// It has an answer, or will have none.
-    End(Uuid),
+    /// It has an answer, or will have none, and may be a dead letter.
+    End(Uuid, Option<Box<Letter>>),
     /// Its client wants it no more.
     Close(Uuid, Box<Waiter>),
     /// Its time is over.
@@ -47,6 +48,8 @@ pub(super) enum Errand {
     Answer(Box<Waiter>),
     /// The body of a request, for a worker.
     Body(Uuid),
+    /// The body of one that may have begun and may not again, for its dead letter.
+    Lost(Uuid),
 }
 
 impl Purpose for Deed {
@@ -54,7 +57,8 @@ impl Purpose for Deed {
         match self {
             Self::Accept(..) => "titanic.accept",
             Self::Begin(_) => "titanic.begin",
-            Self::End(_) => "titanic.end",
+            Self::End(_, None) => "titanic.end",
+            Self::End(_, Some(_)) => "dead",
             Self::Close(..) => "titanic.close",
             Self::Forget(_) => "titanic.forget",
             Self::Clean => "titanic.clean",

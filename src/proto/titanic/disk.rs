@@ -1,12 +1,15 @@
 //! What the disk has done, or has not.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::id::RequestId;
+use crate::id::{RequestId, ServiceName};
+use crate::proto::depot::{Burial, Deceased};
 use crate::wire::message::Message;
 
 use super::deed::{Deed, Errand, Waiter};
-use super::entry::Stage;
+use super::entry::{Entry, Stage};
 use super::record::{Progress, answer_key, body_key, decode_body, encode_body, head_key};
 use super::{Effect, Status, Titanic, Uuid};
 use crate::proto::durable::Write;
@@ -37,7 +40,10 @@ impl Titanic {
                         effects.push(Effect::Offer(uuid));
                     }
                 }
-                Deed::End(uuid) => self.have_ended(uuid),
+                Deed::End(uuid, letter) => {
+                    effects.extend(letter.map(Effect::Bury));
+                    self.have_ended(uuid);
+                }
                 Deed::Close(uuid, waiter) => {
                     self.stats.closed += u64::from(self.drop_entry(uuid));
                     effects.push(say(waiter, Status::Ok));
@@ -74,7 +80,7 @@ impl Titanic {
                     self.ledger.put_aside(Deed::Forget(uuid), writes);
                     effects.push(say(waiter, Status::Error));
                 }
-                Deed::Begin(_) | Deed::End(_) | Deed::Forget(_) | Deed::Clean => {
+                Deed::Begin(_) | Deed::End(..) | Deed::Forget(_) | Deed::Clean => {
                     self.ledger.put_aside(deed, writes);
                 }
                 // The newest is kept later, and no older one behind it.
@@ -125,6 +131,11 @@ impl Titanic {
                 self.hold_body(uuid, body);
                 Some(Effect::Offer(uuid))
             }
+            (Errand::Lost(uuid), Some(body)) => Some(Effect::Lost(uuid, body)),
+            (Errand::Lost(uuid), None) => {
+                self.end_lost(uuid, None);
+                None
+            }
             // Whoever has closed it meanwhile needs it no more; otherwise it is tried again.
             (Errand::Body(uuid), None) => {
                 self.put_back(uuid, None);
@@ -167,7 +178,13 @@ impl Titanic {
     }
 
     /// Orders the end of a request to be stored.
-    pub(super) fn store_end(&mut self, uuid: Uuid, unix: u64, answer: Option<&Message>) {
+    pub(super) fn store_end(
+        &mut self,
+        uuid: Uuid,
+        unix: u64,
+        answer: Option<&Message>,
+        burial: Option<Burial>,
+    ) {
         let Some(entry) = self.entries.get(&uuid) else { return };
         let before = (self.due_of(&entry.head), entry.bytes());
         let Some(entry) = self.entries.get_mut(&uuid) else { return };
@@ -186,7 +203,46 @@ impl Titanic {
         self.bytes = (self.bytes + bytes).saturating_sub(before.1);
         self.due.remove(&(before.0, uuid));
         self.due.insert((self.due_of(&head), uuid));
-        self.ledger.store(Deed::End(uuid), writes);
+        let (letter, write) = burial.map(|burial| (burial.letter, burial.write)).unzip();
+        writes.extend(write);
+        self.ledger.store(Deed::End(uuid, letter), writes);
+    }
+
+    /// Ends what may have begun before the broker did and may not again; of those whose service
+    /// wants dead letters the bodies are read first. To be called before the first request comes.
+    pub(crate) fn end_begun(&mut self, buries: impl Fn(&ServiceName) -> bool) {
+        for uuid in std::mem::take(&mut self.begun) {
+            if self.entries.get(&uuid).is_some_and(|entry| buries(entry.service())) {
+                self.ledger.load(body_key(uuid), Errand::Lost(uuid));
+            } else {
+                self.end_lost(uuid, None);
+            }
+        }
+    }
+
+    /// Ends one of those.
+    pub(crate) fn end_lost(&mut self, uuid: Uuid, burial: Option<Burial>) {
+        let is_ending = self.entries.get(&uuid).is_some_and(|it| it.stage == Stage::Ending);
+        if is_ending && !self.failed {
+            self.store_end(uuid, self.wall.unix, None, burial);
+        }
+    }
+
+    /// Whose request ends without an answer, if that is so.
+    pub(crate) fn deceased(&self, uuid: Uuid) -> Option<Deceased<'_>> {
+        let Entry { head, asker, stage, .. } = self.entries.get(&uuid)?;
+        if self.failed || !matches!(stage, Stage::Asked(_) | Stage::Ending) {
+            return None;
+        }
+        Some(Deceased {
+            number: None,
+            before: None,
+            accepted: head.accepted,
+            service: &head.service,
+            owner: head.owner,
+            identity: asker.identity.as_ref(),
+            called: asker.says().name.map(Arc::from),
+        })
     }
 
     fn have_ended(&mut self, uuid: Uuid) {

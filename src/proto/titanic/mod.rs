@@ -22,6 +22,8 @@ use crate::id::{Principal, RequestId, ServiceName};
 use crate::wire::message::{Frames, Message};
 
 use super::clock::Time;
+use super::dead::Letter;
+use super::depot::Burial;
 use super::dialect::Asker;
 use super::durable::{Order, Write};
 use super::ledger::Ledger;
@@ -31,7 +33,7 @@ use super::stats::Outcome;
 pub(crate) use deed::Waiter;
 use deed::{Deed, Errand};
 use entry::{Entry, Stage};
-pub use record::{ANSWERS, BODIES, HEADS, RecordError};
+pub use record::{ANSWERS, BODIES, HEADS, RecordError, companion};
 use record::{Head, Progress, answer_key, body_key, encode_body, head_key, uuid_in};
 use uuid::Mint;
 pub use uuid::Uuid;
@@ -107,6 +109,10 @@ pub(crate) enum Effect {
     Wake(ServiceName),
     /// Have the request asked.
     Offer(Uuid),
+    /// Its dead letter is stored.
+    Bury(Box<Letter>),
+    /// It ends, and that is its body for a dead letter.
+    Lost(Uuid, Message),
 }
 
 /// What to do next for a service.
@@ -173,6 +179,8 @@ pub struct Titanic {
     /// Up to where epochs are reserved, and whether there was no room to say so.
     mark: u64,
     mark_lost: bool,
+    /// Found at the start: they may have begun, and may not again.
+    begun: Vec<Uuid>,
     stats: TitanicStats,
 }
 
@@ -198,6 +206,7 @@ impl Titanic {
             failed: false,
             mark: 0,
             mark_lost: false,
+            begun: Vec::new(),
             stats: TitanicStats::default(),
         }
     }
@@ -213,8 +222,7 @@ impl Titanic {
         self.insert(uuid, entry);
         match self.entries.get(&uuid).map(|entry| entry.stage) {
             Some(Stage::Waiting) => self.wait(uuid),
-            // It may have been carried out, and may not be again.
-            Some(Stage::Ending) => self.store_end(uuid, self.wall.unix, None),
+            Some(Stage::Ending) => self.begun.push(uuid),
             _ => {}
         }
         Ok(())
@@ -392,7 +400,7 @@ impl Titanic {
         now: Time,
         uuid: Uuid,
         outcome: Outcome,
-        answer: Option<&Message>,
+        (answer, burial): (Option<&Message>, Option<Burial>),
     ) -> Option<ServiceName> {
         let entry = self.entries.get(&uuid)?;
         if !matches!(entry.stage, Stage::Asked(_)) || self.failed {
@@ -409,7 +417,7 @@ impl Titanic {
             | Outcome::StaleEpoch
             | Outcome::Unfenced => {
                 self.leave(uuid);
-                self.store_end(uuid, self.unix(now), answer);
+                self.store_end(uuid, self.unix(now), answer, burial);
             }
             Outcome::Unclaimed
             | Outcome::CallerGone

@@ -76,6 +76,20 @@ pub enum RecordError {
     Malformed,
 }
 
+/// The key of the record without which a head is of no use: its body, or its answer.
+#[must_use]
+pub fn companion(key: &[u8], value: &[u8]) -> Option<Key> {
+    if key.first() != Some(&HEADS) {
+        return None;
+    }
+    let uuid = uuid_in(key).ok()?;
+    match Head::decode(value).ok()?.progress {
+        Progress::Waiting | Progress::Begun => Some(body_key(uuid)),
+        Progress::Answered => Some(answer_key(uuid)),
+        Progress::Failed => None,
+    }
+}
+
 impl Head {
     pub(super) fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(75 + self.service.as_bytes().len());

@@ -61,11 +61,13 @@ pub enum Verb {
     DeadEdit,
     /// Forget dead letters.
     DeadDrop,
+    /// Copy the store while the broker works.
+    StoreBackup,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Jobs,
         Self::Job,
         Self::Clients,
@@ -91,6 +93,7 @@ impl Verb {
         Self::DeadRequeue,
         Self::DeadEdit,
         Self::DeadDrop,
+        Self::StoreBackup,
     ];
 
     /// As on the wire.
@@ -122,6 +125,7 @@ impl Verb {
             Self::DeadRequeue => "dlq.requeue",
             Self::DeadEdit => "dlq.edit",
             Self::DeadDrop => "dlq.drop",
+            Self::StoreBackup => "store.backup",
         }
     }
 
@@ -157,7 +161,8 @@ impl Verb {
             | Self::DeadShow
             | Self::DeadRequeue
             | Self::DeadEdit
-            | Self::DeadDrop => false,
+            | Self::DeadDrop
+            | Self::StoreBackup => false,
         }
     }
 }

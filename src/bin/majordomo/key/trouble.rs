@@ -47,7 +47,7 @@ pub(super) fn of_edit(error: &EditError) -> CliError {
 }
 
 /// What the broker has against it; `what` was asked about.
-pub(super) fn of_broker(desk: &Desk, what: &str, error: &CallError) -> CliError {
+pub(crate) fn of_broker(desk: &Desk, what: &str, error: &CallError) -> CliError {
     let CallError::Refused { code, message, .. } = error else {
         return desk.trouble(what, error);
     };

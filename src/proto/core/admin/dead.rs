@@ -16,6 +16,7 @@ use crate::wire::mjp::{
 };
 
 use super::Refused;
+use super::letters::{Tally, What, edit_of};
 
 /// What stands in an entry beside what an entry of a page always has, octets.
 const LETTER: usize = 256;
@@ -42,12 +43,14 @@ impl Core {
             DeadHeader::decode(header).map_err(|why| (Code::BadRequest, why.to_string().into()))?;
         let packed = match verb {
             Verb::DeadShow => return self.show_letter(now, (id, query), &says, out),
-            Verb::DeadRequeue => self.change_letters(now, &says, true, out)?,
-            Verb::DeadDrop => self.change_letters(now, &says, false, out)?,
-            Verb::DeadEdit => self.edit_letter(now, &says, body, out)?,
-            _ => self.list_letters(now, &says)?,
+            Verb::DeadRequeue => self.change_letters(now, (id, query), &says, true, out)?,
+            Verb::DeadDrop => self.change_letters(now, (id, query), &says, false, out)?,
+            Verb::DeadEdit => self.edit_letter(now, (id, query), &says, body, out)?,
+            _ => Some(self.list_letters(now, &says)?),
         };
-        self.say_packed(id, query, &packed, out);
+        if let Some(packed) = packed {
+            self.say_packed(id, query, &packed, out);
+        }
         Ok(())
     }
 
@@ -107,8 +110,12 @@ impl Core {
     ) -> Result<(), Refused> {
         let uuid = says.uuid.ok_or_else(|| (Code::BadRequest, Cow::from("`uuid` is missing")))?;
         let number = self.letter_named(uuid)?;
-        let letter = self.router.dead.from(number).next().map(|(_, letter)| letter);
+        let letter = self.router.dead.get(number);
         let letter = letter.ok_or_else(|| (Code::NotFound, Cow::from("it is kept no more")))?;
+        if letter.disk.is_some() {
+            let one = (vec![number], Tally::default());
+            return self.begin_change((id, query), What::Show, one, out);
+        }
         let header = letter.split().0.map(|header| count(header.len()));
         let one = LetterReport { header, ..report(now, uuid, letter) };
         let seen = letter.seen.iter().map(|seen| seen_report(now, seen)).collect();
@@ -126,14 +133,16 @@ impl Core {
         Ok(())
     }
 
-    /// Puts letters back, or drops them: those that are meant, some at a time.
+    /// Puts letters back, or drops them: those that are meant, some at a time. Nothing is to be said
+    /// now if there are some on the disk among them.
     fn change_letters<O: Output>(
         &mut self,
         now: Time,
+        asked: (PeerId, u64),
         says: &DeadHeader<'_>,
         requeue: bool,
         out: &mut O,
-    ) -> Result<Packed, Refused> {
+    ) -> Result<Option<Packed>, Refused> {
         let meant = self.meant(says, true)?;
         let (mut numbers, mut next) = (Vec::new(), None);
         let from = meant.one.or(says.after).unwrap_or(0);
@@ -146,41 +155,46 @@ impl Core {
                 break;
             }
             if meant.filter.fits(now, letter) {
-                numbers.push(number);
+                numbers.push((number, letter.disk.is_some()));
             }
         }
-        let (mut done, mut left, mut because) = (0, 0, None);
-        for number in numbers {
+        if let Some(one) = meant.one {
+            self.no_other_change(one)?;
+        }
+        let (mut tally, mut stored) = (Tally { next, ..Tally::default() }, Vec::new());
+        for (number, is_stored) in numbers {
             if says.dry == Some(true) {
-                done += 1;
+                tally.done += 1;
+            } else if self.is_changing(number) {
+                tally.leave(Unrevived::Changing);
+            } else if is_stored {
+                stored.push(number);
             } else if !requeue {
-                self.router.drop_letter(number, out);
-                done += 1;
+                self.router.drop_letter(number, false, out);
+                tally.done += 1;
             } else {
                 match self.router.revive(now, number, out) {
-                    Ok(()) => done += 1,
-                    Err(why) => (left, because) = (left + 1, Some(why)),
+                    Ok(()) => tally.done += 1,
+                    Err(why) => tally.leave(why),
                 }
             }
         }
-        let left = Some(left).filter(|left| *left > 0);
-        let because = because.map(Unrevived::as_str);
-        Ok(Packed::new(&DeadReport {
-            done: Some(done),
-            left,
-            because,
-            next,
-            ..DeadReport::default()
-        }))
+        if stored.is_empty() {
+            return Ok(Some(tally.packed()));
+        }
+        let what = if requeue { What::Requeue } else { What::Drop };
+        self.begin_change(asked, what, (stored, tally), out)?;
+        Ok(None)
     }
 
     fn edit_letter<O: Output>(
         &mut self,
         now: Time,
+        asked: (PeerId, u64),
         says: &DeadHeader<'_>,
         body: Frames<'_>,
         out: &mut O,
-    ) -> Result<Packed, Refused> {
+    ) -> Result<Option<Packed>, Refused> {
         let uuid = says.uuid.ok_or_else(|| (Code::BadRequest, Cow::from("`uuid` is missing")))?;
         let number = self.letter_named(uuid)?;
         if let Some(header) = says.header {
@@ -188,8 +202,15 @@ impl Core {
                 .map_err(|why| (Code::BadRequest, Cow::from(format!("`header`: {why}"))))?;
         }
         let service = says.service.and_then(|name| ServiceName::try_from(name).ok());
-        let letter = self.router.dead.from(number).next().map(|(_, letter)| letter);
+        let letter = self.router.dead.get(number);
         let letter = letter.ok_or_else(|| (Code::NotFound, Cow::from("it is kept no more")))?;
+        self.no_other_change(number)?;
+        let (dry, requeue) = (says.dry == Some(true), says.requeue == Some(true));
+        if letter.disk.is_some() && !dry {
+            let (what, tally) = (edit_of(service, says.header, body, requeue), Tally::default());
+            self.begin_change(asked, what, (vec![number], tally), out)?;
+            return Ok(None);
+        }
         let frames = (says.header.is_some() || !body.is_empty()).then(|| {
             let (header, old) = letter.split();
             let header = says.header.or(header);
@@ -197,20 +218,19 @@ impl Core {
             let frames = header.into_iter().chain(body).map(<[u8]>::to_vec);
             (Message::new(frames), header.is_some())
         });
-        let dry = says.dry == Some(true);
         if !dry && !self.router.edit_letter(number, service, frames, out) {
             let why = "there is no memory for more of it, or it would be over \
                        limits.dead_letters_bytes";
             return Err((Code::Overloaded, why.into()));
         }
-        let (mut left, mut because) = (None, None);
+        let mut tally = Tally { done: 1, ..Tally::default() };
         if !dry
-            && says.requeue == Some(true)
+            && requeue
             && let Err(why) = self.router.revive(now, number, out)
         {
-            (left, because) = (Some(1), Some(why.as_str()));
+            tally.leave(why);
         }
-        Ok(Packed::new(&DeadReport { done: Some(1), left, because, ..DeadReport::default() }))
+        Ok(Some(tally.packed()))
     }
 }
 
@@ -229,7 +249,7 @@ fn octets_of(letter: &Letter) -> usize {
     LETTER + texts + identity + order + names
 }
 
-fn report<'a>(now: Time, uuid: &'a str, letter: &'a Letter) -> LetterReport<'a> {
+pub(super) fn report<'a>(now: Time, uuid: &'a str, letter: &'a Letter) -> LetterReport<'a> {
     let says = letter.asker.says();
     LetterReport {
         uuid,
@@ -239,9 +259,9 @@ fn report<'a>(now: Time, uuid: &'a str, letter: &'a Letter) -> LetterReport<'a> 
         message: short(letter.message.as_deref()),
         attempts: letter.attempts.into(),
         deaths: letter.deaths.into(),
-        age: millis(now.since(letter.accepted_at)),
-        dead: millis(now.since(letter.died_at)),
-        bytes: count(letter.split().1.map(<[u8]>::len).sum()),
+        age: millis(letter.accepted_at.ago(now)),
+        dead: millis(letter.died_at.ago(now)),
+        bytes: count(letter.body_len()),
         identity: letter.asker.identity.as_ref().map(Identity::as_bytes),
         fingerprint: says.fingerprint,
         name: says.name,

@@ -48,7 +48,7 @@ impl Core {
             let why = format!("it is a dead letter: {}", letter.cause.as_str());
             let stand = StandReport {
                 because: Some(&why),
-                age: millis(now.since(letter.accepted_at)),
+                age: millis(letter.accepted_at.ago(now)),
                 attempts: letter.attempts.into(),
                 order: letter.order.as_deref(),
                 ..StandReport::of(name, "dead")

@@ -42,7 +42,7 @@ impl Desk {
         }
     }
 
-    fn dead<T>(
+    pub(super) fn dead<T>(
         &mut self,
         peer: PeerId,
         says: &DeadHeader<'_>,
@@ -54,7 +54,7 @@ impl Desk {
     }
 
     /// The letters: cause, attempts and service of each.
-    fn letters(&mut self, peer: PeerId) -> Vec<String> {
+    pub(super) fn letters(&mut self, peer: PeerId) -> Vec<String> {
         let says = DeadHeader::new(Verb::DeadList);
         let look = |report: &DeadReport<'_>| {
             let letters = report.letters.iter().flatten();
@@ -67,7 +67,7 @@ impl Desk {
         self.dead(peer, &says, look).unwrap()
     }
 
-    fn first_id(&mut self, peer: PeerId) -> String {
+    pub(super) fn first_id(&mut self, peer: PeerId) -> String {
         let says = DeadHeader::new(Verb::DeadList);
         self.dead(peer, &says, |it| it.letters.as_ref().unwrap()[0].uuid.to_owned()).unwrap()
     }

@@ -1,6 +1,7 @@
 //! Requests of level disk, over a disk that does what a test tells it.
 
 mod crash;
+mod letters;
 mod outcomes;
 
 use std::time::Duration;
@@ -9,9 +10,10 @@ use super::disk::Disk;
 use super::native::ECHO;
 use super::{Desk, Settings};
 use crate::id::PeerId;
-use crate::proto::depot::{Depot, DepotLimits, MARKS, OUTCOMES, REQUESTS};
+use crate::proto::depot::{Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS};
 use crate::proto::durable::{Event, Order};
 use crate::proto::policy::ServicePolicy;
+use crate::proto::titanic::{HEADS, Titanic, TitanicLimits};
 use crate::wire::message::Message;
 use crate::wire::mjp::{self, Level, RequestHeader, ToBroker};
 
@@ -41,12 +43,19 @@ impl House {
     fn after(disk: Disk, limits: DepotLimits, settings: Settings, unix: u64) -> Self {
         let mut desk = Desk::with(settings.clone());
         let mut depot = Depot::new(limits, 7, unix);
-        for space in [MARKS, OUTCOMES, REQUESTS] {
+        for space in [MARKS, OUTCOMES, REQUESTS, LETTERS] {
             for (key, value) in disk.kept.iter().filter(|(key, _)| key[0] == space) {
                 depot.recover(key, value).unwrap();
             }
         }
+        let mut secret = [7; 32];
+        secret[..8].copy_from_slice(&unix.to_be_bytes());
+        let mut titanic = Titanic::new(TitanicLimits::default(), secret, unix);
+        for (key, value) in disk.kept.iter().filter(|(key, _)| key[0] == HEADS) {
+            titanic.recover(key, value).unwrap();
+        }
         desk.core.keep_requests(desk.now, depot, &mut desk.said);
+        desk.core.serve_titanic(desk.now, titanic, &mut desk.said);
         desk.check();
         Self { desk, disk, settings, limits, unix }
     }
@@ -169,6 +178,23 @@ fn without_a_store_the_level_is_refused_and_not_lowered() {
     let client = desk.join();
     desk.call(client, 1, DISK);
     assert_eq!(desk.heard(client), ["ERROR 1 unsupported"]);
+}
+
+#[test]
+fn an_order_or_a_delay_is_refused_and_nothing_is_kept() {
+    let policy = ServicePolicy { level: Level::Disk, ..ServicePolicy::default() };
+    let mut house = House::new(DepotLimits::default(), policy);
+    let (client, worker) = (house.desk.join(), house.worker(9));
+    let ordered = RequestHeader { order: Some(b"a"), ..DISK };
+    let delayed = RequestHeader { delay: Some(1), level: None, key: Some(b"k"), ..DISK };
+    assert_eq!(house.ask(client, 1, ordered), ["ERROR 1 unsupported"]);
+    assert_eq!(house.ask(client, 1, delayed), ["ERROR 1 unsupported"], "by its service");
+    assert_eq!((house.bodies(worker), house.disk.kept.len()), (Vec::new(), 0));
+    let memory = RequestHeader { level: Some(Level::Memory), ..ordered };
+    assert_eq!(house.ask(client, 2, memory), ["ACCEPTED 2 memory"]);
+    let now = RequestHeader { delay: Some(0), ..DISK };
+    assert_eq!(house.ask(client, 3, now), ["ACCEPTED 3 disk"]);
+    assert_eq!(house.bodies(worker), ["2", "3"]);
 }
 
 #[test]

@@ -1,15 +1,17 @@
-//! Brokers that are killed after any step of the disk: nothing acknowledged is lost, and nobody sees
-//! two different answers to one request.
+//! Brokers that are killed after any step of the disk: nothing acknowledged is lost, nobody sees two
+//! different answers to one request, and what ended without an answer is one dead letter, or one
+//! request again, and never both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{DISK, House};
 use crate::id::PeerId;
-use crate::proto::depot::DepotLimits;
-use crate::proto::policy::ServicePolicy;
-use crate::wire::message::Message;
-use crate::wire::mjp::{self, FromBroker, RequestHeader, ToBroker};
+use crate::proto::dead::Causes;
+use crate::proto::depot::{DepotLimits, Head, LETTERS, REQUESTS, Record};
+use crate::proto::policy::{Backoff, DeadPolicy, ServicePolicy};
+use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::{self, DeadHeader, FromBroker, RequestHeader, ToBroker, Verb};
 
 /// Numbers that a seed gives.
 struct Dice(u64);
@@ -31,8 +33,9 @@ struct Seen {
     acknowledged: BTreeSet<u64>,
     /// What was said of them in the end: FINAL, and ERRORs that are kept.
     said: BTreeMap<u64, Vec<u8>>,
-    /// How often they were delivered.
+    /// How often they were delivered, and put back at most.
     delivered: BTreeMap<u64, usize>,
+    requeued: BTreeMap<u64, usize>,
     /// Answers that workers have given, so that each is another one.
     answers: u64,
 }
@@ -54,7 +57,10 @@ struct Play {
 impl Play {
     fn new(once: bool, in_memory: usize) -> Self {
         let limits = DepotLimits { in_memory_max: in_memory, ..DepotLimits::default() };
-        let policy = ServicePolicy { at_most_once: once, ..ServicePolicy::default() };
+        let dead = DeadPolicy { causes: Causes::ALL, ..DeadPolicy::default() };
+        let backoff = Backoff { base: Duration::from_millis(10), ..Backoff::default() };
+        let policy =
+            ServicePolicy { at_most_once: once, dead, backoff, ..ServicePolicy::default() };
         let mut house = House::new(limits, policy);
         let client = house.desk.join();
         Self {
@@ -113,7 +119,8 @@ impl Play {
             let key = String::from_utf8_lossy(&given.body).parse().unwrap();
             let times = self.seen.delivered.entry(key).or_default();
             *times += 1;
-            assert!(!self.once || *times == 1, "{key} is delivered again");
+            let may = 1 + self.seen.requeued.get(&key).copied().unwrap_or(0);
+            assert!(!self.once || *times <= may, "{key} is delivered again");
             self.held.push((given.token, key));
         }
     }
@@ -132,6 +139,68 @@ impl Play {
         self.house().desk.mjp(worker, &ToBroker::Final(answer));
     }
 
+    /// The worker fails something, for now or for good.
+    fn fail(&mut self, which: u64, again: bool) {
+        if self.held.is_empty() {
+            return;
+        }
+        let which = usize::try_from(which).unwrap() % self.held.len();
+        let (id, _) = self.held.remove(which);
+        let fault = mjp::Fault { code: "no_paper", again: Some(again), ..mjp::Fault::default() };
+        let header = mjp::Packed::new(&fault);
+        let worker = self.worker.unwrap();
+        let failure = mjp::Failure { id, header: header.octets() };
+        self.house().desk.mjp(worker, &ToBroker::Error(failure));
+    }
+
+    /// The letters on the disk: the id of each, and of what request it is.
+    fn letters(&self) -> Vec<(String, u64)> {
+        let kept = &self.house.as_ref().unwrap().disk.kept;
+        let letters = kept.iter().filter(|(key, _)| key[0] == LETTERS);
+        let letter = |(_, value)| {
+            let record = Record::decode(value).unwrap();
+            (record.id.to_string(), key_in(record.split().1))
+        };
+        letters.map(letter).collect()
+    }
+
+    /// Nothing on the disk is in two places.
+    fn places(&self) -> BTreeMap<u64, usize> {
+        let kept = &self.house.as_ref().unwrap().disk.kept;
+        let requests = kept.iter().filter(|(key, _)| key[0] == REQUESTS);
+        let request = |(_, value)| {
+            let (_, kept) = Head::read(value).unwrap();
+            let mut body = kept.frames();
+            body.take_first();
+            key_in(body)
+        };
+        let mut places = BTreeMap::<_, usize>::new();
+        for key in requests.map(request).chain(self.letters().into_iter().map(|it| it.1)) {
+            *places.entry(key).or_default() += 1;
+        }
+        for (key, places) in &places {
+            assert_eq!(*places, 1, "{key} is in two places");
+        }
+        places
+    }
+
+    /// An operator puts a letter back, and does not wait until that is done.
+    fn requeue(&mut self, which: u64) {
+        let letters = self.letters();
+        if letters.is_empty() {
+            return;
+        }
+        let (id, key) = &letters[usize::try_from(which).unwrap() % letters.len()];
+        *self.seen.requeued.entry(*key).or_default() += 1;
+        let says = DeadHeader { uuid: Some(id), ..DeadHeader::new(Verb::DeadRequeue) };
+        let header = mjp::Packed::new(&says);
+        let house = self.house();
+        let operator = house.desk.join();
+        house.desk.say(operator, |out| {
+            mjp::encode_admin(78, header.octets(), &Frames::default(), out);
+        });
+    }
+
     fn hire(&mut self) {
         if self.worker.is_none() {
             self.worker = Some(self.house().desk.native_worker(3));
@@ -148,6 +217,7 @@ impl Play {
     }
 
     fn crash(&mut self) {
+        self.places();
         let mut house = self.house.take().unwrap().crash(Duration::from_millis(7));
         self.client = house.desk.join();
         self.house = Some(house);
@@ -156,7 +226,10 @@ impl Play {
     }
 
     fn turn(&mut self, dice: &mut Dice) {
-        match dice.below(20) {
+        match dice.below(23) {
+            20 => self.fail(dice.below(9), false),
+            21 => self.fail(dice.below(9), true),
+            22 => self.requeue(dice.below(9)),
             0..6 => {
                 self.last += 1;
                 self.ask(self.last);
@@ -174,13 +247,7 @@ impl Play {
         self.look();
     }
 
-    /// In the end there is a worker that answers all, and everybody asks for what it was promised.
-    fn heal(&mut self, seed: u64) {
-        self.crash();
-        for key in self.seen.acknowledged.clone() {
-            self.ask(key);
-        }
-        self.hire();
+    fn answer_all(&mut self) {
         for _ in 0..2000 {
             self.house().work();
             self.look();
@@ -190,6 +257,37 @@ impl Play {
             self.answer(0);
             self.house().pass(Duration::from_millis(50));
         }
+    }
+
+    /// Who was told an error has left a letter, unless that was put back; nobody else has.
+    fn each_is_dead_once_or_answered(&self, seed: u64) {
+        let places = self.places();
+        for (key, said) in &self.seen.said {
+            if self.seen.requeued.contains_key(key) {
+                continue;
+            }
+            let failed = matches!(&said[..], b"no_paper" | b"worker_lost" | b"dead");
+            let letters = places.get(key).copied().unwrap_or(0);
+            let said = String::from_utf8_lossy(said);
+            assert_eq!(letters, usize::from(failed), "seed {seed}: {key} was told {said}");
+        }
+    }
+
+    /// In the end there is a worker that answers all, and everybody asks for what it was promised.
+    fn heal(&mut self, seed: u64) {
+        self.crash();
+        for key in self.seen.acknowledged.clone() {
+            self.ask(key);
+        }
+        self.hire();
+        self.answer_all();
+        self.each_is_dead_once_or_answered(seed);
+        // What is dead is put back, and answered.
+        for _ in 0..self.letters().len() {
+            self.requeue(0);
+            self.answer_all();
+        }
+        assert_eq!(self.letters(), [], "seed {seed}: they were put back");
         for key in &self.seen.acknowledged {
             assert!(self.seen.said.contains_key(key), "seed {seed}: {key} is lost");
             let done = self.seen.delivered.contains_key(key);
@@ -202,10 +300,15 @@ impl Play {
     }
 }
 
+/// The key of a request is its body.
+fn key_in(mut body: Frames<'_>) -> u64 {
+    std::str::from_utf8(body.take_first().unwrap()).unwrap().parse().unwrap()
+}
+
 #[test]
 fn brokers_that_are_killed_at_any_step_lose_nothing_and_say_nothing_twice() {
     let seeds = std::env::var("MAJORDOMO_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
-    let mut crowds = 0;
+    let (mut crowds, mut put_back) = (0, 0);
     for seed in 0..seeds.unwrap_or(2000_u64) / 4 {
         let mut dice = Dice(seed);
         let in_memory = [2, 5, 1000][usize::try_from(dice.below(3)).unwrap()];
@@ -215,7 +318,9 @@ fn brokers_that_are_killed_at_any_step_lose_nothing_and_say_nothing_twice() {
         }
         play.heal(seed);
         crowds += usize::from(play.seen.acknowledged.len() > 20);
+        put_back += play.seen.requeued.len();
     }
+    assert!(put_back > 0, "nothing died");
     assert!(crowds > 0, "the plays are too short");
 }
 
