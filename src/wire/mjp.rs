@@ -51,7 +51,8 @@ pub use passed::Passed;
 pub use plain::Plain;
 pub use repeat::{Digest, digest_of};
 pub use report::{
-    BrokerReport, MemoryReport, Report, ServiceReport, StoreReport, StoreState, WorkerReport,
+    BrokerReport, FlowsReport, MemoryReport, Report, ServiceReport, StoreReport, StoreState,
+    WorkerReport,
 };
 pub use request::{Answer, Delivery, Failure, Request};
 pub use scatter::{

@@ -16,7 +16,7 @@ mod output;
 mod policy;
 mod rules;
 #[cfg(test)]
-mod simulation;
+pub(in crate::proto) mod simulation;
 mod table;
 mod words;
 

@@ -9,10 +9,10 @@
 
 mod acting;
 mod faults;
-mod judge;
-mod party;
+pub(in crate::proto) mod judge;
+pub(in crate::proto) mod party;
 mod shell;
-mod stranger;
+pub(in crate::proto) mod stranger;
 mod world;
 
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+pub(in crate::proto) use shell::counts;
 use world::World;
 
 /// What has happened in a run, and how often.

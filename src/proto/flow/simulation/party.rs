@@ -12,27 +12,27 @@ use crate::wire::zio::{Coordinates, Direction, FlowLabel, Form, Kind, Label, Sha
 const PATIENCE: u64 = 100;
 
 #[derive(Debug)]
-pub(super) struct Party {
-    pub(super) link: usize,
-    pub(super) endpoint: Endpoint,
+pub(in crate::proto) struct Party {
+    pub(in crate::proto) link: usize,
+    pub(in crate::proto) endpoint: Endpoint,
     /// The number of the flow: the origin of all that both ends say in it.
-    pub(super) flow: u64,
+    pub(in crate::proto) flow: u64,
     /// The label of its BOT.
     bot: String,
     /// DATs it will give before it ends, or take before it ends itself.
     wants: u64,
-    pub(super) given: u64,
-    pub(super) taken: u64,
+    pub(in crate::proto) given: u64,
+    pub(in crate::proto) taken: u64,
     /// Messages heard: the number that the next one has to have.
     heard: u64,
     /// It has said EOT before it heard one.
-    pub(super) ended_first: bool,
+    pub(in crate::proto) ended_first: bool,
     /// It has said that it is done with everything it had to give.
-    pub(super) gave_all: bool,
+    pub(in crate::proto) gave_all: bool,
 }
 
 impl Party {
-    pub(super) fn new(
+    pub(in crate::proto) fn new(
         link: usize,
         flow: u64,
         direction: Direction,
@@ -62,7 +62,12 @@ impl Party {
     }
 
     /// What it says next, if anything.
-    pub(super) fn act(&mut self, now: Time, shape: Shape, rng: &mut Rng) -> Option<Message> {
+    pub(in crate::proto) fn act(
+        &mut self,
+        now: Time,
+        shape: Shape,
+        rng: &mut Rng,
+    ) -> Option<Message> {
         let late = self.endpoint.handle_timeout(now).is_some();
         let kind = match self.endpoint.state() {
             State::Idle => Kind::Bot,
@@ -111,8 +116,25 @@ impl Party {
         Some(zio.to_message(shape))
     }
 
+    /// What it has to give or take is done with: it ends as soon as it may.
+    pub(in crate::proto) fn hurry(&mut self) {
+        self.wants = if self.endpoint.gives() { self.given } else { 0 };
+    }
+
+    /// The number of its flow and how much it has taken, if that is known to be all of it: it is a
+    /// taker that has answered the EOT of its giver.
+    pub(in crate::proto) fn answered(&self) -> Option<(u64, u64)> {
+        let answered = !self.ended_first && self.endpoint.state() == State::Fin;
+        (self.flow != 0 && answered && !self.endpoint.gives()).then_some((self.flow, self.taken))
+    }
+
+    /// The number of its flow and how much it has given, if it has ended it by itself.
+    pub(in crate::proto) fn gave(&self) -> Option<(u64, u64)> {
+        (self.flow != 0 && self.gave_all).then_some((self.flow, self.given))
+    }
+
     /// Takes what comes: it has to be what the protocol allows, and the next in order.
-    pub(super) fn hear(
+    pub(in crate::proto) fn hear(
         &mut self,
         now: Time,
         message: &Message,

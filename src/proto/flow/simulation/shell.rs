@@ -20,17 +20,21 @@ pub(super) struct Parcel {
 
 impl Parcel {
     pub(super) fn new(message: Message, shape: Shape) -> Self {
-        let counts = Zio::decode(shape, message.frames()).ok().and_then(|zio| {
-            let label = FlowLabel::read(zio.label).ok()?;
-            let credit = match label.kind() {
-                Kind::Pay => label.credit().and_then(|credit| u64::try_from(credit).ok())?,
-                Kind::Dat => 1,
-                Kind::Bot | Kind::Eot => 0,
-            };
-            Some((zio.coordinates.origin, label.kind(), credit))
-        });
+        let counts = counts(message.frames(), shape);
         Self { message, counts }
     }
+}
+
+/// The number of a message's flow, and what it does to credit; none if it is none of a flow.
+pub(in crate::proto) fn counts(message: Frames<'_>, shape: Shape) -> Option<(u64, Kind, u64)> {
+    let zio = Zio::decode(shape, message).ok()?;
+    let label = FlowLabel::read(zio.label).ok()?;
+    let credit = match label.kind() {
+        Kind::Pay => label.credit().and_then(|credit| u64::try_from(credit).ok())?,
+        Kind::Dat => 1,
+        Kind::Bot | Kind::Eot => 0,
+    };
+    Some((zio.coordinates.origin, label.kind(), credit))
 }
 
 #[derive(Debug)]

@@ -81,8 +81,6 @@ pub(super) struct World {
     /// BOTs for handlers that were not sent yet.
     pub(super) bots: Vec<(FlowId, String, u64)>,
     pub(super) offers: Vec<(End, HandlerId)>,
-    /// Ids of clients that have a handler: strangers have seen them.
-    pub(super) cids: Vec<u32>,
     pub(super) flows: u64,
     tick: Option<Time>,
     seen: Seen,
@@ -132,7 +130,6 @@ impl World {
             peers: SlotMap::with_key(),
             bots: Vec::new(),
             offers: Vec::new(),
-            cids: Vec::new(),
             flows: 0,
             tick: None,
             seen: Seen::new(),

@@ -85,6 +85,12 @@ impl FlowTable {
         self.by_cid.len()
     }
 
+    /// Offers of flow services.
+    #[must_use]
+    pub fn handlers(&self) -> usize {
+        self.services.offers()
+    }
+
     /// Ends that are connected.
     #[must_use]
     pub fn ends(&self) -> usize {
