@@ -147,7 +147,8 @@ impl FlowPeer {
             Role::Stranger(stranger) => stranger.give(label, cx.rng),
             Role::Client(_) | Role::Handler => {
                 let link = usize::try_from(conn).unwrap();
-                let mut party = Party::new(link, origin, direction, label.into(), cx.rng);
+                let label = label.into();
+                let mut party = Party::new(link, origin, direction, label, self.shape, cx.rng);
                 if self.hurries {
                     party.hurry();
                 }
@@ -200,7 +201,7 @@ impl FlowPeer {
         let stream = cx.rng.pick(&[0, 0, 0, 1, 1, 1, 3]);
         let bot = format!(r#"{{"stream": "s{stream}"}}"#);
         let link = usize::try_from(conn).unwrap();
-        self.party = Some(Party::new(link, number, direction, bot, cx.rng));
+        self.party = Some(Party::new(link, number, direction, bot, self.shape, cx.rng));
     }
 
     /// Says what is next in its flow.
@@ -210,7 +211,7 @@ impl FlowPeer {
         let said = party.act(now, self.shape, cx.rng);
         cx.flows.gave = party.gave().or(cx.flows.gave);
         let goes_on = said.is_some();
-        if let Some(message) = said {
+        if let Some((message, _)) = said {
             say(&message, cx);
             self.words = self.words.map(|left| left - 1);
         }
@@ -241,7 +242,7 @@ impl FlowPeer {
             return Err(format!("{} is told something after its flow", self.me));
         };
         let now = Time::default().after(Duration::from_micros(cx.now));
-        party.hear(now, &frames.to_message(), self.shape)?;
+        party.hear(now, &frames.to_message(), self.shape, None)?;
         if self.next_at.is_none() {
             self.soon(cx);
         }

@@ -23,7 +23,8 @@ impl World {
         if let Actor::Stranger(stranger) = &mut self.actors[at] {
             if alive && self.now < ALONE {
                 let message = stranger.act(shape, &self.judge.known_cids, &mut self.rng);
-                self.push(link, message);
+                let bytes = self.rng.pick(&[None, Some(0), Some(1), Some(700), Some(u64::MAX)]);
+                self.push(link, message, bytes);
                 self.stranger_goes_on(at);
             } else if alive {
                 self.cut(link);
@@ -42,15 +43,15 @@ impl World {
                 let direction = self.rng.pick(&[Direction::Extract, Direction::Inject]);
                 let stream = self.rng.pick(&[0, 1, 1, 2, 2, 2, 0, 0, 3]);
                 let bot = format!(r#"{{"stream": "s{stream}"}}"#);
-                let new = Party::new(link, self.flows, direction, bot, &mut self.rng);
+                let new = Party::new(link, self.flows, direction, bot, shape, &mut self.rng);
                 party.insert(new).act(now, shape, &mut self.rng)
             }
             Actor::Client { party: Some(party), .. } | Actor::Handler { party, .. } => {
                 party.act(now, shape, &mut self.rng)
             }
         };
-        if let Some(message) = said {
-            self.push(link, message);
+        if let Some((message, bytes)) = said {
+            self.push(link, message, bytes);
             self.note_giver(end);
             self.soon(at);
         }

@@ -8,7 +8,7 @@ use crate::wire::zio::Kind;
 
 use super::party::Party;
 use super::shell::{Parcel, QUEUE};
-use super::world::World;
+use super::world::{ROOMY, World};
 
 /// What the judge knows of a flow.
 #[derive(Debug)]
@@ -21,8 +21,9 @@ pub(in crate::proto) struct Known {
 /// What is on its way between two ends.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::proto) struct UnderWay {
-    /// DATs, and what PAYs say.
+    /// DATs, and what PAYs say; the same in octets.
     pub(in crate::proto) credit: u64,
+    pub(in crate::proto) octets: u64,
     pub(in crate::proto) eots: u64,
 }
 
@@ -32,6 +33,9 @@ pub(in crate::proto) trait Parties {
     fn party_of(&self, end: End) -> Option<&Party>;
 
     fn is_honest(&self, end: End) -> bool;
+
+    /// Whether outboxes are so small that honest ends within MJP fill them.
+    fn is_tight(&self) -> bool;
 
     /// What both ends have said of that flow, and the other one has not heard.
     fn under_way(&self, number: u64, ends: [End; 2]) -> UnderWay;
@@ -52,6 +56,8 @@ pub(in crate::proto) struct Judge {
     pub(in crate::proto) taken: BTreeMap<u64, u64>,
     /// Ends whose connection was cut.
     pub(in crate::proto) cut: BTreeSet<End>,
+    /// Ends for which more may wait, as nothing makes a partner within MJP wait.
+    pub(in crate::proto) pressed: BTreeSet<End>,
     pub(in crate::proto) stopping: bool,
     /// What has happened, and was not taken notice of yet.
     pub(in crate::proto) seen: Vec<&'static str>,
@@ -80,8 +86,10 @@ impl World {
         judge.seen.drain(..).for_each(|what| self.saw(what));
         self.judge = judge;
         // Beside what is queued: one message that found it almost full, and what the table says.
-        let room = QUEUE + 4 * self.shell.largest;
         for link in &self.shell.links {
+            let pressed = link.end.is_lane() || self.judge.pressed.contains(&link.end);
+            let over = if pressed { self.outbox } else { QUEUE };
+            let room = over + 4 * self.shell.largest;
             demand!(link.bytes <= room, "{} octets wait for {:?}", link.bytes, link.end);
         }
         if self.table.has_early() {
@@ -106,14 +114,19 @@ impl Parties for World {
         Self::is_honest(self, end)
     }
 
+    fn is_tight(&self) -> bool {
+        self.outbox < ROOMY
+    }
+
     fn under_way(&self, number: u64, ends: [End; 2]) -> UnderWay {
         let mut all = UnderWay::default();
         for link in ends.iter().filter_map(|end| self.shell.by_end.get(end)) {
             let link = &self.shell.links[*link];
-            let own = |parcel: &Parcel| parcel.counts.filter(|(flow, ..)| *flow == number);
-            for (_, kind, credit) in link.up.iter().chain(&link.down).filter_map(own) {
-                all.credit += credit;
-                all.eots += u64::from(kind == Kind::Eot);
+            let own = |parcel: &Parcel| parcel.counts.filter(|counts| counts.flow == number);
+            for counts in link.up.iter().chain(&link.down).filter_map(own) {
+                all.credit += counts.credit;
+                all.octets += counts.octets;
+                all.eots += u64::from(counts.kind == Kind::Eot);
             }
         }
         all
@@ -145,6 +158,9 @@ impl Judge {
                 let sent = self.sent.get(&flow);
                 let was_sent = sent.is_some_and(|sent| sent.contains(&handler));
                 demand!(was_sent, "{flow:?}: {handler:?} came, {sent:?} were sent");
+                if client.is_lane() || handler.is_lane() {
+                    self.pressed.extend([client, handler]);
+                }
                 let cid = self.cids.remove(&flow);
                 self.known_cids.extend(cid);
             }
@@ -180,6 +196,13 @@ impl Judge {
                 demand!(cut, "{known:?}: {seat:?} counts as lost");
                 return Ok(());
             }
+            Outcome::Overrun(_) => {
+                // Who is made to wait by nothing but credit does not fill an outbox with that.
+                let ends = [Some(known.client), known.handler];
+                let honest = ends.into_iter().flatten().all(|end| all.is_honest(end));
+                demand!(all.is_tight() || !honest, "{known:?}: {outcome:?} of honest ends");
+                return Ok(());
+            }
             Outcome::NoAnswer(seat)
             | Outcome::Abandoned(seat)
             | Outcome::Violated(seat)
@@ -195,15 +218,23 @@ impl Judge {
     ///
     /// # Errors
     /// They have more or less.
-    pub(in crate::proto) fn credit(&self, all: &impl Parties) -> Result<(), String> {
+    pub(in crate::proto) fn credit(&mut self, all: &impl Parties) -> Result<(), String> {
+        let mut octets = false;
         let pairs = self.flows.values().filter_map(|it| Some((it, it.handler?)));
         for (known, handler) in pairs {
-            self.credit_of(known, handler, all)?;
+            self.credit_of(known, handler, all, &mut octets)?;
         }
+        self.seen.extend(octets.then_some("octets"));
         Ok(())
     }
 
-    fn credit_of(&self, known: &Known, handler: End, all: &impl Parties) -> Result<(), String> {
+    fn credit_of(
+        &self,
+        known: &Known,
+        handler: End,
+        all: &impl Parties,
+        octets: &mut bool,
+    ) -> Result<(), String> {
         let both = (all.party_of(known.client), all.party_of(handler));
         let (Some(client), Some(other)) = both else { return Ok(()) };
         let (one, two) = (&client.endpoint, &other.endpoint);
@@ -221,6 +252,16 @@ impl Judge {
         }
         let sum = one.held() + two.held() + under_way.credit;
         demand!(sum == total, "flow {}: {sum} credit of {total}", known.number);
+        match (one.octets(), two.octets()) {
+            (None, None) => {}
+            (Some((total, one)), Some((other, two))) => {
+                demand!(total == other, "flow {}: {total} and {other} octets", known.number);
+                let sum = one + two + under_way.octets;
+                demand!(sum == total, "flow {}: {sum} octets of {total}", known.number);
+                *octets = true;
+            }
+            (one, two) => return Err(format!("flow {}: {one:?} and {two:?}", known.number)),
+        }
         Ok(())
     }
 

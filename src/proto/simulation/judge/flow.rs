@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::PeerId;
-use crate::proto::flow::simulation::counts;
+use crate::proto::flow::simulation::Counts;
 use crate::proto::flow::simulation::judge::{Judge as FlowJudge, Parties, UnderWay};
 use crate::proto::flow::simulation::party::Party;
 use crate::proto::flow::{End, FlowEvent};
@@ -92,8 +92,10 @@ impl Flows {
         let Some(conn) = self.conns.get_mut(&conn) else { return };
         let Some(shape) = conn.shape else { return };
         conn.largest = conn.largest.max(frames.bytes());
-        let Some((number, kind, credit)) = counts(frames, shape) else { return };
-        let all = conn.under_way.entry(number).or_default();
+        let Some(Counts { flow, kind, credit, .. }) = Counts::of(frames, None, shape) else {
+            return;
+        };
+        let all = conn.under_way.entry(flow).or_default();
         let eots = u64::from(kind == Kind::Eot);
         (all.credit, all.eots) = match step {
             Step::Out => (all.credit.wrapping_add(credit), all.eots.wrapping_add(eots)),
@@ -137,11 +139,16 @@ impl Parties for View<'_> {
         matches!(self.actor_of(end), Some((_, Actor::FlowPeer(peer))) if peer.is_honest())
     }
 
+    fn is_tight(&self) -> bool {
+        true
+    }
+
     fn under_way(&self, number: u64, ends: [End; 2]) -> UnderWay {
         let conns = ends.iter().filter_map(|end| self.flows.by_peer.get(&end.peer));
         let all = conns.filter_map(|conn| self.flows.conns.get(conn)?.under_way.get(&number));
         all.fold(UnderWay::default(), |sum, one| UnderWay {
             credit: sum.credit.wrapping_add(one.credit),
+            octets: 0,
             eots: sum.eots.wrapping_add(one.eots),
         })
     }
