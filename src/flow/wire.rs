@@ -53,7 +53,7 @@ impl Wire {
             Ok(FromBroker::Lane(lane)) if lane.id == LANE => {
                 state.hear(Shape::Bare, lane.body, lane.says.bytes);
             }
-            Ok(FromBroker::Error(failure)) if failure.id == LANE || failure.id == 0 => {
+            Ok(FromBroker::Error(failure)) if failure.id == 0 || failure.id == LANE => {
                 let fault = Fault::decode(failure.header);
                 let said = |fault: Fault<'_>| {
                     (fault.code.to_owned(), fault.message.unwrap_or_default().to_owned())

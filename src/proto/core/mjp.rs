@@ -441,7 +441,7 @@ impl Core {
         let request = match rejected.kind {
             kind::PARTIAL | kind::FINAL | kind::ERROR | kind::EVENT | kind::ASK
             // By its own id the peer would take it for the end of its request.
-            | kind::TELL => 0,
+            | kind::TELL | kind::LANE => 0,
             _ => rejected.id,
         };
         self.object(id, request, code, &rejected.why.to_string(), out);
