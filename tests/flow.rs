@@ -100,6 +100,83 @@ async fn what_is_given_is_taken_in_order_in_both_directions() {
 }
 
 #[tokio::test]
+async fn within_mjp_no_more_octets_are_under_way_than_both_have_agreed_on() {
+    const BYTES: u64 = 256 << 10;
+    let mut house = House::new();
+    house.builder = house.builder.clone().over_mjp(256 << 10);
+    for (mut giver, mut taker) in [house.extract(100).await, house.inject(100).await] {
+        assert_eq!((giver.credit_bytes(), taker.credit_bytes()), (Some(BYTES), Some(BYTES)));
+        // The label and the coordinates have a cost, too.
+        let error = giver.give(vec![0; 128 << 10]).await.unwrap_err();
+        assert!(matches!(error, FlowError::TooBig { max, .. } if max == 128 << 10), "{error}");
+        let mut given = 0;
+        let soon = Duration::from_millis(300);
+        while let Ok(done) = tokio::time::timeout(soon, giver.give(vec![7; 50_000])).await {
+            done.unwrap();
+            given += 1;
+        }
+        // Prefix and coordinates of a DAT are 47 octets.
+        assert_eq!((given, giver.held_bytes()), (5, Some(BYTES - 5 * 50_047)));
+        // What is larger goes as soon as half of all is taken.
+        let large = tokio::spawn(async move {
+            giver.give(vec![8; 120_000]).await.unwrap();
+            giver.finish().await.unwrap();
+        });
+        let mut octets = 0;
+        while let Some(message) = taker.next().await {
+            octets += message.unwrap().len();
+        }
+        large.await.unwrap();
+        assert_eq!(octets, 5 * 50_000 + 120_000);
+    }
+}
+
+#[tokio::test]
+async fn an_end_within_mjp_and_a_zio_socket_have_flows_with_one_another() {
+    let mut house = House::new();
+    let (zio, mjp) = (house.builder.clone(), house.builder.clone().over_mjp(1 << 20));
+    for (client, handler) in [(zio.clone(), mjp.clone()), (mjp, zio)] {
+        house.builder = handler;
+        let give = tokio::spawn(client.clone().give());
+        let Opened::Takes(taker) = house.handler(5).await else { panic!("it is to take") };
+        let give = give.await.unwrap().unwrap();
+        let take = tokio::spawn(client.take());
+        let Opened::Gives(giver) = house.handler(5).await else { panic!("it is to give") };
+        let take = take.await.unwrap().unwrap();
+        for (mut giver, taker) in [(give, taker), (giver, take)] {
+            assert_eq!(
+                (giver.credit(), giver.credit_bytes(), taker.credit_bytes()),
+                (5, None, None)
+            );
+            let give = async {
+                for number in 0..300 {
+                    giver.give([Bytes::from(number.to_string()), vec![1; 9000].into()]).await?;
+                }
+                giver.finish().await
+            };
+            let take = taker.map_ok(|message| number(&message)).try_collect::<Vec<_>>();
+            let (given, taken) = tokio::join!(give, take);
+            given.unwrap();
+            assert_eq!(taken.unwrap(), (0..300).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[tokio::test]
+async fn sinks_within_mjp_are_ready_when_there_is_credit_for_any_message() {
+    let mut house = House::new();
+    house.builder = house.builder.clone().over_mjp(64 << 10);
+    let (giver, taker) = house.extract(100).await;
+    let sent: Vec<FlowMessage> =
+        (0..200).map(|size| vec![7; 1 + (size * 997) % 32_000].into()).collect();
+    let feed = futures::stream::iter(sent.clone()).map(Ok).forward(giver);
+    let (fed, taken) = tokio::join!(feed, taker.try_collect::<Vec<_>>());
+    fed.unwrap();
+    let sizes = |all: &[FlowMessage]| all.iter().map(FlowMessage::len).collect::<Vec<_>>();
+    assert_eq!(sizes(&taken.unwrap()), sizes(&sent));
+}
+
+#[tokio::test]
 async fn bots_of_both_ends_and_eot_reach_the_other() {
     let mut house = House::new();
     let builder = house.builder.clone().attribute("run", 7).unwrap().payload(["hello"]);

@@ -213,6 +213,7 @@ pub(super) fn decode(frames: Frames<'_>) -> Option<Heard<'_>> {
         | FromBroker::Bye(_)
         | FromBroker::Request(_)
         | FromBroker::Flow(_)
+        | FromBroker::Lane(_)
         | FromBroker::Cancel { .. }
         | FromBroker::Group { .. }
         | FromBroker::Tell(_) => None,

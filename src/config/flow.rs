@@ -62,6 +62,12 @@ pub struct FlowSection {
     pub ends: usize,
     /// Offers of flow services, 1 to 65,536. Default 4,096.
     pub offers: usize,
+    /// Ends within one connection of MJP, 1 to 65,536. Default 1,024.
+    pub lanes: usize,
+    /// What may be under way to all takers within one connection of MJP, by the credit that they
+    /// have agreed on, 64 KiB to 1 GiB, and never more than half of `limits.outbox`. Default 32 MiB.
+    #[serde(with = "units::text")]
+    pub lane_bytes: usize,
     /// An end that gives or pays more than the credit allows has its flow ended. Default true.
     pub check_credit: bool,
 }
@@ -84,6 +90,8 @@ impl Default for FlowSection {
             waiting: settings.waiting_max,
             ends: settings.ends_max,
             offers: settings.handlers_max,
+            lanes: settings.lanes_max,
+            lane_bytes: 32 << 20,
             check_credit: settings.check_credit,
         }
     }
@@ -225,7 +233,9 @@ impl Text for Option<Endpoint> {
 
 impl FlowSection {
     /// What the core is told.
-    pub(super) fn settings(&self) -> FlowSettings {
+    pub(super) fn settings(&self, outbox: usize) -> FlowSettings {
+        // Answers have a place in the outbox, too.
+        let lane_bytes = self.lane_bytes.min(outbox / 2);
         FlowSettings {
             rules: self.rules.iter().map(FlowRuleSection::rule).collect(),
             otherwise: match &self.otherwise {
@@ -242,6 +252,9 @@ impl FlowSection {
             waiting_max: self.waiting,
             ends_max: self.ends,
             handlers_max: self.offers,
+            lanes_max: self.lanes,
+            lane_bytes_max: u64::try_from(lane_bytes).unwrap_or(u64::MAX),
+            outbox_bytes_max: outbox,
             check_credit: self.check_credit,
         }
     }
@@ -274,6 +287,8 @@ impl BrokerConfig {
         check.count(key("waiting"), flow.waiting, 1..=65_536);
         check.count(key("ends"), flow.ends, 1..=1_000_000);
         check.count(key("offers"), flow.offers, 1..=65_536);
+        check.count(key("lanes"), flow.lanes, 1..=65_536);
+        check.text(key("lane_bytes"), flow.lane_bytes, 64 * KIB..=1024 * 1024 * KIB);
         let rules = flow.rules.len();
         if rules > RULES_MAX {
             check.refuse(key("rules"), format!("{rules} rules; write {RULES_MAX} at most"));

@@ -33,6 +33,11 @@ pub struct FlowConfig {
     /// Messages that may be on their way or wait for the taker, 1 to 1,000,000. Default 100. The
     /// other end may lower it. A handler has no more than its client asked for.
     pub credit: u32,
+    /// Octets of messages that may be on their way or wait for the taker, 64 KiB to 1 GiB, or off.
+    /// With it the end speaks MJP/1 and is no ZIO socket; it holds if both ends are such. A message
+    /// may have half of it. Default off.
+    #[serde(with = "units::text")]
+    pub credit_bytes: Option<usize>,
     /// From the first attempt to connect to the end of the handshake, 10 ms to 10 min. Default 5 s.
     #[serde(with = "units::text")]
     pub connect_timeout: Duration,
@@ -64,6 +69,7 @@ impl Default for FlowConfig {
         Self {
             endpoint: Endpoint::Tcp(([127, 0, 0, 1], 5555).into()),
             credit: 100,
+            credit_bytes: None,
             connect_timeout: Duration::from_secs(5),
             answer_timeout: Some(Duration::from_secs(60)),
             end_timeout: Some(Duration::from_secs(90)),
@@ -85,6 +91,9 @@ impl FlowConfig {
         let (kib, mib, day) = (1 << 10, 1 << 20, ms(86_400_000));
         let mut check = Check::default();
         check.count(key("credit"), self.credit, 1..=1_000_000);
+        if let Some(bytes) = self.credit_bytes {
+            check.text(key("credit_bytes"), bytes, 64 * kib..=1024 * mib);
+        }
         check.text(key("connect_timeout"), self.connect_timeout, ms(10)..=ms(600_000));
         for (name, timeout) in
             [("answer_timeout", self.answer_timeout), ("end_timeout", self.end_timeout)]
@@ -117,6 +126,7 @@ mod tests {
     fn the_text_of_an_end_gives_the_end_back() {
         let config = FlowConfig {
             credit: 7,
+            credit_bytes: Some(1 << 20),
             answer_timeout: None,
             message: 1 << 25,
             ..FlowConfig::default()
@@ -130,8 +140,9 @@ mod tests {
     fn every_value_that_no_end_can_have_is_refused_with_its_key() {
         assert!(FlowConfig::default().validate().is_ok());
         type Change = &'static dyn Fn(&mut FlowConfig);
-        let cases: [(&str, Change); 8] = [
+        let cases: [(&str, Change); 9] = [
             ("credit", &|it| it.credit = 0),
+            ("credit_bytes", &|it| it.credit_bytes = Some(65_535)),
             ("connect_timeout", &|it| it.connect_timeout = Duration::ZERO),
             ("answer_timeout", &|it| it.answer_timeout = Some(ms(9))),
             ("end_timeout", &|it| it.end_timeout = Some(Duration::ZERO)),

@@ -430,7 +430,7 @@ impl BrokerConfig {
                 bytes_max: self.limits.dead_letters_bytes,
             },
             nfp: self.nfp.settings(&self.limits),
-            flow: self.flow.settings(),
+            flow: self.flow.settings(self.limits.outbox),
             topics: TopicLimits {
                 subscriptions_max: self.limits.subscriptions,
                 per_peer_max: self.limits.subscriptions_per_peer,

@@ -70,6 +70,19 @@ impl Text for Option<Duration> {
     }
 }
 
+/// "off" is `None`.
+impl Text for Option<usize> {
+    const LIKE: &'static str = "\"32MiB\" or \"off\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "off" { Ok(None) } else { usize::read(text).map(Some) }
+    }
+
+    fn write(&self) -> String {
+        self.as_ref().map_or_else(|| "off".into(), Text::write)
+    }
+}
+
 /// A number of octets.
 impl Text for usize {
     const LIKE: &'static str = "\"16MiB\" or \"64KiB\"";

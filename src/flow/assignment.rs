@@ -32,6 +32,7 @@ pub struct Assignment {
     cid: NonZeroU32,
     direction: Direction,
     credit: Option<u32>,
+    credit_bytes: Option<u64>,
 }
 
 /// What a handler has once it has come for a flow.
@@ -66,7 +67,12 @@ impl Assignment {
         let direction = label.direction().ok_or(AssignmentError::NoDirection)?;
         let credit = label.credit().filter(|credit| *credit > 0);
         let credit = credit.map(|credit| u32::try_from(credit).unwrap_or(u32::MAX));
-        Ok(Self { bot: FlowMessage::of(&zio), cid, direction, credit })
+        Ok(Self { bot: FlowMessage::of(&zio), cid, direction, credit, credit_bytes: None })
+    }
+
+    /// The same, for a client that has asked for a credit in octets.
+    pub(super) fn with_credit_bytes(self, credit_bytes: Option<u64>) -> Self {
+        Self { credit_bytes, ..self }
     }
 
     /// The BOT: attributes and payload of the client's.
@@ -91,5 +97,12 @@ impl Assignment {
     #[must_use]
     pub fn credit(&self) -> Option<u32> {
         self.credit
+    }
+
+    /// The credit in octets that the client asks for. None if it is not within MJP, or if nobody
+    /// has told: the factory link does not.
+    #[must_use]
+    pub fn credit_bytes(&self) -> Option<u64> {
+        self.credit_bytes
     }
 }

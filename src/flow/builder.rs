@@ -47,6 +47,14 @@ impl FlowBuilder {
         self
     }
 
+    /// Goes over MJP/1 and not as a ZIO socket, with a credit in octets, too: so many may be on
+    /// their way or wait for the taker, 64 KiB to 1 GiB. A message may have half of it.
+    #[must_use]
+    pub fn over_mjp(mut self, credit_bytes: usize) -> Self {
+        self.config.credit_bytes = Some(credit_bytes);
+        self
+    }
+
     /// One more attribute of BOT: rules and handlers go by them.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use super::error::FlowError;
 use super::message::FlowMessage;
 use super::state::{Shared, State};
 use super::task::Line;
+use super::wire::Wire;
 use crate::config::{CurveFiles, FlowConfig};
 use crate::keys::KeyError;
 use crate::proto::flow::State as Stands;
@@ -39,7 +40,7 @@ impl End {
         bot: FlowMessage,
     ) -> Result<Self, FlowError> {
         config.validate()?;
-        let session_config = session_config(config, SocketType::Client)?;
+        let session_config = session_config(config, wire_of(config).socket_type())?;
         let session = Session::connect(&config.endpoint, &session_config).await;
         let session = session.map_err(FlowError::Connect)?;
         Self::over(session, config, direction, credit, bot).await
@@ -56,7 +57,7 @@ impl End {
         let shared = Shared::new(State::new(config, direction, credit));
         let own = reason(&bot);
         shared.lock().say(Kind::Bot, bot)?;
-        let mut line = Line::new(shared.clone(), session);
+        let mut line = Line::new(shared.clone(), session, wire_of(config));
         let answered = |state: &State| state.is_over() || state.stands() != Stands::BotSent;
         std::future::poll_fn(|cx| line.poll_until(cx, answered)).await;
         let answer = {
@@ -100,6 +101,11 @@ impl End {
         }
         std::future::poll_fn(|cx| self.poll_end(cx)).await
     }
+}
+
+/// How its messages are carried.
+fn wire_of(config: &FlowConfig) -> Wire {
+    if config.credit_bytes.is_some() { Wire::Mjp } else { Wire::Zio }
 }
 
 /// How to connect. It reads keys, and blocks for that.

@@ -48,6 +48,14 @@ pub enum FlowError {
     /// The connection was lost. What was under way may have arrived, or not.
     #[error("the connection was lost, and the flow with it: {0}")]
     Lost(SessionError),
+    /// The broker does not take what an end within MJP says.
+    #[error("the broker says {code}{}", because(Some(.message.as_str()).filter(|it| !it.is_empty())))]
+    Rejected {
+        /// Its code (SPEC 9.4).
+        code: String,
+        /// What it says about it.
+        message: String,
+    },
     /// The other end broke the protocol.
     #[error("the other end broke the rules of the flow: {0}")]
     Violated(#[from] Violation),

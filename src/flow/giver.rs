@@ -37,6 +37,20 @@ impl Giver {
         self.end.shared.lock().total()
     }
 
+    /// The credit in octets that was agreed on: no more than that of all messages are between the
+    /// ends, and a message may have half of it. None if not both ends are within MJP.
+    #[must_use]
+    pub fn credit_bytes(&self) -> Option<u64> {
+        self.end.shared.lock().octets().map(|(total, _)| total)
+    }
+
+    /// How many octets can be given now, without waiting for the taker. None as of
+    /// [`Self::credit_bytes`].
+    #[must_use]
+    pub fn held_bytes(&self) -> Option<u64> {
+        self.end.shared.lock().octets().map(|(_, held)| held)
+    }
+
     /// How many messages can be given now, without waiting for the taker.
     #[must_use]
     pub fn held(&self) -> u64 {
@@ -59,8 +73,9 @@ impl Giver {
     /// # Cancel safety
     /// If it is given up, the message was not given.
     pub async fn give(&mut self, message: impl Into<FlowMessage>) -> Result<(), FlowError> {
-        let message = message.into();
-        poll_fn(|cx| self.end.shared.lock().poll_give(cx)).await?;
+        let message = message.into().as_dat().map_err(super::AttributeError::from)?;
+        let cost = Some(message.cost());
+        poll_fn(|cx| self.end.shared.lock().poll_give(cx, cost)).await?;
         self.end.shared.lock().say(Kind::Dat, message)
     }
 
@@ -90,13 +105,14 @@ impl Giver {
     }
 }
 
-/// Closing it is [`Giver::finish`]. Messages are written by themselves, so that `feed` is enough;
+/// Closing it is [`Giver::finish`]. Within MJP it is ready when there is credit for any message, that
+/// is for half of all octets; [`Giver::give`] waits for what its message needs. Messages are written by themselves, so that `feed` is enough;
 /// `flush`, and with it `send`, waits until they are.
 impl Sink<FlowMessage> for Giver {
     type Error = FlowError;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), FlowError>> {
-        self.end.shared.lock().poll_give(cx)
+        self.end.shared.lock().poll_give(cx, None)
     }
 
     fn start_send(self: Pin<&mut Self>, message: FlowMessage) -> Result<(), FlowError> {

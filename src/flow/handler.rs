@@ -19,7 +19,7 @@ use crate::wire::codec::Encoder;
 use crate::wire::command::SocketType;
 use crate::wire::message::Frames;
 use crate::wire::mjp::{
-    AGENT, Code, Failure, Fault, FromBroker, Packed, PeerHello, ReadyHeader, ToBroker,
+    AGENT, Code, Failure, Fault, FromBroker, LaneHeader, Packed, PeerHello, ReadyHeader, ToBroker,
 };
 
 /// Between signs of life, if the broker does not say how often it wants them.
@@ -250,7 +250,11 @@ impl Turn {
     fn hear(&mut self, frames: Frames<'_>) {
         match FromBroker::decode(frames) {
             Ok(FromBroker::Flow(flow)) => {
-                let assignment = Assignment::of(flow.body).map_err(|error| error.to_string());
+                let says = LaneHeader::decode(flow.header).map_err(|error| error.to_string());
+                let assignment = says.and_then(|LaneHeader { bytes }| {
+                    let read = Assignment::of(flow.body).map_err(|error| error.to_string());
+                    read.map(|assignment| assignment.with_credit_bytes(bytes))
+                });
                 self.given.push((flow.id, assignment));
             }
             Ok(FromBroker::Hello(hello)) => {

@@ -153,6 +153,17 @@ impl FlowMessage {
         Ok(Self { label, seqno: stamp.seqno, ..self })
     }
 
+    /// As a DAT it is to be said, but for its number.
+    pub(super) fn as_dat(self) -> Result<Self, Malformed> {
+        let seqno = self.seqno;
+        self.stamped(&Stamp { kind: Kind::Dat, direction: None, credit: None, bytes: None, seqno })
+    }
+
+    /// What it costs in octets once it is stamped.
+    pub(super) fn cost(&self) -> u64 {
+        u64::try_from(self.as_zio().parts_len()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn as_zio(&self) -> Zio<'_> {
         let Self { level, form, origin, granule, seqno, .. } = *self;
         let coordinates = Coordinates { origin, granule, seqno };
@@ -199,7 +210,7 @@ mod tests {
     use crate::wire::zio::{FlowLabel, Shape};
 
     fn stamp(kind: Kind) -> Stamp {
-        Stamp { kind, direction: None, credit: None, seqno: 3 }
+        Stamp { kind, direction: None, credit: None, bytes: None, seqno: 3 }
     }
 
     #[test]

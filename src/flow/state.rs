@@ -10,7 +10,7 @@ use super::error::FlowError;
 use super::message::FlowMessage;
 use crate::config::FlowConfig;
 use crate::proto::clock::Time;
-use crate::proto::flow::{Endpoint, Expired, Heard, Side, State as Stands, Terms};
+use crate::proto::flow::{Endpoint, Expired, Heard, Load, Misuse, Side, State as Stands, Terms};
 use crate::wire::message::Frames;
 use crate::wire::zio::{Direction, FlowLabel, Kind, Shape, Zio};
 
@@ -28,6 +28,13 @@ impl Shared {
     }
 }
 
+/// A message on its way out, and the credit in octets that goes with it within MJP.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) message: FlowMessage,
+    pub(super) bytes: Option<u64>,
+}
+
 /// One end: its machine, and what is on its way between the holder and the connection.
 #[derive(Debug)]
 pub(super) struct State {
@@ -37,12 +44,14 @@ pub(super) struct State {
     message_bytes_max: usize,
     outbox_bytes_max: usize,
     /// What was said and is not with the connection.
-    out: Vec<FlowMessage>,
+    out: Vec<Said>,
     /// Octets of that, and octets at the connection that are not written.
     queued: usize,
     unwritten: usize,
     /// DATs that nobody has taken.
     heard: VecDeque<FlowMessage>,
+    /// What those have cost, octets.
+    heard_octets: u64,
     /// The other end's BOT.
     answer: Option<FlowMessage>,
     /// The other end's EOT, also one that refuses.
@@ -62,6 +71,7 @@ impl State {
             side: Side::Client,
             direction,
             credit,
+            bytes: config.credit_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
             answer_timeout: config.answer_timeout,
             end_timeout: config.end_timeout,
         };
@@ -75,6 +85,7 @@ impl State {
             queued: 0,
             unwritten: 0,
             heard: VecDeque::new(),
+            heard_octets: 0,
             answer: None,
             eot: None,
             trouble: None,
@@ -101,6 +112,10 @@ impl State {
         self.machine.held()
     }
 
+    pub(super) fn octets(&self) -> Option<(u64, u64)> {
+        self.machine.octets()
+    }
+
     pub(super) fn take_answer(&mut self) -> Option<FlowMessage> {
         self.answer.take()
     }
@@ -110,28 +125,42 @@ impl State {
     }
 
     /// Says something; it is checked before the machine knows of it.
-    pub(super) fn say(&mut self, kind: Kind, message: FlowMessage) -> Result<(), FlowError> {
+    pub(super) fn say(&mut self, kind: Kind, mut message: FlowMessage) -> Result<(), FlowError> {
         // Room for what the flow itself adds to the label.
         let (size, max) = (message.as_zio().encoded_len() + 64, self.message_bytes_max);
         if size > max {
             return Err(FlowError::TooBig { size, max });
         }
-        let stamp = self.machine.say(self.now(), kind)?;
         // The label was read when it was made.
+        if kind == Kind::Dat {
+            message = message.as_dat().map_err(super::AttributeError::from)?;
+        }
+        let stamp = self.machine.say(self.now(), kind, message.cost()).map_err(wrong)?;
+        let bytes = stamp.bytes;
         let message = message.stamped(&stamp).map_err(super::AttributeError::from)?;
         self.queued += message.as_zio().encoded_len();
-        self.out.push(message);
+        self.out.push(Said { message, bytes });
         if let Some(task) = self.task.take() {
             task.wake();
         }
         Ok(())
     }
 
-    /// Whether a giver may give now.
-    pub(super) fn poll_give(&mut self, cx: &Context<'_>) -> Poll<Result<(), FlowError>> {
+    /// Whether a giver may give now: a message that costs so many octets, or, if none is named, any
+    /// one that it may at all.
+    pub(super) fn poll_give(
+        &mut self,
+        cx: &Context<'_>,
+        cost: Option<u64>,
+    ) -> Poll<Result<(), FlowError>> {
+        let any = || self.machine.octets().map_or(0, |(total, _)| total / 2);
+        let affords = self.machine.affords(cost.unwrap_or_else(any));
         match self.machine.state() {
             _ if self.trouble.is_some() || self.closed => Poll::Ready(Err(self.why_not())),
-            Stands::Generous if self.has_room() => Poll::Ready(Ok(())),
+            Stands::Generous | Stands::Broke if matches!(affords, Err(Misuse::TooBig { .. })) => {
+                Poll::Ready(affords.map_err(wrong))
+            }
+            Stands::Generous if affords.is_ok() && self.has_room() => Poll::Ready(Ok(())),
             Stands::Generous | Stands::Broke => self.wait(cx),
             _ => Poll::Ready(Err(self.why_not())),
         }
@@ -143,6 +172,7 @@ impl State {
         cx: &Context<'_>,
     ) -> Poll<Option<Result<FlowMessage, FlowError>>> {
         if let Some(message) = self.heard.pop_front() {
+            self.heard_octets = self.heard_octets.saturating_sub(message.cost());
             self.keep();
             self.pay();
             return Poll::Ready(Some(Ok(message)));
@@ -200,32 +230,32 @@ impl State {
     }
 
     fn keep(&mut self) {
-        self.machine.keep(u64::try_from(self.heard.len()).unwrap_or(u64::MAX));
+        let dats = u64::try_from(self.heard.len()).unwrap_or(u64::MAX);
+        self.machine.keep(dats, self.heard_octets);
     }
 
-    /// Hands out credit when half of it can be: the other half is still with the giver or on its
-    /// way, so that nobody waits, and one PAY stands for many DATs.
+    /// Hands out credit when it is time to.
     fn pay(&mut self) {
-        let window = self.machine.total().min(self.terms.credit.into());
-        let due = self.machine.payable() >= window.div_ceil(2).max(1);
-        if due && self.machine.state().is_running() {
+        if self.machine.is_due() && self.machine.state().is_running() {
             // It was asked whether there is something to pay.
             let _ = self.say(Kind::Pay, FlowMessage::default());
         }
     }
 
-    /// Takes what the connection brings.
-    pub(super) fn hear(&mut self, frames: Frames<'_>) {
+    /// Takes what the connection brings, in that shape; within MJP with the credit in octets that it
+    /// says.
+    pub(super) fn hear(&mut self, shape: Shape, frames: Frames<'_>, bytes: Option<u64>) {
         if self.trouble.is_some() {
             return;
         }
-        let read = Zio::decode(Shape::Single, frames)
+        let read = Zio::decode(shape, frames)
             .and_then(|zio| FlowLabel::read(zio.label).map(|label| (zio, label)));
         let (zio, label) = match read {
             Ok(read) => read,
             Err(error) => return tracing::debug!(%error, "dropped what is no message of a flow"),
         };
-        match self.machine.hear(self.now(), &label) {
+        let size = u64::try_from(zio.parts_len()).unwrap_or(u64::MAX);
+        match self.machine.hear(self.now(), &label, Load { size, bytes }) {
             Ok(Heard::Began { credit }) => {
                 tracing::debug!(credit, "the flow runs");
                 self.answer = Some(FlowMessage::of(&zio));
@@ -233,6 +263,7 @@ impl State {
             }
             Ok(Heard::Dat) => {
                 self.heard.push_back(FlowMessage::of(&zio));
+                self.heard_octets += size;
                 self.keep();
             }
             Ok(Heard::Ending) => {
@@ -247,7 +278,7 @@ impl State {
     }
 
     /// What was said since the last time, for the connection.
-    pub(super) fn take_said(&mut self, cx: &Context<'_>, said: &mut Vec<FlowMessage>) {
+    pub(super) fn take_said(&mut self, cx: &Context<'_>, said: &mut Vec<Said>) {
         match &mut self.task {
             Some(task) => task.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
@@ -312,5 +343,16 @@ impl State {
 
     pub(super) fn take_trouble(&mut self) -> Option<FlowError> {
         self.trouble.take()
+    }
+}
+
+/// What the machine does not let us say, as whoever gives has to know it.
+fn wrong(misuse: Misuse) -> FlowError {
+    match misuse {
+        Misuse::TooBig { size, max } => {
+            let octets = |octets| usize::try_from(octets).unwrap_or(usize::MAX);
+            FlowError::TooBig { size: octets(size), max: octets(max) }
+        }
+        other => other.into(),
     }
 }

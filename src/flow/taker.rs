@@ -37,6 +37,13 @@ impl Taker {
         self.end.shared.lock().total()
     }
 
+    /// The credit in octets that was agreed on: no more than that of all messages wait here. None
+    /// if not both ends are within MJP.
+    #[must_use]
+    pub fn credit_bytes(&self) -> Option<u64> {
+        self.end.shared.lock().octets().map(|(total, _)| total)
+    }
+
     /// The other end's EOT, once it has come: before the messages that wait have been taken.
     #[must_use]
     pub fn ending(&self) -> Option<FlowMessage> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::error::FlowError;
-use super::message::FlowMessage;
-use super::state::{Shared, State};
+use super::state::{Said, Shared, State};
+use super::wire::Wire;
 use crate::transport::session::Session;
 
 /// How long the broker may take to hang up after the last words.
@@ -21,8 +21,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Line {
     shared: Arc<Shared>,
     session: Session,
+    wire: Wire,
     /// A buffer that is kept.
-    said: Vec<FlowMessage>,
+    said: Vec<Said>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -37,8 +38,8 @@ impl Drop for Guard {
 }
 
 impl Line {
-    pub(super) fn new(shared: Arc<Shared>, session: Session) -> Self {
-        Self { shared, session, said: Vec::new(), timer: None }
+    pub(super) fn new(shared: Arc<Shared>, session: Session, wire: Wire) -> Self {
+        Self { shared, session, wire, said: Vec::new(), timer: None }
     }
 
     /// Runs the flow to its end, and hangs up.
@@ -63,8 +64,8 @@ impl Line {
                 state.take_said(cx, &mut self.said);
                 (is_done(&state), state.next_timeout())
             };
-            for message in self.said.drain(..) {
-                self.session.send(|out| message.as_zio().encode_single(out));
+            for said in self.said.drain(..) {
+                self.session.send(|out| self.wire.write(&said, out));
             }
             if done {
                 return Poll::Ready(());
@@ -82,8 +83,9 @@ impl Line {
                 self.shared.lock().handle_timeout();
                 continue;
             }
-            let shared = &self.shared;
-            let turn = self.session.poll_turn(cx, &mut |frames| shared.lock().hear(frames));
+            let (shared, wire) = (&self.shared, self.wire);
+            let turn =
+                self.session.poll_turn(cx, &mut |frames| wire.hear(frames, &mut shared.lock()));
             let waiting = self.session.waiting();
             self.shared.lock().turned(waiting);
             match turn {

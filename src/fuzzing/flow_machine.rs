@@ -137,7 +137,7 @@ impl Stage {
             }
             (248..=253, Some(end)) => {
                 self.world.full.remove(&end);
-                self.table.relieved(end, &mut self.world);
+                self.table.relieved(end.peer, &mut self.world);
                 self.model.relieved(end);
             }
             (254, _) if how < 100 => {

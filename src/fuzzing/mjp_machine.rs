@@ -332,7 +332,7 @@ impl Stage {
                 );
             }
             FromBroker::Bye(_) => peer.unregister(),
-            FromBroker::Lease { .. } | FromBroker::Group { .. } => {}
+            FromBroker::Lease { .. } | FromBroker::Group { .. } | FromBroker::Lane(_) => {}
             FromBroker::Accepted { id, .. } => {
                 let asked = asking.is_some_and(|asking| asking.id == id && !asking.was_open);
                 assert!(asked, "{id} was accepted, and nobody asked");

@@ -13,6 +13,7 @@ mod header;
 mod hello;
 mod keys;
 pub mod kind;
+mod lane;
 mod lease;
 mod level;
 mod malformed;
@@ -44,6 +45,7 @@ pub use header::{
 };
 pub use hello::{AGENT, BrokerHello, HelloLimits, PeerHello, Versions};
 pub use keys::{ChangeReport, DecisionReport, KeyHeader, KeyReport, StrangerReport, encode_admin};
+pub use lane::{Lane, LaneHeader};
 pub use lease::{LEASE_NAME_MAX, LeaseHeader, LeaseReport, LeaseRow, LeaseVerb, encode_lease};
 pub use level::Level;
 pub use malformed::{Malformed, Rejected};
@@ -52,7 +54,8 @@ pub use passed::Passed;
 pub use plain::Plain;
 pub use repeat::{Digest, digest_of};
 pub use report::{
-    BrokerReport, MemoryReport, Report, ServiceReport, StoreReport, StoreState, WorkerReport,
+    BrokerReport, FlowsReport, MemoryReport, Report, ServiceReport, StoreReport, StoreState,
+    WorkerReport,
 };
 pub use request::{Answer, Delivery, Failure, Request};
 pub use scatter::{
@@ -128,6 +131,8 @@ pub enum ToBroker<'a> {
     },
     /// A member of a group, or who wants to be one, or asks about it.
     Group(Group<'a>),
+    /// A message of a flow of which this peer is an end.
+    Lane(Lane<'a>),
     /// A client wants what is published of some subjects.
     Subscribe {
         /// Chosen by the client, not 0, unique among its subscriptions on the connection.
@@ -179,8 +184,11 @@ pub enum FromBroker<'a> {
     Bye(Fault<'a>),
     /// Work.
     Request(Delivery<'a>),
-    /// A flow for a handler: the BOT that it has to say, in one frame.
+    /// A flow for a handler: the BOT that it has to say, in one frame. The header is a
+    /// [`LaneHeader`].
     Flow(Answer<'a>),
+    /// A message of a flow of which the peer is an end.
+    Lane(Lane<'a>),
     /// Nobody wants the answer any more; one is owed all the same.
     Cancel {
         /// Of the delivery.
@@ -295,6 +303,7 @@ impl<'a> ToBroker<'a> {
             }
             kind::PUBLISH => return Publish::decode(opening).map(Self::Publish),
             kind::GROUP => return Group::decode(opening).map(Self::Group),
+            kind::LANE => return Lane::decode(opening).map(Self::Lane),
             kind::EVENT => return Ok(Self::Event(Event::decode(opening))),
             kind::ASK => return Ask::decode(opening).map(Self::Ask),
             kind::TELL => return Tell::decode(opening).map(Self::Tell),
@@ -340,6 +349,7 @@ impl<'a> ToBroker<'a> {
             }
             Self::Lease { id, says } => topics::encode(kind::LEASE, *id, says, out),
             Self::Group(group) => group.encode(out),
+            Self::Lane(lane) => lane.encode(out),
             Self::Subscribe { id, says } => topics::encode(kind::SUBSCRIBE, *id, says, out),
             Self::Unsubscribe { id } => bare(kind::UNSUBSCRIBE, *id, out),
             Self::Publish(publish) => publish.encode(out),
@@ -381,6 +391,7 @@ impl<'a> FromBroker<'a> {
             kind::PARTIAL => return opening.answer().map(Self::Partial),
             kind::FINAL => return opening.answer().map(Self::Final),
             kind::FLOW => return opening.answer().map(Self::Flow),
+            kind::LANE => return Lane::decode(opening).map(Self::Lane),
             kind::TARGETS => return Targets::decode(opening).map(Self::Targets),
             kind::OUTCOME => return Outcome::decode(opening).map(Self::Outcome),
             kind::NOTE => return Note::decode(opening).map(Self::Note),
@@ -418,6 +429,7 @@ impl<'a> FromBroker<'a> {
         match self {
             Self::Request(delivery) => delivery.encode(out),
             Self::Flow(answer) => answer.encode(kind::FLOW, &[], out),
+            Self::Lane(lane) => lane.encode(out),
             Self::Partial(answer) => answer.encode(kind::PARTIAL, &[], out),
             Self::Final(answer) => answer.encode(kind::FINAL, &[], out),
             Self::Error(failure) => failure.encode(out),

@@ -61,3 +61,19 @@ fn a_flow_for_which_there_is_no_rule_is_refused() {
     }
     assert!(!home.join("x.part").exists());
 }
+
+#[test]
+fn status_tells_of_flows_and_who_comes_for_them() {
+    let home = home();
+    let home = home.path();
+    let config = "[flow.handlers.hole]\nkind = \"dump\"\n";
+    fs::write(home.join("m.toml"), config).unwrap();
+    let mut broker = Process::broker(home, &["--config", "m.toml", "--bind", "ipc://socket"]);
+    assert_eq!(broker.line(), "ipc://socket");
+    let (exit, out, err) =
+        run(&mut majordomo(home, &["status", "--endpoint", "ipc://socket", "--json"]));
+    assert_eq!(exit, 0, "{err}");
+    let said: Value = serde_json::from_str(&out).unwrap();
+    let flows = serde_json::json!({"open": 0, "waiting": 0, "handlers": 1});
+    assert_eq!(said["broker"]["flows"], flows, "{out}");
+}

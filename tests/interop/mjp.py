@@ -26,6 +26,7 @@ NAMES = {
     0x19: "FLOW",
     0x1A: "LEASE",
     0x1B: "GROUP",
+    0x1C: "LANE",
     0x20: "ACCEPTED",
     0x21: "PARTIAL",
     0x22: "FINAL",

@@ -6,21 +6,22 @@ use std::fmt::{self, Write};
 use majordomo::wire::codec::Encoder;
 use majordomo::wire::message::Frames;
 use majordomo::wire::mjp::{
-    AcceptedHeader, AdminEvent, AdminHeader, AdminReport, AskHeader, BrokerHello, BrokerReport,
-    ClientReport, DeadHeader, DeadReport, DeliveryHeader, EndReport, EventHeader, ExplainReport,
-    Fault, FlowReport, FromBroker, GapHeader, GroupHeader, GroupReport, GroupRoster, GroupRow,
-    GroupType, HelloLimits, JobReport, LeaseHeader, LeaseReport, LeaseRow, LetterReport, MemberRow,
-    NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello, PolicyReport, PublishHeader,
-    PublishedHeader, ReadyHeader, RegistrationReport, Report, RequestHeader, SIGNATURE,
-    ScatterHeader, SeenReport, ServiceReport, StandReport, StateReport, StatusHeader, StoreReport,
-    SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker, WorkerReport, kind,
+    AcceptedHeader, AdminEvent, AdminHeader, AdminReport, Answer, AskHeader, BrokerHello,
+    BrokerReport, ClientReport, DeadHeader, DeadReport, DeliveryHeader, EndReport, EventHeader,
+    ExplainReport, Fault, FlowReport, FromBroker, GapHeader, GroupHeader, GroupReport, GroupRoster,
+    GroupRow, GroupType, HelloLimits, JobReport, Lane, LaneHeader, LeaseHeader, LeaseReport,
+    LeaseRow, LetterReport, MemberRow, NewsHeader, NoteHeader, OutcomeHeader, Packed, PeerHello,
+    PolicyReport, PublishHeader, PublishedHeader, ReadyHeader, RegistrationReport, Report,
+    RequestHeader, SIGNATURE, ScatterHeader, SeenReport, ServiceReport, StandReport, StateReport,
+    StatusHeader, StoreReport, SubscribeHeader, Tally, TargetReport, Targets, TellHeader, ToBroker,
+    WorkerReport, kind,
 };
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{SPEC, bodies, examples, written};
 
-const KINDS: [(u8, &str); 30] = [
+const KINDS: [(u8, &str); 31] = [
     (kind::HELLO, "HELLO"),
     (kind::HEARTBEAT, "HEARTBEAT"),
     (kind::DRAIN, "DRAIN"),
@@ -36,6 +37,7 @@ const KINDS: [(u8, &str); 30] = [
     (kind::FLOW, "FLOW"),
     (kind::LEASE, "LEASE"),
     (kind::GROUP, "GROUP"),
+    (kind::LANE, "LANE"),
     (kind::ACCEPTED, "ACCEPTED"),
     (kind::PARTIAL, "PARTIAL"),
     (kind::FINAL, "FINAL"),
@@ -99,6 +101,12 @@ pub(super) fn message(way: &str, frames: Frames<'_>) -> (String, Option<Vec<u8>>
                     let tally = Tally::decode(answer.header).expect("a tally");
                     assert_eq!(Packed::new(&tally).octets(), answer.header);
                 }
+                FromBroker::Flow(Answer { header, .. }) | FromBroker::Lane(Lane { header, .. })
+                    if !header.is_empty() =>
+                {
+                    let says = LaneHeader::decode(header).expect("a credit in octets");
+                    assert_eq!(Packed::new(&says).octets(), header);
+                }
                 _ => {}
             }
         }
@@ -124,6 +132,9 @@ fn fields_are_all_known(command: &ToBroker<'_>, mut frames: Frames<'_>) {
         ToBroker::Event(_) => {
             let says = EventHeader::decode(header).expect("what the convention has");
             assert_eq!(Packed::new(&says).octets(), header);
+        }
+        ToBroker::Lane(lane) if !header.is_empty() => {
+            assert_eq!(Packed::new(&lane.says).octets(), header);
         }
         ToBroker::Ask(ask) => assert_eq!(Packed::new(&ask.says).octets(), header),
         ToBroker::Tell(tell) => assert_eq!(Packed::new(&tell.says).octets(), header),
@@ -320,6 +331,7 @@ fn every_key_of_a_header_is_in_spec_md() {
         fields::<GroupRow<'_>>(),
         fields::<GroupRoster<'_>>(),
         fields::<MemberRow<'_>>(),
+        fields::<LaneHeader>(),
     ];
     missing_from("### 9.3 ", &headers);
     let headers = [

@@ -223,7 +223,12 @@ async fn give(mut end: End, args: FlowArgs) {
 struct Tally {
     messages: u64,
     flows: u32,
+    /// The broker has asked the factory something.
+    asked: bool,
 }
+
+/// An attribute of flows that are there for being asked about.
+const PROBE: &str = r#""probe": 1"#;
 
 /// Takes for ever; says `ready`, then `start`, and then what was measured.
 pub(crate) fn takers(args: &FlowArgs) {
@@ -233,6 +238,10 @@ pub(crate) fn takers(args: &FlowArgs) {
             let listener = TcpListener::bind(factory).await.expect("a port");
             let (line, _) = listener.accept().await.expect("the broker asks");
             spawn_local(answer(line, args.clone(), tally.clone()));
+            // The broker may have connected and not know of it yet; it refuses flows until then.
+            while !tally.borrow().asked {
+                probe(args).await;
+            }
         } else {
             // The relay gives each message to another worker; one of them hears of all givers.
             let end = End::open(args, WORKER).expect("a connection");
@@ -255,6 +264,18 @@ pub(crate) fn takers(args: &FlowArgs) {
     });
 }
 
+/// Asks for a flow that the factory refuses, if it is asked about it.
+async fn probe(args: &FlowArgs) {
+    let mut end = End::open(args, CLIENT).expect("a connection");
+    let label = format!(r#"{{"flow": "BOT", "credit": 1, "direction": "extract", {PROBE}}}"#);
+    let bot = short(&label);
+    begin(false, &[], bot.len(), end.outbox.run());
+    end.outbox.run().extend_from_slice(&bot);
+    let asks = spawn_local(end.run(|_| {}, |_, _| {}));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    asks.abort();
+}
+
 /// The factory: comes for each flow, and says yes.
 async fn answer(line: TcpStream, args: FlowArgs, tally: Rc<RefCell<Tally>>) {
     let (reader, mut writer) = line.into_split();
@@ -267,6 +288,12 @@ async fn answer(line: TcpStream, args: FlowArgs, tally: Rc<RefCell<Tally>>) {
             .chunks_exact(2)
             .map(|pair| u8::try_from(16 * digit(&pair[0]) + digit(&pair[1])).expect("an octet"))
             .collect();
+        tally.borrow_mut().asked = true;
+        if bot.windows(PROBE.len()).any(|it| it == PROBE.as_bytes()) {
+            let no = format!("{{\"id\": {}, \"accept\": false}}\n", question["id"]);
+            writer.write_all(no.as_bytes()).await.expect("the broker listens");
+            continue;
+        }
         let mut end = End::open(&args, WORKER).expect("a connection");
         begin(false, &[], bot.len(), end.outbox.run());
         end.outbox.run().extend_from_slice(&bot);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use majordomo::config::{CurveFiles, FlowConfig};
+use majordomo::config::{CurveFiles, FlowConfig, Text};
 use majordomo::flow::{FlowBuilder, FlowError, Opened};
 use majordomo::transport::session::{Session, SessionConfig};
 use majordomo::wire::zio::Direction;
@@ -82,6 +82,10 @@ struct FlowArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     credit: u32,
+    /// Octets that may be on their way at a time, too: goes over MJP/1 and not as a ZIO socket; it
+    /// holds if the other end does so, and a message may have half of it
+    #[arg(long, value_name = "SIZE", value_parser = credit_bytes)]
+    credit_bytes: Option<usize>,
     /// Ask for no flow, and come for one that is given to this flow service
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
@@ -107,6 +111,7 @@ impl FlowArgs {
             endpoint: target.endpoint.clone(),
             curve: target.curve.clone(),
             credit: self.credit,
+            credit_bytes: self.credit_bytes,
             answer_timeout: timeout.map_or(config.answer_timeout, |it| Some(it.max(SHORTEST))),
             connect_timeout: timeout
                 .map_or(config.connect_timeout, |it| config.connect_timeout.min(it.max(SHORTEST))),
@@ -159,6 +164,14 @@ impl FlowArgs {
                 .unwrap_or(Err(FlowError::NoAnswer { timeout })),
         }
     }
+}
+
+/// Reads `32MiB`.
+fn credit_bytes(text: &str) -> Result<usize, String> {
+    const RANGE: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 30;
+    let size = usize::read(text)?;
+    let (low, high) = (RANGE.start().write(), RANGE.end().write());
+    if RANGE.contains(&size) { Ok(size) } else { Err(format!("a credit has {low} to {high}")) }
 }
 
 /// Reads `run=7` or `name=raw`.

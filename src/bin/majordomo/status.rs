@@ -12,7 +12,8 @@ use majordomo::client::{Client, ClientBuilder};
 use majordomo::config::{ClientConfig, Text};
 use majordomo::wire::Protocol;
 use majordomo::wire::mjp::{
-    MemoryReport, Report, ServiceReport, StatusHeader, StoreReport, StoreState, What, WorkerReport,
+    FlowsReport, MemoryReport, Report, ServiceReport, StatusHeader, StoreReport, StoreState, What,
+    WorkerReport,
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -156,9 +157,10 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
             );
             let memory = said.memory.map(memory_line).unwrap_or_default();
             let store = said.store.map(store_line).unwrap_or_default();
+            let flows = said.flows.map(flows_words).unwrap_or_default();
             let open = "\nINSECURE: other machines reach it, and nobody is authenticated";
             let open = if said.insecure { open } else { "" };
-            broker = (text + &memory + &store + open, json!(said));
+            broker = (text + &flows + &memory + &store + open, json!(said));
         }
     })
     .await?;
@@ -197,6 +199,11 @@ fn memory_line(memory: MemoryReport) -> String {
         size(memory.remembered),
         size(memory.connections)
     )
+}
+
+fn flows_words(flows: FlowsReport) -> String {
+    let FlowsReport { open, waiting, handlers } = flows;
+    format!(", flows: {open} open, {waiting} waiting, {handlers} handlers")
 }
 
 fn store_line(store: StoreReport) -> String {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::proto::flow::{End, FlowEvent, FlowId, FlowOutput};
-use crate::wire::message::{Frames, Message};
+use crate::proto::flow::{End, FlowEvent, FlowId, FlowOutput, Words};
+use crate::wire::message::Message;
 use crate::wire::zio::{Shape, Zio};
 
 /// One thing that the table did, in words that the naive broker can say too.
@@ -46,16 +46,16 @@ impl World {
 }
 
 impl FlowOutput for World {
-    fn say(&mut self, to: End, message: &Message) {
+    fn say(&mut self, to: End, words: Words<'_>) {
         let shape = self.shapes.get(&to).copied().expect("an end that is there");
-        let zio = Zio::decode(shape, message.frames()).expect("a message of its shape");
+        let zio = Zio::decode(shape, words.frames).expect("a message of its shape");
         self.did.push(Did::Said(to, without_cid(zio.label).0, zio.coordinates.seqno));
     }
 
-    fn forward(&mut self, to: End, frames: Frames<'_>, queue_bytes_max: usize) -> bool {
-        let room = !self.is_full(to, queue_bytes_max);
+    fn forward(&mut self, to: End, words: Words<'_>, waiting_max: usize) -> bool {
+        let room = !self.is_full(to, waiting_max);
         if room {
-            self.say(to, &frames.to_message());
+            self.say(to, words);
         }
         room
     }
@@ -73,7 +73,7 @@ impl FlowOutput for World {
         self.did.push(Did::Asked(label));
     }
 
-    fn assign(&mut self, handler: End, flow: FlowId, bot: &Message) {
+    fn assign(&mut self, handler: End, flow: FlowId, bot: &Message, _: Option<u64>) {
         let label = self.bot(flow, bot);
         self.did.push(Did::Assigned(handler, label));
     }

@@ -287,6 +287,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::ASK, _) => (ASK, true),
         (kind::TELL, _) => (TELL, true),
         (kind::FLOW, false) => (&[], false),
+        (kind::LANE, _) => (&[("bytes", ANY)], false),
         (kind::ACCEPTED | kind::TARGETS | kind::OUTCOME | kind::NOTE | kind::FLOW, true)
         | (kind::MESSAGE | kind::PUBLISHED | kind::GAP, true)
         | (kind::SUBSCRIBE | kind::UNSUBSCRIBE | kind::PUBLISH, false)
@@ -332,7 +333,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     let opaque = matches!(kind, kind::PARTIAL..=kind::TELL)
         || matches!(
             (kind, to_broker),
-            (kind::REQUEST | kind::SCATTER | kind::PUBLISH, _)
+            (kind::REQUEST | kind::SCATTER | kind::PUBLISH | kind::LANE, _)
                 | (kind::STATUS | kind::ADMIN | kind::LEASE | kind::GROUP, false)
         );
     if opaque {
@@ -360,9 +361,9 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     }
     let has_body =
         matches!(kind, kind::REQUEST | kind::PARTIAL | kind::FINAL | kind::SCATTER | kind::TARGETS)
-            || matches!(kind, kind::PUBLISH | kind::MESSAGE);
+            || matches!(kind, kind::PUBLISH | kind::MESSAGE | kind::LANE);
     let id = matches!(kind, kind::REQUEST..=kind::GAP).then(|| second.get(1..)).flatten();
-    let asks = to_broker && ASKING.contains(&kind);
+    let asks = to_broker && ASKING.contains(&kind) || kind == kind::LANE;
     // There may be one, and there need not.
     let may_have = matches!(kind, kind::EVENT..=kind::TELL | kind::ADMIN | kind::GROUP);
     let nameless = (asks || kind == kind::TELL) && id == Some(&[0; 8]);

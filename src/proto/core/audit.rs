@@ -98,7 +98,9 @@ impl Core {
         let waits = holder != Some(id);
         demand!(waits == peer.contest.is_some(), "{id:?} waits: {waits}, {:?}", peer.contest);
         demand!(!waits || peer.armed.is_some(), "nobody decides whether {id:?} gets its name");
-        demand!(!waits || peer.state == State::UNKNOWN, "{id:?} waits for its name and was read");
+        // A CLIENT shows what it speaks by its handshake.
+        let unread = matches!(peer.state, State::UNKNOWN | State::Zio);
+        demand!(!waits || unread, "{id:?} waits for its name and was read");
         Ok(())
     }
 }

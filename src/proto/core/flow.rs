@@ -11,11 +11,14 @@ use smallvec::SmallVec;
 use crate::id::PeerId;
 use crate::proto::clock::Time;
 use crate::proto::dialect::State;
-use crate::proto::flow::{Decision, End, FlowEvent, FlowId, FlowOutput, FlowSettings, FlowTable};
+use crate::proto::flow::{
+    Decision, End, FlowEvent, FlowId, FlowOutput, FlowSettings, FlowTable, Words,
+};
 use crate::proto::output::{CloseReason, Output};
 use crate::proto::rights::Verb as Right;
+use crate::wire::codec::Encoder;
 use crate::wire::message::{Frames, Message};
-use crate::wire::mjp::{Answer, FromBroker};
+use crate::wire::mjp::{Answer, FromBroker, Lane, LaneHeader, Packed};
 use crate::wire::zio::{Shape, is_zio};
 
 use super::peer::Peer;
@@ -70,22 +73,45 @@ struct Desk<'a, O> {
     denied: &'a mut Denied,
     questions: &'a mut VecDeque<FlowId>,
     events: SmallVec<[FlowEvent; 2]>,
+    /// Peers of MJP that do not read what they are told.
+    deaf: SmallVec<[PeerId; 1]>,
     out: &'a mut O,
 }
 
+/// What LANE takes beside the message and its header, octets.
+const LANE: usize = 32;
+
+/// As a ZIO socket, or as a peer of MJP hears it.
+#[inline]
+fn write(to: End, Words { frames, header }: Words<'_>, encoder: &mut Encoder) {
+    if to.is_lane() {
+        let says = LaneHeader::default();
+        FromBroker::Lane(Lane { id: to.lane, header, says, body: frames }).encode(encoder);
+    } else {
+        encoder.frames(&frames);
+    }
+}
+
 impl<O: Output> FlowOutput for Desk<'_, O> {
-    fn say(&mut self, to: End, message: &Message) {
-        self.out.send(to.peer, |encoder| encoder.frames(&message.frames()));
+    fn say(&mut self, to: End, words: Words<'_>) {
+        if !to.is_lane() {
+            self.out.send(to.peer, |encoder| write(to, words, encoder));
+        } else {
+            let bytes = LANE + words.header.len() + words.frames.bytes();
+            if !self.out.offer(to.peer, bytes, |encoder| write(to, words, encoder)) {
+                self.deaf.push(to.peer);
+            }
+        }
     }
 
     #[inline]
-    fn forward(&mut self, to: End, frames: Frames<'_>, queue_bytes_max: usize) -> bool {
-        let write = |encoder: &mut crate::wire::codec::Encoder| encoder.frames(&frames);
-        self.out.pass(to.peer, frames.bytes(), queue_bytes_max, write)
+    fn forward(&mut self, to: End, words: Words<'_>, waiting_max: usize) -> bool {
+        let bytes = words.frames.bytes();
+        self.out.pass(to.peer, bytes, waiting_max, |encoder| write(to, words, encoder))
     }
 
-    fn is_full(&self, to: End, queue_bytes_max: usize) -> bool {
-        self.out.is_full(to.peer, queue_bytes_max)
+    fn is_full(&self, to: End, waiting_max: usize) -> bool {
+        self.out.is_full(to.peer, waiting_max)
     }
 
     fn resume(&mut self, from: End) {
@@ -96,8 +122,10 @@ impl<O: Output> FlowOutput for Desk<'_, O> {
         self.questions.push_back(flow);
     }
 
-    fn assign(&mut self, handler: End, flow: FlowId, bot: &Message) {
-        let given = Answer { id: flow.token(), header: &[], body: bot.frames() };
+    fn assign(&mut self, handler: End, flow: FlowId, bot: &Message, bytes: Option<u64>) {
+        let says = bytes.map(|bytes| Packed::new(&LaneHeader { bytes: Some(bytes) }));
+        let header = says.as_ref().map(Packed::octets).unwrap_or_default();
+        let given = Answer { id: flow.token(), header, body: bot.frames() };
         self.out.send(handler.peer, |encoder| FromBroker::Flow(given).encode(encoder));
     }
 
@@ -201,10 +229,25 @@ impl Core {
         self.with_flows(out, |table, desk| table.message(now, End::of(id), message, desk))
     }
 
+    /// A lane of a peer of MJP said something.
+    pub(super) fn on_lane<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        said: &Lane<'_>,
+        out: &mut O,
+    ) {
+        let from = End { peer: id, lane: said.id };
+        let words = Words { frames: said.body, header: said.header };
+        let bytes = said.says.bytes;
+        self.with_flows(out, |table, desk| table.lane(now, from, words, bytes, desk));
+    }
+
     /// Less waits for a peer than before.
     pub(super) fn relieve_flows<O: Output>(&mut self, id: PeerId, out: &mut O) {
-        if self.peers.get(id).is_some_and(|peer| peer.state == State::Zio) {
-            self.with_flows(out, |table, desk| table.relieved(End::of(id), desk));
+        let may_have = |peer: &Peer| matches!(peer.state, State::Zio | State::Mjp(_));
+        if self.peers.get(id).is_some_and(may_have) {
+            self.with_flows(out, |table, desk| table.relieved(id, desk));
         }
     }
 
@@ -243,10 +286,14 @@ impl Core {
             denied: &mut self.denied,
             questions: &mut self.flows.questions,
             events: SmallVec::new(),
+            deaf: SmallVec::new(),
             out,
         };
         let done = input(&mut self.flows.table, &mut desk);
-        let events = desk.events;
+        let Desk { events, deaf, .. } = desk;
+        for peer in deaf {
+            self.router.doom(peer, CloseReason::SlowReader);
+        }
         if !events.is_empty() {
             self.flows.sweep();
             for event in events {

@@ -103,6 +103,10 @@ impl Core {
                 self.advance_mjp(id, Event::Request);
                 self.on_scatter(now, id, &scatter, kept, out);
             }
+            Ok(ToBroker::Lane(lane)) => {
+                self.advance_mjp(id, Event::Lane);
+                self.on_lane(now, id, &lane, out);
+            }
             Ok(said) => self.on_mjp_command(now, id, &said, header, out),
             Err(rejected) => {
                 self.count_invalid(rejected.why.label());
@@ -277,6 +281,7 @@ impl Core {
             }
             ToBroker::Lease { .. } => Event::Lease,
             ToBroker::Group(_) => Event::Group,
+            ToBroker::Lane(_) => Event::Lane,
             ToBroker::Partial(answer) if holds(answer.id) => Event::Partial,
             ToBroker::Partial(_) => Event::StrayPart,
             ToBroker::Final(answer) if holds(answer.id) => Event::Final,
@@ -326,7 +331,7 @@ impl Core {
             agent: Some(AGENT),
             features: vec![
                 "scatter", "admin", "topics", "events", "keys", "leases", "groups", "flows",
-                "retry",
+                "retry", "lanes",
             ],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),
@@ -436,7 +441,7 @@ impl Core {
         let request = match rejected.kind {
             kind::PARTIAL | kind::FINAL | kind::ERROR | kind::EVENT | kind::ASK
             // By its own id the peer would take it for the end of its request.
-            | kind::TELL => 0,
+            | kind::TELL | kind::LANE => 0,
             _ => rejected.id,
         };
         self.object(id, request, code, &rejected.why.to_string(), out);

@@ -9,8 +9,8 @@ use crate::proto::output::{Memory, Output};
 use crate::proto::router::{ServiceView, Worker};
 use crate::proto::stats::Outcome;
 use crate::wire::mjp::{
-    AGENT, BrokerReport, FromBroker, HEADER_MAX, MemoryReport, Packed, ReadyHeader, Report,
-    ServiceReport, StatusHeader, What, WorkerReport,
+    AGENT, BrokerReport, FlowsReport, FromBroker, HEADER_MAX, MemoryReport, Packed, ReadyHeader,
+    Report, ServiceReport, StatusHeader, What, WorkerReport,
 };
 
 use super::Core;
@@ -90,6 +90,11 @@ impl Core {
             keys: count(self.router.keys.len()),
             leases: count(self.router.leases.population().0),
             dead: Some(count(dead.len())).filter(|dead| *dead > 0),
+            flows: Some(FlowsReport {
+                open: count(self.flows.table.len() - self.flows.table.waiting()),
+                waiting: count(self.flows.table.waiting()),
+                handlers: count(self.flows.table.handlers()),
+            }),
             insecure: self.settings.insecure,
             store: self.depot().map(Depot::report),
             memory: (limit > 0).then(|| MemoryReport {

@@ -43,6 +43,8 @@ pub enum Event {
     Lease,
     /// GROUP.
     Group,
+    /// LANE.
+    Lane,
     /// HEARTBEAT.
     Heartbeat,
     /// READY for a service that can be served: the same as before, if it is a worker.
@@ -96,6 +98,8 @@ pub enum Action {
     Lease,
     /// Change a group, or tell of it.
     Group,
+    /// See to a flow.
+    Flow,
     /// Say HEARTBEAT.
     Beat,
     /// Note that the worker lives.
@@ -156,6 +160,7 @@ impl State {
             (_, E::Topic) => (self, Action::Topic),
             (_, E::Lease) => (self, Action::Lease),
             (_, E::Group) => (self, Action::Group),
+            (_, E::Lane) => (self, Action::Flow),
             (_, E::BadReady | E::Invalid) => (self, Action::Object),
             (_, E::Stray) => (self, Action::Late),
             (_, E::StrayPart) => (self, Action::LatePart),
@@ -223,6 +228,7 @@ impl Event {
             Self::Topic => "topic",
             Self::Lease => "lease",
             Self::Group => "group",
+            Self::Lane => "lane",
             Self::Heartbeat => "heartbeat",
             Self::Ready => "ready",
             Self::BadReady => "bad ready",

@@ -2,21 +2,28 @@
 //!
 //! A flow is a one-way stream of DATs with credit. With the agreed credit T, what the giver holds,
 //! the PAYs under way, what the taker holds and the DATs under way make T at every moment: no more
-//! than T DATs are ever anywhere between the two.
+//! than T DATs are ever anywhere between the two. Within MJP the same holds for octets, of which a
+//! DAT costs as many as its parts have, if both ends are there.
 //!
 //! The machine decides; what is said has to be put into a label by [`Stamp::label`], and what was
 //! heard comes as a [`FlowLabel`].
 
+mod octets;
 mod state;
 #[cfg(test)]
 mod tests;
+mod wrong;
 
+pub use octets::Load;
 pub use state::{Action, Input, State, TABLE};
+pub use wrong::{Misuse, Violation};
 
 use std::time::Duration;
 
 use crate::proto::clock::Time;
 use crate::wire::zio::{Direction, FlowLabel, Kind, Label, Malformed, attribute, set};
+
+use octets::Octets;
 
 /// Who speaks first. It has nothing to do with who gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +44,8 @@ pub struct Terms {
     /// Credit asked for, or the most that is granted: 1 and more. A taker never hands out more,
     /// whatever it is told, so that no more DATs wait for it.
     pub credit: u32,
+    /// Within MJP, credit in octets that is asked for; a taker never hands out more. `None`: none.
+    pub bytes: Option<u64>,
     /// How long a client waits for the answer to its BOT. `None`: for ever.
     pub answer_timeout: Option<Duration>,
     /// How long the answer to an EOT is waited for. `None`: for ever.
@@ -54,6 +63,8 @@ pub struct Endpoint {
     held: u64,
     /// DATs that were heard and whose credit is not handed out again.
     kept: u64,
+    /// Credit in octets, if there is any.
+    octets: Option<Octets>,
     /// Messages said: the number of the next one.
     said: u64,
     deadline: Option<Time>,
@@ -68,6 +79,8 @@ pub struct Stamp {
     pub direction: Option<Direction>,
     /// Of BOT and PAY.
     pub credit: Option<u64>,
+    /// Of BOT and PAY within MJP, to be put beside the message.
+    pub bytes: Option<u64>,
     /// Its number.
     pub seqno: u64,
 }
@@ -102,68 +115,6 @@ pub enum Heard {
     Ended,
 }
 
-/// What the other end may not say. Nothing has changed by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Violation {
-    /// It is not its time.
-    #[error("the other end said {} in state {state:?}", kind.name())]
-    Untimely {
-        /// What was said.
-        kind: Kind,
-        /// Where this end stands.
-        state: State,
-    },
-    /// A BOT of the same direction, or of none.
-    #[error("both ends want to {}", own.name())]
-    Direction {
-        /// What this end does.
-        own: Direction,
-    },
-    /// A BOT or PAY whose credit is missing, no whole number, or below what can be.
-    #[error("{} without a credit that can be", kind.name())]
-    NoCredit {
-        /// What was said.
-        kind: Kind,
-    },
-    /// A PAY of more than the taker can hold.
-    #[error("PAY of {credit} with {held} of {total} held already")]
-    TooMuch {
-        /// What was paid.
-        credit: u64,
-        /// What this end holds.
-        held: u64,
-        /// What was agreed on.
-        total: u64,
-    },
-}
-
-/// What this end may not say. Nothing has changed by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Misuse {
-    /// It is not its time.
-    #[error("{} cannot be said in state {state:?}", kind.name())]
-    Untimely {
-        /// What was to be said.
-        kind: Kind,
-        /// Where this end stands.
-        state: State,
-    },
-    /// There is no credit; wait for a PAY.
-    #[error("no credit is left of {total}; wait for the other end to pay")]
-    Broke {
-        /// What was agreed on.
-        total: u64,
-    },
-    /// A giver does not pay, a taker does not give.
-    #[error("{} is for the other end to say", kind.name())]
-    Role {
-        /// What was to be said.
-        kind: Kind,
-    },
-}
-
 /// What did not come in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Expired {
@@ -178,7 +129,16 @@ impl Endpoint {
     #[must_use]
     pub fn new(terms: Terms) -> Self {
         let terms = Terms { credit: terms.credit.max(1), ..terms };
-        Self { terms, state: State::Idle, total: 0, held: 0, kept: 0, said: 0, deadline: None }
+        Self {
+            terms,
+            state: State::Idle,
+            total: 0,
+            held: 0,
+            kept: 0,
+            octets: None,
+            said: 0,
+            deadline: None,
+        }
     }
 
     /// Where it stands.
@@ -199,6 +159,12 @@ impl Endpoint {
         self.held
     }
 
+    /// The agreed credit in octets, and what of it this end holds; none if there is none.
+    #[must_use]
+    pub fn octets(&self) -> Option<(u64, u64)> {
+        self.octets.map(|octets| (octets.total, octets.held))
+    }
+
     /// What a taker can hand out now.
     #[must_use]
     pub fn payable(&self) -> u64 {
@@ -206,10 +172,39 @@ impl Endpoint {
         if self.gives() { 0 } else { self.held.saturating_sub(reserve + self.kept) }
     }
 
-    /// So many DATs were heard and wait for the application: their credit is not handed out
-    /// before that has taken them, so that no more than the credit ever wait.
-    pub fn keep(&mut self, dats: u64) {
+    /// What a taker can hand out now, in octets.
+    #[must_use]
+    pub fn payable_octets(&self) -> u64 {
+        let (Some(octets), false) = (self.octets, self.gives()) else { return 0 };
+        octets.held.saturating_sub(octets.kept)
+    }
+
+    /// Whether it is time for a taker to pay: half of what it may hand out can be. The other half
+    /// is with the giver or on its way, so that nobody waits and one PAY stands for many DATs; and
+    /// as a DAT costs half of the octets at most, no giver waits for ever for the rest.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        let half = |payable: u64, all: u64| payable > 0 && payable >= all.div_ceil(2);
+        let window = self.total.min(self.terms.credit.into());
+        let octets = self.octets.map_or(0, |octets| octets.total);
+        half(self.payable(), window) || half(self.payable_octets(), octets)
+    }
+
+    /// So many DATs of so many octets were heard and wait for the application: their credit is not
+    /// handed out before that has taken them, so that no more than the credit ever wait.
+    pub fn keep(&mut self, dats: u64, size: u64) {
         self.kept = dats;
+        if let Some(octets) = &mut self.octets {
+            octets.kept = size;
+        }
+    }
+
+    /// Whether a giver that has credit in messages has enough in octets for a message.
+    ///
+    /// # Errors
+    /// [`Misuse::NoOctets`]: later, maybe. [`Misuse::TooBig`]: never.
+    pub fn affords(&self, size: u64) -> Result<(), Misuse> {
+        self.octets.map_or(Ok(()), |octets| octets.affords(size))
     }
 
     /// Whether this end gives.
@@ -218,11 +213,11 @@ impl Endpoint {
         self.terms.direction == Direction::Extract
     }
 
-    /// Says something.
+    /// Says something whose parts have `size` octets, which matters for a DAT within MJP.
     ///
     /// # Errors
     /// It may not be said now; see [`Misuse`].
-    pub fn say(&mut self, now: Time, kind: Kind) -> Result<Stamp, Misuse> {
+    pub fn say(&mut self, now: Time, kind: Kind, size: u64) -> Result<Stamp, Misuse> {
         let (input, role) = match kind {
             Kind::Bot => (Input::SendBot, true),
             Kind::Dat => (Input::SendDat, self.gives()),
@@ -234,28 +229,37 @@ impl Endpoint {
         }
         let state = self.state;
         let untimely = Misuse::Untimely { kind, state };
-        let mut credit = None;
+        let (mut credit, mut bytes) = (None, None);
         match state.on(input) {
             Action::Ask if self.terms.side == Side::Client => {
-                credit = Some(self.terms.credit.into());
+                (credit, bytes) = (Some(self.terms.credit.into()), self.terms.bytes);
                 self.enter(State::BotSent, now, self.terms.answer_timeout);
             }
             Action::Grant => {
                 credit = Some(self.total);
+                bytes = self.octets.map(|octets| octets.total);
                 self.begin();
             }
             Action::Spend => {
+                self.affords(size)?;
+                if let Some(octets) = &mut self.octets {
+                    octets.held = octets.held.saturating_sub(size);
+                }
                 self.held = self.held.saturating_sub(1);
                 self.state = if self.held == 0 { State::Broke } else { State::Generous };
             }
             Action::HandOut => {
-                let payable = self.payable();
-                if payable == 0 {
+                let (payable, octets) = (self.payable(), self.payable_octets());
+                if payable == 0 && octets == 0 {
                     return Err(untimely);
                 }
                 credit = Some(payable);
                 self.held -= payable;
-                self.state = State::HandsOut;
+                if let Some(own) = &mut self.octets {
+                    bytes = Some(octets);
+                    own.held -= octets;
+                }
+                self.state = self.taking();
             }
             Action::Pass => credit = (kind == Kind::Pay).then_some(0),
             Action::Close => self.enter(State::AckFin, now, self.terms.end_timeout),
@@ -272,7 +276,7 @@ impl Endpoint {
             | Action::Earn => return Err(untimely),
         }
         let direction = (kind == Kind::Bot).then_some(self.terms.direction);
-        let stamp = Stamp { kind, direction, credit, seqno: self.said };
+        let stamp = Stamp { kind, direction, credit, bytes, seqno: self.said };
         self.said += 1;
         Ok(stamp)
     }
@@ -281,7 +285,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// It may not say that now; see [`Violation`].
-    pub fn hear(&mut self, now: Time, label: &FlowLabel<'_>) -> Result<Heard, Violation> {
+    pub fn hear(
+        &mut self,
+        now: Time,
+        label: &FlowLabel<'_>,
+        load: Load,
+    ) -> Result<Heard, Violation> {
         let kind = label.kind();
         let input = match kind {
             Kind::Bot => Input::HearBot,
@@ -291,18 +300,21 @@ impl Endpoint {
         };
         let state = self.state;
         match state.on(input) {
-            Action::Consider if self.terms.side == Side::Server => self.consider(now, label),
-            Action::Agree => self.agree(label),
+            Action::Consider if self.terms.side == Side::Server => self.consider(now, label, load),
+            Action::Agree => self.agree(label, load),
             Action::Refuse => {
                 self.enter(State::Refused, now, None);
                 Ok(Heard::Refused)
             }
             Action::Gain => {
+                if let Some(octets) = &mut self.octets {
+                    octets.gain(kind, load.size)?;
+                }
                 self.held += 1;
-                self.state = if self.held == self.total { State::Rich } else { State::HandsOut };
+                self.state = self.taking();
                 Ok(Heard::Dat)
             }
-            Action::Earn => self.earn(label),
+            Action::Earn => self.earn(label, load),
             Action::Pass => Ok(Heard::Late),
             Action::Close => {
                 self.enter(State::FinAck, now, None);
@@ -322,31 +334,52 @@ impl Endpoint {
     }
 
     /// A BOT of the other direction is welcome, whatever credit it names: it is lowered.
-    fn consider(&mut self, now: Time, label: &FlowLabel<'_>) -> Result<Heard, Violation> {
+    fn consider(
+        &mut self,
+        now: Time,
+        label: &FlowLabel<'_>,
+        load: Load,
+    ) -> Result<Heard, Violation> {
         self.check_direction(label)?;
         let own = u64::from(self.terms.credit);
         let asked = label.credit().and_then(|credit| u64::try_from(credit).ok());
         self.total = asked.filter(|asked| (1..=own).contains(asked)).unwrap_or(own);
+        self.agree_on_octets(load);
         self.enter(State::BotHeard, now, None);
         Ok(Heard::Asked { credit: self.total })
     }
 
     /// The server's credit holds, more or less than was asked for; but not none at all.
-    fn agree(&mut self, label: &FlowLabel<'_>) -> Result<Heard, Violation> {
+    fn agree(&mut self, label: &FlowLabel<'_>, load: Load) -> Result<Heard, Violation> {
         self.check_direction(label)?;
         let granted = label.credit().and_then(|credit| u64::try_from(credit).ok());
         let none = Violation::NoCredit { kind: Kind::Bot };
         self.total = granted.filter(|credit| *credit > 0).ok_or(none)?;
+        self.agree_on_octets(load);
         self.begin();
         Ok(Heard::Began { credit: self.total })
     }
 
-    fn earn(&mut self, label: &FlowLabel<'_>) -> Result<Heard, Violation> {
+    /// Of two credits the smaller one holds; there is none if either end has none.
+    fn agree_on_octets(&mut self, load: Load) {
+        let both = self.terms.bytes.zip(load.bytes);
+        self.octets = both.map(|(own, said)| Octets { total: own.min(said), ..Octets::default() });
+    }
+
+    /// Where a taker stands that has not ended.
+    fn taking(&self) -> State {
+        if self.held == self.total { State::Rich } else { State::HandsOut }
+    }
+
+    fn earn(&mut self, label: &FlowLabel<'_>, load: Load) -> Result<Heard, Violation> {
         let (held, total) = (self.held, self.total);
         let credit = label.credit().and_then(|credit| u64::try_from(credit).ok());
         let credit = credit.ok_or(Violation::NoCredit { kind: Kind::Pay })?;
         if credit > total - held {
             return Err(Violation::TooMuch { credit, held, total });
+        }
+        if let Some(octets) = &mut self.octets {
+            octets.gain(Kind::Pay, load.bytes.unwrap_or(0))?;
         }
         self.held += credit;
         if self.held > 0 {
@@ -365,6 +398,10 @@ impl Endpoint {
     fn begin(&mut self) {
         (self.held, self.state) =
             if self.gives() { (0, State::Broke) } else { (self.total, State::Rich) };
+        let gives = self.gives();
+        if let Some(octets) = &mut self.octets {
+            octets.held = if gives { 0 } else { octets.total };
+        }
         self.deadline = None;
     }
 

@@ -16,14 +16,15 @@ mod output;
 mod policy;
 mod rules;
 #[cfg(test)]
-mod simulation;
+pub(in crate::proto) mod simulation;
 mod table;
 mod words;
 
 pub use endpoint::{
-    Action, Endpoint, Expired, Heard, Input, Misuse, Side, Stamp, State, TABLE, Terms, Violation,
+    Action, Endpoint, Expired, Heard, Input, Load, Misuse, Side, Stamp, State, TABLE, Terms,
+    Violation,
 };
-pub use output::{End, FACTORY, FlowEvent, FlowOutput, Outcome, Refusal, Seat};
+pub use output::{End, FACTORY, FlowEvent, FlowOutput, Outcome, Refusal, Seat, Words};
 pub use policy::FlowSettings;
 pub use rules::{FlowRule, Target};
 pub use table::{

@@ -9,7 +9,7 @@ use super::table::FlowId;
 pub const FACTORY: &[u8] = b"factory";
 
 /// An end of a flow: a connection, and which of its flows. A ZIO socket has one flow at a time, in
-/// lane 0.
+/// lane 0; a peer of MJP has any number, in the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct End {
     /// The connection.
@@ -23,6 +23,12 @@ impl End {
     #[must_use]
     pub fn of(peer: PeerId) -> Self {
         Self { peer, lane: 0 }
+    }
+
+    /// Whether it is one of those that a connection of MJP has within it.
+    #[must_use]
+    pub fn is_lane(self) -> bool {
+        self.lane != 0
     }
 
     pub(super) fn all_of(peer: PeerId) -> std::ops::RangeInclusive<Self> {
@@ -50,6 +56,15 @@ impl Seat {
     }
 }
 
+/// A message for an end, in the shape that it takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Words<'a> {
+    /// The message itself.
+    pub frames: Frames<'a>,
+    /// What stands before it within MJP: the header of LANE. A ZIO socket hears nothing of that.
+    pub header: &'a [u8],
+}
+
 /// The world as the flow table sees it.
 ///
 /// An implementation that has refused a message ([`Self::forward`]) or was found full
@@ -57,15 +72,16 @@ impl Seat {
 /// that waits is refused for ever: an end for which nothing waits takes any one message.
 pub trait FlowOutput {
     /// Appends one message for `to`, whatever waits there: what the table itself says, of which
-    /// there are two at most for each message that the end has said.
-    fn say(&mut self, to: End, message: &Message);
+    /// there are two at most for each message that the end has said. A peer of MJP that does not
+    /// read such answers is ended, as nothing else keeps it from asking.
+    fn say(&mut self, to: End, words: Words<'_>);
 
-    /// Appends one message as it came; false, and nothing appended, if `queue_bytes_max` or more
-    /// octets wait for `to` or memory is short.
-    fn forward(&mut self, to: End, frames: Frames<'_>, queue_bytes_max: usize) -> bool;
+    /// Appends one message as it came; false, and nothing appended, if `waiting_max` or more octets
+    /// wait for `to`, or if some do and memory is short.
+    fn forward(&mut self, to: End, words: Words<'_>, waiting_max: usize) -> bool;
 
-    /// Whether `queue_bytes_max` or more octets wait for `to`.
-    fn is_full(&self, to: End, queue_bytes_max: usize) -> bool;
+    /// Whether `waiting_max` or more octets wait for `to`.
+    fn is_full(&self, to: End, waiting_max: usize) -> bool;
 
     /// Reads from `from` again, starting with the message that was not taken.
     fn resume(&mut self, from: End);
@@ -75,8 +91,9 @@ pub trait FlowOutput {
     /// answer, not from within this call.
     fn decide(&mut self, flow: FlowId, bot: &Message);
 
-    /// Gives a flow to the handler of a flow service, with a BOT as in [`Self::decide`].
-    fn assign(&mut self, handler: End, flow: FlowId, bot: &Message);
+    /// Gives a flow to the handler of a flow service, with a BOT as in [`Self::decide`], and with
+    /// the credit in octets that its client has asked for, if that is within MJP.
+    fn assign(&mut self, handler: End, flow: FlowId, bot: &Message, bytes: Option<u64>);
 
     /// Whether `client` may open flows of that name: of a flow service, or [`FACTORY`].
     fn may_open(&mut self, _client: End, _name: &[u8]) -> bool {
@@ -152,6 +169,9 @@ pub enum Outcome {
     Violated(Seat),
     /// That end may not have it any more; both were told EOT.
     Revoked(Seat),
+    /// What was for that end found no room, and who said it, within MJP, cannot be made to wait;
+    /// both were told EOT.
+    Overrun(Seat),
     /// The broker stopped.
     Stopped,
 }
@@ -169,6 +189,7 @@ impl Outcome {
             Self::Abandoned(_) => "abandoned",
             Self::Violated(_) => "violated",
             Self::Revoked(_) => "revoked",
+            Self::Overrun(_) => "overrun",
             Self::Stopped => "stopped",
         }
     }
@@ -202,6 +223,9 @@ pub enum Refusal {
     TooMany,
     /// Memory is short.
     NoMemory,
+    /// Too many flows of this peer are within its connection, or their takers have all the octets
+    /// that they may.
+    NoLane,
     /// Who says it has no right to.
     Denied,
     /// The broker stops.
@@ -225,6 +249,7 @@ impl Refusal {
             Self::TooLong => "too_long",
             Self::TooMany => "too_many",
             Self::NoMemory => "no_memory",
+            Self::NoLane => "no_lane",
             Self::Denied => "denied",
             Self::Stopping => "stopping",
         }

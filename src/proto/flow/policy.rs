@@ -32,6 +32,14 @@ pub struct FlowSettings {
     pub ends_max: usize,
     /// Offers of flow services. Default 4,096.
     pub handlers_max: usize,
+    /// Ends within one connection of MJP. Default 1,024.
+    pub lanes_max: usize,
+    /// Octets that may be under way to all takers within one connection of MJP, by the credit that
+    /// they have agreed on. Default 32 MiB.
+    pub lane_bytes_max: u64,
+    /// Octets that wait for one peer when a flow is ended whose giver, within MJP, cannot be made
+    /// to wait. Default 64 MiB.
+    pub outbox_bytes_max: usize,
     /// An end that gives or pays more than the credit allows has its flow ended. Default true;
     /// otherwise it is forwarded, as ZIO's own broker does.
     pub check_credit: bool,
@@ -51,6 +59,9 @@ impl Default for FlowSettings {
             waiting_max: 1024,
             ends_max: 65_536,
             handlers_max: 4096,
+            lanes_max: 1024,
+            lane_bytes_max: 32 << 20,
+            outbox_bytes_max: 64 << 20,
             check_credit: true,
         }
     }

@@ -12,12 +12,16 @@
 //!
 //! Nothing that an end says is fatal to anybody but its own flow. What may be forwarded goes on as
 //! it came, and only then counts; what may not is dropped and counted.
+//!
+//! A lane within a connection of MJP is known for as long as it is not Idle. Its peer is always
+//! read, so nothing that it says is held: where there is no room its flow ends.
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
 mod ending;
 mod flow;
 mod forward;
+mod lane;
 mod list;
 mod member;
 mod opening;
@@ -42,14 +46,15 @@ use crate::proto::clock::Time;
 use crate::proto::core::Taken;
 use crate::proto::timers::Timers;
 use crate::wire::message::Frames;
-use crate::wire::zio::{FlowLabel, Kind, Malformed, Shape, Zio};
+use crate::wire::zio::{Kind, Malformed, Shape};
 
 use super::cid::Cids;
-use super::output::{End, FlowOutput};
+use super::output::{End, FlowOutput, Words};
 use super::policy::FlowSettings;
 use super::words::{self, Bot};
 
 use flow::Flow;
+use lane::Lanes;
 use member::{Member, Place};
 use service::Services;
 use stop::Stop;
@@ -63,6 +68,8 @@ pub struct FlowTable {
     settings: FlowSettings,
     cids: Cids,
     members: BTreeMap<End, Member>,
+    /// What the connections of MJP have within them.
+    lanes: Lanes,
     /// Members that have been told EOT and have not said theirs.
     told: usize,
     flows: SlotMap<FlowId, Flow>,
@@ -87,6 +94,7 @@ impl FlowTable {
             settings,
             cids: Cids::new(secret),
             members: BTreeMap::new(),
+            lanes: Lanes::default(),
             told: 0,
             flows: SlotMap::with_key(),
             by_cid: BTreeMap::new(),
@@ -110,7 +118,7 @@ impl FlowTable {
         room
     }
 
-    /// An end said something.
+    /// An end said something; not a lane, for that see [`Self::lane`].
     #[inline]
     pub fn message<O: FlowOutput>(
         &mut self,
@@ -124,31 +132,38 @@ impl FlowTable {
             return Taken::Yes;
         };
         let (shape, place) = (member.shape, member.place);
-        let read = Zio::decode(shape, message)
-            .and_then(|zio| FlowLabel::read(zio.label).map(|label| Bot { zio, label }));
-        let said = match read {
-            Ok(said) => said,
-            Err(why) => {
-                self.count_malformed(why);
-                return Taken::Yes;
-            }
-        };
+        match Bot::read(shape, message, &[], None) {
+            Ok(said) => self.said(now, from, place, &said, out),
+            Err(why) => self.count_malformed(why),
+        }
+    }
+
+    /// What an end says, by where it stands.
+    #[inline]
+    fn said<O: FlowOutput>(
+        &mut self,
+        now: Time,
+        from: End,
+        place: Place,
+        said: &Bot<'_>,
+        out: &mut O,
+    ) -> Taken {
         match (place, said.label.kind()) {
             (Place::Open(id, seat), Kind::Dat | Kind::Pay | Kind::Eot) => {
-                self.forward(now, from, (id, seat), &said, message, out)
+                self.forward(now, from, (id, seat), said, out)
             }
-            (Place::Idle | Place::Told, Kind::Bot) => self.on_bot(now, from, &said, message, out),
+            (Place::Idle | Place::Told, Kind::Bot) => self.on_bot(now, from, said, out),
             (Place::Closed(id, seat), Kind::Bot) => {
                 if self.must_wait(from, out) {
                     return Taken::NotYet;
                 }
                 self.abandon(now, id, seat, out);
-                self.on_bot(now, from, &said, message, out)
+                self.on_bot(now, from, said, out)
             }
-            (Place::Idle, Kind::Dat | Kind::Pay) => self.free(from, &said, out),
+            (Place::Idle, Kind::Dat | Kind::Pay) => self.free(from, said, out),
             (Place::Told | Place::Closed(..), Kind::Eot) => self.said_eot(from),
-            (Place::Waiting(id), Kind::Eot) => self.give_up(now, from, id, &said, out),
-            (Place::Early(id), Kind::Eot) => self.withdraw_early(from, id, &said, out),
+            (Place::Waiting(id), Kind::Eot) => self.give_up(now, from, id, said, out),
+            (Place::Early(id), Kind::Eot) => self.withdraw_early(from, id, said, out),
             (Place::Idle, Kind::Eot) => self.drop_message("eot_without_flow"),
             (Place::Told, Kind::Dat | Kind::Pay) => self.drop_message("after_end"),
             (Place::Closed(..), Kind::Dat | Kind::Pay) => self.drop_message("after_eot"),
@@ -159,8 +174,15 @@ impl FlowTable {
         }
     }
 
-    /// Less waits for an end that was full.
-    pub fn relieved<O: FlowOutput>(&mut self, end: End, out: &mut O) {
+    /// Less waits for a peer that was full.
+    pub fn relieved<O: FlowOutput>(&mut self, peer: PeerId, out: &mut O) {
+        let ends: Vec<End> = self.members.range(End::all_of(peer)).map(|(end, _)| *end).collect();
+        for end in ends {
+            self.relieve(end, out);
+        }
+    }
+
+    fn relieve<O: FlowOutput>(&mut self, end: End, out: &mut O) {
         self.resume(end, out);
         let Some(member) = self.members.get(&end) else { return };
         let partner = match member.place {
@@ -220,10 +242,11 @@ impl FlowTable {
         if self.must_wait(end, out) {
             return Taken::NotYet;
         }
-        let Some(member) = self.members.get(&end) else { return Taken::Yes };
+        if !self.enter(end) {
+            return self.drop_message("without_flow");
+        }
         // What the partner of the flow would have said last is not known.
-        let coordinates = said.zio.coordinates;
-        out.say(end, &words::eot(coordinates, member.shape));
+        self.say(end, None, |shape| words::eot(said.zio.coordinates, shape), out);
         self.place(end, Place::Told);
         self.drop_message("without_flow")
     }
@@ -242,9 +265,29 @@ impl FlowTable {
         Taken::Yes
     }
 
-    /// Whether more waits for an end than the broker adds to: it is read again later.
+    /// Says something to an end, in its shape, and with a credit in octets if it is a lane.
+    fn say<O: FlowOutput>(
+        &self,
+        to: End,
+        bytes: Option<u64>,
+        words: impl FnOnce(Shape) -> crate::wire::message::Message,
+        out: &mut O,
+    ) {
+        let Some(shape) = self.shape_of(to) else { return };
+        let (message, header) = (words(shape), words::header(bytes));
+        out.say(to, Words { frames: message.frames(), header: &header });
+    }
+
+    /// How the messages of an end look; none if it is not there.
+    fn shape_of(&self, end: End) -> Option<Shape> {
+        let of_lane = end.is_lane().then_some(Shape::Bare);
+        of_lane.or_else(|| self.members.get(&end).map(|member| member.shape))
+    }
+
+    /// Whether more waits for an end than the broker adds to: it is read again later. A lane never
+    /// has to wait, or all that its peer says would.
     fn must_wait<O: FlowOutput>(&mut self, end: End, out: &O) -> bool {
-        let full = out.is_full(end, self.settings.queue_bytes_max);
+        let full = !end.is_lane() && out.is_full(end, self.settings.queue_bytes_max);
         if full {
             self.pause(end);
         }
@@ -270,6 +313,10 @@ impl FlowTable {
             let was = std::mem::replace(&mut member.place, place);
             self.told -= usize::from(was == Place::Told);
             self.told += usize::from(place == Place::Told);
+            if end.is_lane() && place == Place::Idle {
+                self.members.remove(&end);
+                self.lanes.close(end.peer);
+            }
         }
     }
 
@@ -278,8 +325,8 @@ impl FlowTable {
         Taken::Yes
     }
 
-    fn count_malformed(&mut self, why: Malformed) {
-        self.drop_message(why.label());
+    fn count_malformed(&mut self, why: Malformed) -> Taken {
+        self.drop_message(why.label())
     }
 
     /// Sets the one deadline of a flow that counts.

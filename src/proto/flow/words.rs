@@ -2,9 +2,11 @@
 
 use std::num::NonZeroU32;
 
-use crate::wire::message::Message;
+use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::{LaneHeader, Packed};
 use crate::wire::zio::{
-    Coordinates, Direction, FlowLabel, Form, Kind, Label, Shape, Zio, attribute, remove, set,
+    Coordinates, Direction, FlowLabel, Form, Kind, Label, Malformed, Shape, Zio, attribute, remove,
+    set,
 };
 
 /// A BOT as it was heard.
@@ -12,9 +14,31 @@ use crate::wire::zio::{
 pub(super) struct Bot<'a> {
     pub(super) zio: Zio<'a>,
     pub(super) label: FlowLabel<'a>,
+    /// As it came.
+    pub(super) frames: Frames<'a>,
+    /// Within MJP what stood before it, and the octets that it names there.
+    pub(super) header: &'a [u8],
+    pub(super) bytes: Option<u64>,
 }
 
-impl Bot<'_> {
+impl<'a> Bot<'a> {
+    /// Reads a message of that shape.
+    #[inline]
+    pub(super) fn read(
+        shape: Shape,
+        frames: Frames<'a>,
+        header: &'a [u8],
+        bytes: Option<u64>,
+    ) -> Result<Self, Malformed> {
+        let zio = Zio::decode(shape, frames)?;
+        Ok(Self { zio, label: FlowLabel::read(zio.label)?, frames, header, bytes })
+    }
+
+    /// What it costs in octets.
+    pub(super) fn size(&self) -> u64 {
+        u64::try_from(self.zio.parts_len()).unwrap_or(u64::MAX)
+    }
+
     /// For a handler: the direction reversed, and with the client's id.
     pub(super) fn for_handler(&self, direction: Direction, cid: NonZeroU32) -> Message {
         let reversed = self.reversed(direction);
@@ -68,6 +92,12 @@ pub(super) fn eot(coordinates: Coordinates, shape: Shape) -> Message {
 /// The EOT that answers the EOT of one that has heard nothing yet.
 pub(super) fn first_eot(said: Coordinates, shape: Shape) -> Message {
     eot(Coordinates { seqno: 0, ..said }, shape)
+}
+
+/// What stands before a BOT within MJP; nothing if no credit in octets was agreed on.
+pub(super) fn header(bytes: Option<u64>) -> Vec<u8> {
+    let says = |bytes| Packed::new(&LaneHeader { bytes: Some(bytes) }).octets().to_vec();
+    bytes.map_or_else(Vec::new, says)
 }
 
 fn as_eot(label: &str) -> String {

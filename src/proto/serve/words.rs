@@ -456,6 +456,7 @@ fn hear_mjp(frames: Frames<'_>) -> Result<Heard<Box<Delivery>>, String> {
         | FromBroker::Note(_)
         | FromBroker::Accepted { .. }
         | FromBroker::Flow(_)
+        | FromBroker::Lane(_)
         | FromBroker::News(_)
         | FromBroker::Gap { .. }
         | FromBroker::Partial(_)

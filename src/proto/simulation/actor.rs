@@ -1,8 +1,11 @@
 //! Who takes part besides the broker, and what they can do.
 
 use crate::wire::codec::Encoder;
+use crate::wire::message::Message;
 
 use super::client::Client;
+use super::flow_peer::FlowPeer;
+use super::flow_server::FlowServer;
 use super::native_client::NativeClient;
 use super::native_worker::NativeWorker;
 use super::nfp_client::NfpClient;
@@ -25,6 +28,8 @@ pub(super) enum Actor {
     NfpClient(NfpClient),
     NfpWorker(NfpWorker),
     Servant(Box<Servant>),
+    FlowPeer(Box<FlowPeer>),
+    FlowServer(FlowServer),
     Stranger(Stranger),
 }
 
@@ -73,10 +78,23 @@ pub(super) struct Context<'a> {
     pub(super) gossip: Option<(Vec<u8>, Tag)>,
     /// A job of NFP, and whose it is.
     pub(super) gossip_of_jobs: Option<(Vec<u8>, String)>,
+    pub(super) flows: FlowNews,
     pub(super) acts: Vec<Act>,
     /// The actor was told to go, or heard nothing for too long.
     pub(super) dismissed: bool,
     pub(super) deaf: bool,
+}
+
+/// What those who have flows know and tell.
+#[derive(Debug, Default)]
+pub(super) struct FlowNews {
+    /// Ids of clients that have a handler.
+    pub(super) cids: Vec<u32>,
+    /// How much was given and taken in flows of these numbers.
+    pub(super) gave: Option<(u64, u64)>,
+    pub(super) took: Option<(u64, u64)>,
+    /// Flows that a worker was given, and their BOTs.
+    pub(super) given: Vec<(u64, Message)>,
 }
 
 impl Context<'_> {

@@ -119,6 +119,23 @@ const SERVE: [(&str, &[&str]); 5] = [
     ("draining", &["lost", "silent", "dismissed", "echo", "time up"]),
     ("leaving", &["lost", "silent", "dismissed", "idle", "time up"]),
 ];
+/// How flows end, and what happens in them. Rights to flows do not change here.
+const FLOWS: [(&str, &[&str]); 2] = [
+    (
+        "ended",
+        &[
+            "finished",
+            "refused",
+            "given_up",
+            "lost",
+            "no_answer",
+            "abandoned",
+            "violated",
+            "stopped",
+        ],
+    ),
+    ("seen", &["held", "idle", "whole"]),
+];
 /// What becomes of a publication at a subscription.
 const PUBLISHED: [&str; 4] = ["told", "told with a gap", "told of a gap", "missed"];
 const PAUSES: [&str; 5] = ["own", "service", "broker", "name", "rate"];
@@ -162,6 +179,9 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     for state in ["worker", "draining"] {
         want("mjp", state, &ANYBODY);
         want("mjp", state, &HOLDER);
+    }
+    for (what, becomes) in FLOWS {
+        want("flow", what, becomes);
     }
     for (what, becomes) in TALK {
         want("talk", what, becomes);

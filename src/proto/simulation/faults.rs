@@ -20,6 +20,7 @@ impl World {
             self.core.drain(now, Duration::from_secs(10), &mut self.sockets);
             self.draining = true;
             self.sockets.judge.is_draining = true;
+            self.sockets.judge.flows.judge.stopping = true;
             return Ok(());
         }
         self.faults += 1;
@@ -57,6 +58,8 @@ impl World {
                         | Actor::NativeClient(_)
                         | Actor::NfpClient(_)
                         | Actor::Repeater(_)
+                        | Actor::FlowPeer(_)
+                        | Actor::FlowServer(_)
                         | Actor::Stranger(_) => {}
                     }
                 }

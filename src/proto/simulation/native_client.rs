@@ -338,6 +338,7 @@ impl NativeClient {
             }
             FromBroker::Bye(_)
             | FromBroker::Flow(_)
+            | FromBroker::Lane(_)
             | FromBroker::Request(_)
             | FromBroker::Cancel { .. }
             | FromBroker::Event(_)

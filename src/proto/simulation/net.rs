@@ -1,10 +1,12 @@
 //! The network: octets on their way, and the outboxes of the broker.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use slotmap::SecondaryMap;
 
 use crate::id::PeerId;
+use crate::proto::flow::FlowEvent;
 use crate::proto::output::{CloseReason, Output, Pressure};
 use crate::proto::witness;
 use crate::wire::command::Command;
@@ -99,6 +101,9 @@ impl Pipe {
 struct Outbox {
     octets: VecDeque<u8>,
     pressed: bool,
+    /// A message of a flow found no room: somebody waits until no more than that is in it.
+    relieved_at: Cell<Option<usize>>,
+    relieved: bool,
     /// Octets appended and written ever, and where the last PING ends.
     appended: u64,
     written: u64,
@@ -160,6 +165,12 @@ impl Sockets {
         let outbox = &mut self.boxes[conn];
         let octets: Vec<u8> = outbox.octets.drain(..room.min(outbox.octets.len())).collect();
         outbox.written += octets.len() as u64;
+        // As over sockets: only what was written can have made room.
+        let waiting = outbox.octets.len();
+        if !octets.is_empty() && outbox.relieved_at.get().is_some_and(|at| waiting <= at) {
+            outbox.relieved_at.set(None);
+            outbox.relieved = true;
+        }
         self.waiting -= octets.len();
         octets
     }
@@ -167,9 +178,15 @@ impl Sockets {
     /// Whether an outbox that was under pressure is not any more.
     pub(super) fn is_relieved(&mut self, conn: usize) -> bool {
         let outbox = &mut self.boxes[conn];
-        let relieved = outbox.pressed && outbox.octets.len() <= self.outbox_max / 8;
+        let waiting = outbox.octets.len();
+        let relieved = outbox.pressed && waiting <= self.outbox_max / 8;
         outbox.pressed &= !relieved;
-        relieved
+        relieved || std::mem::take(&mut outbox.relieved)
+    }
+
+    /// Octets that wait for a connection.
+    pub(super) fn waiting_for(&self, conn: usize) -> usize {
+        self.boxes[conn].octets.len()
     }
 
     /// Appends what the connection itself says.
@@ -256,11 +273,24 @@ impl Output for Sockets {
         waiting_max: usize,
         write: impl FnOnce(&mut crate::wire::codec::Encoder),
     ) -> bool {
-        !self.is_full(peer, waiting_max) && self.offer(peer, bytes, write)
+        let Some(conn) = self.conns.get(peer).copied() else { return true };
+        let waiting = self.boxes[conn].octets.len();
+        if waiting > 0 && (waiting >= waiting_max || !self.would_take(bytes, 0)) {
+            self.boxes[conn].relieved_at.set(Some(waiting_max / 2));
+            witness::saw("flow", "seen", "held");
+            return false;
+        }
+        self.say(conn, &encoded(write));
+        true
     }
 
     fn is_full(&self, peer: PeerId, waiting_max: usize) -> bool {
-        self.conns.get(peer).is_some_and(|conn| self.boxes[*conn].octets.len() >= waiting_max)
+        let Some(conn) = self.conns.get(peer) else { return false };
+        let full = self.boxes[*conn].octets.len() >= waiting_max;
+        if full {
+            self.boxes[*conn].relieved_at.set(Some(waiting_max / 2));
+        }
+        full
     }
 
     fn is_quiet(&self, peer: PeerId) -> bool {
@@ -302,8 +332,13 @@ impl Output for Sockets {
         let Some(conn) = self.conns.remove(peer) else {
             return self.judge.fail(|| format!("{peer:?} is closed twice"));
         };
+        self.judge.flow_closed(conn, why);
         self.judge.lost(conn);
         self.calls.push(Call::Close(conn));
+    }
+
+    fn flow(&mut self, event: FlowEvent) {
+        self.judge.flows.events.push(event);
     }
 
     fn charge(&mut self, bytes: usize) -> bool {

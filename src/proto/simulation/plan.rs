@@ -3,6 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::id::ServiceName;
+use crate::proto::flow::simulation::stranger::Stranger as FlowStranger;
+use crate::proto::flow::{FlowRule, FlowSettings, Target};
 use crate::proto::jobs::JobLimits;
 use crate::proto::keys::KeyLimits;
 use crate::proto::policy::{
@@ -13,6 +16,8 @@ use crate::wire::mjp::Level;
 
 use super::actor::Actor;
 use super::client::{self, Client};
+use super::flow_peer::{FlowPeer, Role};
+use super::flow_server::{FlowServer, WRITER};
 use super::native_client::{self, NativeClient};
 use super::native_worker::{self, NativeWorker};
 use super::nfp_client::{self, NfpClient};
@@ -33,6 +38,8 @@ pub(super) const MIXED: &str = "mixed";
 pub(super) const GHOST: &str = "ghost";
 /// One in so many runs has peers of NFP, which take as much time as all others together.
 const NFP_SHARE: u64 = 2;
+/// One in so many runs has flows.
+const FLOW_SHARE: u64 = 3;
 /// Microseconds.
 pub(super) const MS: u64 = 1000;
 
@@ -77,8 +84,12 @@ impl Plan {
         let faults = rng.within(5, 12);
         let mut faults: Vec<u64> = (0..faults).map(|_| rng.within(50 * MS, calm_at)).collect();
         faults.sort_unstable();
+        let mut actors = actors(rng, &settings, nfp);
+        if rng.one_in(FLOW_SHARE) {
+            actors.extend(flow_peers(rng, &settings, actors.len()));
+        }
         Self {
-            actors: actors(rng, &settings, nfp),
+            actors,
             settings,
             outbox_max: rng.pick(&[400, 2_000, 1 << 20]).max(outbox_min),
             memory,
@@ -144,6 +155,7 @@ fn settings(rng: &mut Rng) -> Settings {
             ..TopicLimits::default()
         },
         keys: keys(rng),
+        flow: flow(rng),
         nfp: NfpSettings {
             keepalive: Keepalive {
                 interval: Duration::from_millis(rng.pick(&[150, 250])),
@@ -173,6 +185,48 @@ fn keys(rng: &mut Rng) -> KeyLimits {
         kept: Duration::from_millis(rng.pick(&[300, 600_000, 600_000])),
         callers_max: rng.pick(&[2, 16]),
     }
+}
+
+fn flow(rng: &mut Rng) -> FlowSettings {
+    let rule = |glob: &str, target| FlowRule {
+        direction: None,
+        attributes: vec![("stream".into(), glob.into())],
+        target,
+    };
+    let writer = ServiceName::try_from(WRITER.as_bytes()).unwrap();
+    FlowSettings {
+        rules: vec![rule("s1", Target::Service(writer)), rule("s3", Target::Refuse)],
+        otherwise: Target::Factory,
+        decision_timeout: Duration::from_millis(400),
+        handler_timeout: Duration::from_millis(700),
+        // No honest end is silent for longer, whatever goes wrong.
+        end_timeout: Duration::from_millis(3_500),
+        idle_after: Some(Duration::from_millis(300)),
+        queue_bytes_max: rng.pick(&[60, 200]),
+        waiting_max: rng.pick(&[1, 4, 100]),
+        ..FlowSettings::default()
+    }
+}
+
+/// ZIO sockets, and a worker that offers a flow service.
+fn flow_peers(rng: &mut Rng, settings: &Settings, first: usize) -> Vec<Actor> {
+    let mut actors = Vec::new();
+    let beat = u64::try_from(settings.mdp.interval.as_micros()).unwrap();
+    actors.push(Actor::FlowServer(FlowServer::new(beat)));
+    let mut add = |role, rng: &mut Rng| {
+        let me = u32::try_from(first + actors.len()).unwrap();
+        actors.push(Actor::FlowPeer(Box::new(FlowPeer::new(me, role, rng))));
+    };
+    for _ in 0..rng.within(1, 3) {
+        add(Role::Client(u32::try_from(rng.within(2, 8)).unwrap()), rng);
+    }
+    for _ in 0..rng.within(1, 3) {
+        add(Role::Handler, rng);
+    }
+    for _ in 0..rng.within(0, 1) {
+        add(Role::Stranger(FlowStranger::new(0)), rng);
+    }
+    actors
 }
 
 fn actors(rng: &mut Rng, settings: &Settings, nfp: bool) -> Vec<Actor> {

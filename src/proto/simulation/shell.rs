@@ -12,6 +12,7 @@ use crate::wire::mdp::{ToBroker, Version};
 use crate::wire::message::Frames;
 use crate::wire::mjp::{self, is_mjp};
 use crate::wire::nfp::{self, is_nfp};
+use crate::wire::zio::Shape;
 
 use super::actor::{Act, Actor};
 use super::fence::{Fence, principal_of};
@@ -50,6 +51,7 @@ impl World {
             }
             Event::Resume(conn) => self.resume(conn)?,
             Event::Regrant => self.regrant(),
+            Event::Decide(flow, yes) => self.decide(flow, yes),
             Event::Relieved(conn) => {
                 if let Some(id) = self.conns[conn].id.filter(|_| self.conns[conn].broker_has) {
                     self.sockets.judge.pressed(conn, false);
@@ -83,6 +85,10 @@ impl World {
                 Call::Close(conn) => self.hang_up(conn),
             }
         }
+        self.after_flows();
+        if let Some(violation) = self.sockets.judge.violation.take() {
+            return Err(violation);
+        }
         let router = self.core.router();
         self.sockets.judge.step(|name| router.is_served(name));
         if let Some(violation) = self.sockets.judge.violation.take() {
@@ -110,7 +116,14 @@ impl World {
         let identity = link.identity.clone();
         let principal = principal_of(actor, &self.actors[actor], self.plan.nfp);
         let grants = self.fences[actor].grants();
-        let hello = Hello { identity, takes_ping, principal, grants, ..Hello::default() };
+        let shape = match &self.actors[actor] {
+            Actor::FlowPeer(peer) => Some(peer.shape),
+            _ => None,
+        };
+        // What a DEALER speaks its first message tells.
+        let told = shape.filter(|shape| *shape == Shape::Single);
+        let hello =
+            Hello { identity, takes_ping, principal, grants, shape: told, ..Hello::default() };
         let (id, admission) = self.core.join(self.instant(), hello, &mut self.sockets);
         self.note(|| format!("{conn} joins: {admission:?}"));
         let label = match admission {
@@ -125,6 +138,9 @@ impl World {
             return Ok(());
         }
         self.sockets.open(id, conn);
+        if matches!(self.actors[actor], Actor::FlowPeer(_) | Actor::FlowServer(_)) {
+            self.sockets.judge.flows.joined(conn, id, actor, shape);
+        }
         let link = &mut self.conns[conn];
         link.id = Some(id);
         link.broker_has = true;
@@ -144,6 +160,8 @@ impl World {
                 Actor::NfpClient(client) => client.connected(number),
                 Actor::NfpWorker(worker) => worker.connected(number, cx),
                 Actor::Servant(servant) => return servant.connected(cx),
+                Actor::FlowPeer(peer) => peer.connected(number, cx),
+                Actor::FlowServer(server) => server.connected(number, cx),
                 Actor::Stranger(stranger) => stranger.connected(number, cx),
             }
             Ok(())
@@ -309,6 +327,12 @@ impl World {
                     Actor::NfpClient(client) => client.calm_down(),
                     Actor::NfpWorker(worker) => worker.calm_down(cx),
                     Actor::Servant(servant) => servant.calm_down(),
+                    Actor::FlowPeer(peer) => {
+                        if peer.calm_down() {
+                            cx.act(Act::Close);
+                        }
+                    }
+                    Actor::FlowServer(_) => {}
                     Actor::Stranger(stranger) => {
                         if stranger.calm_down().is_some() {
                             cx.act(Act::Close);
@@ -384,6 +408,14 @@ fn tell(
     frames: Frames<'_>,
     (tracked, fence): (bool, &Fence),
 ) -> Taken {
+    if sockets.judge.flows.has(peer.0) {
+        sockets.judge.end_turn();
+        let taken = core.message(now, peer.1, frames, sockets);
+        if taken == Taken::Yes {
+            sockets.judge.flows.taken(peer.0, frames);
+        }
+        return taken;
+    }
     let denied = |core: &Core| core.denied().find(|(verb, _)| *verb == Verb::Call);
     let (beyond, before) = (fence.forbids(frames), denied(core));
     let taken = if is_mjp(frames) {

@@ -1,11 +1,12 @@
 //! The run: peers and the broker, one event after the other.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::id::{Identity, PeerId};
 use crate::proto::core::Core;
+use crate::proto::flow::FlowId;
 use crate::wire::Limits;
 use crate::wire::codec::{Decoder, Item};
 use crate::wire::command::Command;
@@ -13,6 +14,7 @@ use crate::wire::message::Message;
 
 use super::actor::{Act, Actor, Context};
 use super::fence::Fence;
+use super::flow_peer::Role;
 use super::judge::Judge;
 use super::net::{Pipe, Sockets};
 use super::plan::{MS, Plan};
@@ -37,6 +39,10 @@ pub(super) enum Event {
     /// Rights change.
     Regrant,
     MemoryBack,
+    /// The factory answers.
+    Decide(FlowId, bool),
+    /// A handler comes for a flow.
+    Come(FlowId),
     Calm,
     Settled,
 }
@@ -83,6 +89,8 @@ pub(super) struct World {
     /// The broker does not run before that.
     pub(super) broker_until: u64,
     pub(super) memory: usize,
+    /// BOTs of flows that somebody is to be sent for.
+    pub(super) bots: BTreeMap<FlowId, Message>,
     pub(super) calm: bool,
     pub(super) settled: bool,
     pub(super) draining: bool,
@@ -119,6 +127,7 @@ impl World {
             actors,
             broker_until: 0,
             memory: plan.memory,
+            bots: BTreeMap::new(),
             calm: false,
             settled: false,
             draining: false,
@@ -193,6 +202,7 @@ impl World {
             | Event::Resume(_)
             | Event::Relieved(_)
             | Event::Regrant
+            | Event::Decide(..)
                 if self.now < self.broker_until =>
             {
                 self.at(self.broker_until, event);
@@ -202,6 +212,7 @@ impl World {
             Event::FinDown(conn) => self.end_at_peer(conn),
             Event::Wake(actor) => self.wake(actor),
             Event::Fault => self.fault(),
+            Event::Come(flow) => self.come(flow),
             Event::MemoryBack => {
                 self.sockets.memory = self.memory;
                 Ok(())
@@ -210,8 +221,10 @@ impl World {
             Event::Settled => {
                 self.settled = true;
                 self.sockets.judge.settled = true;
+                let now = self.now;
                 for actor in 0..self.actors.len() {
                     match &mut self.actors[actor] {
+                        Actor::FlowPeer(peer) => peer.hurry(now),
                         Actor::Client(client) => client.probe(0),
                         Actor::NativeClient(client) => client.probe(0),
                         Actor::NfpClient(client) => client.probe(),
@@ -232,6 +245,7 @@ impl World {
             Actor::NativeClient(client) => client.is_done(),
             Actor::NfpClient(client) => client.is_done(),
             Actor::Repeater(client) => client.is_done(),
+            Actor::FlowPeer(peer) => peer.is_done(),
             _ => true,
         };
         if self.draining {
@@ -272,6 +286,8 @@ impl World {
             Actor::NfpClient(client) => client.next_wake(),
             Actor::NfpWorker(worker) => worker.next_wake(),
             Actor::Servant(servant) => servant.next_wake(),
+            Actor::FlowPeer(peer) => peer.next_wake(),
+            Actor::FlowServer(server) => server.next_wake(),
             Actor::Stranger(stranger) => stranger.next_wake(),
         };
         let next = next.map(|at| at.max(self.now).max(self.frozen[actor]));
@@ -301,6 +317,8 @@ impl World {
                 Actor::NfpClient(client) => client.woken(cx),
                 Actor::NfpWorker(worker) => worker.woken(cx),
                 Actor::Servant(servant) => return servant.woken(cx),
+                Actor::FlowPeer(peer) => peer.woken(cx),
+                Actor::FlowServer(server) => server.woken(cx),
                 Actor::Stranger(stranger) => stranger.woken(cx),
             }
             Ok(())
@@ -319,18 +337,23 @@ impl World {
         let knows = gossips && self.sockets.judge.has_jobs();
         let gossip_of_jobs =
             if knows { self.sockets.judge.gossip_of_jobs(&mut self.rng) } else { None };
+        let flows = self.flow_news(actor);
         let mut cx = Context {
             now: self.now,
             rng: &mut self.rng,
             calm: self.calm,
             gossip,
             gossip_of_jobs,
+            flows,
             acts: Vec::new(),
             dismissed: false,
             deaf: false,
         };
         what(&mut self.actors[actor], &mut cx)?;
-        let Context { acts, dismissed, deaf, .. } = cx;
+        let Context { acts, dismissed, deaf, flows, .. } = cx;
+        self.sockets.judge.flows.judge.given.extend(flows.gave);
+        self.sockets.judge.flows.judge.taken.extend(flows.took);
+        flows.given.iter().for_each(|(token, bot)| self.given_flow(*token, bot));
         // A service may find no room where memory is short; its workers are sent away then.
         let room = self.memory > 1 << 20;
         if self.settled && room && (dismissed || deaf) {
@@ -348,6 +371,7 @@ impl World {
             Act::Connect => self.connect(actor),
             Act::Say(octets) => {
                 if let Some(conn) = self.links[actor] {
+                    self.sockets.judge.flows.sent(conn, &octets);
                     self.send_up(conn, octets);
                 }
             }
@@ -390,7 +414,10 @@ impl World {
     fn connect(&mut self, actor: usize) {
         let conn = self.conns.len();
         let latency = self.rng.pick(&[MS / 10, MS, 20 * MS]);
-        let stranger = matches!(self.actors[actor], Actor::Stranger(_));
+        let stranger = match &self.actors[actor] {
+            Actor::FlowPeer(peer) => matches!(peer.role, Role::Stranger(_)),
+            other => matches!(other, Actor::Stranger(_)),
+        };
         let name = match actor % 3 {
             _ if self.actors[actor].is_named() => Some(actor),
             _ if stranger && self.rng.one_in(3) => Some(self.rng.index(self.actors.len())),
@@ -409,7 +436,10 @@ impl World {
             reading: false,
             held: None,
             unread: Vec::new(),
-            window: self.rng.pick(&[200, 65_536, 65_536]),
+            window: match &self.actors[actor] {
+                Actor::FlowPeer(_) => self.rng.pick(&[120, 120, 65_536]),
+                _ => self.rng.pick(&[200, 65_536, 65_536]),
+            },
             ears: Decoder::new(Limits::default()),
             broker_has: false,
             peer_has: true,
@@ -442,20 +472,25 @@ impl World {
             let item = ears.next(&mut rest).map_err(|e| format!("the broker said {e}"))?;
             match item {
                 None => break,
-                Some(Item::Message(message)) => self.act(actor, |who, cx| match who {
-                    Actor::Client(client) => client.heard(message),
-                    Actor::Worker(worker) => worker.heard(message, cx),
-                    Actor::NativeClient(client) => client.heard(message),
-                    Actor::Repeater(client) => client.heard(message),
-                    Actor::NativeWorker(worker) => worker.heard(message, cx),
-                    Actor::NfpClient(client) => client.heard(message, cx),
-                    Actor::NfpWorker(worker) => worker.heard(message, cx),
-                    Actor::Servant(servant) => servant.heard(message, cx),
-                    Actor::Stranger(stranger) => {
-                        stranger.heard(message);
-                        Ok(())
-                    }
-                })?,
+                Some(Item::Message(message)) => {
+                    self.sockets.judge.flows.taken(conn, message);
+                    self.act(actor, |who, cx| match who {
+                        Actor::Client(client) => client.heard(message),
+                        Actor::Worker(worker) => worker.heard(message, cx),
+                        Actor::NativeClient(client) => client.heard(message),
+                        Actor::Repeater(client) => client.heard(message),
+                        Actor::NativeWorker(worker) => worker.heard(message, cx),
+                        Actor::NfpClient(client) => client.heard(message, cx),
+                        Actor::NfpWorker(worker) => worker.heard(message, cx),
+                        Actor::Servant(servant) => servant.heard(message, cx),
+                        Actor::FlowPeer(peer) => peer.heard(message, cx),
+                        Actor::FlowServer(server) => server.heard(message, cx),
+                        Actor::Stranger(stranger) => {
+                            stranger.heard(message);
+                            Ok(())
+                        }
+                    })?;
+                }
                 Some(Item::Command(body)) => {
                     let ping = Command::decode(body).map_err(|e| format!("the broker: {e}"))?;
                     if let Command::Ping { context, .. } = ping {
@@ -507,6 +542,8 @@ impl World {
                 Actor::NfpClient(client) => client.lost(cx),
                 Actor::NfpWorker(worker) => worker.lost(cx),
                 Actor::Servant(servant) => return servant.lost(cx),
+                Actor::FlowPeer(peer) => peer.lost(cx),
+                Actor::FlowServer(server) => server.lost(cx),
                 Actor::Stranger(stranger) => stranger.lost(cx),
             }
             Ok(())

@@ -402,6 +402,9 @@ pub struct FlowReport<'a> {
     pub state: &'a str,
     /// The agreed credit, messages; 0 before there is one.
     pub credit: u64,
+    /// The same in octets. Absent: there is none, as not both ends are within MJP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// Messages forwarded.
     pub messages: u64,
     /// Octets of them.
@@ -417,10 +420,13 @@ pub struct FlowReport<'a> {
 pub struct EndReport<'a> {
     /// Its identity if that is text, or one made of its handle.
     pub name: &'a str,
-    /// Its socket: `CLIENT` or `DEALER`.
+    /// Its socket: `CLIENT` or `DEALER`; or `MJP`, for all ends within one connection.
     pub socket: &'a str,
-    /// Where it stands: `idle`, `waiting`, `early`, `open`, `closed` or `told`.
+    /// Where it stands: `idle`, `waiting`, `early`, `open`, `closed` or `told`; `lanes` within MJP.
     pub state: &'a str,
+    /// Ends within its connection. Absent: it is a ZIO socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<u64>,
     /// The number of its flow. Absent: it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<u64>,

@@ -30,6 +30,8 @@ pub const SCATTER: u8 = 0x18;
 pub const LEASE: u8 = 0x1A;
 /// From a client, and back.
 pub const GROUP: u8 = 0x1B;
+/// Both ways: a message of a flow one end of which is within the connection.
+pub const LANE: u8 = 0x1C;
 /// To a client.
 pub const ACCEPTED: u8 = 0x20;
 /// From a worker, and to a client.

@@ -78,6 +78,9 @@ pub struct BrokerReport<'a> {
     /// Dead letters. Absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<u64>,
+    /// Flows of ZIO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<FlowsReport>,
     /// Other machines reach it, and nobody is authenticated.
     #[serde(default)]
     pub insecure: bool,
@@ -87,6 +90,17 @@ pub struct BrokerReport<'a> {
     /// What it has on its disk. Absent: it has no store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreReport>,
+}
+
+/// Flows as a whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowsReport {
+    /// Those that have both ends.
+    pub open: u64,
+    /// Clients whose handler has not come.
+    pub waiting: u64,
+    /// Offers of flow services.
+    pub handlers: u64,
 }
 
 /// What peers make the broker hold, octets.

@@ -17,6 +17,8 @@ pub enum Shape {
     Single,
     /// A frame for each, behind an empty one: DEALER and ROUTER.
     Multipart,
+    /// A frame for each, and nothing before them: in the body of MJP's LANE.
+    Bare,
 }
 
 /// A message. What was read stays where it is.
@@ -53,6 +55,7 @@ impl<'a> Zio<'a> {
         match shape {
             Shape::Single => Self::decode_single(message),
             Shape::Multipart => Self::decode_multipart(message),
+            Shape::Bare => Self::decode_bare(message),
         }
     }
 
@@ -87,6 +90,10 @@ impl<'a> Zio<'a> {
         if message.take_first() != Some(b"") {
             return Err(Malformed::NoDelimiter);
         }
+        Self::decode_bare(message)
+    }
+
+    fn decode_bare(mut message: Frames<'a>) -> Result<Self, Malformed> {
         let parts = message.len();
         if parts > PARTS_MAX {
             return Err(Malformed::TooManyParts);
@@ -117,6 +124,13 @@ impl<'a> Zio<'a> {
         'a: 'b,
     {
         Zio { label, ..*self }
+    }
+
+    /// Octets of all parts, of prefix and coordinates too: what a DAT costs within MJP.
+    #[must_use]
+    pub fn parts_len(&self) -> usize {
+        let head = PREFIX_LEN + self.label.len() + Coordinates::LEN;
+        head + self.payload.map(<[u8]>::len).sum::<usize>()
     }
 
     /// Octets of the message in one frame.
@@ -160,13 +174,14 @@ impl<'a> Zio<'a> {
                 parts().for_each(|part| part::put(part, &mut frame));
                 frame.into()
             }
-            Shape::Multipart => {
+            Shape::Multipart | Shape::Bare => {
                 let small = |octets: &[u8]| Bytes::copy_from_slice(octets);
                 let payload = self.payload.map(|part| {
                     if part.len() < LARGE { small(part) } else { self.payload.share(part) }
                 });
-                let head = [Bytes::new(), prefix.into(), small(&coordinates)];
-                Message::new(head.into_iter().chain(payload))
+                let delimiter = (shape == Shape::Multipart).then(Bytes::new);
+                let head = [prefix.into(), small(&coordinates)];
+                Message::new(delimiter.into_iter().chain(head).chain(payload))
             }
         }
     }

@@ -40,6 +40,7 @@ Examples:
   majordomo flow send run7.raw --attr stream=raw --attr run=7
   tail -f app.log | majordomo flow send --attr stream=logs
   majordomo flow send big.tensor --chunk 4MiB --credit 8 --json
+  majordomo flow send big.tensor --chunk 4MiB --credit-bytes 32MiB
   majordomo flow send run7.raw --service archive    give to the next who asks for it
 
 Each message has what one read gave, up to --chunk. EOT, the last one, says in `messages` and

@@ -139,13 +139,17 @@ impl Reader {
             };
             let is_end = messages.is_empty();
             for message in messages {
-                talk.earn().await?;
+                let dat = Zio::decode(Shape::Single, message.frames());
+                let dat = dat.map_err(|error| Failed::Broken(error.to_string()))?;
+                if let Err(failed) = talk.earn(&dat).await {
+                    let label = serde_json::json!({ "error": failed.to_string() }).to_string();
+                    talk.end_with(&label).await?;
+                    return Err(failed);
+                }
                 if talk.state() == State::FinAck {
                     talk.end().await?;
                     return Ok(tally);
                 }
-                let dat = Zio::decode(Shape::Single, message.frames());
-                let dat = dat.map_err(|error| Failed::Broken(error.to_string()))?;
                 talk.give(&dat)?;
                 tally.add(message.bytes());
             }

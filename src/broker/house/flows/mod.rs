@@ -20,7 +20,7 @@ use crate::config::{FlowHandler, HandlerKind};
 use crate::proto::dialect::fault;
 use crate::transport::session::{Session, SessionConfig, SessionError};
 use crate::transport::stream::Stream;
-use crate::wire::mjp::{Code, Failure, FromBroker, Packed, ReadyHeader, ToBroker};
+use crate::wire::mjp::{Code, Failure, FromBroker, LaneHeader, Packed, ReadyHeader, ToBroker};
 use crate::wire::zio::Direction;
 
 use super::keep_up;
@@ -89,7 +89,9 @@ async fn serve(
         tokio::select! {
             turn = session.turn(|said| match FromBroker::decode(said) {
                 Ok(FromBroker::Flow(mut flow)) => {
-                    given.push((flow.id, flow.body.take_first().unwrap_or_default().to_vec()));
+                    let bytes = LaneHeader::decode(flow.header).unwrap_or_default().bytes;
+                    let bot = flow.body.take_first().unwrap_or_default().to_vec();
+                    given.push((flow.id, Given::read(bot, bytes)));
                 }
                 Ok(FromBroker::Bye(_)) => dismissed = true,
                 _ => {}
@@ -102,8 +104,8 @@ async fn serve(
         if dismissed {
             return session.flush().await;
         }
-        for (id, bot) in given.drain(..) {
-            running.push(async move { (id, handle(shared, acceptor, handler, bot).await) });
+        for (id, flow) in given.drain(..) {
+            running.push(async move { (id, handle(shared, acceptor, handler, flow).await) });
         }
     }
 }
@@ -129,9 +131,9 @@ async fn handle(
     shared: &Shared,
     acceptor: &Acceptor,
     handler: &FlowHandler,
-    bot: Vec<u8>,
+    given: Option<Given>,
 ) -> Result<Tally, Failed> {
-    let given = Given::read(bot).ok_or_else(|| Failed::Declined("it cannot be read".into()))?;
+    let given = given.ok_or_else(|| Failed::Declined("it cannot be read".into()))?;
     let open = async || {
         let session = connect(shared, acceptor).await?;
         Talk::open(session, &given, handler.credit).await

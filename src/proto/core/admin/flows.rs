@@ -46,6 +46,7 @@ impl Core {
                     direction: row.direction.name(),
                     state: row.stage.label(),
                     credit: row.credit,
+                    bytes: row.credit_octets,
                     messages: row.dats,
                     octets: row.bytes,
                     age: millis(row.age),
@@ -81,7 +82,9 @@ impl Core {
                 socket: match row.shape {
                     Shape::Single => "CLIENT",
                     Shape::Multipart => "DEALER",
+                    Shape::Bare => "MJP",
                 },
+                lanes: (row.lanes > 0).then(|| u64::try_from(row.lanes).unwrap_or(u64::MAX)),
                 state: row.state,
                 flow: row.flow.map(crate::proto::flow::FlowId::token),
                 connected: millis(now.since(joined.unwrap_or(now))),

@@ -31,6 +31,18 @@ impl Desk {
         id
     }
 
+    /// A CLIENT that has said nothing.
+    pub(super) fn socket_of_flows(&mut self) -> PeerId {
+        self.zio_peer(Some(Shape::Single), None)
+    }
+
+    /// A CLIENT that has asked for a flow.
+    pub(super) fn client_of_flows(&mut self) -> PeerId {
+        let client = self.socket_of_flows();
+        self.zio(client, Shape::Single, BOT);
+        client
+    }
+
     fn zio(&mut self, id: PeerId, shape: Shape, label: &str) {
         let coordinates = Coordinates::default();
         let zio = Zio { form: Form::FLOW, label, coordinates, ..Zio::default() };

@@ -126,6 +126,7 @@ impl Desk {
                     format!("ACCEPTED {id} {}{again}", says.level)
                 }
                 FromBroker::Flow(given) => format!("FLOW {}", given.id),
+                FromBroker::Lane(lane) => format!("LANE {}", lane.id),
                 FromBroker::Targets(targets) => format!("TARGETS {}", targets.id),
                 FromBroker::Outcome(outcome) => format!("OUTCOME {}", outcome.id),
                 FromBroker::Note(note) => {

@@ -40,6 +40,42 @@ impl Desk {
     }
 }
 
+#[test]
+fn flows_are_told_by_how_far_they_are() {
+    let flow = crate::proto::flow::FlowSettings {
+        otherwise: crate::proto::flow::Target::Service(
+            crate::id::ServiceName::try_from(&b"writers"[..]).unwrap(),
+        ),
+        ..crate::proto::flow::FlowSettings::default()
+    };
+    let mut desk = Desk::with(Settings { flow, ..Settings::default() });
+    let told = |desk: &mut Desk| {
+        desk.status(asks(What::Broker), |report| {
+            let flows = report.broker.and_then(|broker| broker.flows).unwrap();
+            (flows.open, flows.waiting, flows.handlers)
+        })
+    };
+    assert_eq!(told(&mut desk), (0, 0, 0));
+    let worker = desk.join();
+    let role = Some("flow");
+    let ready = ReadyHeader { service: b"writers", role, ..ReadyHeader::default() };
+    desk.mjp(worker, &ToBroker::Ready(ready));
+    let client = desk.client_of_flows();
+    assert_eq!(told(&mut desk), (0, 1, 1));
+    // Whoever comes says the BOT that the worker was given.
+    let given = desk.said.to.remove(worker).unwrap().remove(0);
+    let Ok(FromBroker::Flow(given)) = FromBroker::decode(given.frames()) else {
+        panic!("{given:?}")
+    };
+    let handler = desk.socket_of_flows();
+    let bot = given.body.to_message();
+    desk.core.message(desk.now, handler, bot.frames(), &mut desk.said);
+    assert_eq!(told(&mut desk), (1, 0, 1));
+    desk.leave(worker);
+    desk.leave(client);
+    assert_eq!(told(&mut desk), (0, 0, 0));
+}
+
 fn asks(what: What) -> StatusHeader<'static> {
     StatusHeader { what, service: None, after: None, max: None }
 }

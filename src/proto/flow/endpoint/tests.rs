@@ -6,7 +6,7 @@ use super::*;
 
 fn terms(side: Side, direction: Direction, credit: u32) -> Terms {
     let timeout = Some(Duration::from_secs(5));
-    Terms { side, direction, credit, answer_timeout: timeout, end_timeout: timeout }
+    Terms { side, direction, credit, bytes: None, answer_timeout: timeout, end_timeout: timeout }
 }
 
 fn endpoint(side: Side, direction: Direction, credit: u32) -> Endpoint {
@@ -23,11 +23,16 @@ fn own() -> Label<'static> {
 
 impl Endpoint {
     fn says(&mut self, kind: Kind) -> Result<Stamp, Misuse> {
-        self.say(at(0), kind)
+        self.say(at(0), kind, 0)
     }
 
     fn hears(&mut self, label: &str) -> Result<Heard, Violation> {
-        self.hear(at(0), &FlowLabel::read(label).unwrap())
+        self.hear(at(0), &FlowLabel::read(label).unwrap(), Load::default())
+    }
+
+    fn hears_with(&mut self, label: &str, size: u64, bytes: u64) -> Result<Heard, Violation> {
+        let load = Load { size, bytes: Some(bytes) };
+        self.hear(at(0), &FlowLabel::read(label).unwrap(), load)
     }
 }
 
@@ -118,16 +123,16 @@ fn a_taker_pays_first_and_hands_out_no_more_than_it_wants_to_hold() {
 fn credit_of_what_nobody_has_taken_is_not_handed_out() {
     for total in [3, 10] {
         let mut taker = running(Direction::Inject, 3, total);
-        taker.keep(1);
+        taker.keep(1, 0);
         assert_eq!(taker.payable(), 2);
-        taker.keep(0);
+        taker.keep(0, 0);
         assert_eq!(taker.says(Kind::Pay).unwrap().credit, Some(3));
         for unread in 1..=2 {
             assert_eq!(taker.hears(DAT), Ok(Heard::Dat));
-            taker.keep(unread);
+            taker.keep(unread, 0);
             assert_eq!(taker.payable(), 0);
         }
-        taker.keep(1);
+        taker.keep(1, 0);
         assert_eq!(taker.says(Kind::Pay).unwrap().credit, Some(1));
         assert_eq!((taker.held(), taker.payable()), (u64::from(total) - 2, 0));
     }
@@ -243,7 +248,7 @@ fn each_side_begins_in_its_own_way() {
 fn what_does_not_come_in_time_is_noted() {
     let mut client = endpoint(Side::Client, Direction::Extract, 5);
     assert_eq!(client.next_timeout(), None);
-    client.say(at(1), Kind::Bot).unwrap();
+    client.say(at(1), Kind::Bot, 0).unwrap();
     assert_eq!(client.next_timeout(), Some(at(6)));
     assert_eq!(client.handle_timeout(at(5)), None);
     assert_eq!(client.handle_timeout(at(6)), Some(Expired::Answer));
@@ -251,7 +256,7 @@ fn what_does_not_come_in_time_is_noted() {
     // It may come yet, and a flow that runs has no time.
     client.hears(&bot(Direction::Inject, "2")).unwrap();
     assert_eq!(client.next_timeout(), None);
-    client.say(at(10), Kind::Eot).unwrap();
+    client.say(at(10), Kind::Eot, 0).unwrap();
     assert_eq!(client.handle_timeout(at(15)), Some(Expired::End));
     assert_eq!(client.state(), State::Fin);
 }
@@ -318,28 +323,105 @@ fn the_table_is_that_of_zio() {
     }
 }
 
+/// A client within MJP whose server has agreed to 4 messages and so many octets.
+fn with_octets(direction: Direction, asked: u64, told: u64) -> Endpoint {
+    let terms = Terms { bytes: Some(asked), ..terms(Side::Client, direction, 4) };
+    let mut end = Endpoint::new(terms);
+    assert_eq!(end.says(Kind::Bot).unwrap().bytes, Some(asked));
+    end.hears_with(&bot(direction.reversed(), "4"), 0, told).unwrap();
+    end
+}
+
+#[test]
+fn a_giver_spends_octets_and_never_more_than_half_of_them_at_a_time() {
+    let mut giver = with_octets(Direction::Extract, 1000, 600);
+    assert_eq!(giver.octets(), Some((600, 0)));
+    giver.hears_with(&pay("4"), 0, 500).unwrap();
+    let say = |giver: &mut Endpoint, size| giver.say(at(0), Kind::Dat, size).map(|it| it.seqno);
+    assert_eq!(say(&mut giver, 301), Err(Misuse::TooBig { size: 301, max: 300 }));
+    assert_eq!(say(&mut giver, 300), Ok(1));
+    let none = Misuse::NoOctets { size: 201, held: 200, total: 600 };
+    assert_eq!(say(&mut giver, 201), Err(none));
+    assert_eq!((giver.held(), giver.octets()), (3, Some((600, 200))));
+    assert_eq!(say(&mut giver, 200), Ok(2));
+    assert_eq!(giver.state(), State::Generous, "it has credit in messages");
+    let said = giver.hears_with(&pay("0"), 0, 601);
+    let octets = Violation::Octets { kind: Kind::Pay, size: 601, held: 0, total: 600 };
+    assert_eq!(said, Err(octets));
+    assert_eq!(giver.hears_with(&pay("0"), 0, 600), Ok(Heard::Pay { credit: 0 }));
+}
+
+#[test]
+fn a_taker_pays_when_half_of_either_credit_is_due_and_not_for_what_is_kept() {
+    let mut taker = with_octets(Direction::Inject, 1000, 1000);
+    let stamp = taker.says(Kind::Pay).unwrap();
+    assert_eq!((stamp.credit, stamp.bytes), (Some(4), Some(1000)));
+    assert_eq!((taker.state(), taker.is_due()), (State::HandsOut, false));
+    taker.hears_with(DAT, 499, 0).unwrap();
+    assert!(!taker.is_due());
+    taker.hears_with(DAT, 1, 0).unwrap();
+    assert!(taker.is_due(), "half of the messages, and half of the octets");
+    taker.keep(2, 500);
+    assert!(!taker.is_due() && taker.says(Kind::Pay).is_err());
+    taker.keep(1, 1);
+    assert_eq!((taker.payable(), taker.payable_octets(), taker.is_due()), (1, 499, false));
+    taker.keep(0, 0);
+    let stamp = taker.says(Kind::Pay).unwrap();
+    assert_eq!((stamp.credit, stamp.bytes), (Some(2), Some(500)));
+    taker.hears_with(DAT, 1000, 0).unwrap();
+    let more = taker.hears_with(DAT, 1, 0);
+    let octets = Violation::Octets { kind: Kind::Dat, size: 1, held: 1000, total: 1000 };
+    assert_eq!(more, Err(octets));
+    assert_eq!(taker.held(), 1, "nothing has changed by it");
+}
+
+#[test]
+fn without_octets_at_either_end_messages_are_all_the_credit_there_is() {
+    let mut one =
+        Endpoint::new(Terms { bytes: Some(9), ..terms(Side::Client, Direction::Extract, 2) });
+    one.says(Kind::Bot).unwrap();
+    one.hears(&bot(Direction::Inject, "2")).unwrap();
+    one.hears(&pay("1")).unwrap();
+    assert_eq!((one.octets(), one.affords(u64::MAX)), (None, Ok(())));
+    assert!(one.say(at(0), Kind::Dat, u64::MAX).is_ok());
+    let mut other = running(Direction::Inject, 2, 2);
+    assert_eq!(other.says(Kind::Pay).unwrap().bytes, None);
+}
+
 /// Two ends, what is under way between them, and what was said and heard.
 struct Line {
     ends: [Endpoint; 2],
-    under_way: [VecDeque<(Kind, String)>; 2],
+    under_way: [VecDeque<(Kind, String, Load)>; 2],
 }
 
 impl Line {
-    fn say(&mut self, from: usize, kind: Kind) {
-        if let Ok(stamp) = self.ends[from].says(kind) {
-            self.under_way[from].push_back((kind, stamp.label(own()).unwrap()));
+    fn say(&mut self, from: usize, kind: Kind, size: u64) {
+        if let Ok(stamp) = self.ends[from].say(at(0), kind, size) {
+            let load = Load { size, bytes: stamp.bytes };
+            self.under_way[from].push_back((kind, stamp.label(own()).unwrap(), load));
         }
     }
 
     fn hear(&mut self, to: usize) {
-        if let Some((_, label)) = self.under_way[1 - to].pop_front() {
-            self.ends[to].hears(&label).unwrap();
+        if let Some((_, label, load)) = self.under_way[1 - to].pop_front() {
+            self.ends[to].hear(at(0), &FlowLabel::read(&label).unwrap(), load).unwrap();
         }
+    }
+
+    /// The same as [`Self::credit`], in octets; none if there is no such credit.
+    fn octets(&self) -> Option<u64> {
+        let under_way = self.under_way.iter().flatten().map(|(kind, _, load)| match kind {
+            Kind::Dat => load.size,
+            Kind::Pay => load.bytes.unwrap_or(0),
+            Kind::Bot | Kind::Eot => 0,
+        });
+        let held = self.ends.iter().map(|end| Some(end.octets()?.1)).sum::<Option<u64>>()?;
+        Some(held + under_way.sum::<u64>())
     }
 
     /// Credit at both ends and under way, while the flow runs.
     fn credit(&self) -> u64 {
-        let under_way = self.under_way.iter().flatten().map(|(kind, label)| match kind {
+        let under_way = self.under_way.iter().flatten().map(|(kind, label, _)| match kind {
             Kind::Dat => 1,
             Kind::Pay => FlowLabel::read(label).unwrap().credit().unwrap().try_into().unwrap(),
             Kind::Bot | Kind::Eot => 0,
@@ -352,39 +434,41 @@ proptest! {
     #[test]
     fn credit_is_neither_lost_nor_made_and_both_ends_end(
         asked in 1..6_u32, limit in 1..6_u32, gives in 0..2_usize,
-        steps in prop::collection::vec((0..2_usize, 0..8_u8), 0..200),
+        bytes in (prop::option::of(1..900_u64), prop::option::of(1..900_u64)),
+        steps in prop::collection::vec((0..2_usize, 0..8_u8, 0..450_u64), 0..200),
     ) {
         let direction = |end: usize| {
             if end == gives { Direction::Extract } else { Direction::Inject }
         };
         let ends = [
-            endpoint(Side::Client, direction(0), asked),
-            endpoint(Side::Server, direction(1), limit),
+            Endpoint::new(Terms { bytes: bytes.0, ..terms(Side::Client, direction(0), asked) }),
+            Endpoint::new(Terms { bytes: bytes.1, ..terms(Side::Server, direction(1), limit) }),
         ];
         let mut line = Line { ends, under_way: Default::default() };
-        line.say(0, Kind::Bot);
+        line.say(0, Kind::Bot, 0);
         line.hear(1);
-        line.say(1, Kind::Bot);
+        line.say(1, Kind::Bot, 0);
         line.hear(0);
         let total = u64::from(asked.min(limit));
-        prop_assert_eq!(line.credit(), total);
-        for (end, step) in steps {
+        let octets = bytes.0.zip(bytes.1).map(|(one, other)| one.min(other));
+        prop_assert_eq!((line.credit(), line.octets()), (total, octets));
+        for (end, step, size) in steps {
             match step {
-                0 | 1 => line.say(end, Kind::Dat),
-                2 | 3 => line.say(end, Kind::Pay),
+                0 | 1 => line.say(end, Kind::Dat, size),
+                2 | 3 => line.say(end, Kind::Pay, 0),
                 4..7 => line.hear(end),
                 _ => break,
             }
-            prop_assert_eq!(line.credit(), total);
+            prop_assert_eq!((line.credit(), line.octets()), (total, octets));
             let [one, other] = &line.ends;
             prop_assert!(one.held() <= total && other.held() <= total);
         }
-        line.say(usize::try_from(total % 2).unwrap(), Kind::Eot);
+        line.say(usize::try_from(total % 2).unwrap(), Kind::Eot, 0);
         while line.under_way.iter().any(|queue| !queue.is_empty()) {
             for end in [0, 1] {
                 line.hear(end);
                 if line.ends[end].state() == State::FinAck {
-                    line.say(end, Kind::Eot);
+                    line.say(end, Kind::Eot, 0);
                 }
             }
         }

@@ -22,8 +22,9 @@ impl World {
         };
         if let Actor::Stranger(stranger) = &mut self.actors[at] {
             if alive && self.now < ALONE {
-                let message = stranger.act(shape, &self.cids, &mut self.rng);
-                self.push(link, message);
+                let message = stranger.act(shape, &self.judge.known_cids, &mut self.rng);
+                let bytes = self.rng.pick(&[None, Some(0), Some(1), Some(700), Some(u64::MAX)]);
+                self.push(link, message, bytes);
                 self.stranger_goes_on(at);
             } else if alive {
                 self.cut(link);
@@ -34,7 +35,7 @@ impl World {
             self.come_back(at);
             return Ok(());
         }
-        let (flow, said) = match &mut self.actors[at] {
+        let said = match &mut self.actors[at] {
             Actor::Client { party: None, left: 0, .. } | Actor::Stranger(_) => return Ok(()),
             Actor::Client { party: party @ None, left, .. } => {
                 *left -= 1;
@@ -42,16 +43,16 @@ impl World {
                 let direction = self.rng.pick(&[Direction::Extract, Direction::Inject]);
                 let stream = self.rng.pick(&[0, 1, 1, 2, 2, 2, 0, 0, 3]);
                 let bot = format!(r#"{{"stream": "s{stream}"}}"#);
-                let new = Party::new(link, self.flows, direction, bot, &mut self.rng);
-                (self.flows, party.insert(new).act(now, shape, &mut self.rng))
+                let new = Party::new(link, self.flows, direction, bot, shape, &mut self.rng);
+                party.insert(new).act(now, shape, &mut self.rng)
             }
             Actor::Client { party: Some(party), .. } | Actor::Handler { party, .. } => {
-                (party.flow, party.act(now, shape, &mut self.rng))
+                party.act(now, shape, &mut self.rng)
             }
         };
-        if let Some(message) = said {
-            self.push(link, message);
-            self.note_giver(end, flow);
+        if let Some((message, bytes)) = said {
+            self.push(link, message, bytes);
+            self.note_giver(end);
             self.soon(at);
         }
         self.look_whether_over(at, end);
@@ -59,12 +60,9 @@ impl World {
     }
 
     /// What a giver has given is known from its EOT on, if that is the first one.
-    fn note_giver(&mut self, end: End, flow: u64) {
-        let Some(party) = self.party_of(end) else { return };
-        if flow != 0 && party.gave_all {
-            let given = party.given;
-            self.judge.given.insert(flow, given);
-        }
+    fn note_giver(&mut self, end: End) {
+        let gave = self.party_of(end).and_then(Party::gave);
+        self.judge.given.extend(gave);
     }
 
     fn look_whether_over(&mut self, at: usize, end: End) {

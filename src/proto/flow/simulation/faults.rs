@@ -42,7 +42,8 @@ impl World {
         let actor = match reused.filter(|_| self.rng.one_in(2)) {
             Some(actor) => {
                 let Actor::Handler { party, over } = &mut self.actors[actor] else { return };
-                *party = Party::new(party.link, origin, direction, label, &mut self.rng);
+                let shape = self.shell.links[party.link].shape;
+                *party = Party::new(party.link, origin, direction, label, shape, &mut self.rng);
                 *over = false;
                 self.saw("reused");
                 self.soon(actor);
@@ -50,7 +51,8 @@ impl World {
             }
             None => {
                 let link = self.connect_handler(reused);
-                let party = Party::new(link, origin, direction, label, &mut self.rng);
+                let shape = self.shell.links[link].shape;
+                let party = Party::new(link, origin, direction, label, shape, &mut self.rng);
                 self.enter(link, |_| Actor::Handler { party, over: false })
             }
         };
@@ -59,15 +61,16 @@ impl World {
         self.judge.sent.entry(flow).or_default().insert(end);
     }
 
-    /// A connection for a handler, or another lane of one that there is.
+    /// A connection for a handler, or another lane of one that there is within MJP.
     fn connect_handler(&mut self, other: Option<usize>) -> usize {
-        let peer = other.and_then(|actor| match &self.actors[actor] {
-            Actor::Handler { party, .. } => Some(self.shell.links[party.link].end.peer),
+        let end = other.and_then(|actor| match &self.actors[actor] {
+            Actor::Handler { party, .. } => Some(self.shell.links[party.link].end),
             _ => None,
         });
+        let peer = end.filter(|end| end.is_lane()).map(|end| end.peer);
         match peer.filter(|_| self.rng.one_in(2)) {
             Some(peer) => {
-                let lane = u64::try_from(self.shell.links.len()).unwrap();
+                let lane = u64::try_from(self.shell.links.len()).unwrap() + 1;
                 self.saw("lanes");
                 self.connect_as(End { peer, lane })
             }

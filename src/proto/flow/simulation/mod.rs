@@ -9,10 +9,10 @@
 
 mod acting;
 mod faults;
-mod judge;
-mod party;
+pub(in crate::proto) mod judge;
+pub(in crate::proto) mod party;
 mod shell;
-mod stranger;
+pub(in crate::proto) mod stranger;
 mod world;
 
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+pub(in crate::proto) use shell::Counts;
 use world::World;
 
 /// What has happened in a run, and how often.
@@ -56,7 +57,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// A run in which nothing goes wrong proves nothing.
-const WHAT_HAPPENS: [&str; 37] = [
+const WHAT_HAPPENS: [&str; 41] = [
     "finished",
     "refused",
     "given_up",
@@ -94,6 +95,10 @@ const WHAT_HAPPENS: [&str; 37] = [
     "idle",
     "reused",
     "lanes",
+    "octets",
+    "overrun",
+    "no_lane",
+    "deaf",
 ];
 
 #[test]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::proto::clock::Time;
-use crate::proto::flow::endpoint::{Endpoint, Heard, Side, State, Terms};
+use crate::proto::flow::endpoint::{Endpoint, Heard, Load, Side, State, Terms};
 use crate::proto::simulation::rng::Rng;
 use crate::wire::message::Message;
 use crate::wire::zio::{Coordinates, Direction, FlowLabel, Form, Kind, Label, Shape, Zio};
@@ -12,31 +12,34 @@ use crate::wire::zio::{Coordinates, Direction, FlowLabel, Form, Kind, Label, Sha
 const PATIENCE: u64 = 100;
 
 #[derive(Debug)]
-pub(super) struct Party {
-    pub(super) link: usize,
-    pub(super) endpoint: Endpoint,
+pub(in crate::proto) struct Party {
+    pub(in crate::proto) link: usize,
+    pub(in crate::proto) endpoint: Endpoint,
     /// The number of the flow: the origin of all that both ends say in it.
-    pub(super) flow: u64,
+    pub(in crate::proto) flow: u64,
     /// The label of its BOT.
     bot: String,
     /// DATs it will give before it ends, or take before it ends itself.
     wants: u64,
-    pub(super) given: u64,
-    pub(super) taken: u64,
+    pub(in crate::proto) given: u64,
+    pub(in crate::proto) taken: u64,
     /// Messages heard: the number that the next one has to have.
     heard: u64,
+    /// Octets of the next DAT, its number not counted.
+    next: usize,
     /// It has said EOT before it heard one.
-    pub(super) ended_first: bool,
+    pub(in crate::proto) ended_first: bool,
     /// It has said that it is done with everything it had to give.
-    pub(super) gave_all: bool,
+    pub(in crate::proto) gave_all: bool,
 }
 
 impl Party {
-    pub(super) fn new(
+    pub(in crate::proto) fn new(
         link: usize,
         flow: u64,
         direction: Direction,
         bot: String,
+        shape: Shape,
         rng: &mut Rng,
     ) -> Self {
         let timeout = |seconds| Some(std::time::Duration::from_secs(seconds));
@@ -44,6 +47,8 @@ impl Party {
             side: Side::Client,
             direction,
             credit: u32::try_from(rng.within(1, 5)).unwrap(),
+            // Half of it is as much as the largest DAT.
+            bytes: (shape == Shape::Bare).then(|| rng.within(600, 2_000)),
             answer_timeout: timeout(if rng.one_in(8) { 1 } else { PATIENCE }),
             end_timeout: None,
         };
@@ -56,22 +61,36 @@ impl Party {
             given: 0,
             taken: 0,
             heard: 0,
+            next: rng.index(200),
             ended_first: false,
             gave_all: false,
         }
     }
 
-    /// What it says next, if anything.
-    pub(super) fn act(&mut self, now: Time, shape: Shape, rng: &mut Rng) -> Option<Message> {
+    /// What it says next, if anything, and the credit in octets that goes with it.
+    pub(in crate::proto) fn act(
+        &mut self,
+        now: Time,
+        shape: Shape,
+        rng: &mut Rng,
+    ) -> Option<(Message, Option<u64>)> {
         let late = self.endpoint.handle_timeout(now).is_some();
         let kind = match self.endpoint.state() {
             State::Idle => Kind::Bot,
             State::BotSent if late => Kind::Eot,
             State::Broke | State::Generous if self.given == self.wants => Kind::Eot,
+            State::Generous if self.endpoint.affords(self.cost()).is_err() => return None,
             State::Generous => Kind::Dat,
             State::Rich | State::HandsOut if self.taken >= self.wants && rng.one_in(4) => Kind::Eot,
-            State::Rich | State::HandsOut if self.endpoint.payable() > 0 => Kind::Pay,
-            State::FinAck if self.endpoint.gives() && rng.one_in(4) => Kind::Dat,
+            State::Rich | State::HandsOut
+                if self.endpoint.payable() + self.endpoint.payable_octets() > 0 =>
+            {
+                Kind::Pay
+            }
+            // A lane gives nothing beyond its credit, not even now.
+            State::FinAck if self.endpoint.gives() && shape != Shape::Bare && rng.one_in(4) => {
+                Kind::Dat
+            }
             State::FinAck => Kind::Eot,
             State::BotSent
             | State::BotHeard
@@ -85,9 +104,22 @@ impl Party {
         self.say(now, kind, shape, rng)
     }
 
-    fn say(&mut self, now: Time, kind: Kind, shape: Shape, rng: &mut Rng) -> Option<Message> {
+    /// What the next DAT costs: label, coordinates, number and the rest.
+    fn cost(&self) -> u64 {
+        let head = r#"ZIO0FLOW{"flow": "DAT"}"#.len() + 24 + 8;
+        u64::try_from(head + self.next).unwrap()
+    }
+
+    fn say(
+        &mut self,
+        now: Time,
+        kind: Kind,
+        shape: Shape,
+        rng: &mut Rng,
+    ) -> Option<(Message, Option<u64>)> {
         let first = self.endpoint.state() != State::FinAck;
-        let stamp = self.endpoint.say(now, kind).ok()?;
+        let cost = if kind == Kind::Dat { self.cost() } else { 0 };
+        let stamp = self.endpoint.say(now, kind, cost).ok()?;
         let own = match kind {
             Kind::Bot => self.bot.as_str(),
             Kind::Dat | Kind::Pay | Kind::Eot => "{}",
@@ -96,7 +128,8 @@ impl Party {
         let mut payload = Vec::new();
         if kind == Kind::Dat {
             payload.push(Bytes::copy_from_slice(&self.given.to_le_bytes()));
-            payload.push(Bytes::from(vec![7; rng.index(200)]));
+            payload.push(Bytes::from(vec![7; self.next]));
+            self.next = rng.index(200);
             self.given += 1;
         }
         if kind == Kind::Eot {
@@ -108,15 +141,33 @@ impl Party {
         let payload = payload[..].into();
         let level = crate::wire::zio::Level::Undefined;
         let zio = Zio { level, form: Form::FLOW, label: &label, coordinates, payload };
-        Some(zio.to_message(shape))
+        Some((zio.to_message(shape), stamp.bytes))
+    }
+
+    /// What it has to give or take is done with: it ends as soon as it may.
+    pub(in crate::proto) fn hurry(&mut self) {
+        self.wants = if self.endpoint.gives() { self.given } else { 0 };
+    }
+
+    /// The number of its flow and how much it has taken, if that is known to be all of it: it is a
+    /// taker that has answered the EOT of its giver.
+    pub(in crate::proto) fn answered(&self) -> Option<(u64, u64)> {
+        let answered = !self.ended_first && self.endpoint.state() == State::Fin;
+        (self.flow != 0 && answered && !self.endpoint.gives()).then_some((self.flow, self.taken))
+    }
+
+    /// The number of its flow and how much it has given, if it has ended it by itself.
+    pub(in crate::proto) fn gave(&self) -> Option<(u64, u64)> {
+        (self.flow != 0 && self.gave_all).then_some((self.flow, self.given))
     }
 
     /// Takes what comes: it has to be what the protocol allows, and the next in order.
-    pub(super) fn hear(
+    pub(in crate::proto) fn hear(
         &mut self,
         now: Time,
         message: &Message,
         shape: Shape,
+        bytes: Option<u64>,
     ) -> Result<(), String> {
         let zio = Zio::decode(shape, message.frames()).map_err(|why| why.to_string())?;
         let label = FlowLabel::read(zio.label).map_err(|why| why.to_string())?;
@@ -128,7 +179,9 @@ impl Party {
         if known && seqno != self.heard {
             return Err(format!("{}: number {seqno} instead of {}", who(), self.heard));
         }
-        let heard = self.endpoint.hear(now, &label).map_err(|why| format!("{}: {why}", who()))?;
+        let load = Load { size: u64::try_from(zio.parts_len()).unwrap(), bytes };
+        let heard = self.endpoint.hear(now, &label, load);
+        let heard = heard.map_err(|why| format!("{}: {why}", who()))?;
         if label.kind() == Kind::Dat {
             let mut payload = zio.payload;
             let number = payload.next().and_then(|part| part.try_into().ok());

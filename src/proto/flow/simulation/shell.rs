@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::proto::flow::output::{End, FlowEvent, FlowOutput};
+use crate::proto::flow::output::{End, FlowEvent, FlowOutput, Words};
 use crate::proto::flow::table::FlowId;
 use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::LaneHeader;
 use crate::wire::zio::{FlowLabel, Kind, Shape, Zio};
 
 /// Octets that may wait for an end.
@@ -14,22 +15,49 @@ pub(super) const QUEUE: usize = 150;
 #[derive(Debug, Clone)]
 pub(super) struct Parcel {
     pub(super) message: Message,
-    /// The number of its flow, and what it does to credit; none if it is none of a flow.
-    pub(super) counts: Option<(u64, Kind, u64)>,
+    /// Within MJP, the credit in octets that goes with it.
+    pub(super) bytes: Option<u64>,
+    /// None if it is none of a flow.
+    pub(super) counts: Option<Counts>,
+}
+
+/// What a message does to the credit of its flow.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::proto) struct Counts {
+    /// The number of the flow.
+    pub(in crate::proto) flow: u64,
+    pub(in crate::proto) kind: Kind,
+    /// What it has of it, in messages and in octets.
+    pub(in crate::proto) credit: u64,
+    pub(in crate::proto) octets: u64,
 }
 
 impl Parcel {
-    pub(super) fn new(message: Message, shape: Shape) -> Self {
-        let counts = Zio::decode(shape, message.frames()).ok().and_then(|zio| {
-            let label = FlowLabel::read(zio.label).ok()?;
-            let credit = match label.kind() {
-                Kind::Pay => label.credit().and_then(|credit| u64::try_from(credit).ok())?,
-                Kind::Dat => 1,
-                Kind::Bot | Kind::Eot => 0,
-            };
-            Some((zio.coordinates.origin, label.kind(), credit))
-        });
-        Self { message, counts }
+    pub(super) fn new(message: Message, bytes: Option<u64>, shape: Shape) -> Self {
+        let counts = Counts::of(message.frames(), bytes, shape);
+        Self { message, bytes, counts }
+    }
+}
+
+impl Counts {
+    /// Reads a message; none if it is none of a flow.
+    pub(in crate::proto) fn of(
+        message: Frames<'_>,
+        bytes: Option<u64>,
+        shape: Shape,
+    ) -> Option<Self> {
+        let zio = Zio::decode(shape, message).ok()?;
+        let label = FlowLabel::read(zio.label).ok()?;
+        let kind = label.kind();
+        let (credit, octets) = match kind {
+            Kind::Pay => {
+                let credit = label.credit().and_then(|credit| u64::try_from(credit).ok())?;
+                (credit, bytes.unwrap_or(0))
+            }
+            Kind::Dat => (1, u64::try_from(zio.parts_len()).unwrap()),
+            Kind::Bot | Kind::Eot => (0, 0),
+        };
+        Some(Self { flow: zio.coordinates.origin, kind, credit, octets })
     }
 }
 
@@ -87,14 +115,18 @@ pub(super) struct Shell {
     /// Messages that were refused for lack of room.
     pub(super) refusals: u64,
     pub(super) largest: usize,
+    /// What may wait for an end within MJP, and those that did not read what they were told.
+    pub(super) outbox: usize,
+    pub(super) deaf: Vec<usize>,
 }
 
 impl Shell {
-    fn push(&mut self, to: End, frames: Frames<'_>) {
+    fn push(&mut self, to: End, Words { frames, header }: Words<'_>) {
         let Some(at) = self.by_end.get(&to).copied() else { return };
         let link = &mut self.links[at];
+        let bytes = LaneHeader::decode(header).unwrap().bytes.filter(|_| to.is_lane());
         link.bytes += frames.bytes();
-        link.down.push_back(Parcel::new(frames.to_message(), link.shape));
+        link.down.push_back(Parcel::new(frames.to_message(), bytes, link.shape));
         link.pressed |= link.bytes >= QUEUE;
         self.touched.push(at);
         self.largest = self.largest.max(frames.bytes());
@@ -102,22 +134,28 @@ impl Shell {
 }
 
 impl FlowOutput for Shell {
-    fn say(&mut self, to: End, message: &Message) {
+    fn say(&mut self, to: End, words: Words<'_>) {
         assert!(self.by_end.contains_key(&to), "{to:?} is told something and is not there");
-        self.push(to, message.frames());
+        let at = self.by_end[&to];
+        let waiting = self.links[at].bytes;
+        if to.is_lane() && waiting > 0 && waiting + words.frames.bytes() > self.outbox {
+            self.deaf.push(at);
+        } else {
+            self.push(to, words);
+        }
     }
 
-    fn forward(&mut self, to: End, frames: Frames<'_>, queue_bytes_max: usize) -> bool {
-        if self.is_full(to, queue_bytes_max) {
+    fn forward(&mut self, to: End, words: Words<'_>, waiting_max: usize) -> bool {
+        if self.is_full(to, waiting_max) {
             self.refusals += 1;
             return false;
         }
-        self.push(to, frames);
+        self.push(to, words);
         true
     }
 
-    fn is_full(&self, to: End, queue_bytes_max: usize) -> bool {
-        self.links[self.by_end[&to]].bytes >= queue_bytes_max
+    fn is_full(&self, to: End, waiting_max: usize) -> bool {
+        self.links[self.by_end[&to]].bytes >= waiting_max
     }
 
     fn resume(&mut self, from: End) {
@@ -128,7 +166,7 @@ impl FlowOutput for Shell {
         self.decide.push((flow, bot.clone()));
     }
 
-    fn assign(&mut self, handler: End, flow: FlowId, bot: &Message) {
+    fn assign(&mut self, handler: End, flow: FlowId, bot: &Message, _: Option<u64>) {
         self.assigned.push((handler, flow, bot.clone()));
     }
 

@@ -7,7 +7,7 @@ use crate::wire::message::Message;
 use crate::wire::zio::{Coordinates, Direction, Form, Shape, Zio};
 
 #[derive(Debug)]
-pub(super) struct Stranger {
+pub(in crate::proto) struct Stranger {
     pub(super) link: usize,
     last: Option<Message>,
     /// A BOT for a handler that it was given, and may come with.
@@ -16,12 +16,12 @@ pub(super) struct Stranger {
 }
 
 impl Stranger {
-    pub(super) fn new(link: usize) -> Self {
+    pub(in crate::proto) fn new(link: usize) -> Self {
         Self { link, last: None, given: None, seqno: 0 }
     }
 
     /// What it says next. `cids` are ids that it has seen: of clients that have a handler.
-    pub(super) fn act(&mut self, shape: Shape, cids: &[u32], rng: &mut Rng) -> Message {
+    pub(in crate::proto) fn act(&mut self, shape: Shape, cids: &[u32], rng: &mut Rng) -> Message {
         let message = match rng.within(0, 11) {
             0 => Message::new([vec![rng.next().to_le_bytes()[0]; rng.index(40)]]),
             1 => Message::new([Bytes::new(), "ZIO0FLOW{}".into(), vec![0; 24].into()]),
@@ -68,7 +68,7 @@ impl Stranger {
     }
 
     /// A BOT as a handler gets it, turned to what it will send.
-    pub(super) fn give(&mut self, label: &str, rng: &mut Rng) {
+    pub(in crate::proto) fn give(&mut self, label: &str, rng: &mut Rng) {
         // Sometimes of the wrong direction or credit.
         let label = match rng.within(0, 5) {
             0 => label.replace(Direction::Extract.name(), Direction::Inject.name()),

@@ -16,6 +16,10 @@ use crate::proto::flow::table::{Decision, FlowId, FlowTable, HandlerId};
 use crate::proto::simulation::rng::Rng;
 use crate::wire::zio::{Shape, Zio};
 
+use crate::proto::flow::output::Words;
+use crate::wire::message::Message;
+use crate::wire::mjp::{LaneHeader, Packed};
+
 use super::Seen;
 use super::judge::Judge;
 use super::party::Party;
@@ -30,6 +34,8 @@ pub(super) const CALM: u64 = 12 * SECOND;
 pub(super) const ALONE: u64 = 70 * SECOND;
 const END: u64 = 400 * SECOND;
 const TRACE_MAX: usize = 300;
+/// An outbox that no honest end within MJP fills.
+pub(super) const ROOMY: usize = 20_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
@@ -67,6 +73,8 @@ pub(super) enum Actor {
 
 pub(super) struct World {
     pub(super) table: FlowTable,
+    /// What may wait for an end whose partner cannot be made to wait.
+    pub(super) outbox: usize,
     pub(super) shell: Shell,
     pub(super) judge: Judge,
     pub(super) rng: Rng,
@@ -81,8 +89,6 @@ pub(super) struct World {
     /// BOTs for handlers that were not sent yet.
     pub(super) bots: Vec<(FlowId, String, u64)>,
     pub(super) offers: Vec<(End, HandlerId)>,
-    /// Ids of clients that have a handler: strangers have seen them.
-    pub(super) cids: Vec<u32>,
     pub(super) flows: u64,
     tick: Option<Time>,
     seen: Seen,
@@ -107,6 +113,9 @@ fn settings(rng: &mut Rng) -> FlowSettings {
         end_timeout: Duration::from_secs(20),
         idle_after: Some(Duration::from_secs(3)),
         queue_bytes_max: QUEUE,
+        lanes_max: rng.pick(&[1, 3, 100]),
+        lane_bytes_max: rng.pick(&[1_500, 5_000, 1 << 20]),
+        outbox_bytes_max: rng.pick(&[ROOMY, ROOMY, 300]),
         waiting_max: rng.pick(&[2, 4, 100]),
         ..FlowSettings::default()
     }
@@ -117,10 +126,13 @@ impl World {
         let mut rng = Rng::new(seed);
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&seed.to_le_bytes());
-        let table = FlowTable::new(settings(&mut rng), secret);
+        let settings = settings(&mut rng);
+        let outbox = settings.outbox_bytes_max;
+        let table = FlowTable::new(settings, secret);
         let mut world = Self {
             table,
-            shell: Shell { memory: usize::MAX, ..Shell::default() },
+            outbox,
+            shell: Shell { memory: usize::MAX, outbox, ..Shell::default() },
             judge: Judge::default(),
             rng,
             now: 0,
@@ -132,7 +144,6 @@ impl World {
             peers: SlotMap::with_key(),
             bots: Vec::new(),
             offers: Vec::new(),
-            cids: Vec::new(),
             flows: 0,
             tick: None,
             seen: Seen::new(),
@@ -213,16 +224,22 @@ impl World {
     }
 
     pub(super) fn connect(&mut self) -> usize {
-        let end = End::of(self.peers.insert(()));
+        let peer = self.peers.insert(());
+        let end = if self.rng.one_in(2) { End { peer, lane: 1 } } else { End::of(peer) };
         self.connect_as(end)
     }
 
     pub(super) fn connect_as(&mut self, end: End) -> usize {
-        let shape = if self.rng.one_in(4) { Shape::Multipart } else { Shape::Single };
+        let shape = match self.rng.within(0, 3) {
+            _ if end.is_lane() => Shape::Bare,
+            0 => Shape::Multipart,
+            _ => Shape::Single,
+        };
         let link = self.shell.links.len();
         self.shell.links.push(Link::new(end, shape));
         self.shell.by_end.insert(end, link);
-        assert!(self.table.join(end, shape));
+        // A lane comes to be when it says something.
+        assert!(end.is_lane() || self.table.join(end, shape));
         link
     }
 
@@ -324,6 +341,12 @@ impl World {
                 _ => self.after(0, SECOND, Event::Send(flow)),
             }
         }
+        while let Some(link) = self.shell.deaf.pop() {
+            self.saw("deaf");
+            if self.shell.links[link].alive {
+                self.cut(link);
+            }
+        }
         for link in std::mem::take(&mut self.shell.resumed) {
             self.shell.links[link].held = false;
             self.read_soon(link);
@@ -368,6 +391,12 @@ impl World {
         }
         let (end, Some(parcel)) = (it.end, it.up.pop_front()) else { return };
         let message = parcel.message.clone();
+        if end.is_lane() {
+            let header = header(parcel.bytes);
+            let words = Words { frames: message.frames(), header: &header };
+            self.table.lane(now, end, words, parcel.bytes, &mut self.shell);
+            return self.read_soon(link);
+        }
         match self.table.message(now, end, message.frames(), &mut self.shell) {
             Taken::Yes => {}
             Taken::NotYet => {
@@ -393,7 +422,7 @@ impl World {
         let relieved = it.pressed && it.bytes <= QUEUE / 2;
         it.pressed &= !relieved;
         if relieved {
-            self.table.relieved(end, &mut self.shell);
+            self.table.relieved(end.peer, &mut self.shell);
         }
         self.deliver_soon(link);
         let actor = self.by_link[link];
@@ -403,23 +432,29 @@ impl World {
             Actor::Stranger(_) => return Ok(()),
         };
         match party {
-            Some(party) => party.hear(now, &parcel.message, shape)?,
+            Some(party) => party.hear(now, &parcel.message, shape, parcel.bytes)?,
             None => return Err(format!("actor {actor} is told something after its flow")),
         }
         self.soon(actor);
         Ok(())
     }
 
-    pub(super) fn push(&mut self, link: usize, message: crate::wire::message::Message) {
+    pub(super) fn push(&mut self, link: usize, message: Message, bytes: Option<u64>) {
         let it = &mut self.shell.links[link];
         if it.alive {
-            it.up.push_back(Parcel::new(message, it.shape));
+            let bytes = bytes.filter(|_| it.end.is_lane());
+            it.up.push_back(Parcel::new(message, bytes, it.shape));
             self.read_soon(link);
         }
     }
 }
 
-fn read(bot: &crate::wire::message::Message) -> (String, u64) {
+/// What stands before a message within MJP.
+fn header(bytes: Option<u64>) -> Vec<u8> {
+    bytes.map_or_else(Vec::new, |_| Packed::new(&LaneHeader { bytes }).octets().to_vec())
+}
+
+fn read(bot: &Message) -> (String, u64) {
     let zio = Zio::decode(Shape::Single, bot.frames()).unwrap();
     (zio.label.to_owned(), zio.coordinates.origin)
 }

@@ -38,6 +38,7 @@ impl FlowTable {
         demand!(self.by_cid.len() <= self.settings.waiting_max, "too many wait");
         let timers = self.timers.len();
         demand!(timers <= 2 * self.flows.len() + TIMERS_SPARE, "{timers} deadlines");
+        self.audit_lanes()?;
         self.services.audit(&waiting, &given)
     }
 
@@ -103,8 +104,13 @@ impl FlowTable {
         let closed = [Seat::Client, Seat::Handler].map(|seat| pair.route(seat).closed);
         demand!(closed != [true; 2], "{id:?} has ended on both sides");
         demand!(pair.end(Seat::Client) != pair.end(Seat::Handler), "{id:?} is with itself");
-        let bounded = pair.handed_out <= pair.total || !self.settings.check_credit;
+        let checked = self.settings.check_credit || pair.has_lane();
+        let bounded = pair.handed_out <= pair.total || !checked;
         demand!(bounded, "{id:?}: {} of {} handed out", pair.handed_out, pair.total);
+        let lanes = pair.end(Seat::Client).is_lane() && pair.end(Seat::Handler).is_lane();
+        demand!(pair.octets.is_some() == lanes, "{id:?} has {:?} and lanes: {lanes}", pair.octets);
+        let bounded = pair.octets.is_none_or(|octets| octets.handed_out <= octets.total);
+        demand!(bounded, "{id:?}: {:?}", pair.octets);
         for seat in [Seat::Client, Seat::Handler] {
             let member = self.members.get(&pair.end(seat)).map(|member| member.place);
             let there = matches!(member, Some(Place::Open(at, own) | Place::Closed(at, own))

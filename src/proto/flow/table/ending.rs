@@ -28,7 +28,7 @@ impl FlowTable {
                 continue;
             }
             if !other.closed {
-                out.say(end, &words::eot(other.next(), own.shape));
+                self.say(end, None, |shape| words::eot(other.next(), shape), out);
             }
             self.place(end, if own.said_eot { Place::Idle } else { Place::Told });
         }
@@ -58,6 +58,9 @@ impl FlowTable {
         }
         self.sweep();
         self.release(flow.charged, out);
+        if let Some(reserved) = flow.reserved {
+            self.lanes.release(reserved);
+        }
         self.note_outcome(outcome);
         out.event(FlowEvent::Ended { flow: id, outcome });
         if let (Progress::Queued { number, .. }, Some(name)) = (&flow.progress, &flow.service) {
@@ -78,9 +81,7 @@ impl FlowTable {
         said: &Bot<'_>,
         out: &mut O,
     ) -> Taken {
-        if let Some(member) = self.members.get(&client) {
-            out.say(client, &words::first_eot(said.zio.coordinates, member.shape));
-        }
+        self.say(client, None, |shape| words::first_eot(said.zio.coordinates, shape), out);
         self.place(client, Place::Idle);
         self.forget(now, id, Outcome::GivenUp, out);
         Taken::Yes
@@ -107,6 +108,7 @@ impl FlowTable {
     pub(super) fn lose<O: FlowOutput>(&mut self, now: Time, end: End, out: &mut O) {
         let Some(place) = self.members.get(&end).map(|member| member.place) else { return };
         self.place(end, Place::Idle);
+        // A lane is gone by that.
         self.members.remove(&end);
         match place {
             Place::Idle | Place::Told => {}

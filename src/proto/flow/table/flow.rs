@@ -5,9 +5,11 @@ use std::num::NonZeroU32;
 use crate::id::ServiceName;
 use crate::proto::clock::Time;
 use crate::proto::flow::output::{End, FACTORY, Seat};
+use crate::proto::flow::words::Bot;
 use crate::wire::message::Message;
 use crate::wire::zio::{Coordinates, Direction, Kind, Shape};
 
+use super::lane::Reserved;
 use super::service::HandlerId;
 
 slotmap::new_key_type! {
@@ -66,6 +68,10 @@ pub(super) struct Flow {
     pub(super) cid: NonZeroU32,
     /// Those of its BOT.
     pub(super) said: Coordinates,
+    /// The credit in octets that the client has asked for, if it is a lane.
+    pub(super) bytes: Option<u64>,
+    /// What is promised to its taker, if that is one.
+    pub(super) reserved: Option<Reserved>,
     pub(super) progress: Progress,
     /// The service that was asked, and who of it has the flow.
     pub(super) service: Option<ServiceName>,
@@ -101,6 +107,7 @@ pub(super) enum Progress {
 pub(super) struct Early {
     pub(super) end: End,
     pub(super) bot: Message,
+    pub(super) bytes: Option<u64>,
     pub(super) charged: usize,
 }
 
@@ -113,11 +120,27 @@ pub(super) struct Pair {
     /// The agreed credit, and what of it was handed out and not yet spent.
     pub(super) total: u64,
     pub(super) handed_out: u64,
+    /// The same in octets, if both ends are lanes.
+    pub(super) octets: Option<Octets>,
     /// When something last went, and whether it was said that nothing does.
     pub(super) last: Time,
     pub(super) idle: bool,
     pub(super) dats: u64,
     pub(super) bytes: u64,
+}
+
+/// Credit in octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Octets {
+    pub(super) total: u64,
+    pub(super) handed_out: u64,
+}
+
+/// What is handed out and not spent, in messages and in octets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Account {
+    pub(super) handed_out: u64,
+    pub(super) octets: Option<Octets>,
 }
 
 /// Something of each end.
@@ -186,19 +209,46 @@ impl Pair {
     }
 
     /// What is handed out and not spent after that message; none if it may not be said. Once the
-    /// other end has said EOT nothing counts any more.
-    pub(super) fn account(&self, seat: Seat, kind: Kind, credit: Option<i64>) -> Option<u64> {
-        if kind == Kind::Eot || self.route(seat.other()).said_eot {
-            return Some(self.handed_out);
+    /// other end has said EOT nothing counts any more, but for a lane: nothing but credit bounds
+    /// what it says.
+    pub(super) fn account(&self, seat: Seat, said: &Bot<'_>) -> Option<Account> {
+        let kind = said.label.kind();
+        let Self { handed_out, octets, .. } = *self;
+        let over = self.route(seat.other()).said_eot && !self.end(seat).is_lane();
+        if kind == Kind::Eot || over {
+            return Some(Account { handed_out, octets });
         }
         match (seat == self.giver, kind) {
-            (true, Kind::Dat) => self.handed_out.checked_sub(1),
+            (true, Kind::Dat) => Some(Account {
+                handed_out: handed_out.checked_sub(1)?,
+                octets: self.less(said.size())?,
+            }),
             (false, Kind::Pay) => {
-                let credit = u64::try_from(credit?).ok()?;
-                self.handed_out.checked_add(credit).filter(|sum| *sum <= self.total)
+                let credit = u64::try_from(said.label.credit()?).ok()?;
+                let sum = handed_out.checked_add(credit).filter(|sum| *sum <= self.total)?;
+                Some(Account { handed_out: sum, octets: self.more(said.bytes.unwrap_or(0))? })
             }
             _ => None,
         }
+    }
+
+    /// The credit in octets when so many are spent; none if there are not as many.
+    fn less(&self, size: u64) -> Option<Option<Octets>> {
+        let Some(octets) = self.octets else { return Some(None) };
+        let handed_out = octets.handed_out.checked_sub(size)?;
+        Some(Some(Octets { handed_out, ..octets }))
+    }
+
+    /// The credit in octets when so many more are handed out; none if there are not as many.
+    fn more(&self, bytes: u64) -> Option<Option<Octets>> {
+        let Some(octets) = self.octets else { return Some(None) };
+        let sum = octets.handed_out.checked_add(bytes).filter(|sum| *sum <= octets.total)?;
+        Some(Some(Octets { handed_out: sum, ..octets }))
+    }
+
+    /// Whether one of its ends is within a connection of MJP.
+    pub(super) fn has_lane(&self) -> bool {
+        self.ends.client.is_lane() || self.ends.handler.is_lane()
     }
 }
 

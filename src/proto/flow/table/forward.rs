@@ -2,18 +2,18 @@
 
 use crate::proto::clock::Time;
 use crate::proto::core::Taken;
-use crate::proto::flow::output::{End, FlowOutput, Outcome, Seat};
+use crate::proto::flow::output::{End, FlowOutput, Outcome, Seat, Words};
 use crate::proto::flow::words::Bot;
-use crate::wire::message::Frames;
+use crate::wire::message::Message;
 use crate::wire::zio::Kind;
 
 use super::FlowTable;
-use super::flow::{Flow, FlowId, Pair};
+use super::flow::{Account, Flow, FlowId, Pair};
 use super::member::Place;
 
 impl FlowTable {
     /// Passes on what an end says, octet by octet. If the other end has no room it is said again
-    /// later, and nothing has happened.
+    /// later, and nothing has happened; but what a lane says is not, and its flow ends.
     #[inline]
     pub(super) fn forward<O: FlowOutput>(
         &mut self,
@@ -21,39 +21,43 @@ impl FlowTable {
         from: End,
         (id, seat): (FlowId, Seat),
         said: &Bot<'_>,
-        message: Frames<'_>,
         out: &mut O,
     ) -> Taken {
         let kind = said.label.kind();
         let Some(pair) = self.flows.get_mut(id).and_then(Flow::pair_mut) else { return Taken::Yes };
-        let handed_out = match pair.account(seat, kind, said.label.credit()) {
-            Some(handed_out) => handed_out,
-            None if self.settings.check_credit => {
+        let account = match pair.account(seat, said) {
+            Some(account) => account,
+            None if from.is_lane() && pair.route(seat.other()).said_eot => {
+                return self.drop_message("after_eot");
+            }
+            None if self.settings.check_credit || pair.has_lane() => {
                 // One that has heard EOT may give without credit; but its taker has not said that.
                 let outcome = if pair.runs() { Outcome::Violated(seat) } else { Outcome::Stopped };
                 self.drop_message("credit");
                 self.end_pair(now, id, outcome, out);
                 return Taken::Yes;
             }
-            None => pair.handed_out,
+            None => Account { handed_out: pair.handed_out, octets: pair.octets },
         };
         let (to, shape) = (pair.end(seat.other()), pair.route(seat.other()).shape);
-        let room = self.settings.queue_bytes_max;
-        let taken = if shape == pair.route(seat).shape {
-            out.forward(to, message, room)
-        } else {
-            out.forward(to, said.zio.to_message(shape).frames(), room)
-        };
-        if !taken {
+        let other = (shape != pair.route(seat).shape).then(|| said.zio.to_message(shape));
+        let frames = other.as_ref().map_or(said.frames, Message::frames);
+        let words = Words { frames, header: said.header };
+        if from.is_lane() {
+            if !self.press_on(to, words, kind, out) {
+                return self.overrun(now, (id, seat), kind, out);
+            }
+        } else if !out.forward(to, words, self.settings.queue_bytes_max) {
             self.pause(from);
             return Taken::NotYet;
         }
-        pair.handed_out = handed_out;
+        let Some(pair) = self.flows.get_mut(id).and_then(Flow::pair_mut) else { return Taken::Yes };
+        (pair.handed_out, pair.octets) = (account.handed_out, account.octets);
         pair.last = now;
         pair.route_mut(seat).last = said.zio.coordinates;
         let was_idle = std::mem::take(&mut pair.idle);
         if kind == Kind::Dat {
-            let bytes = u64::try_from(message.bytes()).unwrap_or(u64::MAX);
+            let bytes = u64::try_from(said.frames.bytes()).unwrap_or(u64::MAX);
             (pair.dats, pair.bytes) = (pair.dats + 1, pair.bytes.saturating_add(bytes));
             self.counts.dats += 1;
             self.counts.bytes = self.counts.bytes.saturating_add(bytes);
@@ -63,6 +67,25 @@ impl FlowTable {
         } else if was_idle {
             self.arm(id, self.settings.idle_after.map(|idle| now.after(idle)));
         }
+        Taken::Yes
+    }
+
+    /// There was no room for what a lane has said.
+    fn overrun<O: FlowOutput>(
+        &mut self,
+        now: Time,
+        (id, seat): (FlowId, Seat),
+        kind: Kind,
+        out: &mut O,
+    ) -> Taken {
+        if kind == Kind::Eot
+            && let Some(pair) = self.flows.get_mut(id).and_then(Flow::pair_mut)
+        {
+            // A short one is said in its place.
+            pair.route_mut(seat).said_eot = true;
+        }
+        self.drop_message("overrun");
+        self.end_pair(now, id, Outcome::Overrun(seat.other()), out);
         Taken::Yes
     }
 

@@ -43,6 +43,8 @@ pub struct FlowRow {
     pub stage: Stage,
     /// The agreed credit; 0 before there is one.
     pub credit: u64,
+    /// The same in octets; none if there is none.
+    pub credit_octets: Option<u64>,
     /// DATs forwarded.
     pub dats: u64,
     /// Octets of them.
@@ -64,6 +66,8 @@ pub struct EndRow {
     pub state: &'static str,
     /// Its flow, if it has one.
     pub flow: Option<FlowId>,
+    /// Ends within its connection, if that is of MJP.
+    pub lanes: usize,
 }
 
 impl FlowTable {
@@ -83,6 +87,12 @@ impl FlowTable {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.by_cid.len()
+    }
+
+    /// Offers of flow services.
+    #[must_use]
+    pub fn handlers(&self) -> usize {
+        self.services.offers()
     }
 
     /// Ends that are connected.
@@ -144,6 +154,7 @@ impl FlowTable {
                     service: flow.service.clone(),
                     stage: flow.stage(),
                     credit: pair.map_or(0, |pair| pair.total),
+                    credit_octets: pair.and_then(|pair| pair.octets).map(|octets| octets.total),
                     dats: pair.map_or(0, |pair| pair.dats),
                     bytes: pair.map_or(0, |pair| pair.bytes),
                     age: now.since(flow.since),
@@ -155,14 +166,18 @@ impl FlowTable {
         (rows, next)
     }
 
-    /// At most `max` ends from the slot of a peer on, and where to go on if there may be more.
+    /// At most `max` ends from the slot of a peer on, and where to go on if there may be more. All
+    /// lanes of a connection are one row.
     #[must_use]
     pub fn ends_page(&self, from: u32, max: usize) -> (Vec<EndRow>, Option<u32>) {
         let rest = self.members.iter().skip_while(|(end, _)| slot_of(end.peer) < from);
-        let rows: Vec<EndRow> = rest
+        let mut last = None;
+        let first = rest.filter(|(end, _)| last.replace(end.peer) != Some(end.peer));
+        let rows: Vec<EndRow> = first
             .take(max)
             .map(|(end, member)| {
                 let (state, flow) = match member.place {
+                    _ if end.is_lane() => ("lanes", None),
                     Place::Idle => ("idle", None),
                     Place::Waiting(id) => ("waiting", Some(id)),
                     Place::Early(id) => ("early", Some(id)),
@@ -170,7 +185,8 @@ impl FlowTable {
                     Place::Closed(id, _) => ("closed", Some(id)),
                     Place::Told => ("told", None),
                 };
-                EndRow { end: *end, shape: member.shape, state, flow }
+                let lanes = self.lanes.count(end.peer);
+                EndRow { end: *end, shape: member.shape, state, flow, lanes }
             })
             .collect();
         let next = rows.last().filter(|_| rows.len() == max);

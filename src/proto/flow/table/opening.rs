@@ -6,11 +6,11 @@ use crate::proto::core::Taken;
 use crate::proto::flow::output::{End, FlowEvent, FlowOutput, Outcome, Refusal};
 use crate::proto::flow::rules::Target;
 use crate::proto::flow::words::{self, Bot};
-use crate::wire::message::Frames;
 use crate::wire::zio::{Cid, Direction};
 
 use super::FlowTable;
 use super::flow::{Flow, FlowId, Progress};
+use super::lane::Reserved;
 use super::member::Place;
 use super::service::{HandlerId, OfferError};
 
@@ -25,6 +25,15 @@ pub enum Decision {
     Service(ServiceName),
 }
 
+/// What a client asks for.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    client: End,
+    direction: Direction,
+    bytes: Option<u64>,
+    reserved: Option<Reserved>,
+}
+
 impl FlowTable {
     /// A BOT of an end that has no flow is answered in every case, by BOT or by EOT: clients wait
     /// for it without a limit.
@@ -33,20 +42,20 @@ impl FlowTable {
         now: Time,
         from: End,
         bot: &Bot<'_>,
-        message: Frames<'_>,
         out: &mut O,
     ) -> Taken {
         if self.must_wait(from, out) {
             return Taken::NotYet;
         }
-        self.place(from, Place::Idle);
         let taken = match bot.label.cid() {
-            Cid::Absent => self.ask(now, from, bot, message, out),
-            Cid::Is(cid) => self.come(now, from, cid, bot, message, out),
+            _ if !self.enter(from) => Err(Refusal::NoLane),
+            Cid::Absent => self.ask(now, from, bot, out),
+            Cid::Is(cid) => self.come(now, from, cid, bot, out),
             Cid::Invalid => Err(Refusal::BadCid),
         };
         if let Err(why) = taken {
             self.refuse_bot(from, bot, why, out);
+            self.place(from, Place::Idle);
         }
         Taken::Yes
     }
@@ -60,9 +69,7 @@ impl FlowTable {
         out: &mut O,
     ) {
         *self.refused.entry(why.label()).or_default() += 1;
-        if let Some(member) = self.members.get(&to) {
-            out.say(to, &bot.refusal(member.shape));
-        }
+        self.say(to, None, |shape| bot.refusal(shape), out);
     }
 
     /// A client asks for a flow.
@@ -71,7 +78,6 @@ impl FlowTable {
         now: Time,
         client: End,
         bot: &Bot<'_>,
-        message: Frames<'_>,
         out: &mut O,
     ) -> Result<(), Refusal> {
         if self.stop.is_some() {
@@ -79,7 +85,8 @@ impl FlowTable {
         }
         let direction = bot.label.direction().ok_or(Refusal::BadDirection)?;
         bot.label.credit().ok_or(Refusal::BadCredit)?;
-        if message.bytes() > self.settings.bot_bytes_max {
+        let bytes = Self::asked_of(client, bot)?;
+        if bot.frames.bytes() > self.settings.bot_bytes_max {
             return Err(Refusal::TooLong);
         }
         if self.by_cid.len() >= self.settings.waiting_max {
@@ -92,14 +99,16 @@ impl FlowTable {
         if !out.may_open(client, target.name()) {
             return Err(Refusal::Denied);
         }
-        self.wait_for(now, client, direction, bot, target, out)
+        let reserved = self.reserve(client, direction, bytes)?;
+        let bytes = reserved.map(|reserved| reserved.bytes).or(bytes);
+        let asked = Asked { client, direction, bytes, reserved };
+        self.wait_for(now, asked, bot, target, out)
     }
 
     fn wait_for<O: FlowOutput>(
         &mut self,
         now: Time,
-        client: End,
-        direction: Direction,
+        Asked { client, direction, bytes, reserved }: Asked,
         bot: &Bot<'_>,
         target: Target,
         out: &mut O,
@@ -109,6 +118,9 @@ impl FlowTable {
         let bot = bot.for_handler(direction, cid);
         let charged = size_of::<Flow>() + bot.bytes();
         if !self.charge(charged, out) {
+            if let Some(reserved) = reserved {
+                self.lanes.release(reserved);
+            }
             return Err(Refusal::NoMemory);
         }
         let id = self.flows.insert(Flow {
@@ -116,6 +128,8 @@ impl FlowTable {
             direction,
             cid,
             said,
+            bytes,
+            reserved,
             progress: Progress::Deciding { bot, early: None },
             service: None,
             handler: None,
@@ -190,7 +204,7 @@ impl FlowTable {
             flow.progress = Progress::Coming { bot: std::mem::take(bot), number: *number };
             flow.handler = Some(handler);
             if let (Some(bot), Some(to)) = (flow.bot(), self.services.get(handler)) {
-                out.assign(to.end, id, bot);
+                out.assign(to.end, id, bot, flow.bytes);
             }
             self.arm(id, Some(now.after(self.settings.handler_timeout)));
         }
@@ -275,11 +289,11 @@ impl FlowTable {
     ) {
         let Some(flow) = self.flows.get(id) else { return };
         *self.refused.entry(why.label()).or_default() += 1;
-        let shape = self.members.get(&flow.client).map(|member| member.shape);
-        if let (Some(bot), Some(shape)) = (flow.bot(), shape) {
-            out.say(flow.client, &words::refused(bot, shape));
+        let client = flow.client;
+        if let Some(bot) = flow.bot() {
+            self.say(client, None, |shape| words::refused(bot, shape), out);
         }
-        self.place(flow.client, Place::Idle);
+        self.place(client, Place::Idle);
         self.forget(now, id, Outcome::Refused(why), out);
     }
 }

@@ -6,11 +6,10 @@ use crate::proto::clock::Time;
 use crate::proto::core::Taken;
 use crate::proto::flow::output::{End, FlowEvent, FlowOutput, Refusal, Seat};
 use crate::proto::flow::words::{self, Bot};
-use crate::wire::message::Frames;
-use crate::wire::zio::{Direction, FlowLabel, Shape, Zio};
+use crate::wire::zio::Direction;
 
 use super::FlowTable;
-use super::flow::{Both, Early, Flow, FlowId, Pair, Progress, Route};
+use super::flow::{Both, Early, Flow, FlowId, Octets, Pair, Progress, Route};
 use super::member::Place;
 
 impl FlowTable {
@@ -22,21 +21,18 @@ impl FlowTable {
         from: End,
         cid: NonZeroU32,
         bot: &Bot<'_>,
-        message: Frames<'_>,
         out: &mut O,
     ) -> Result<(), Refusal> {
         let id = *self.by_cid.get(&cid).ok_or(Refusal::UnknownCid)?;
         let flow = self.flows.get(id).ok_or(Refusal::UnknownCid)?;
         check(flow, bot)?;
+        Self::asked_of(from, bot)?;
         if !out.may_handle(from, flow.name()) {
             return Err(Refusal::Denied);
         }
         match &flow.progress {
-            Progress::Coming { .. } => {
-                self.pair(now, id, from, bot, out);
-                Ok(())
-            }
-            Progress::Deciding { early: None, .. } => self.keep_early(id, from, message, out),
+            Progress::Coming { .. } => self.pair(now, id, from, bot, out),
+            Progress::Deciding { early: None, .. } => self.keep_early(id, from, bot, out),
             // Nobody can know the id of one that was given to no handler.
             Progress::Deciding { .. } | Progress::Queued { .. } | Progress::Open(_) => {
                 Err(Refusal::UnknownCid)
@@ -49,13 +45,13 @@ impl FlowTable {
         &mut self,
         id: FlowId,
         end: End,
-        message: Frames<'_>,
+        said: &Bot<'_>,
         out: &mut O,
     ) -> Result<(), Refusal> {
-        if message.bytes() > self.settings.bot_bytes_max {
+        if said.frames.bytes() > self.settings.bot_bytes_max {
             return Err(Refusal::TooLong);
         }
-        let bot = message.to_message();
+        let bot = said.frames.to_message();
         let charged = bot.bytes();
         if !self.charge(charged, out) {
             return Err(Refusal::NoMemory);
@@ -63,7 +59,7 @@ impl FlowTable {
         if let Some(flow) = self.flows.get_mut(id)
             && let Progress::Deciding { early, .. } = &mut flow.progress
         {
-            *early = Some(Early { end, bot, charged });
+            *early = Some(Early { end, bot, bytes: said.bytes, charged });
         }
         self.place(end, Place::Early(id));
         Ok(())
@@ -78,20 +74,26 @@ impl FlowTable {
         out: &mut O,
     ) {
         self.release(early.charged, out);
-        let Some(member) = self.members.get(&early.end) else { return };
-        if let Some(bot) = read(&early.bot, member.shape) {
-            self.pair(now, id, early.end, &bot, out);
+        if let Some(bot) = self.read_early(early)
+            && let Err(why) = self.pair(now, id, early.end, &bot, out)
+        {
+            self.refuse_bot(early.end, &bot, why, out);
+            self.place(early.end, Place::Idle);
         }
+    }
+
+    fn read_early<'a>(&self, early: &'a Early) -> Option<Bot<'a>> {
+        let shape = self.shape_of(early.end)?;
+        Bot::read(shape, early.bot.frames(), &[], early.bytes).ok()
     }
 
     /// A handler that came early gets nothing.
     pub(super) fn refuse_early<O: FlowOutput>(&mut self, early: &Early, why: Refusal, out: &mut O) {
         self.release(early.charged, out);
-        self.place(early.end, Place::Idle);
-        let Some(member) = self.members.get(&early.end) else { return };
-        if let Some(bot) = read(&early.bot, member.shape) {
+        if let Some(bot) = self.read_early(early) {
             self.refuse_bot(early.end, &bot, why, out);
         }
+        self.place(early.end, Place::Idle);
     }
 
     /// A handler that came early does not want to wait.
@@ -103,10 +105,8 @@ impl FlowTable {
         out: &mut O,
     ) -> Taken {
         self.take_early(id, out);
+        self.say(end, None, |shape| words::first_eot(said.zio.coordinates, shape), out);
         self.place(end, Place::Idle);
-        if let Some(member) = self.members.get(&end) {
-            out.say(end, &words::first_eot(said.zio.coordinates, member.shape));
-        }
         Taken::Yes
     }
 
@@ -122,11 +122,21 @@ impl FlowTable {
 
     /// The two talk from now on. Both get the handler's BOT: first the handler, its direction
     /// reversed, then the client; a fast taker's PAY finds the pair.
-    fn pair<O: FlowOutput>(&mut self, now: Time, id: FlowId, end: End, bot: &Bot<'_>, out: &mut O) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
+    fn pair<O: FlowOutput>(
+        &mut self,
+        now: Time,
+        id: FlowId,
+        end: End,
+        bot: &Bot<'_>,
+        out: &mut O,
+    ) -> Result<(), Refusal> {
+        let octets = self.agree(id, end, bot.bytes.filter(|_| end.is_lane()))?;
+        let client = self.flows.get(id).map(|flow| flow.client);
+        let shape_of = |end| self.shape_of(end).ok_or(Refusal::UnknownCid);
+        let to_client = shape_of(client.ok_or(Refusal::UnknownCid)?)?;
+        let to_handler = shape_of(end)?;
+        let Some(flow) = self.flows.get_mut(id) else { return Err(Refusal::UnknownCid) };
         let (client, direction) = (flow.client, flow.direction);
-        let shape_of = |end: End| self.members.get(&end).map(|member| member.shape);
-        let (Some(to_client), Some(to_handler)) = (shape_of(client), shape_of(end)) else { return };
         let total = bot.label.credit().and_then(|credit| u64::try_from(credit).ok());
         // The BOT is not kept any more.
         let freed = flow.bot().map_or(0, crate::wire::message::Message::bytes);
@@ -142,6 +152,7 @@ impl FlowTable {
             giver: if direction == Direction::Extract { Seat::Client } else { Seat::Handler },
             total: total.unwrap_or_default(),
             handed_out: 0,
+            octets: octets.map(|total| Octets { total, handed_out: 0 }),
             last: now,
             idle: false,
             dats: 0,
@@ -154,9 +165,10 @@ impl FlowTable {
         self.place(end, Place::Open(id, Seat::Handler));
         self.counts.paired += 1;
         out.event(FlowEvent::Paired { flow: id, client, handler: end });
-        out.say(end, &bot.mirrored(direction.reversed(), to_handler));
-        out.say(client, &bot.for_client(to_client));
+        self.say(end, octets, |shape| bot.mirrored(direction.reversed(), shape), out);
+        self.say(client, octets, |shape| bot.for_client(shape), out);
         self.arm(id, self.settings.idle_after.map(|idle| now.after(idle)));
+        Ok(())
     }
 }
 
@@ -170,9 +182,4 @@ fn check(flow: &Flow, bot: &Bot<'_>) -> Result<(), Refusal> {
             if credit { Ok(()) } else { Err(Refusal::BadCredit) }
         }
     }
-}
-
-fn read(message: &crate::wire::message::Message, shape: Shape) -> Option<Bot<'_>> {
-    let zio = Zio::decode(shape, message.frames()).ok()?;
-    Some(Bot { zio, label: FlowLabel::read(zio.label).ok()? })
 }

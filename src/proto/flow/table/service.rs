@@ -106,6 +106,11 @@ impl Services {
         }
     }
 
+    /// How many offers there are.
+    pub(super) fn offers(&self) -> usize {
+        self.handlers.len()
+    }
+
     pub(super) fn set_credit(&mut self, id: HandlerId, credit: u32) {
         if let Some(handler) = self.handlers.get_mut(id) {
             handler.credit = credit;

@@ -75,9 +75,8 @@ impl FlowTable {
         let coordinates = pair.route(taker).next();
         pair.route_mut(taker).closed = true;
         pair.last = now;
-        let (to, shape) = (pair.end(giver), pair.route(giver).shape);
-        let silent = pair.end(taker);
-        out.say(to, &words::eot(coordinates, shape));
+        let (to, silent) = (pair.end(giver), pair.end(taker));
+        self.say(to, None, |shape| words::eot(coordinates, shape), out);
         self.place(silent, Place::Closed(id, taker));
         self.resume(silent, out);
         self.arm(id, Some(now.after(self.settings.end_timeout)));

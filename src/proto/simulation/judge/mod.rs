@@ -11,6 +11,7 @@ use crate::wire::nfp::is_nfp;
 
 use super::tag::Tag;
 
+mod flow;
 mod jobs;
 mod keys;
 mod lane;
@@ -27,6 +28,7 @@ mod stand_in;
 mod talk;
 mod topics;
 
+use flow::Flows;
 use jobs::Jobs;
 use keys::Keys;
 use record::Record;
@@ -84,6 +86,7 @@ pub(super) struct Judge {
     /// Rights change.
     pub(super) regrants: bool,
     keys: Keys,
+    pub(super) flows: Flows,
     pub(super) accepted: u32,
     pub(super) violation: Option<String>,
 }
@@ -117,6 +120,7 @@ impl Judge {
             is_over: false,
             regrants: false,
             keys: Keys::default(),
+            flows: Flows::default(),
             accepted: 0,
             violation: None,
         }
@@ -153,6 +157,9 @@ impl Judge {
             Ok(Some(Item::Message(message))) => message,
             other => return self.fail(|| format!("the broker said {other:?}")),
         };
+        if self.flows.has(conn) {
+            return self.flows.sent(conn, octets);
+        }
         self.end_requests();
         if is_mjp(message) {
             self.said_natively(conn, message);

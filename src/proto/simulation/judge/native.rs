@@ -226,6 +226,7 @@ impl Judge {
             FromBroker::Tell(tell) => self.told_answer(conn, &tell),
             FromBroker::Hello(_)
             | FromBroker::Flow(_)
+            | FromBroker::Lane(_)
             | FromBroker::Heartbeat
             | FromBroker::Drain { .. }
             | FromBroker::Status { .. }

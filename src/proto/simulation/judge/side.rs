@@ -52,6 +52,7 @@ impl Judge {
     pub(in crate::proto::simulation) fn lost(&mut self, conn: usize) {
         self.lose(conn);
         self.topics.lost(conn);
+        self.flows.lost(conn);
         self.keys.leave(conn, self.asking);
         self.sides.entry(conn).or_default().gone = true;
         self.nfp.forget(conn);

@@ -1,6 +1,7 @@
 //! The table with a desk around it: what it says lies in queues, and nothing is delivered.
 
 mod failures;
+mod lanes;
 mod reuse;
 mod services;
 mod stop;
@@ -17,7 +18,8 @@ use crate::id::PeerId;
 use crate::proto::flow::output::{FlowEvent, Outcome, Refusal, Seat};
 use crate::proto::flow::rules::Target;
 use crate::wire::message::Message;
-use crate::wire::zio::{Cid, Coordinates, Direction, Form};
+use crate::wire::mjp::LaneHeader;
+use crate::wire::zio::{Cid, Coordinates, Direction, FlowLabel, Form, Zio};
 
 /// Everything the table says.
 #[derive(Debug, Default)]
@@ -29,21 +31,25 @@ struct Desk {
     resumed: Vec<End>,
     decide: VecDeque<(FlowId, Message)>,
     assigned: VecDeque<(End, FlowId, Message)>,
+    /// The credit in octets that went with what was said last to an end within MJP.
+    bytes: BTreeMap<End, Option<u64>>,
+    asked_bytes: Option<u64>,
     events: Vec<FlowEvent>,
     charged: usize,
     memory: Option<usize>,
 }
 
 impl FlowOutput for Desk {
-    fn say(&mut self, to: End, message: &Message) {
+    fn say(&mut self, to: End, Words { frames, header }: Words<'_>) {
         self.order.push(to);
-        self.said.entry(to).or_default().push_back(message.clone());
+        self.said.entry(to).or_default().push_back(frames.to_message());
+        self.bytes.insert(to, LaneHeader::decode(header).unwrap().bytes);
     }
 
-    fn forward(&mut self, to: End, frames: Frames<'_>, _: usize) -> bool {
+    fn forward(&mut self, to: End, words: Words<'_>, _: usize) -> bool {
         let room = !self.full.contains(&to);
         if room {
-            self.say(to, &frames.to_message());
+            self.say(to, words);
         }
         room
     }
@@ -60,7 +66,8 @@ impl FlowOutput for Desk {
         self.decide.push_back((flow, bot.clone()));
     }
 
-    fn assign(&mut self, handler: End, flow: FlowId, bot: &Message) {
+    fn assign(&mut self, handler: End, flow: FlowId, bot: &Message, bytes: Option<u64>) {
+        self.asked_bytes = bytes;
         self.assigned.push_back((handler, flow, bot.clone()));
     }
 
@@ -196,7 +203,7 @@ impl Scene {
 
     fn relieve(&mut self, end: End) {
         self.desk.full.remove(&end);
-        self.table.relieved(end, &mut self.desk);
+        self.table.relieved(end.peer, &mut self.desk);
         self.audit();
     }
 

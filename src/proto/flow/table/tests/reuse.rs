@@ -169,19 +169,27 @@ fn many_flows_that_come_and_go_leave_no_timers_behind() {
 fn a_connection_may_have_many_ends() {
     let mut scene = Scene::with_factory();
     let peer = scene.peers.insert(());
-    let lanes: Vec<End> = (0..3).map(|lane| End { peer, lane }).collect();
-    for end in &lanes {
-        assert!(scene.table.join(*end, Shape::Single));
-    }
+    let lanes: Vec<End> = (1..4).map(|lane| End { peer, lane }).collect();
     let others: [End; 3] = scene.ends();
     for (client, handler) in lanes.iter().zip(others) {
-        scene.pair_up([*client, handler], Direction::Extract, 2);
+        scene.says(*client, &bare(&bot(Direction::Extract, 2)), Some(1000));
+        let (flow, for_handler) = scene.desk.decide.pop_front().expect("the factory is asked");
+        scene.decided(flow, Decision::Accept);
+        scene.say(handler, &for_handler);
+        assert_eq!((scene.kinds(handler), scene.heard(*client).len()), (vec![Kind::Bot], 1));
     }
     scene.table.lost(scene.now, lanes[1], &mut scene.desk);
     scene.audit();
     assert_eq!(others.map(|end| scene.kinds(end).len()), [0, 1, 0]);
-    scene.assert_runs(lanes[2], others[2]);
+    scene.say(others[2], &pay(1, 100));
+    scene.says(lanes[2], &bare(&dat(100)), None);
+    assert_eq!(scene.heard(others[2]), [dat(100)]);
     scene.lose(lanes[0]);
     assert_eq!(others.map(|end| scene.kinds(end).len()), [1, 0, 1]);
     assert_eq!((scene.table.len(), scene.desk.charged), (0, 0));
+}
+
+/// A message of one frame, as a lane says it.
+fn bare(message: &Message) -> Message {
+    Zio::decode(Shape::Single, message.frames()).unwrap().to_message(Shape::Bare)
 }

@@ -2,6 +2,7 @@
 //! the same octets in the same order.
 
 use super::*;
+use crate::proto::flow::Load;
 use crate::proto::flow::endpoint::{Endpoint, Heard, Side, State, Terms};
 use crate::wire::zio::Label;
 use crate::wire::zio::vectors::{Transcript, vectors};
@@ -25,6 +26,7 @@ impl Actor {
             side: Side::Client,
             direction,
             credit: u32::try_from(credit).unwrap(),
+            bytes: None,
             answer_timeout: Some(secs(5)),
             end_timeout: None,
         });
@@ -35,7 +37,7 @@ impl Actor {
 
     /// Says something by itself, as its application has it; none if it may not yet.
     fn say(&mut self, kind: Kind) -> Option<Message> {
-        let stamp = self.endpoint.say(Time::default(), kind).ok()?;
+        let stamp = self.endpoint.say(Time::default(), kind, 0).ok()?;
         let (own, payload) = match kind {
             Kind::Bot => (self.bot.as_str(), Some(&b"hello"[..])),
             Kind::Dat => ("{}", Some(self.payload.remove(0))),
@@ -62,7 +64,8 @@ impl Actor {
     fn hear_next(&mut self) -> bool {
         let Some(message) = self.inbox.pop_front() else { return false };
         let label = read(&message).0;
-        let heard = self.endpoint.hear(Time::default(), &FlowLabel::read(&label).unwrap());
+        let label = FlowLabel::read(&label).unwrap();
+        let heard = self.endpoint.hear(Time::default(), &label, Load::default());
         self.refused |= heard.unwrap() == Heard::Refused;
         true
     }

@@ -1,0 +1,194 @@
+//! Flows as seen from outside: credit is conserved over the octets that really pass, both ends end
+//! for a reason, and no more waits for an end than may. The rest is judged as in the simulation of
+//! the flow table alone.
+
+use std::collections::BTreeMap;
+
+use crate::id::PeerId;
+use crate::proto::flow::simulation::Counts;
+use crate::proto::flow::simulation::judge::{Judge as FlowJudge, Parties, UnderWay};
+use crate::proto::flow::simulation::party::Party;
+use crate::proto::flow::{End, FlowEvent};
+use crate::proto::output::CloseReason;
+use crate::proto::witness;
+use crate::wire::Limits;
+use crate::wire::codec::{Decoder, Item};
+use crate::wire::message::Frames;
+use crate::wire::zio::{Kind, Shape};
+
+use super::super::actor::Actor;
+use super::Judge;
+
+/// One connection of a ZIO socket, or of a worker that offers a flow service.
+#[derive(Debug)]
+struct Conn {
+    peer: PeerId,
+    actor: usize,
+    /// How its messages look; none of a worker.
+    shape: Option<Shape>,
+    /// By flow: what either side has said and the other one has not taken.
+    under_way: BTreeMap<u64, UnderWay>,
+    /// The longest message that it was told, octets.
+    largest: usize,
+}
+
+/// Which way a message has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Out,
+    In,
+}
+
+/// What the judge knows of flows.
+#[derive(Debug, Default)]
+pub(in crate::proto::simulation) struct Flows {
+    pub(in crate::proto::simulation) judge: FlowJudge,
+    pub(in crate::proto::simulation) events: Vec<FlowEvent>,
+    conns: BTreeMap<usize, Conn>,
+    by_peer: BTreeMap<PeerId, usize>,
+}
+
+impl Flows {
+    pub(in crate::proto::simulation) fn joined(
+        &mut self,
+        conn: usize,
+        peer: PeerId,
+        actor: usize,
+        shape: Option<Shape>,
+    ) {
+        let known = Conn { peer, actor, shape, under_way: BTreeMap::new(), largest: 0 };
+        self.conns.insert(conn, known);
+        self.by_peer.insert(peer, conn);
+    }
+
+    /// Whether a connection is one of these.
+    pub(in crate::proto::simulation) fn has(&self, conn: usize) -> bool {
+        self.conns.contains_key(&conn)
+    }
+
+    pub(super) fn lost(&mut self, conn: usize) {
+        self.judge.cut.extend(self.conns.get(&conn).map(|conn| End::of(conn.peer)));
+    }
+
+    /// The end that a connection is.
+    pub(in crate::proto::simulation) fn end_of(&self, conn: usize) -> Option<End> {
+        self.conns.get(&conn).map(|conn| End::of(conn.peer))
+    }
+
+    /// A peer has put octets on their way, whole messages; or they have been put into its outbox.
+    pub(in crate::proto::simulation) fn sent(&mut self, conn: usize, octets: &[u8]) {
+        let (mut decoder, mut rest) = (Decoder::new(Limits::default()), octets);
+        while let Ok(Some(Item::Message(frames))) = decoder.next(&mut rest) {
+            self.count(conn, frames, Step::Out);
+        }
+    }
+
+    /// The other side has taken a message.
+    pub(in crate::proto::simulation) fn taken(&mut self, conn: usize, frames: Frames<'_>) {
+        self.count(conn, frames, Step::In);
+    }
+
+    fn count(&mut self, conn: usize, frames: Frames<'_>, step: Step) {
+        let Some(conn) = self.conns.get_mut(&conn) else { return };
+        let Some(shape) = conn.shape else { return };
+        conn.largest = conn.largest.max(frames.bytes());
+        let Some(Counts { flow, kind, credit, .. }) = Counts::of(frames, None, shape) else {
+            return;
+        };
+        let all = conn.under_way.entry(flow).or_default();
+        let eots = u64::from(kind == Kind::Eot);
+        (all.credit, all.eots) = match step {
+            Step::Out => (all.credit.wrapping_add(credit), all.eots.wrapping_add(eots)),
+            Step::In => (all.credit.wrapping_sub(credit), all.eots.wrapping_sub(eots)),
+        };
+    }
+
+    /// How much may wait for each ZIO socket: beside what is queued, one message that found it
+    /// almost full, and what the table itself says.
+    pub(in crate::proto::simulation) fn rooms(
+        &self,
+        queue: usize,
+    ) -> impl Iterator<Item = (usize, usize)> {
+        let sockets = self.conns.iter().filter(|(_, conn)| conn.shape.is_some());
+        sockets.map(move |(number, conn)| (*number, queue + 5 * (conn.largest + 40)))
+    }
+}
+
+/// Who takes part, and what is on its way.
+struct View<'a> {
+    flows: &'a Flows,
+    actors: &'a [Actor],
+}
+
+impl View<'_> {
+    fn actor_of(&self, end: End) -> Option<(usize, &Actor)> {
+        let conn = *self.flows.by_peer.get(&end.peer)?;
+        Some((conn, self.actors.get(self.flows.conns.get(&conn)?.actor)?))
+    }
+}
+
+impl Parties for View<'_> {
+    fn party_of(&self, end: End) -> Option<&Party> {
+        match self.actor_of(end)? {
+            (conn, Actor::FlowPeer(peer)) => peer.party_at(conn),
+            _ => None,
+        }
+    }
+
+    fn is_honest(&self, end: End) -> bool {
+        matches!(self.actor_of(end), Some((_, Actor::FlowPeer(peer))) if peer.is_honest())
+    }
+
+    fn is_tight(&self) -> bool {
+        true
+    }
+
+    fn under_way(&self, number: u64, ends: [End; 2]) -> UnderWay {
+        let conns = ends.iter().filter_map(|end| self.flows.by_peer.get(&end.peer));
+        let all = conns.filter_map(|conn| self.flows.conns.get(conn)?.under_way.get(&number));
+        all.fold(UnderWay::default(), |sum, one| UnderWay {
+            credit: sum.credit.wrapping_add(one.credit),
+            octets: 0,
+            eots: sum.eots.wrapping_add(one.eots),
+        })
+    }
+}
+
+impl Judge {
+    /// The broker ends the connection of a ZIO socket.
+    pub(in crate::proto::simulation) fn flow_closed(&mut self, conn: usize, why: CloseReason) {
+        if !self.flows.conns.get(&conn).is_some_and(|conn| conn.shape.is_some()) {
+            return;
+        }
+        let fair = matches!(
+            why,
+            CloseReason::Silent
+                | CloseReason::PingExpired
+                | CloseReason::IdentityInUse
+                | CloseReason::Replaced
+                | CloseReason::Revoked
+        );
+        self.demand(fair, || format!("{conn} has flows, and is closed: {why:?}"));
+    }
+
+    /// After an input has been dealt with.
+    pub(in crate::proto::simulation) fn check_flows(&mut self, actors: &[Actor]) {
+        let mut flows = std::mem::take(&mut self.flows);
+        let mut judge = std::mem::take(&mut flows.judge);
+        let events = std::mem::take(&mut flows.events);
+        let view = View { flows: &flows, actors };
+        let judged = events.into_iter().try_for_each(|event| {
+            if let FlowEvent::Ended { outcome, .. } = event {
+                witness::saw("flow", "ended", outcome.label());
+            }
+            judge.event(event, &view)
+        });
+        let judged = judged.and_then(|()| judge.credit(&view));
+        judge.seen.drain(..).for_each(|what| witness::saw("flow", "seen", what));
+        flows.judge = judge;
+        self.flows = flows;
+        if let Err(why) = judged {
+            self.fail(|| why);
+        }
+    }
+}
