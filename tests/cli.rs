@@ -25,6 +25,9 @@ mod group;
 mod key;
 #[path = "cli/lease.rs"]
 mod lease;
+#[cfg(feature = "etcd")]
+#[path = "cli/lease_etcd.rs"]
+mod lease_etcd;
 #[path = "cli/look.rs"]
 mod look;
 #[path = "cli/manage.rs"]

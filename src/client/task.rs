@@ -311,21 +311,21 @@ fn encode(
 impl Desk {
     /// A request is accepted, which may be all that its caller wants; or a subscription.
     fn accepted(core: &mut Multiplex<Box<Pending>>, lane: LaneId, id: u64, said: Message) {
-        if core.at_work(lane, id).is_some_and(|(_, pending)| pending.is_handed_in()) {
+        let Some((_, pending)) = core.at_work(lane, id) else {
+            if let Some(Sink::Topic(sink)) = core.heard(lane, id).map(|it| &mut it.sink) {
+                sink.hear(News::Accepted);
+            }
+            return;
+        };
+        if pending.is_handed_in() {
             if let Some(pending) = core.done(lane, Some(id)) {
                 pending.finish(said);
             }
-            return;
-        }
-        match core.heard(lane, id).map(|it| (&mut it.ask, &mut it.sink)) {
-            Some((_, Sink::Topic(sink))) => sink.hear(News::Accepted),
-            Some((Ask::Request(request), _)) => {
-                if let Some(notice) = request.notice.take() {
-                    // Who does not wait for that may still wait for the answer.
-                    let _ = notice.send(said);
-                }
-            }
-            _ => {}
+        } else if let Ask::Request(request) = &mut pending.ask
+            && let Some(notice) = request.notice.take()
+        {
+            // Who does not wait for that may still wait for the answer.
+            let _ = notice.send(said);
         }
     }
 

@@ -9,13 +9,22 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::client::fresh_id;
-use super::coordinate::Coordinator;
+use super::coordinate::{Post, Reach, Store};
+use super::embedded::{Connection, Embedded};
 use super::handler::{Event, Failure, Hearer, IntoMethod, Method, hearer};
-use super::instance::ServiceContainer;
-use super::queues::Queues;
+use super::instance::{Servers, ServiceContainer};
+use super::operator::Wishes;
+use super::queues::{BrokerQueues, Queues};
 use super::serve::{Counters, Shop};
+use crate::config::ConfigError;
+use crate::lease::Coordinator;
 use crate::proto::container::Settings;
 use crate::wire::nuropb::fits_short_string;
+
+/// What the names of the leases of leaders begin with, but for those of NuroPb.
+pub(super) const LEASE_PREFIX: &str = "container.";
+/// Longest random wait before a campaign at our broker.
+const EMBEDDED_JITTER: Duration = Duration::from_millis(5);
 
 /// Why there is no container.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,13 +43,31 @@ pub enum BuildError {
         /// What may be said.
         range: &'static str,
     },
-    /// There is no queue server.
-    #[error("say where requests and events come from: .queues(...)")]
-    NoQueues,
+    /// A topic that our broker cannot carry.
+    #[error("`{topic}` is nothing that can be subscribed to at our broker: {why}")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Our broker cannot be asked so.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
-/// Makes the coordinator or the queues, once the names are known.
+/// Makes the store or the queues, once the names are known.
 type Make<T> = Box<dyn FnOnce(&str, &str, Vec<String>) -> Arc<T> + Send>;
+
+/// Where the lease of the leader is.
+enum Leases {
+    /// At our broker.
+    Embedded,
+    /// Nowhere: each instance sets up for itself.
+    None,
+    /// In that store.
+    Store(Make<dyn Store>),
+}
 
 /// Builds a [`ServiceContainer`].
 pub struct Builder {
@@ -50,7 +77,8 @@ pub struct Builder {
     description: Option<String>,
     methods: BTreeMap<String, Method>,
     hearers: Vec<(String, Hearer)>,
-    coordinator: Option<Make<dyn Coordinator>>,
+    broker: Embedded,
+    leases: Leases,
     queues: Option<Make<dyn Queues>>,
     settings: Settings,
     call_again_max: u32,
@@ -76,7 +104,8 @@ impl Builder {
             description: None,
             methods: BTreeMap::new(),
             hearers: Vec::new(),
-            coordinator: None,
+            broker: Embedded::default(),
+            leases: Leases::Embedded,
             queues: None,
             settings: Settings::default(),
             call_again_max: 3,
@@ -127,18 +156,47 @@ impl Builder {
         self
     }
 
-    /// How the instances find out who leads. Without it each sets up for itself.
+    /// Our broker: the home of whatever is not said to be elsewhere. Default one at
+    /// `tcp://127.0.0.1:5555`, for both the queues and the lease of the leader.
     #[must_use]
-    pub fn coordinator<C: Coordinator + 'static>(
-        mut self,
-        make: impl FnOnce(&str, &str) -> C + Send + 'static,
-    ) -> Self {
-        self.coordinator = Some(Box::new(|service, instance, _| Arc::new(make(service, instance))));
+    pub fn broker(mut self, broker: Embedded) -> Self {
+        self.broker = broker;
         self
     }
 
-    /// Where requests and events come from; the function is told the service, the instance and the
-    /// topics.
+    /// Nobody leads: each instance sets up for itself.
+    #[must_use]
+    pub fn standalone(mut self) -> Self {
+        self.leases = Leases::None;
+        self
+    }
+
+    /// The lease of the leader is in that store, with the name `container.SERVICE`; what the leader
+    /// says is its value, an object of JSON.
+    #[must_use]
+    pub fn leases<C: Coordinator + fmt::Debug>(mut self, store: C) -> Self {
+        self.leases = Leases::Store(Box::new(move |service, instance, _| {
+            let (lease, instance) = (lease_of(service), instance.to_owned());
+            Arc::new(Post { reach: always(store), lease, instance, merges: false })
+        }));
+        self
+    }
+
+    /// The lease of the leader is in etcd, with the keys of NuroPb (SPEC 17.3), so that instances
+    /// of its Python package compete for it, too.
+    #[cfg(feature = "etcd")]
+    #[must_use]
+    pub fn etcd(mut self, etcd: crate::engine::etcd::Etcd) -> Self {
+        let store = crate::engine::etcd::Leases::nuropb(etcd);
+        self.leases = Leases::Store(Box::new(move |service, instance, _| {
+            let (lease, instance) = (service.to_owned(), instance.to_owned());
+            Arc::new(Post { reach: always(store), lease, instance, merges: true })
+        }));
+        self
+    }
+
+    /// Where requests and events come from instead of our broker; the function is told the service,
+    /// the instance and the topics.
     #[must_use]
     pub fn queues<Q: Queues + 'static>(
         mut self,
@@ -149,20 +207,13 @@ impl Builder {
         self
     }
 
-    /// RabbitMQ, in the layout of NuroPb.
+    /// Requests and events come from RabbitMQ, in the layout of NuroPb.
     #[cfg(feature = "rabbitmq")]
     #[must_use]
     pub fn rabbitmq(self, config: super::RabbitQueuesConfig) -> Self {
         self.queues(|service, instance, topics| {
             super::RabbitQueues::service(config, service, instance, topics)
         })
-    }
-
-    /// etcd, with the keys of NuroPb.
-    #[cfg(feature = "etcd")]
-    #[must_use]
-    pub fn etcd(self, etcd: crate::engine::etcd::Etcd) -> Self {
-        self.coordinator(|service, instance| super::EtcdCoordinator::new(etcd, service, instance))
     }
 
     /// Messages in work at a time. Default 10 for those who follow, 5 for the leader; 1 to 65535.
@@ -223,11 +274,32 @@ impl Builder {
             let (name, value, range) = ("prefetch", "0".into(), "1 to 65535");
             return Err(BuildError::Range { name, value, range });
         }
-        let queues = self.queues.ok_or(BuildError::NoQueues)?;
-        let queues = queues(&self.service, &self.instance, topics);
-        let coordinator =
-            self.coordinator.map(|make| make(&self.service, &self.instance, Vec::new()));
-        let settings = Settings { coordinated: coordinator.is_some(), ..self.settings };
+        let mut settings = self.settings;
+        let (service, instance) = (&*self.service, &*self.instance);
+        let queues = match self.queues {
+            Some(make) => make(service, instance, topics),
+            None => {
+                Arc::new(BrokerQueues::service(self.broker.clone(), service, instance, topics)?)
+            }
+        };
+        let mut wishes = None;
+        let store = match self.leases {
+            Leases::None => None,
+            Leases::Store(make) => Some(make(service, instance, Vec::new())),
+            Leases::Embedded => {
+                self.broker.validate()?;
+                // The broker gives it to whoever comes first, and need not be spared.
+                settings.jitter = EMBEDDED_JITTER;
+                // A connection of its own: what waits on the others keeps no lease from being renewed.
+                let connection = Connection::new(&self.broker);
+                let (lease, own) = (lease_of(service), instance.to_owned());
+                let reach = Embedded::reach(&connection);
+                let post = Post { reach, lease, instance: own, merges: false };
+                wishes = Some(Wishes { connection, service: service.into() });
+                Some(Arc::new(post) as Arc<dyn Store>)
+            }
+        };
+        settings.coordinated = store.is_some();
         let shop = Shop {
             service: self.service,
             version: self.version,
@@ -239,6 +311,20 @@ impl Builder {
             counters: Counters::default(),
         };
         let shop = Arc::new(shop);
-        Ok(ServiceContainer::run(shop, self.instance, settings, coordinator, queues, self.hw_mark))
+        let servers = Servers { store, queues, ttl: settings.ttl, hw_mark: self.hw_mark };
+        Ok(ServiceContainer::run(shop, self.instance, settings, servers, wishes))
     }
+}
+
+/// The lease of the leader of a service, in a store with our own names.
+fn lease_of(service: &str) -> String {
+    format!("{LEASE_PREFIX}{service}")
+}
+
+/// A store that is there.
+fn always<C: Coordinator>(store: C) -> Reach<C> {
+    Box::new(move || {
+        let store = store.clone();
+        Box::pin(async move { Ok(store) })
+    })
 }

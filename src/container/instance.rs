@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::builder::Builder;
 use super::client::{Caller, LineNow, Pending, fresh_id};
-use super::coordinate::Coordinator;
+use super::coordinate::Store;
+use super::operator::Wishes;
 use super::queues::Queues;
 use super::runtime::Runtime;
 use super::serve::{Served, Shop};
@@ -52,7 +53,7 @@ pub(super) enum Control {
 
 /// What an instance works with.
 pub(super) struct Servers {
-    pub(super) coordinator: Option<Arc<dyn Coordinator>>,
+    pub(super) store: Option<Arc<dyn Store>>,
     pub(super) queues: Arc<dyn Queues>,
     pub(super) ttl: Duration,
     pub(super) hw_mark: Option<u64>,
@@ -78,6 +79,8 @@ pub struct ServiceContainer {
     caller: Caller,
     shop: Arc<Shop>,
     task: JoinHandle<()>,
+    /// Hears what operators want.
+    hearing: Option<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Shop {
@@ -89,6 +92,7 @@ impl std::fmt::Debug for Shop {
 impl Drop for ServiceContainer {
     fn drop(&mut self) {
         self.task.abort();
+        self.hearing.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -103,14 +107,13 @@ impl ServiceContainer {
         shop: Arc<Shop>,
         instance: String,
         settings: Settings,
-        coordinator: Option<Arc<dyn Coordinator>>,
-        queues: Arc<dyn Queues>,
-        hw_mark: Option<u64>,
+        servers: Servers,
+        wishes: Option<Wishes>,
     ) -> Self {
         let now = Instant::now().into_std();
         let seed = fresh_id();
         let seed = u64::from_str_radix(seed.get(..16).unwrap_or_default(), 16).unwrap_or_default();
-        let machine = Machine::new(now, settings.clone(), seed);
+        let machine = Machine::new(now, settings, seed);
         let (status_to, status) = watch::channel(machine.status());
         let (properties_to, properties) = watch::channel(Properties::new());
         let (line_to, line) = watch::channel(Err("not yet connected".to_owned()));
@@ -119,11 +122,11 @@ impl ServiceContainer {
         let caller =
             Caller { line, pending, context: Map::new(), timeout: Duration::from_secs(30) };
         let tell = Tell { status: status_to, properties: properties_to, line: line_to };
-        let servers = Servers { coordinator, queues, ttl: settings.ttl, hw_mark };
         let (runtime, inbox) =
             Runtime::new(machine, servers, tell, shop.clone(), caller.clone(), controls);
         let task = tokio::spawn(runtime.drive(inbox));
-        Self { instance, control, status, properties, caller, shop, task }
+        let hearing = wishes.map(|it| tokio::spawn(it.run(control.clone(), status.clone())));
+        Self { instance, control, status, properties, caller, shop, task, hearing }
     }
 
     /// The name of this instance.

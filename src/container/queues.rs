@@ -1,5 +1,6 @@
 //! Where requests, commands, events and answers travel: what the runtime asks of a queue server.
 
+mod broker;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use super::coordinate::BoxFuture;
 use crate::wire::nuropb::{Bad, Body, Call, CallType, Event, Kind, Response};
 
+pub use broker::BrokerQueues;
 #[cfg(feature = "rabbitmq")]
 pub use rabbitmq::{RabbitQueues, RabbitQueuesConfig};
 
@@ -86,28 +88,42 @@ pub struct Incoming {
     pub reply_to: Option<String>,
     /// Whether somebody had it before.
     pub redelivered: bool,
+    /// The how manieth delivery it is, if the server counts them: then it can be given back as
+    /// often as one likes.
+    pub attempt: Option<u32>,
     /// How to get rid of it. One that is not settled comes again.
     pub settle: Box<dyn Settle>,
 }
 
 impl fmt::Debug for Incoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { body, reply_to, redelivered, settle: _ } = self;
+        let Self { body, reply_to, redelivered, attempt, settle: _ } = self;
         let mut debug = f.debug_struct("Incoming");
         debug.field("kind", &body.as_ref().map(|(kind, _)| kind));
-        debug.field("reply_to", reply_to).field("redelivered", redelivered).finish_non_exhaustive()
+        debug.field("reply_to", reply_to).field("redelivered", redelivered);
+        debug.field("attempt", attempt).finish_non_exhaustive()
     }
 }
 
 /// What becomes of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     /// It is done.
     Done,
-    /// Somebody is to try again.
-    Again,
+    /// Somebody is to try again, not before that time.
+    Again {
+        /// The wait.
+        wait: Duration,
+        /// Why it was not done.
+        why: String,
+    },
     /// It becomes a dead letter.
-    Rejected,
+    Rejected {
+        /// The class of the error.
+        class: String,
+        /// For people.
+        text: String,
+    },
 }
 
 /// The duty to say what has become of a message.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::client::Caller;
-use super::coordinate::{BoxFuture, Observation, Session};
+use super::coordinate::{BoxFuture, Observation, Opened, Session};
 use super::instance::{Control, PropertyError, Servers, Tell};
 use super::queues::{Incoming, Line};
 use super::serve::Shop;
@@ -60,7 +60,7 @@ pub(super) struct Runtime {
 /// What came of something that the machine has asked for.
 enum Made {
     Nothing,
-    Session(Op, mpsc::Receiver<Observation>, Result<(Arc<dyn Session>, Duration), String>),
+    Session(Op, mpsc::Receiver<Observation>, Opened),
     Line(Op, Result<Arc<dyn Line>, String>),
 }
 
@@ -131,7 +131,7 @@ impl Runtime {
             Control::Put { name, value, done } => {
                 let status = self.machine.status();
                 let outcome = match (&self.session, status.epoch.filter(|_| status.leading)) {
-                    _ if self.servers.coordinator.is_none() => PropertyError::NoCoordination,
+                    _ if self.servers.store.is_none() => PropertyError::NoCoordination,
                     (Some((_, session)), Some(epoch)) => {
                         let session = session.clone();
                         self.ops.spawn(async move {
@@ -164,6 +164,7 @@ impl Runtime {
                 self.tell(Input::SeenConfigured(op, configured));
                 self.tell(Input::SeenConsume(op, consume));
             }
+            Observation::Broken(why) => self.tell(Input::Broken(op, why)),
         }
     }
 
@@ -180,10 +181,10 @@ impl Runtime {
         match made {
             Ok(Made::Nothing) | Err(_) => {}
             Ok(Made::Session(op, observing, outcome)) => {
-                let outcome = outcome.map(|(session, ttl)| {
+                let outcome = outcome.map(|session| {
                     self.session = Some((op, session));
                     self.observing = Some(observing);
-                    ttl
+                    self.servers.ttl
                 });
                 self.tell(Input::Opened(op, outcome));
             }
@@ -285,11 +286,11 @@ impl Runtime {
     }
 
     fn open(&mut self, op: Op) {
-        let Some(coordinator) = self.servers.coordinator.clone() else { return };
+        let Some(store) = self.servers.store.clone() else { return };
         let (seen, observing) = mpsc::channel(16);
         let ttl = self.servers.ttl;
         self.ops.spawn(async move {
-            let opened = timeout(ASK_MAX, coordinator.open(ttl, seen)).await;
+            let opened = timeout(ASK_MAX, store.open(ttl, seen)).await;
             let opened = opened.unwrap_or_else(|_| Err("no answer in time".into()));
             Made::Session(op, observing, opened)
         });

@@ -84,6 +84,19 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+/// What may be done about a message that asks to be tried again.
+#[derive(Debug, Clone, Copy)]
+struct Tries {
+    /// It may be given back, for whoever gets it next.
+    elsewhere: bool,
+    /// How often it may be tried again here.
+    here: u32,
+}
+
+fn rejected(class: impl Into<String>, text: impl Into<String>) -> Settlement {
+    Settlement::Rejected { class: class.into(), text: text.into() }
+}
+
 /// What all messages share.
 pub(super) struct Shop {
     pub(super) service: String,
@@ -105,33 +118,33 @@ impl Shop {
         line: Arc<dyn Line>,
         caller: Caller,
     ) {
-        let Incoming { body, reply_to, redelivered, settle } = incoming;
+        let Incoming { body, reply_to, redelivered, attempt, settle } = incoming;
+        let tries = self.tries(redelivered, attempt);
         let how = match body {
             Ok((kind @ (Kind::Request | Kind::Command), Body::Call(call))) => {
                 let command = kind == Kind::Command;
                 count(if command { &self.counters.commands } else { &self.counters.requests });
-                let outcome = self.call(&call, command, redelivered, &caller).await;
+                let outcome = self.call(&call, command, (redelivered, tries), &caller).await;
                 let reply_to = reply_to.filter(|_| !command);
-                self.conclude(&call, outcome, reply_to, redelivered, &*line).await
+                self.conclude(&call, outcome, reply_to, tries, &*line).await
             }
             Ok((_, Body::Event(event))) => {
                 count(&self.counters.events);
                 match self.event(event, redelivered, &caller).await {
                     Ok(()) => Ok(Settlement::Done),
-                    Err(Failure::CallAgain(_)) if !redelivered => Ok(Settlement::Again),
-                    Err(_) => Ok(Settlement::Rejected),
+                    Err(failure) => Ok(self.failed(failure, tries)),
                 }
             }
             // An answer in the queue of a service is as good as one that cannot be read.
             Ok((_, Body::Response(_) | Body::Call(_))) => {
                 count(&self.counters.malformed);
                 tracing::warn!("an answer among the requests; rejected");
-                Ok(Settlement::Rejected)
+                Ok(rejected(class::HANDLING, "an answer among the requests"))
             }
             Err(error) => {
                 count(&self.counters.malformed);
                 tracing::warn!(%error, "a message that cannot be read; rejected");
-                Ok(Settlement::Rejected)
+                Ok(rejected(class::VALIDATION, error.to_string()))
             }
         };
         self.settle(settle, how).await;
@@ -142,12 +155,8 @@ impl Shop {
             Ok(how) => {
                 match how {
                     Settlement::Done => {}
-                    Settlement::Again => {
-                        count(&self.counters.again);
-                        // Or a lone instance would turn it around as fast as it can.
-                        sleep(self.call_again_wait).await;
-                    }
-                    Settlement::Rejected => count(&self.counters.failed),
+                    Settlement::Again { .. } => count(&self.counters.again),
+                    Settlement::Rejected { .. } => count(&self.counters.failed),
                 }
                 settle.settle(how).await
             }
@@ -164,7 +173,7 @@ impl Shop {
         &self,
         body: &CallBody,
         command: bool,
-        redelivered: bool,
+        (redelivered, tries): (bool, Tries),
         caller: &Caller,
     ) -> Result<(Value, Vec<(String, Value)>), Failure> {
         if body.method == DESCRIBE {
@@ -177,9 +186,7 @@ impl Shop {
             return Err(Failure::rejected(class::HANDLING, text));
         };
         let claims = authorize(method, &body.context).await?;
-        // A message that has come once is tried again by whoever gets it next, and after that only
-        // here, where it is known how often.
-        let mut left = if redelivered { self.call_again_max.saturating_sub(1) } else { 0 };
+        let Tries { here: mut left, .. } = tries;
         let mut waits = Backoff::new(self.call_again_wait, ANSWER_WAIT_MAX, 0);
         loop {
             let emitted = Emitted::default();
@@ -206,6 +213,29 @@ impl Shop {
                 }
                 done => return done.map(|value| (value, emitted.take())),
             }
+        }
+    }
+
+    /// What may be done about a message that asks to be tried again.
+    fn tries(&self, redelivered: bool, attempt: Option<u32>) -> Tries {
+        let max = self.call_again_max;
+        match attempt {
+            Some(attempt) => Tries { elsewhere: attempt <= max, here: 0 },
+            // A message that has come once is tried again by whoever gets it next, and after that
+            // only here, where it is known how often.
+            None if redelivered => Tries { elsewhere: false, here: max.saturating_sub(1) },
+            None => Tries { elsewhere: max > 0, here: 0 },
+        }
+    }
+
+    /// What becomes of a message that has failed.
+    fn failed(&self, failure: Failure, tries: Tries) -> Settlement {
+        match failure {
+            Failure::CallAgain(why) if tries.elsewhere => {
+                Settlement::Again { wait: self.call_again_wait, why }
+            }
+            Failure::CallAgain(text) => rejected(class::CALL_AGAIN_REJECT, text),
+            Failure::Rejected { class, text } => rejected(class, text),
         }
     }
 
@@ -248,22 +278,19 @@ impl Shop {
         call: &CallBody,
         outcome: Result<(Value, Vec<(String, Value)>), Failure>,
         reply_to: Option<String>,
-        redelivered: bool,
+        tries: Tries,
         line: &dyn Line,
     ) -> Result<Settlement, String> {
-        let (result, error, events, how) = match outcome {
-            Ok((value, events)) => (value, None, events, Settlement::Done),
+        let (result, events, how) = match outcome {
+            Ok((value, events)) => (value, events, Settlement::Done),
+            Err(failure) => (Value::Null, Vec::new(), self.failed(failure, tries)),
+        };
+        let error = match &how {
+            Settlement::Done => None,
             // Nobody is told yet.
-            Err(Failure::CallAgain(_)) if !redelivered && self.call_again_max > 0 => {
-                return Ok(Settlement::Again);
-            }
-            Err(Failure::CallAgain(text)) => {
-                let error = ErrorBody { error: class::CALL_AGAIN_REJECT.into(), description: text };
-                (Value::Null, Some(error), Vec::new(), Settlement::Rejected)
-            }
-            Err(Failure::Rejected { class, text }) => {
-                let error = ErrorBody { error: class, description: text };
-                (Value::Null, Some(error), Vec::new(), Settlement::Rejected)
+            Settlement::Again { .. } => return Ok(how),
+            Settlement::Rejected { class, text } => {
+                Some(ErrorBody { error: class.clone(), description: text.clone() })
             }
         };
         for (topic, event) in events {

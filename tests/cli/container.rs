@@ -1,4 +1,5 @@
-//! `container`: what is said when there are no servers. With servers: `tests/nuropb`.
+//! `container`: what is said when there are no servers. With servers: `tests/nuropb`, and
+//! `tests/interop/test_container.py`.
 #![cfg(all(feature = "etcd", feature = "rabbitmq"))]
 
 use serde_json::{Value, json};
@@ -12,12 +13,34 @@ fn what_cannot_be_asked_is_refused_before_anybody_is_asked() {
     let home = home();
     let home = home.path();
     for (arguments, code, text) in [
-        (&["call", "sums", "add"][..], 2, "majordomo: say where RabbitMQ is; give --amqp"),
+        (
+            &["call", "sums", "add", "--queues", "rabbitmq"][..],
+            2,
+            "majordomo: say where RabbitMQ is; give --amqp",
+        ),
+        (
+            &["call", "sums", "add", "--queues", "x"],
+            2,
+            "error: invalid value 'x' for '--queues <QUEUES>'",
+        ),
+        (&["call", "sums", "add", "--level", "x"], 2, "error: invalid value 'x' for '--level <"),
+        (&["call", "sums", "add", "--protocol", "mdp01"], 2, "majordomo: service containers speak"),
         (&["call", "sums", "add", "[1]"], 2, "error: invalid value '[1]' for '[JSON]'"),
         (&["call", "sums", "add", "{"], 2, "error: invalid value '{' for '[JSON]'"),
         (&["event", "a", "x"], 2, "error: invalid value 'x' for '[JSON]'"),
-        (&["ls"], 2, "majordomo: say whom to ask; give --etcd"),
-        (&["pause", "sums"], 2, "majordomo: say where etcd is; give --etcd"),
+        (&["ls", "--leases", "etcd"], 2, "majordomo: say where etcd is; give --etcd"),
+        (&["pause", "sums", "--leases", "etcd"], 2, "majordomo: say where etcd is; give --etcd"),
+        (&["pause", "sums", "--leases", "none"], 2, "majordomo: without a leader nobody says it"),
+        (
+            &["run", "sums", "--method", "m=cat", "--quorum"],
+            2,
+            "majordomo: our broker has no quorum queues",
+        ),
+        (
+            &["run", "sums", "--on", "a..b=cat"],
+            2,
+            "majordomo: `a..b` is nothing that can be subscribed to",
+        ),
         (&["run", "sums", "--amqp", NOWHERE], 2, "majordomo: the service can do nothing"),
         (&["run", "sums", "--method", "add"], 2, "error: invalid value 'add' for '--method"),
         (&["run", "sums", "--prefetch", "0"], 2, "error: invalid value '0' for '--prefetch"),
@@ -31,9 +54,21 @@ fn what_cannot_be_asked_is_refused_before_anybody_is_asked() {
             2,
             "majordomo: ttl is 1000 ms, and has to be 2 s to 10 min",
         ),
-        (&["describe", "a", "--amqp", "amqps://h/x"], 2, "majordomo: the URL of RabbitMQ: only"),
-        (&["describe", "a", "--amqp", "nonsense"], 2, "majordomo: the URL of RabbitMQ: "),
-        (&["ls", "--etcd", "localhost:2379"], 2, "majordomo: `localhost:2379` is no endpoint"),
+        (
+            &["describe", "a", "--queues", "rabbitmq", "--amqp", "amqps://h/x"],
+            2,
+            "majordomo: the URL of RabbitMQ: only",
+        ),
+        (
+            &["describe", "a", "--queues", "rabbitmq", "--amqp", "nonsense"],
+            2,
+            "majordomo: the URL of RabbitMQ: ",
+        ),
+        (
+            &["ls", "--leases", "etcd", "--etcd", "localhost:2379"],
+            2,
+            "majordomo: `localhost:2379` is no endpoint",
+        ),
     ] {
         let (exit, _, err) = run(&mut majordomo(home, &[&["container"], arguments].concat()));
         assert_eq!(exit, code, "{arguments:?}: {err}");
@@ -45,12 +80,16 @@ fn what_cannot_be_asked_is_refused_before_anybody_is_asked() {
 fn servers_that_are_not_there_are_3_and_their_passwords_are_not_shown() {
     let home = home();
     for arguments in [
-        &["call", "sums", "add", "--timeout", "300ms"][..],
-        &["event", "sums.done", "--timeout", "300ms"],
-        &["describe", "sums", "--timeout", "300ms"],
-        &["ls", "--etcd", "http://127.0.0.1:1"],
-        &["ls", "--amqp-api", "http://joe:s3cret@127.0.0.1:1/api"],
-        &["pause", "sums", "--etcd", "http://127.0.0.1:1"],
+        &["call", "sums", "add", "--timeout", "300ms", "--queues", "rabbitmq"][..],
+        &["event", "sums.done", "--timeout", "300ms", "--queues", "rabbitmq"],
+        &["describe", "sums", "--timeout", "300ms", "--queues", "rabbitmq"],
+        &["ls", "--leases", "etcd", "--etcd", "http://127.0.0.1:1"],
+        &["ls", "--queues", "rabbitmq", "--amqp-api", "http://joe:s3cret@127.0.0.1:1/api"],
+        &["pause", "sums", "--leases", "etcd", "--etcd", "http://127.0.0.1:1"],
+        &["call", "sums", "add", "--timeout", "300ms", "--endpoint", "tcp://127.0.0.1:1"],
+        &["event", "sums.done", "--timeout", "300ms", "--endpoint", "tcp://127.0.0.1:1"],
+        &["ls", "--endpoint", "tcp://127.0.0.1:1"],
+        &["pause", "sums", "--endpoint", "tcp://127.0.0.1:1"],
     ] {
         let words = [&["container"], arguments, &["--json"]].concat();
         let mut command = majordomo(home.path(), &words);

@@ -1,68 +1,17 @@
-//! RabbitMQ and etcd as processes of a test: own ports, own directories, own epmd.
+//! RabbitMQ as a process of a test: own ports, own directories, own epmd.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use majordomo::engine::etcd::{Etcd, EtcdConfig};
 use majordomo::engine::rabbitmq::Management;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use super::etcd::free_port;
+
 const START_MAX: Duration = Duration::from_secs(120);
-
-/// A port that nobody has.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-pub(crate) struct EtcdServer {
-    process: Child,
-    port: u16,
-    _home: TempDir,
-}
-
-impl EtcdServer {
-    pub(crate) async fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let (port, peers) = (free_port(), free_port());
-        let (client, peer) =
-            (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peers}"));
-        let process = Command::new("etcd")
-            .args(["--name", "t", "--logger", "zap", "--log-level", "error"])
-            .arg("--data-dir")
-            .arg(home.path())
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("t={peer}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("etcd of the package etcd-server; tests/run installs it");
-        let server = Self { process, port, _home: home };
-        let etcd = Etcd::new(EtcdConfig::new(server.url())).unwrap();
-        let ends = Instant::now() + START_MAX;
-        while let Err(error) = etcd.get("k").await {
-            assert!(Instant::now() < ends, "etcd does not start: {error}");
-            sleep(Duration::from_millis(50)).await;
-        }
-        server
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for EtcdServer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 pub(crate) struct RabbitServer {
     process: Child,

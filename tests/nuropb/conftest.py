@@ -52,7 +52,8 @@ class Mesh:
         return self.rabbit.url(self.vhost)
 
     def environment(self, etcd=True):
-        environment = dict(os.environ, MAJORDOMO_AMQP=self.url, MAJORDOMO_AMQP_API=self.rabbit.api_url)
+        environment = dict(os.environ, MAJORDOMO_AMQP=self.url, MAJORDOMO_AMQP_API=self.rabbit.api_url,
+                           MAJORDOMO_QUEUES="rabbitmq", MAJORDOMO_LEASES="etcd" if etcd else "none")
         environment.pop("MAJORDOMO_ETCD", None)
         if etcd:
             environment["MAJORDOMO_ETCD"] = self.etcd.endpoint

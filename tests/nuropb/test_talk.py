@@ -77,7 +77,7 @@ def test_events_go_both_ways_by_topic(mesh, tmp_path):
         theirs.ask("publish", topic=topic, event={"n": 1})
     wanted = ["orders.1.paid {\"n\":1}", "log", "log.a.b"]
     until(lambda: heard.exists() and sorted(heard.read_text().splitlines()) == sorted(wanted))
-    asked = mesh.cli("event", "python.seven", '{"n": 7}', "--context", '{"user": "joe"}')
+    asked = mesh.cli("event", "python.seven", '{"n": 7}', "--with", '{"user": "joe"}')
     assert asked.returncode == 0, asked
     told = theirs.until(lambda said: said.get("event") == "event")
     assert (told["topic"], told["payload"], told["context"]) == ("python.seven", {"n": 7}, {"user": "joe"})
@@ -170,12 +170,12 @@ def test_the_layout_is_that_of_nuropb(mesh):
         mesh.rabbit.api("PUT", f"queues/{mesh.vhost}/{service}", {"durable": True})
         mesh.rabbit.api("POST", f"bindings/{mesh.vhost}/e/nuropb-rpc-exchange/q/{service}",
                         {"routing_key": service})
-    asked = mesh.cli("call", "left", "m", '{"a": 1}', "--timeout", "2s", "--context", '{"c": 1}')
+    asked = mesh.cli("call", "left", "m", '{"a": 1}', "--timeout", "2s", "--with", '{"c": 1}')
     assert asked.returncode == 4, asked
     theirs.process.stdin.write(json.dumps({"verb": "request", "number": 999, "service": "right",
                                            "method": "m", "params": {"a": 1}, "context": {"c": 1}}) + "\n")
     theirs.process.stdin.flush()
-    mesh.cli("call", "left", "m", '{"a": 1}', "--timeout", "60s", "--context", '{"c": 1}', "--command")
+    mesh.cli("call", "left", "m", '{"a": 1}', "--timeout", "60s", "--with", '{"c": 1}', "--command")
     (left,) = until(lambda: [it for it in mesh.messages("left") if "command" in it["payload"]])
     (right,) = until(lambda: mesh.messages("right"))
     assert set(left["properties"]) - {"delivery_mode"} == set(right["properties"])

@@ -1,12 +1,13 @@
-//! `majordomo container run|ls|describe|call|event|pause|resume`: services on RabbitMQ and etcd.
+//! `majordomo container run|ls|describe|call|event|pause|resume`: services at our broker, or on
+//! RabbitMQ and etcd.
 #![cfg_attr(
     not(all(feature = "etcd", feature = "rabbitmq")),
-    expect(dead_code, reason = "without the servers there is little to do")
+    allow(dead_code, reason = "without the servers there is less to do")
 )]
 
 mod ask;
-#[cfg(feature = "rabbitmq")]
 mod command;
+mod known;
 mod list;
 mod run;
 mod servers;
@@ -51,11 +52,11 @@ Examples:
   majordomo container call sums add '{\"a\": 1, \"b\": 2}'
   majordomo container ls
 
-Where the servers are can be said once, for all of these:
-  export MAJORDOMO_AMQP=amqp://guest:guest@127.0.0.1:5672/mesh MAJORDOMO_ETCD=http://127.0.0.1:2379
-
-Services of the Python package NuroPb and these call one another, and may be instances of one
-service. SPEC.md section 17.
+Services are at our broker. On RabbitMQ and etcd those of the Python package NuroPb and these call
+one another, and may be instances of one service; for all of these commands:
+  export MAJORDOMO_QUEUES=rabbitmq MAJORDOMO_AMQP=amqp://guest:guest@127.0.0.1:5672/mesh
+  export MAJORDOMO_LEASES=etcd MAJORDOMO_ETCD=http://127.0.0.1:2379
+SPEC.md section 17.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 5 not allowed, 6 no such service";
 

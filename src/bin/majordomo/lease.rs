@@ -9,9 +9,10 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use futures::StreamExt;
 use futures::stream::select_all;
-use majordomo::lease::{LeaseError, Row, Seen};
+use majordomo::lease::{Coordinator, Lease, LeaseError, Row, Seen};
 use serde_json::{Value, json};
 
+use crate::etcd::InEtcdArgs;
 use crate::failure::{CliError, Exit};
 use crate::manage::{AskArgs, age, block_on};
 use crate::output::{Table, complain, harmless, octets_json, print, print_json};
@@ -38,6 +39,8 @@ Examples:
 
 A lease is a name that one holds at a time. Its epoch grows with each holder: the broker refuses
 what comes with an old one, so that a holder that was stopped can do no harm when it goes on.
+With --etcd the leases are those in etcd, below /majordomo/leases/; SPEC.md 9.14 has what is
+otherwise there.
 Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 5 not allowed, 8 another one
 holds it, 9 overloaded";
 
@@ -62,6 +65,8 @@ pub(crate) struct LsArgs {
     prefix: Option<String>,
     #[command(flatten)]
     ask: AskArgs,
+    #[command(flatten)]
+    store: InEtcdArgs,
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +80,8 @@ pub(crate) struct WatchArgs {
     count: Option<u64>,
     #[command(flatten)]
     ask: AskArgs,
+    #[command(flatten)]
+    store: InEtcdArgs,
 }
 
 impl LeaseAction {
@@ -98,9 +105,28 @@ pub(crate) fn run(action: LeaseAction) -> Result<ExitCode> {
 }
 
 async fn list(args: &LsArgs) -> Result<ExitCode> {
+    #[cfg(feature = "etcd")]
+    if let Some(etcd) = args.store.client()? {
+        return list_of(args, &majordomo::engine::etcd::Leases::new(etcd)).await;
+    }
+    #[cfg(not(feature = "etcd"))]
+    args.store.none()?;
     let desk = args.ask.connect().await?;
-    let rows = desk.client.leases(args.prefix.as_deref().unwrap_or_default()).await;
-    let rows = rows.map_err(|error| trouble("the leases", &error))?;
+    list_of(args, &desk.client).await
+}
+
+async fn list_of<C: Coordinator>(args: &LsArgs, store: &C) -> Result<ExitCode> {
+    let (prefix, mut after) = (args.prefix.as_deref().unwrap_or_default(), None);
+    let mut rows = Vec::new();
+    loop {
+        let page = store.list(prefix, after.as_deref()).await;
+        let mut page = page.map_err(|error| trouble("the leases", &error))?;
+        rows.append(&mut page.rows);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
     if args.ask.json {
         let leases: Vec<_> = rows.iter().map(row_json).collect();
         return print_json(json!({"v": 1, "leases": leases}));
@@ -130,10 +156,21 @@ fn row_json(row: &Row) -> Value {
 }
 
 async fn watch(args: &WatchArgs) -> Result<ExitCode> {
+    #[cfg(feature = "etcd")]
+    if let Some(etcd) = args.store.client()? {
+        return watch_of(args, majordomo::engine::etcd::Leases::new(etcd)).await;
+    }
+    #[cfg(not(feature = "etcd"))]
+    args.store.none()?;
     let desk = args.ask.connect().await?;
+    watch_of(args, desk.client).await
+}
+
+async fn watch_of<C: Coordinator>(args: &WatchArgs, store: C) -> Result<ExitCode> {
     let mut all = Vec::new();
     for lease in &args.leases {
-        let seen = desk.client.lease(lease).observe().map_err(|error| trouble(lease, &error))?;
+        let seen = Lease::new(store.clone(), lease).observe();
+        let seen = seen.map_err(|error| trouble(lease, &error))?;
         all.push(seen.map(move |seen| (lease, seen)));
     }
     let (mut all, mut left) = (select_all(all), args.count);
@@ -172,7 +209,9 @@ fn show(as_json: bool, lease: &str, seen: &Seen) -> Result<()> {
             print(format!("{lease}\tfree\t{last}\t\t\n"))
         }
         Seen::Unknown => {
-            complain(&format_args!("majordomo: {lease}: the broker is lost; who holds is unknown"));
+            complain(&format_args!(
+                "majordomo: {lease}: the connection is lost; who holds is unknown"
+            ));
             Ok(())
         }
     }

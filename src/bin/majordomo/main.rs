@@ -10,6 +10,7 @@ mod container;
 mod context;
 mod demo;
 mod docs;
+mod etcd;
 mod failure;
 mod file;
 mod flow;

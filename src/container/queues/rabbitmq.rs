@@ -313,7 +313,7 @@ fn incoming(delivery: Delivery) -> Incoming {
     }
     let reply_to = message.reply_to.clone().filter(|it| !it.is_empty());
     let redelivered = delivery.redelivered;
-    Incoming { body, reply_to, redelivered, settle: Box::new(delivery) }
+    Incoming { body, reply_to, redelivered, attempt: None, settle: Box::new(delivery) }
 }
 
 impl Settle for Delivery {
@@ -321,8 +321,12 @@ impl Settle for Delivery {
         Box::pin(async move {
             let settled = match how {
                 Settlement::Done => self.ack().await,
-                Settlement::Again => self.requeue().await,
-                Settlement::Rejected => self.reject().await,
+                Settlement::Again { wait, .. } => {
+                    // Or a lone instance would turn it around as fast as it can.
+                    tokio::time::sleep(wait).await;
+                    self.requeue().await
+                }
+                Settlement::Rejected { .. } => self.reject().await,
             };
             settled.map_err(|error| error.to_string())
         })

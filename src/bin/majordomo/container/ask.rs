@@ -8,18 +8,21 @@ use clap::Args;
 use majordomo::container::{CallError, Caller, class};
 use serde_json::{Map, Value, json};
 
-use super::servers::RabbitArgs;
+use super::known;
+use super::list::table;
+use super::servers::{QueueArgs, WhereArgs};
 use crate::connect::some_time;
 use crate::failure::{CliError, Exit};
-use crate::output::{Table, print, print_json};
+use crate::output::{Table, harmless, print, print_json};
 
 pub(super) const CALL_EXAMPLES: &str = "\
 Examples:
   majordomo container call sums add '{\"a\": 1, \"b\": 2}'
   majordomo container call mail send '{\"to\": \"joe\"}' --command
-  majordomo container call bank pay '{}' --context '{\"Authorization\": \"'$TOKEN'\"}'
+  majordomo container call bank pay '{}' --with '{\"Authorization\": \"'$TOKEN'\"}'
 
-The value is printed as JSON. A command is not waited for: it is done when RabbitMQ has it.";
+The value is printed as JSON. A command is not waited for: it is done when the broker, or RabbitMQ,
+has it.";
 
 pub(super) const EVENT_EXAMPLES: &str = "\
 Examples:
@@ -70,8 +73,14 @@ pub(crate) struct EventArgs {
 pub(crate) struct DescribeArgs {
     /// The service
     service: String,
+    /// What the service is to know besides, such as a token
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = object)]
+    with: Map<String, Value>,
+    /// How long it may take
+    #[arg(long, short, value_name = "DURATION", default_value = "30s", value_parser = some_time)]
+    timeout: Duration,
     #[command(flatten)]
-    how: HowArgs,
+    home: WhereArgs,
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
@@ -81,26 +90,35 @@ pub(crate) struct DescribeArgs {
 struct HowArgs {
     /// What the service is to know besides, such as a token
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = object)]
-    context: Map<String, Value>,
+    with: Map<String, Value>,
     /// How long it may take
     #[arg(long, short, value_name = "DURATION", default_value = "30s", value_parser = some_time)]
     timeout: Duration,
     #[command(flatten)]
-    rabbit: RabbitArgs,
+    queues: QueueArgs,
 }
 
 impl HowArgs {
-    /// Does something with a client, and ends it in good order.
-    async fn with<T>(
+    async fn ask<T>(
         &self,
         work: impl AsyncFnOnce(Caller) -> Result<T, CallError>,
     ) -> Result<T, CliError> {
-        let client = self.rabbit.client()?;
-        let caller = client.caller().with_context(self.context.clone()).with_timeout(self.timeout);
-        let done = work(caller).await;
-        client.close().await;
-        done.map_err(|error| failed(&error))
+        ask(&self.queues, &self.with, self.timeout, work).await
     }
+}
+
+/// Does something with a client, and ends it in good order.
+async fn ask<T>(
+    queues: &QueueArgs,
+    with: &Map<String, Value>,
+    timeout: Duration,
+    work: impl AsyncFnOnce(Caller) -> Result<T, CallError>,
+) -> Result<T, CliError> {
+    let client = queues.client()?;
+    let caller = client.caller().with_context(with.clone()).with_timeout(timeout);
+    let done = work(caller).await;
+    client.close().await;
+    done.map_err(|error| failed(&error))
 }
 
 fn value(text: &str) -> Result<Value, String> {
@@ -134,14 +152,14 @@ fn failed(error: &CallError) -> CliError {
 pub(super) async fn call(args: &CallArgs) -> Result<ExitCode> {
     let CallArgs { service, method, params, command, how, json } = args;
     if *command {
-        how.with(async |caller| caller.command(service, method, params).await).await?;
+        how.ask(async |caller| caller.command(service, method, params).await).await?;
         return if *json {
             print_json(json!({"v": 1, "taken": true}))
         } else {
             Ok(ExitCode::SUCCESS)
         };
     }
-    let result = how.with(async |caller| caller.request(service, method, params).await).await?;
+    let result = how.ask(async |caller| caller.request(service, method, params).await).await?;
     if *json {
         return print_json(json!({"v": 1, "result": result}));
     }
@@ -151,15 +169,25 @@ pub(super) async fn call(args: &CallArgs) -> Result<ExitCode> {
 
 pub(super) async fn event(args: &EventArgs) -> Result<ExitCode> {
     let EventArgs { topic, event, how, json } = args;
-    how.with(async |caller| caller.publish_event(topic, event).await).await?;
+    how.ask(async |caller| caller.publish_event(topic, event).await).await?;
     if *json { print_json(json!({"v": 1, "taken": true})) } else { Ok(ExitCode::SUCCESS) }
 }
 
 pub(super) async fn describe(args: &DescribeArgs) -> Result<ExitCode> {
-    let DescribeArgs { service, how, json } = args;
-    let description = how.with(async |caller| caller.describe_service(service).await).await?;
+    let DescribeArgs { service, with, timeout, home, json } = args;
+    let asked = async |caller: Caller| caller.describe_service(service).await;
+    let description = ask(&home.queues, with, *timeout, asked).await?;
+    // Who leads is another question, and to others: without an answer it is not shown.
+    let services = known::ask(home, Some(service)).await.unwrap_or_default();
     if *json {
-        return print_json(json!({"v": 1, "description": description}));
+        let known = services.get(service).map(|known| known.json(service));
+        return print_json(json!({"v": 1, "description": description, "service": known}));
+    }
+    if !services.is_empty() {
+        print(table(&services))?;
+        for (name, value) in services.values().flat_map(|known| &known.properties) {
+            print(format!("{}\t{}\n", harmless(name), harmless(value)))?;
+        }
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut table = Table::new(["METHOD", "PARAMETERS", "DESCRIPTION"]);

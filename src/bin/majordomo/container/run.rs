@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::servers::{EtcdArgs, RabbitArgs};
+use super::servers::WhereArgs;
 use crate::connect::{duration, some_time};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   majordomo container run sums --method add='jq .a+.b'
   majordomo container run audit --on 'orders.#=cat >> orders.log' --prefetch 1
+  majordomo container run sums --method add='jq .a+.b' --queues rabbitmq --leases etcd
 
 The command is run by `sh -c` for each call, the arguments are one line of JSON on its standard
 input; what it prints is the value, as JSON if it is JSON, otherwise as text. It also gets
@@ -20,7 +21,8 @@ MAJORDOMO_SERVICE, MAJORDOMO_INSTANCE, MAJORDOMO_METHOD or MAJORDOMO_TOPIC, and
 MAJORDOMO_CORRELATION_ID.
 Exit code 75 has it called again, by whichever instance is next; with any other than 0 the caller is
 told the last line of standard error, and the message becomes a dead letter.
-Without --etcd there is no leader, and each instance sets up what it needs.
+Everything is at our broker, unless --queues and --leases say otherwise: two independent choices.
+With --leases none there is no leader, and each instance sets up what it needs.
 SIGTERM or Ctrl-C gives up the lead at once, and lets running commands finish.
 With --json each change of state is printed as one JSON object.";
 
@@ -68,9 +70,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
-    rabbit: RabbitArgs,
-    #[command(flatten)]
-    etcd: EtcdArgs,
+    home: WhereArgs,
 }
 
 /// Reads `add=jq .a+.b`.
@@ -81,24 +81,20 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), command.to_owned()))
 }
 
-#[cfg(not(feature = "rabbitmq"))]
-pub(super) async fn run(args: RunArgs) -> Result<ExitCode> {
-    std::future::ready(args.rabbit.client().map(|_| ExitCode::FAILURE).map_err(Into::into)).await
-}
-
-#[cfg(feature = "rabbitmq")]
 pub(super) use running::run;
 
-#[cfg(feature = "rabbitmq")]
 mod running {
     use std::sync::Arc;
 
-    use majordomo::container::{Call, Event, Served, ServiceContainer, State, Status};
+    use majordomo::container::{Builder, Call, Event, Served, ServiceContainer, State, Status};
     use serde_json::{Value, json};
     use tokio::sync::watch;
 
     use super::super::command::Command;
+    use super::super::servers::{LeasesAt, QueuesAt};
     use super::{ExitCode, Result, RunArgs};
+    #[cfg(not(all(feature = "rabbitmq", feature = "etcd")))]
+    use crate::etcd::not_built;
     use crate::failure::CliError;
     use crate::output::{complain, print};
     use crate::signals::Signals;
@@ -125,20 +121,12 @@ mod running {
     }
 
     fn start(args: RunArgs) -> Result<ServiceContainer> {
-        let mut config = args.rabbit.config()?;
-        config.quorum = args.quorum;
-        let mut builder = ServiceContainer::builder(&args.service)
-            .rabbitmq(config)
+        let builder = ServiceContainer::builder(&args.service)
             .prefetch(args.prefetch, args.leader_prefetch)
             .call_again(args.call_again, std::time::Duration::from_millis(100))
             .version(env!("CARGO_PKG_VERSION"))
             .ttl(args.ttl);
-        #[cfg(feature = "etcd")]
-        if let Some(etcd) = args.etcd.client()? {
-            builder = builder.etcd(etcd);
-        }
-        #[cfg(not(feature = "etcd"))]
-        args.etcd.none()?;
+        let mut builder = at_home(builder, &args)?;
         let instance =
             args.instance.unwrap_or_else(|| format!("{}-{}", host(), std::process::id()));
         builder = builder.instance(&instance);
@@ -167,6 +155,50 @@ mod running {
             });
         }
         builder.start().map_err(|error| CliError::usage(error.to_string()).into())
+    }
+
+    /// Where it has its messages and its leader from.
+    fn at_home(mut builder: Builder, args: &RunArgs) -> Result<Builder> {
+        let queues = &args.home.queues;
+        let leases = args.home.leases();
+        if queues.at() == QueuesAt::Embedded || leases == LeasesAt::Embedded {
+            builder = builder.broker(queues.embedded()?);
+        }
+        builder = match queues.at() {
+            QueuesAt::Embedded if args.quorum => {
+                let error = CliError::usage("our broker has no quorum queues");
+                return Err(error.hint("leave --quorum out, or use --queues rabbitmq").into());
+            }
+            QueuesAt::Embedded => builder,
+            QueuesAt::Rabbitmq => at_rabbit(builder, args)?,
+        };
+        Ok(match leases {
+            LeasesAt::None => builder.standalone(),
+            LeasesAt::Embedded => builder,
+            LeasesAt::Etcd => in_etcd(builder, args)?,
+        })
+    }
+
+    #[cfg(feature = "rabbitmq")]
+    fn at_rabbit(builder: Builder, args: &RunArgs) -> Result<Builder> {
+        let mut config = args.home.queues.rabbit()?;
+        config.quorum = args.quorum;
+        Ok(builder.rabbitmq(config))
+    }
+
+    #[cfg(not(feature = "rabbitmq"))]
+    fn at_rabbit(_: Builder, _: &RunArgs) -> Result<Builder> {
+        Err(not_built("RabbitMQ", "rabbitmq").into())
+    }
+
+    #[cfg(feature = "etcd")]
+    fn in_etcd(builder: Builder, args: &RunArgs) -> Result<Builder> {
+        Ok(builder.etcd(args.home.etcd.needed()?))
+    }
+
+    #[cfg(not(feature = "etcd"))]
+    fn in_etcd(_: Builder, _: &RunArgs) -> Result<Builder> {
+        Err(not_built("etcd", "etcd").into())
     }
 
     fn host() -> String {

@@ -1,13 +1,136 @@
-//! Where RabbitMQ and etcd are.
-
-use std::path::PathBuf;
+//! Where services are at home: at our broker, on RabbitMQ, in etcd.
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use majordomo::config::ClientConfig;
+use majordomo::container::{BrokerQueues, Client, Embedded};
 #[cfg(feature = "rabbitmq")]
-use majordomo::container::{Client, RabbitQueues, RabbitQueuesConfig};
+use majordomo::container::{RabbitQueues, RabbitQueuesConfig};
+use majordomo::wire::Protocol;
+use majordomo::wire::mjp::Level;
 
+use crate::connect::ConnectArgs;
+use crate::etcd::EtcdArgs;
+#[cfg(not(feature = "rabbitmq"))]
+use crate::etcd::not_built;
 use crate::failure::CliError;
+
+/// Where requests, commands and events travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum QueuesAt {
+    /// Through our broker
+    Embedded,
+    /// Through RabbitMQ, in the layout of NuroPb
+    Rabbitmq,
+}
+
+/// Where it is decided who leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LeasesAt {
+    /// Nowhere: each instance sets up what it needs
+    None,
+    /// At our broker
+    Embedded,
+    /// In etcd, with the keys of NuroPb
+    Etcd,
+}
+
+/// The home of requests, commands and events.
+#[derive(Debug, Args)]
+pub(super) struct QueueArgs {
+    /// Where requests, commands and events travel
+    #[arg(long, value_enum, env = "MAJORDOMO_QUEUES", hide_env_values = true)]
+    #[arg(default_value_t = QueuesAt::Embedded)]
+    queues: QueuesAt,
+    /// What commands and events survive once our broker has them: memory, the loss of instances;
+    /// disk, that of the broker, too [default: as the broker has it for the service]
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    level: Option<Level>,
+    #[command(flatten)]
+    rabbit: RabbitArgs,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// The home of services, whole.
+#[derive(Debug, Args)]
+pub(super) struct WhereArgs {
+    /// Where it is decided who leads
+    #[arg(long, value_enum, env = "MAJORDOMO_LEASES", hide_env_values = true)]
+    #[arg(default_value_t = LeasesAt::Embedded)]
+    leases: LeasesAt,
+    #[command(flatten)]
+    pub(super) etcd: EtcdArgs,
+    #[command(flatten)]
+    pub(super) queues: QueueArgs,
+}
+
+impl WhereArgs {
+    pub(super) fn leases(&self) -> LeasesAt {
+        self.leases
+    }
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    Level::from_name(text).ok_or_else(|| "write memory or disk".into())
+}
+
+impl QueueArgs {
+    pub(super) fn at(&self) -> QueuesAt {
+        self.queues
+    }
+
+    /// Our broker.
+    pub(super) fn embedded(&self) -> Result<Embedded, CliError> {
+        let mut home = embedded(&self.connect)?;
+        home.level = self.level;
+        Ok(home)
+    }
+
+    #[cfg(feature = "rabbitmq")]
+    pub(super) fn rabbit(&self) -> Result<RabbitQueuesConfig, CliError> {
+        self.rabbit.config()
+    }
+
+    /// The management interface of RabbitMQ, if somebody has said where it is.
+    #[cfg(feature = "rabbitmq")]
+    pub(super) fn management(
+        &self,
+    ) -> Result<Option<majordomo::engine::rabbitmq::Management>, CliError> {
+        self.rabbit.management()
+    }
+
+    /// The virtual host.
+    #[cfg(feature = "rabbitmq")]
+    pub(super) fn vhost(&self) -> Result<String, CliError> {
+        Ok(self.rabbit()?.rabbit.url.vhost().to_owned())
+    }
+
+    /// A client of services.
+    pub(super) fn client(&self) -> Result<Client, CliError> {
+        let instance = format!("cli-{}", std::process::id());
+        match self.queues {
+            QueuesAt::Embedded => {
+                let queues = BrokerQueues::client(self.embedded()?, &instance);
+                let queues = queues.map_err(|error| CliError::usage(error.to_string()))?;
+                Ok(Client::start(std::sync::Arc::new(queues)))
+            }
+            QueuesAt::Rabbitmq => self.rabbit.client(&instance),
+        }
+    }
+}
+
+/// Our broker, as the flags and the context say.
+pub(super) fn embedded(connect: &ConnectArgs) -> Result<Embedded, CliError> {
+    let target = connect.target()?;
+    if target.protocol != Protocol::Mjp {
+        let error = CliError::usage("service containers speak MJP/1 with the broker");
+        return Err(error.hint("leave --protocol out, or use --protocol mjp"));
+    }
+    let mut home = Embedded::default();
+    home.client = ClientConfig { endpoint: target.endpoint, curve: target.curve, ..home.client };
+    Ok(home)
+}
 
 /// The queue server.
 #[derive(Debug, Args)]
@@ -20,30 +143,10 @@ pub(super) struct RabbitArgs {
     amqp_api: Option<String>,
 }
 
-/// The coordination store.
-#[derive(Debug, Args)]
-pub(super) struct EtcdArgs {
-    /// etcd: http://HOST:PORT; further members of the cluster after commas
-    #[arg(long, value_name = "URL", env = "MAJORDOMO_ETCD", value_delimiter = ',')]
-    etcd: Vec<String>,
-    /// A user of etcd
-    #[arg(long, value_name = "NAME", requires = "etcd_password_file")]
-    etcd_user: Option<String>,
-    /// The file with the password of that user
-    #[arg(long, value_name = "FILE", requires = "etcd_user")]
-    etcd_password_file: Option<PathBuf>,
-}
-
-#[cfg(not(all(feature = "rabbitmq", feature = "etcd")))]
-fn not_built(what: &str, feature: &str) -> CliError {
-    let error = CliError::usage(format!("this majordomo was built without {what}"));
-    error.hint(format!("build it with --features {feature}"))
-}
-
 #[cfg(feature = "rabbitmq")]
 impl RabbitArgs {
     /// How to reach it; the address is needed.
-    pub(super) fn config(&self) -> Result<RabbitQueuesConfig, CliError> {
+    fn config(&self) -> Result<RabbitQueuesConfig, CliError> {
         use majordomo::engine::rabbitmq::{AmqpUrl, RabbitConfig};
         let Some(url) = &self.amqp else {
             let error = CliError::usage("say where RabbitMQ is");
@@ -56,9 +159,7 @@ impl RabbitArgs {
     }
 
     /// The management interface, if somebody has said where it is.
-    pub(super) fn management(
-        &self,
-    ) -> Result<Option<majordomo::engine::rabbitmq::Management>, CliError> {
+    fn management(&self) -> Result<Option<majordomo::engine::rabbitmq::Management>, CliError> {
         use majordomo::engine::rabbitmq::Management;
         let timeout = std::time::Duration::from_secs(5);
         let management = self.amqp_api.as_ref().map(|url| Management::new(url, timeout));
@@ -66,54 +167,20 @@ impl RabbitArgs {
     }
 
     /// A client of services.
-    pub(super) fn client(&self) -> Result<Client, CliError> {
+    fn client(&self, instance: &str) -> Result<Client, CliError> {
         let config = self.config()?;
-        let instance = format!("cli-{}", std::process::id());
-        Ok(Client::start(std::sync::Arc::new(RabbitQueues::client(config, &instance))))
-    }
-
-    /// The virtual host.
-    pub(super) fn vhost(&self) -> Result<String, CliError> {
-        Ok(self.config()?.rabbit.url.vhost().to_owned())
+        Ok(Client::start(std::sync::Arc::new(RabbitQueues::client(config, instance))))
     }
 }
 
 #[cfg(not(feature = "rabbitmq"))]
 impl RabbitArgs {
-    pub(super) fn client(&self) -> Result<majordomo::container::Client, CliError> {
+    fn client(&self, _: &str) -> Result<Client, CliError> {
         Err(not_built("RabbitMQ", "rabbitmq"))
     }
 }
 
-#[cfg(feature = "etcd")]
-impl EtcdArgs {
-    /// The store, if somebody has said where it is.
-    pub(super) fn client(&self) -> Result<Option<majordomo::engine::etcd::Etcd>, CliError> {
-        use majordomo::engine::etcd::{Etcd, EtcdConfig};
-        if self.etcd.is_empty() {
-            return Ok(None);
-        }
-        let mut config = EtcdConfig::new("");
-        config.endpoints.clone_from(&self.etcd);
-        if let (Some(user), Some(path)) = (&self.etcd_user, &self.etcd_password_file) {
-            let password = std::fs::read_to_string(path).map_err(|error| {
-                CliError::usage(format!("cannot read {}: {error}", path.display()))
-            })?;
-            config.user = Some((user.clone(), password.trim_end().to_owned().into()));
-        }
-        Etcd::new(config).map(Some).map_err(usage)
-    }
-}
-
-#[cfg(not(feature = "etcd"))]
-impl EtcdArgs {
-    /// That nobody wants it, or an error.
-    pub(super) fn none(&self) -> Result<(), CliError> {
-        if self.etcd.is_empty() { Ok(()) } else { Err(not_built("etcd", "etcd")) }
-    }
-}
-
-#[cfg(any(feature = "rabbitmq", feature = "etcd"))]
+#[cfg(feature = "rabbitmq")]
 fn usage(error: impl std::fmt::Display) -> CliError {
     CliError::usage(error.to_string())
 }

@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use majordomo::client::Held;
-use majordomo::lease::Lost;
+use majordomo::lease::{Coordinator, Held, Lease, Lost, Seat};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use super::trouble;
 use crate::connect::{duration, some_time};
+use crate::etcd::InEtcdArgs;
 use crate::failure::{CliError, Exit};
 use crate::group::Group;
 use crate::manage::AskArgs;
@@ -56,6 +56,8 @@ pub(crate) struct CampaignArgs {
     stop: Duration,
     #[command(flatten)]
     ask: AskArgs,
+    #[command(flatten)]
+    store: InEtcdArgs,
 }
 
 pub(super) const EXAMPLES: &str = "\
@@ -87,9 +89,31 @@ enum End {
 
 pub(super) async fn run(args: &CampaignArgs) -> Result<ExitCode> {
     let program = program(args)?;
-    let mut signals = Signals::new()?;
+    let signals = Signals::new()?;
+    #[cfg(feature = "etcd")]
+    if let Some(etcd) = args.store.client()? {
+        let lease = Lease::new(majordomo::engine::etcd::Leases::new(etcd), &args.lease);
+        // It is given up by a question that takes its time; what is not, runs out.
+        let bye = async || tokio::time::sleep(Duration::from_millis(100)).await;
+        return hold(args, program, signals, lease, bye).await;
+    }
+    #[cfg(not(feature = "etcd"))]
+    args.store.none()?;
     let desk = args.ask.connect().await?;
-    let lease = desk.client.lease(&args.lease).value(args.value.as_bytes());
+    let lease = desk.client.lease(&args.lease);
+    let bye = async || desk.client.close(Duration::from_secs(1)).await;
+    hold(args, program, signals, lease, bye).await
+}
+
+/// Holds it, and says goodbye to its store.
+async fn hold<C: Coordinator>(
+    args: &CampaignArgs,
+    program: Option<std::path::PathBuf>,
+    mut signals: Signals,
+    lease: Lease<C>,
+    bye: impl AsyncFnOnce(),
+) -> Result<ExitCode> {
+    let lease = lease.value(args.value.as_bytes());
     let lease = lease.ttl(args.ttl).grace(args.grace).lock_delay(args.lock_delay);
     let lease = args.wait.map_or_else(|| lease.clone(), |wait| lease.clone().wait(wait));
     let lease = args.name.as_ref().map_or_else(|| lease.clone(), |name| lease.clone().name(name));
@@ -97,7 +121,7 @@ pub(super) async fn run(args: &CampaignArgs) -> Result<ExitCode> {
         held = lease.campaign() => held.map_err(|error| trouble(&args.lease, &error))?,
         () = signals.next() => {
             // It is dropped with its client, and said so first.
-            desk.client.close(Duration::from_secs(1)).await;
+            bye().await;
             return Ok(ExitCode::from(130));
         }
     };
@@ -117,7 +141,7 @@ pub(super) async fn run(args: &CampaignArgs) -> Result<ExitCode> {
     }
     // It may have been lost at the last moment; whoever is next need not wait in any case.
     let resigned = held.resign().await.is_ok();
-    desk.client.close(Duration::from_secs(1)).await;
+    bye().await;
     say(args, if resigned { "resigned" } else { "lost" }, epoch, &json!({}))?;
     Ok(match end {
         End::Exited(status) => code_of(status),
@@ -136,10 +160,10 @@ fn program(args: &CampaignArgs) -> Result<Option<std::path::PathBuf>, CliError> 
 }
 
 /// Runs the command while the lease is held.
-async fn command(
+async fn command<S: Seat>(
     args: &CampaignArgs,
     program: &Path,
-    held: &Held,
+    held: &Held<S>,
     signals: &mut Signals,
 ) -> Result<End> {
     let mut child = start(args, program, held.epoch())?;

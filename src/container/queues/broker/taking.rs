@@ -1,0 +1,111 @@
+//! Messages that come: a request of a worker becomes a message, and is answered as that is settled.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::container::coordinate::BoxFuture;
+use crate::container::queues::{Incoming, Settle, Settlement};
+use crate::wire::message::Message;
+use crate::wire::nuropb::{Bad, Body, Kind, Response, class, decode, encode_response};
+use crate::worker::{Failure, Request};
+
+/// Answers that were made and whose messages are not yet settled, by the number of the message.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    answers: Mutex<HashMap<String, Response>>,
+    count: AtomicU64,
+}
+
+impl Answered {
+    fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, Response>) -> T) -> T {
+        work(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// An answer to the message of that number.
+    pub(super) fn put(&self, to: &str, response: Response) {
+        self.with(|answers| answers.insert(to.to_owned(), response));
+    }
+}
+
+/// The place of an answer, left when it is dropped.
+struct Place {
+    answered: Arc<Answered>,
+    number: String,
+}
+
+impl Place {
+    fn take(&self) -> Option<Response> {
+        self.answered.with(|answers| answers.remove(&self.number))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.take();
+    }
+}
+
+/// Hands a request on as a message, and answers it as that is settled.
+pub(super) async fn serve(
+    request: Request,
+    to: mpsc::Sender<Incoming>,
+    answered: Arc<Answered>,
+) -> Result<Message, Failure> {
+    let number = answered.count.fetch_add(1, Ordering::Relaxed).to_string();
+    let place = Place { answered, number };
+    let (settle, settled) = oneshot::channel();
+    let (body, attempt) = (read(&request.body), request.attempt());
+    let reply_to = matches!(body, Ok((Kind::Request, _))).then(|| place.number.clone());
+    let settle = Box::new(Duty { settle, request });
+    let redelivered = attempt > 1;
+    let incoming = Incoming { body, reply_to, redelivered, attempt: Some(attempt), settle };
+    // What cannot be handed on, or is not settled, is held until the worker ends, and comes again.
+    if to.send(incoming).await.is_err() {
+        return std::future::pending().await;
+    }
+    let Ok(settled) = settled.await else { return std::future::pending().await };
+    match settled {
+        Settlement::Done => {
+            let Some(response) = place.take() else { return Ok(Message::new(["done"])) };
+            let body = encode_response(&response)
+                .map_err(|error| Failure::new(class::EXCEPTION, format!("the answer: {error}")))?;
+            Ok(Message::new([Kind::Response.as_str().as_bytes().to_vec(), body]))
+        }
+        Settlement::Again { wait, why } => {
+            Err(Failure::new(class::CALL_AGAIN_REJECT, why).retry_after(wait).again())
+        }
+        Settlement::Rejected { class, text } => Err(Failure::new(class, text)),
+    }
+}
+
+/// Two frames: the type, and the body as NuroPb has it.
+fn read(message: &Message) -> Result<(Kind, Body), Bad> {
+    let mut frames = message.frames();
+    let said = String::from_utf8_lossy(frames.take_first().unwrap_or_default());
+    let known = [Kind::Request, Kind::Command, Kind::Event, Kind::Response];
+    let known = known.into_iter().find(|it| it.as_str() == said);
+    let kind = known.ok_or_else(|| Bad::Kind(said.chars().take(64).collect()))?;
+    let body = frames.take_first().ok_or_else(|| Bad::Body("there is none".into()))?;
+    Ok((kind, decode(kind, body)?))
+}
+
+/// The duty to settle a message.
+struct Duty {
+    settle: oneshot::Sender<Settlement>,
+    request: Request,
+}
+
+impl Settle for Duty {
+    fn settle(self: Box<Self>, how: Settlement) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(async move {
+            let Self { settle, request } = *self;
+            if request.cancelled().is_cancelled() {
+                return Err("nobody waits for it: the connection or its caller has gone".into());
+            }
+            settle.send(how).map_err(|_| "the worker has ended".to_owned())
+        })
+    }
+}

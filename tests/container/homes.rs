@@ -1,0 +1,143 @@
+//! The homes of services: our broker, or RabbitMQ and etcd, and what is between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use majordomo::broker::Broker;
+use majordomo::config::BrokerConfig;
+use majordomo::container::{
+    BrokerQueues, Builder, Client, Embedded, RabbitQueues, RabbitQueuesConfig, ServiceContainer,
+};
+use majordomo::engine::etcd::{Etcd, EtcdConfig};
+use majordomo::engine::rabbitmq::{Management, RabbitConfig};
+use majordomo::proto::dead::Causes;
+use majordomo::wire::mjp::{DeadHeader, Verb};
+use majordomo::wire::nuropb::Topology;
+
+use super::behaviour::{Home, TTL};
+use super::etcd::EtcdServer;
+use super::servers::RabbitServer;
+
+/// A broker whose services keep what has failed.
+pub(crate) fn broker_with(change: impl FnOnce(&mut BrokerConfig)) -> (Broker, Embedded) {
+    let mut config = BrokerConfig::default();
+    config.broker.bind = vec!["tcp://127.0.0.1:0".parse().unwrap()];
+    config.service.dead.causes = Causes::ALL;
+    change(&mut config);
+    let broker = Broker::bind(config).unwrap();
+    let embedded = Embedded::at(&broker.local_addrs()[0].to_string()).unwrap();
+    (broker, embedded)
+}
+
+async fn letters(home: &Embedded, service: &str) -> usize {
+    let endpoint = home.client.endpoint.to_string();
+    let client = majordomo::client::Client::connect(&endpoint).await.unwrap();
+    let ask = DeadHeader { service: Some(service.as_bytes()), ..DeadHeader::new(Verb::DeadList) };
+    let listed = client.dead_admin(&ask, None).await.unwrap();
+    listed.report().letters.map_or(0, |letters| letters.len())
+}
+
+/// Everything at our broker; its leases in etcd instead, or none.
+pub(crate) struct AtBroker {
+    pub(crate) embedded: Embedded,
+    pub(crate) etcd: Option<Etcd>,
+    _broker: Broker,
+}
+
+impl AtBroker {
+    pub(crate) fn new(etcd: Option<Etcd>) -> Self {
+        let (broker, embedded) = broker_with(|_| ());
+        Self { embedded, etcd, _broker: broker }
+    }
+}
+
+impl Home for AtBroker {
+    const LED: bool = true;
+
+    fn instance(&self, service: &str, name: &str) -> Builder {
+        let builder = ServiceContainer::builder(service).instance(name);
+        let builder = builder.broker(self.embedded.clone()).ttl(TTL);
+        match &self.etcd {
+            Some(etcd) => builder.leases(majordomo::engine::etcd::Leases::new(etcd.clone())),
+            None => builder,
+        }
+    }
+
+    fn client(&self, name: &str) -> Client {
+        Client::start(Arc::new(BrokerQueues::client(self.embedded.clone(), name).unwrap()))
+    }
+
+    async fn dead(&self, service: &str) -> usize {
+        letters(&self.embedded, service).await
+    }
+}
+
+/// The same, and nobody leads.
+pub(crate) struct Standalone(pub(crate) AtBroker);
+
+impl Home for Standalone {
+    const LED: bool = false;
+
+    fn instance(&self, service: &str, name: &str) -> Builder {
+        self.0.instance(service, name).standalone()
+    }
+
+    fn client(&self, name: &str) -> Client {
+        self.0.client(name)
+    }
+
+    async fn dead(&self, service: &str) -> usize {
+        self.0.dead(service).await
+    }
+}
+
+/// RabbitMQ, and who leads is in etcd or at our broker.
+pub(crate) struct AtRabbit<'a> {
+    pub(crate) rabbit: &'a RabbitServer,
+    pub(crate) vhost: &'static str,
+    pub(crate) leases: RabbitLeases,
+}
+
+pub(crate) enum RabbitLeases {
+    Etcd(Etcd),
+    Broker(Embedded),
+}
+
+pub(crate) fn etcd(server: &EtcdServer) -> Etcd {
+    Etcd::new(EtcdConfig::new(server.url())).unwrap()
+}
+
+impl AtRabbit<'_> {
+    fn management(&self) -> Management {
+        Management::new(&self.rabbit.api(), Duration::from_secs(5)).unwrap()
+    }
+
+    fn config(&self) -> RabbitQueuesConfig {
+        let url = self.rabbit.url(self.vhost).parse().unwrap();
+        let mut config = RabbitQueuesConfig::new(RabbitConfig::new(url));
+        config.management = Some(self.management());
+        config
+    }
+}
+
+impl Home for AtRabbit<'_> {
+    const LED: bool = true;
+
+    fn instance(&self, service: &str, name: &str) -> Builder {
+        let builder = ServiceContainer::builder(service).instance(name);
+        let builder = builder.rabbitmq(self.config()).ttl(TTL);
+        match &self.leases {
+            RabbitLeases::Etcd(etcd) => builder.etcd(etcd.clone()),
+            RabbitLeases::Broker(embedded) => builder.broker(embedded.clone()),
+        }
+    }
+
+    fn client(&self, name: &str) -> Client {
+        Client::start(Arc::new(RabbitQueues::client(self.config(), name)))
+    }
+
+    async fn dead(&self, service: &str) -> usize {
+        let queue = self.management().queue(self.vhost, &Topology::dl_queue(service)).await;
+        queue.unwrap().map_or(0, |queue| usize::try_from(queue.messages).unwrap())
+    }
+}
