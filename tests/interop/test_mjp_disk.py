@@ -278,9 +278,11 @@ def fail_one(endpoint, **says):
     with Peer(endpoint) as worker, Peer(endpoint) as client:
         worker.ready(service="frail")
         client.call(1, b"x", service="frail", **says)
+        client.expect("ACCEPTED", 1)
         token, _, _ = worker.request()
         worker.say("ERROR", token, {"code": "no_paper"})
-        client.socket.poll(3000)
+        if client.socket.poll(3000):
+            client.expect("ERROR", 1)
 
 
 @pytest.mark.skipif("MAJORDOMO_FAIL_POINTS" not in os.environ, reason="built without fail-points")

@@ -82,8 +82,8 @@ Examples:
   majordomo store repair /var/lib/majordomo /var/lib/majordomo.saved
   majordomo store repair /var/lib/majordomo /var/lib/majordomo.saved --json
 
-The damaged store is not changed. Each record whose checksum holds, and that a broker can read, is in
-the new one; the others are listed. Exit code 65: something is lost.";
+The damaged store is not changed. Each record whose checksum holds, and that a broker can read, is
+in the new one; the others are listed. Exit code 65: something is lost.";
 
 const BACKUP_EXAMPLES: &str = "\
 Examples:
