@@ -7,7 +7,7 @@ mod events;
 #[path = "client/keys.rs"]
 mod keys;
 #[path = "common/relay.rs"]
-#[expect(dead_code, reason = "leases need more of it")]
+#[expect(dead_code, reason = "leases and groups need more of it")]
 mod relay;
 #[path = "client/retry.rs"]
 mod retry;

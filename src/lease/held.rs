@@ -164,10 +164,9 @@ impl<S: Seat> Held<S> {
     /// It is not held any more.
     pub async fn resign(&self) -> Result<(), LeaseError> {
         self.standing()?;
+        let _leaving = Leaving::begin(self);
         self.belief.end(Lost::Resigned);
-        let resigned = self.seat.resign(None).await;
-        self.seat.release();
-        resigned
+        self.seat.resign(None).await
     }
 
     /// Hands over to the candidate of that name, which has waited longest of those that have it.
@@ -231,8 +230,8 @@ impl Belief {
         phases.wait_for(is).await.map_or(Phase::Lost(Lost::Closed), |phase| *phase)
     }
 
-    /// It is not held any more, for the first reason that there is.
-    fn end(&self, lost: Lost) {
+    /// It is not held any more, for the first reason that there is: whether this one is it.
+    fn end(&self, lost: Lost) -> bool {
         self.hold().lose();
         self.phase.send_if_modified(|phase| {
             let first = !matches!(phase, Phase::Lost(_));
@@ -240,7 +239,7 @@ impl Belief {
                 *phase = Phase::Lost(lost);
             }
             first
-        });
+        })
     }
 
     fn hear(&self, news: News) -> Option<Lost> {
@@ -297,6 +296,8 @@ async fn keep<S: Seat>(seat: Arc<S>, belief: Arc<Belief>, mut news: mpsc::Receiv
             () = alarm => {}
         }
     };
-    belief.end(lost);
-    seat.release();
+    // Who resigns lets go itself, when the store has answered.
+    if belief.end(lost) {
+        seat.release();
+    }
 }

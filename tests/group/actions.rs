@@ -10,8 +10,8 @@ use majordomo::group::{
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::detour::Detour;
 use super::house::{House, Member, PATIENCE, led, ms};
+use super::relay::Relay;
 
 /// What a member did.
 #[derive(Debug)]
@@ -55,11 +55,11 @@ async fn agree(ballot: &ActionBallot, name: &'static str, did: &mpsc::Sender<Did
 
 /// A member whose way to the broker takes so long.
 async fn far(house: &House, name: &str, there: Duration, back: Duration) -> Member {
-    let detour = Detour::new(&house.endpoint, there, back).await;
-    let groups = Groups::connect(&detour.endpoint).await.unwrap();
+    let relay = Relay::slow(&house.endpoint, there, back).await;
+    let groups = Groups::connect(&relay.endpoint).await.unwrap();
     let member = Member::join(groups, name, led()).await;
     // The way stays as long as the test does.
-    std::mem::forget(detour);
+    std::mem::forget(relay);
     member
 }
 

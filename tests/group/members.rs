@@ -7,8 +7,8 @@ use majordomo::group::{
     Parted, Reason, View,
 };
 
-use super::detour::Detour;
 use super::house::{GROUP, House, Member, led, ms};
+use super::relay::Relay;
 
 #[tokio::test]
 async fn all_members_see_the_same_views_under_the_same_numbers() {
@@ -121,16 +121,16 @@ async fn what_cannot_be_joined_is_refused_with_the_reason() {
 #[tokio::test]
 async fn a_lost_connection_ends_an_incarnation_and_the_next_one_begins_by_itself() {
     let house = House::new();
-    let detour = Detour::new(&house.endpoint, ms(0), ms(0)).await;
+    let relay = Relay::slow(&house.endpoint, ms(0), ms(0)).await;
     let mut bert = house.member("bert", led()).await;
-    let groups = majordomo::group::Groups::builder(&detour.endpoint).unwrap();
+    let groups = majordomo::group::Groups::builder(&relay.endpoint).unwrap();
     let groups = groups.backoff(ms(5), ms(50)).connect().await.unwrap();
     let mut anna = Member::join(groups, "anna", led()).await;
     let first = anna.group.id().unwrap();
     anna.until_led_by("bert").await;
     for round in 0..3 {
         let before = anna.group.id().unwrap();
-        detour.cut();
+        relay.cut();
         let parted = anna.until(|event| match event {
             Event::Parted(parted) => Some(parted),
             _ => None,

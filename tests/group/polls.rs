@@ -7,8 +7,8 @@ use majordomo::group::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::detour::Detour;
 use super::house::{House, Member, PATIENCE, led, ms};
+use super::relay::Relay;
 
 impl Member {
     /// Votes so in every poll from now on; gives the results that it hears.
@@ -185,8 +185,8 @@ async fn whoever_has_opened_a_poll_hears_of_it_over_the_next_connection() {
     for member in three(&house, led).await {
         let _ = member.votes(Some(Vote::Yes));
     }
-    let detour = Detour::new(&house.endpoint, ms(0), ms(50)).await;
-    let groups = majordomo::group::Groups::builder(&detour.endpoint).unwrap();
+    let relay = Relay::slow(&house.endpoint, ms(0), ms(50)).await;
+    let groups = majordomo::group::Groups::builder(&relay.endpoint).unwrap();
     let groups = groups.backoff(ms(5), ms(50)).connect().await.unwrap();
     let far = Member::join(groups, "dora", led()).await;
     far.group.leader_known().await.unwrap();
@@ -194,7 +194,7 @@ async fn whoever_has_opened_a_poll_hears_of_it_over_the_next_connection() {
     let opened = tokio::spawn(group.poll("?").timeout(PATIENCE).open());
     // The answer is on its way back for a while.
     tokio::time::sleep(ms(25)).await;
-    detour.cut();
+    relay.cut();
     let result = opened.await.unwrap().unwrap();
     assert_eq!((result.status, result.yes, result.electorate), (Status::Yes, 3, 4));
 }
@@ -202,8 +202,8 @@ async fn whoever_has_opened_a_poll_hears_of_it_over_the_next_connection() {
 #[tokio::test]
 async fn without_a_broker_there_is_an_answer_too() {
     let house = House::new();
-    let detour = Detour::new(&house.endpoint, ms(0), ms(0)).await;
-    let builder = majordomo::group::Groups::builder(&detour.endpoint).unwrap();
+    let relay = Relay::slow(&house.endpoint, ms(0), ms(0)).await;
+    let builder = majordomo::group::Groups::builder(&relay.endpoint).unwrap();
     let groups = builder.timeout(ms(500)).connect().await.unwrap();
     let anna = Member::join(groups, "anna", led()).await;
     let _bert = house.member("bert", led()).await;
@@ -211,7 +211,7 @@ async fn without_a_broker_there_is_an_answer_too() {
     let group = anna.group.clone();
     let opened = tokio::spawn(group.poll("?").timeout(ms(300)).open());
     tokio::time::sleep(ms(50)).await;
-    detour.close();
+    relay.close();
     let answer = opened.await.unwrap();
     assert_eq!(answer, Err(GroupError::NoResult { after: ms(800) }));
     let apart = group.send("x").await;

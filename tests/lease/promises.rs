@@ -26,6 +26,7 @@ pub(crate) async fn every_store_keeps_them<C: Coordinator>(
     a_holder_goes_on_as_long_as_it_lives(&stores, &name("renew")).await;
     who_does_not_renew_is_freed_in_time(&stores, &name("expiry")).await;
     a_holder_may_name_its_successor(&stores, &name("heir")).await;
+    who_resigns_in_the_moment_of_winning_is_answered(&stores, &name("moment")).await;
     who_gives_up_waiting_is_passed_over(&stores, &name("patience")).await;
     observers_see_each_holder_and_what_it_says(&stores, &name("observe")).await;
     leases_are_listed_by_name(&stores, &name("list")).await;
@@ -143,6 +144,17 @@ async fn a_holder_may_name_its_successor<C: Coordinator>([one, two, three]: &[C;
     assert!(!second.is_finished(), "it is passed over");
     drop(third);
     soon(second).await.unwrap().unwrap();
+}
+
+async fn who_resigns_in_the_moment_of_winning_is_answered<C: Coordinator>(
+    [one, ..]: &[C; 3],
+    name: &str,
+) {
+    // The task that renews has hardly begun: it must not let go before the store has answered.
+    for _ in 0..20 {
+        let held = soon(lease(one, name).campaign()).await.unwrap();
+        assert_eq!(soon(held.resign()).await, Ok(()));
+    }
 }
 
 async fn who_gives_up_waiting_is_passed_over<C: Coordinator>(

@@ -389,10 +389,10 @@ impl Core {
         self.router.open_requests().saturating_sub(kept)
     }
 
-    /// Charges what the table has grown by.
-    /// Has the disk know how far epochs of leases may go, if there is one.
+    /// Has the disk know how far epochs of leases and incarnations of members may go, if there is
+    /// one.
     pub(super) fn keep_mark<O: Output>(&mut self, out: &mut O) {
-        if let Some(mark) = self.router.leases.take_mark()
+        if let Some(mark) = self.router.leases.take_mark(self.groups.newest())
             && let Some(kept) = &mut self.titanic
         {
             kept.table.keep_mark(mark);
@@ -400,6 +400,7 @@ impl Core {
         }
     }
 
+    /// Charges what the table has grown by.
     fn settle_titanic<O: Output>(&mut self, out: &mut O) {
         let Some(kept) = &mut self.titanic else { return };
         let memory = kept.table.memory();

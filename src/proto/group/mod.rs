@@ -14,7 +14,7 @@
 //! - [`Groups`]: the broker's table. It decides who is a member, who leads, and what polls say.
 //! - [`Ballot`]: the votes of one poll, and what they decide.
 //! - [`Charter`]: what kind of group it is.
-//! - [`Standpoint`], [`ClockSync`], [`Agenda`]: a member's side.
+//! - [`Standpoint`], [`ClockSync`]: a member's side.
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
@@ -46,7 +46,7 @@ pub use news::{Change, Event, Feat, Left, News, PollResult, Status};
 pub use order::{Recipient, Taken, To};
 pub use poll::{Asked, Given, Opened, Opening, Question};
 pub use silence::Silence;
-pub use standpoint::{Agenda, Due, Standpoint};
+pub use standpoint::Standpoint;
 pub use sync::ClockSync;
 pub use table::{Groups, Member, Refused};
 

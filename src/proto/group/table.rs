@@ -163,6 +163,12 @@ impl Groups {
         self.last = self.last.max(last);
     }
 
+    /// The newest incarnation.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.last
+    }
+
     /// What groups may take.
     #[must_use]
     pub fn limits(&self) -> &GroupLimits {

@@ -46,13 +46,15 @@ impl Leases {
         self.reserved = Some(mark);
     }
 
-    /// Up to where epochs are to be reserved now, if they are.
-    pub fn take_mark(&mut self) -> Option<u64> {
-        let left = self.reserved?.saturating_sub(self.last);
+    /// Up to where epochs are to be reserved now, if they are, and other numbers with them of which
+    /// `newest` is the newest.
+    pub fn take_mark(&mut self, newest: u64) -> Option<u64> {
+        let last = self.last.max(newest);
+        let left = self.reserved?.saturating_sub(last);
         if left > AHEAD - BLOCK {
             return None;
         }
-        let mark = self.last.saturating_add(AHEAD);
+        let mark = last.saturating_add(AHEAD);
         self.reserved = Some(mark);
         Some(mark)
     }
@@ -67,12 +69,12 @@ mod tests {
     fn a_mark_is_written_once_a_block_and_long_before_it_is_reached() {
         let mut leases = Leases::new(LeaseLimits::default());
         leases.begin_above(5000);
-        assert_eq!(leases.take_mark(), None, "nothing is kept");
+        assert_eq!(leases.take_mark(0), None, "nothing is kept");
         leases.keep_marks(5000 + AHEAD);
         let (mut reserved, mut writes) = (5000 + AHEAD, 0);
         for epoch in 5001..=5000 + 10 * BLOCK {
             leases.begin_above(epoch);
-            if let Some(mark) = leases.take_mark() {
+            if let Some(mark) = leases.take_mark(0) {
                 assert!(mark > reserved, "it never goes back");
                 (reserved, writes) = (mark, writes + 1);
             }

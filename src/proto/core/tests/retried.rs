@@ -22,11 +22,19 @@ use crate::wire::mjp::{
 const STEPS: u64 = 120;
 const MS: Duration = Duration::from_millis(1);
 
-/// A worker, as the judge sees it: what it has, and under which number.
+/// A worker, as the judge sees it, and what it has.
 struct Hand {
     peer: PeerId,
     read: usize,
-    held: BTreeMap<u64, u64>,
+    held: BTreeMap<u64, Held>,
+}
+
+/// Under which number a worker has a request, and the place it had in the order of acceptance: who
+/// has one that died, and was put back since then, has nothing to say of it any more.
+#[derive(Clone, Copy)]
+struct Held {
+    token: u64,
+    sequence: u64,
 }
 
 struct Caller {
@@ -214,21 +222,21 @@ impl World {
             return Ok(());
         }
         let peer = self.hands[at].peer;
-        let token = self.hands[at].held.remove(&tag).unwrap();
+        let held = self.hands[at].held.remove(&tag).unwrap();
         match self.rng.within(0, 5) {
-            0 if faulty => self.say_error(peer, tag, token, None),
+            0 if faulty => self.say_error(peer, tag, held, None),
             1 | 2 if faulty => {
                 let retry = self.rng.pick(&[None, Some(0), Some(40)]);
-                self.say_error(peer, tag, token, Some(retry));
+                self.say_error(peer, tag, held, Some(retry));
             }
             _ => {
                 let body = Message::new(["done"]);
                 // Who waits is told; who does not has it done.
-                let revived = self.seen[&tag].revived;
-                if revived && self.seen[&tag].at == Where::Open {
+                let seen = &self.seen[&tag];
+                if seen.revived && seen.at == Where::Open && seen.sequence == held.sequence {
                     self.end(tag, Where::Done);
                 }
-                let answer = Answer { id: token, header: b"\x80", body: body.frames() };
+                let answer = Answer { id: held.token, header: b"\x80", body: body.frames() };
                 self.desk.mjp(peer, &ToBroker::Final(answer));
             }
         }
@@ -236,18 +244,18 @@ impl World {
     }
 
     /// The worker fails a request, and perhaps wants it to be delivered again.
-    fn say_error(&mut self, peer: PeerId, tag: u64, token: u64, again: Option<Option<u64>>) {
+    fn say_error(&mut self, peer: PeerId, tag: u64, held: Held, again: Option<Option<u64>>) {
         let retry = again.flatten();
         let fault = Fault { code: "busy", retry, again: again.map(|_| true), ..Fault::default() };
         let seen = self.seen.get_mut(&tag).unwrap();
-        if again.is_some() && seen.at == Where::Open {
+        if again.is_some() && seen.at == Where::Open && seen.sequence == held.sequence {
             let least = self.policy.backoff.base / 100 * (100 - self.policy.backoff.jitter);
             let wait = retry.map_or(least, |retry| u32::try_from(retry).unwrap() * MS);
             seen.not_before = seen.not_before.max(self.desk.now + wait);
             self.counts[0] += 1;
         }
         let header = Packed::new(&fault);
-        self.desk.mjp(peer, &ToBroker::Error(Failure { id: token, header: header.octets() }));
+        self.desk.mjp(peer, &ToBroker::Error(Failure { id: held.token, header: header.octets() }));
     }
 
     fn dismiss(&mut self) {
@@ -393,7 +401,8 @@ impl World {
             let body = given.body.take_first().unwrap_or_default();
             let tag: u64 = std::str::from_utf8(body).unwrap().parse().unwrap();
             self.judge_delivery(tag, given.says.attempt.get())?;
-            self.hands[at].held.insert(tag, given.id);
+            let held = Held { token: given.id, sequence: self.seen[&tag].sequence };
+            self.hands[at].held.insert(tag, held);
         }
         Ok(())
     }

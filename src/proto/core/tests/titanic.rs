@@ -15,7 +15,7 @@ use crate::proto::rights::Grants;
 use crate::proto::titanic::{HEADS, Titanic, TitanicLimits};
 use crate::wire::mdp::{Answer, FromWorker, Request, ToClient, ToWorker, Version};
 use crate::wire::message::{Frames, Message};
-use crate::wire::mjp::{LeaseHeader, LeaseVerb, ToBroker};
+use crate::wire::mjp::{Group, GroupHeader, GroupVerb, LeaseHeader, LeaseVerb, ToBroker};
 
 use Version::V01;
 
@@ -297,6 +297,26 @@ fn epochs_are_reserved_ahead_and_a_full_disk_gets_the_newest_of_them_later() {
     titan.event(&Event::Room);
     titan.work();
     assert_eq!(mark(&titan), Ok(1000 + 4 * BLOCK + AHEAD));
+}
+
+#[test]
+fn incarnations_of_members_are_reserved_as_epochs_are() {
+    let mut titan = titan();
+    titan.work();
+    titan.desk.core.keep_epochs(1000, 1000 + AHEAD);
+    let node = titan.client(key(1));
+    for _ in 0..BLOCK {
+        let says = GroupHeader { verb: "join", group: Some("crew"), ..GroupHeader::default() };
+        let body = Frames::default();
+        titan.desk.mjp(node, &ToBroker::Group(Group { id: 1, says, body }));
+        let (says, body) = (GroupHeader::new(GroupVerb::Leave, 1), Frames::default());
+        titan.desk.mjp(node, &ToBroker::Group(Group { id: 2, says, body }));
+    }
+    titan.listen();
+    assert_eq!(titan.disk.orders.len(), 1);
+    titan.work();
+    let mark = mark::read(&titan.disk.kept[&[&b"e"[..], &[0; 16]].concat()]);
+    assert_eq!(mark, Ok(1000 + BLOCK + AHEAD));
 }
 
 #[test]

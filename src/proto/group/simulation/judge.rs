@@ -40,7 +40,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) const SEEN: usize = 14;
+    pub(super) const SEEN: usize = 15;
 
     pub(super) fn restart(&mut self) {
         self.seen[2] += 1;

@@ -1,10 +1,12 @@
 //! Members of one group over a network that delays, cuts one way and breaks, with clocks that
-//! drift, pauses, churn, and a broker that stands still and starts again: one seed, one run.
+//! drift, pauses, churn, and a broker that stands still and starts again, with a disk and without one,
+//! and with one by a wall clock that was set: one seed, one run.
 //!
 //! After each step: the table is sound; what members were told is checked by the judge against what
 //! the broker decided; who believes that it leads does, unless it could not know. Without faults
 //! all are in one view with one leader within three expiries, and all polls have been answered.
 
+mod agenda;
 mod judge;
 mod node;
 
@@ -17,6 +19,7 @@ use slotmap::SlotMap;
 use super::*;
 use crate::id::{PeerId, Principal};
 use crate::proto::clock::{Clock, Time};
+use crate::proto::lease::mark::AHEAD;
 use crate::proto::lease::{LeaseLimits, Leases};
 use crate::proto::simulation::rng::Rng;
 use crate::wire::mjp::GroupType;
@@ -31,6 +34,8 @@ const FAULTY: u64 = 6_000;
 const EXPIRY: u64 = 600;
 /// How long it takes at most that one end of a connection hears of its end.
 const DEAF: u64 = 800;
+/// What the broker's wall clock shows at first, microseconds.
+const WALL: u64 = 1_000_000;
 /// The id of a membership.
 const SEAT: u64 = 1;
 
@@ -96,6 +101,8 @@ struct World {
     stalled: u64,
     groups: Groups,
     leases: Leases,
+    /// Up to where epochs and incarnations are reserved on the broker's disk, if it has one.
+    mark: Option<u64>,
     judge: Judge,
 }
 
@@ -135,12 +142,9 @@ impl World {
             ..says
         };
         let charter = Charter::default().with(&says, &limits).expect("a kind of group");
-        let mut leases = Leases::new(LeaseLimits::default());
-        leases.begin_above(1_000_000);
+        let mark = rng.one_in(2).then_some(0);
         let nodes = (0..NODES).map(|_| Node::new(&mut rng)).collect();
-        let mut groups = Groups::new(limits);
-        groups.begin_above(1_000_000);
-        Self {
+        let mut world = Self {
             rng,
             begin,
             now: 0,
@@ -156,9 +160,25 @@ impl World {
             clock: Clock::new(begin),
             start: 0,
             stalled: 0,
-            groups,
-            leases,
+            groups: Groups::new(limits),
+            leases: Leases::new(LeaseLimits::default()),
+            mark,
             judge: Judge::default(),
+        };
+        world.count_from(WALL);
+        world
+    }
+
+    /// A run of the broker begins at that time of its wall clock, microseconds.
+    fn count_from(&mut self, wall: u64) {
+        let last = self.mark.map_or(wall, |mark| wall.max(mark));
+        self.groups = Groups::new(*self.groups.limits());
+        self.leases = Leases::new(LeaseLimits::default());
+        self.groups.begin_above(last);
+        self.leases.begin_above(last);
+        if let Some(mark) = &mut self.mark {
+            *mark = last + AHEAD;
+            self.leases.keep_marks(*mark);
         }
     }
 
@@ -215,11 +235,11 @@ impl World {
         }
         self.peers.clear();
         self.spoke.clear();
-        self.groups = Groups::new(*self.groups.limits());
-        self.leases = Leases::new(LeaseLimits::default());
-        // A clock that goes on: 2^-20 s are less than a millisecond.
-        self.leases.begin_above(1_000_000 + self.now * 1000);
-        self.groups.begin_above(1_000_000 + self.now * 1000);
+        // Without a disk the wall clock has to go on; with one it may have been set back, and on.
+        let wall = WALL + self.now * 1000;
+        let set = if self.mark.is_some() { self.rng.index(3) } else { 0 };
+        self.judge.seen[14] += u64::from(set > 0);
+        self.count_from([wall, WALL / 2, wall + WALL][set]);
         self.clock = Clock::new(self.begin + ms(self.now));
         self.start = self.now;
         self.judge.restart();
@@ -421,6 +441,9 @@ impl World {
     fn say(&mut self) -> Result<(), String> {
         let now = self.moment();
         self.groups.settle(now, || self.leases.next_epoch());
+        if let Some(mark) = self.leases.take_mark(self.groups.newest()) {
+            self.mark = Some(mark);
+        }
         while let Some((group, holder)) = self.groups.pop_ward() {
             self.leases.set_ward(&group, holder);
         }
@@ -524,6 +547,6 @@ fn groups_of_twenty_thousand_seeds_hold_every_invariant() {
         seen.fold([0; Judge::SEEN], |sum, one| std::array::from_fn(|it| sum[it] + one[it]))
     });
     // Beliefs, what was refused, restarts, suspects, those that were alive, deeds, those that were
-    // missed, outcomes that were said and told, and polls of each result.
+    // missed, outcomes that were said and told, polls of each result, and wall clocks that were set.
     assert!(count < 100 || seen.iter().all(|count| *count > 0), "{seen:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::agenda::{Agenda, Due as Deed};
 use super::*;
 
 /// A node: at most one connection, and at most one membership on it.
@@ -275,12 +276,12 @@ impl World {
         }
         while let Some(deed) = seat.agenda.pop(now, &seat.sync, ms(40)) {
             let (poll, feat) = match deed {
-                super::super::Due::Act(poll) => {
+                Deed::Act(poll) => {
                     let who = seat.stand.incarnation();
                     self.judge.does(who, number_of(&poll), self.now * 1000)?;
                     (poll, Feat::Done)
                 }
-                super::super::Due::Missed(poll) => {
+                Deed::Missed(poll) => {
                     self.judge.missed();
                     (poll, Feat::Missed)
                 }
