@@ -313,7 +313,7 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                 };
                 let dead = core.router().dead();
                 survey.dead =
-                    Dead { counts: dead.counts(), bytes: dead.bytes(), stats: dead.stats() };
+                    Dead { counts: dead.counts(), bytes: dead.memory(), stats: dead.stats() };
                 survey.flows = flows_of(core.flows());
                 survey.titanic = core.titanic().map(|table| {
                     let (requests, bytes) = table.size();

@@ -88,7 +88,8 @@ impl Layout {
         let region = page >> 20 & 0xf_ffff;
         let len = u64::from(PAGE).checked_shl(u32::try_from(order).unwrap_or(0)).unwrap_or(0);
         let inside = index.saturating_mul(len).saturating_add(self.header);
-        (u64::from(PAGE) + region.saturating_mul(self.region).saturating_add(inside), len)
+        let regions = region.saturating_mul(self.region).saturating_add(u64::from(PAGE));
+        (regions.saturating_add(inside), len)
     }
 }
 
@@ -155,8 +156,11 @@ impl Tree<'_> {
                     for (key, value) in &pairs {
                         each(key, value);
                     }
-                    self.last =
-                        pairs.into_iter().next_back().map(|(key, _)| key).or(self.last.take());
+                    self.last = pairs
+                        .into_iter()
+                        .next_back()
+                        .map(|(key, _)| key)
+                        .or_else(|| self.last.take());
                 }
                 Err(why) => self.gaps.push(Gap { offset, why }),
             }

@@ -483,6 +483,24 @@ fn what_is_saved_of_a_damaged_store_is_what_was_stored() {
 }
 
 #[test]
+fn a_first_page_of_nonsense_is_refused_or_leads_nowhere() {
+    let (image, state) = closed_store();
+    let mut dice = Dice(31);
+    for _ in 0..2000 {
+        // Whatever stands in the header and in the two commits.
+        let mut image = image.clone();
+        for _ in 0..=dice.below(8) {
+            let at = 10 + usize::try_from(dice.below(310)).unwrap();
+            image[at] = u8::try_from(dice.below(256)).unwrap();
+        }
+        if let Ok((found, is_whole)) = salvaged(&image) {
+            assert!(found.iter().all(|(key, value)| state.get(key) == Some(value)));
+            assert!(!is_whole || found == state);
+        }
+    }
+}
+
+#[test]
 fn what_is_no_store_is_refused() {
     for image in [vec![], vec![0; 100], vec![0; 8192], b"redb\x1a\x0a\xa9\x0d\x0a".repeat(900)] {
         assert!(salvaged(&image).is_err());

@@ -33,6 +33,11 @@ fn what_cannot_be_a_flow_is_refused_before_anybody_is_asked() {
             "error: invalid value '1GiB' for '--chunk <SIZE>'",
         ),
         (&["send", "here", "--credit", "0"], 2, "error: invalid value '0' for '--credit <COUNT>'"),
+        (
+            &["send", "here", "--credit-bytes", "1KiB"],
+            2,
+            "error: invalid value '1KiB' for '--credit-bytes <SIZE>': a credit has 64KiB to 1GiB",
+        ),
         (&["recv", "--json"], 2, "majordomo: payload and JSON cannot both go to standard output"),
         (&["recv", "-o", "here"], 1, "majordomo: there is a `here` already; name another place"),
         (&["recv", "-o", "folder"], 2, "majordomo: folder is a folder; name a file in it"),
@@ -76,4 +81,36 @@ fn status_tells_of_flows_and_who_comes_for_them() {
     let said: Value = serde_json::from_str(&out).unwrap();
     let flows = serde_json::json!({"open": 0, "waiting": 0, "handlers": 1});
     assert_eq!(said["broker"]["flows"], flows, "{out}");
+}
+
+#[test]
+fn a_file_goes_through_a_flow_within_mjp_and_comes_back() {
+    let home = home();
+    let home = home.path();
+    let config = format!(
+        "[flow]\notherwise = \"store\"\n[flow.handlers.store]\nkind = \"file\"\nfolder = {:?}\n",
+        home.join("store")
+    );
+    fs::create_dir(home.join("store")).unwrap();
+    fs::write(home.join("m.toml"), config).unwrap();
+    let photo: Vec<u8> = (0..300_000_u32).flat_map(|it| it.to_le_bytes()).collect();
+    fs::write(home.join("photo"), &photo).unwrap();
+    let mut broker = Process::broker(home, &["--config", "m.toml", "--bind", "ipc://socket"]);
+    assert_eq!(broker.line(), "ipc://socket");
+    let flow = |arguments: &[&str]| {
+        let all = ["--credit-bytes", "256KiB", "--attr", "file=p", "--endpoint", "ipc://socket"];
+        run(&mut majordomo(home, &[&["flow"], arguments, &all].concat()))
+    };
+    // A message may have half of it, and has a label, too.
+    let (exit, _, err) = flow(&["send", "photo", "--chunk", "128KiB"]);
+    assert_eq!(exit, 1, "{err}");
+    assert!(err.contains("more than 131072") && err.contains("take a smaller --chunk"), "{err}");
+    fs::remove_file(home.join("store/p")).unwrap();
+    let (exit, out, err) = flow(&["send", "photo", "--chunk", "64KiB", "--json"]);
+    assert_eq!(exit, 0, "{err}");
+    let said: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&said["messages"], &said["octets"]), (&19.into(), &1_200_000.into()));
+    let (exit, _, err) = flow(&["recv", "-o", "back"]);
+    assert_eq!(exit, 0, "{err}");
+    assert_eq!(fs::read(home.join("back")).unwrap(), photo);
 }

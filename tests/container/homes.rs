@@ -14,6 +14,8 @@ use majordomo::proto::dead::Causes;
 use majordomo::wire::mjp::{DeadHeader, Verb};
 use majordomo::wire::nuropb::Topology;
 
+use tempfile::TempDir;
+
 use super::behaviour::{Home, TTL};
 use super::etcd::EtcdServer;
 use super::servers::RabbitServer;
@@ -29,9 +31,8 @@ pub(crate) fn broker_with(change: impl FnOnce(&mut BrokerConfig)) -> (Broker, Em
     (broker, embedded)
 }
 
-async fn letters(home: &Embedded, service: &str) -> usize {
-    let endpoint = home.client.endpoint.to_string();
-    let client = majordomo::client::Client::connect(&endpoint).await.unwrap();
+async fn letters(endpoint: &str, service: &str) -> usize {
+    let client = majordomo::client::Client::connect(endpoint).await.unwrap();
     let ask = DeadHeader { service: Some(service.as_bytes()), ..DeadHeader::new(Verb::DeadList) };
     let listed = client.dead_admin(&ask, None).await.unwrap();
     listed.report().letters.map_or(0, |letters| letters.len())
@@ -41,13 +42,19 @@ async fn letters(home: &Embedded, service: &str) -> usize {
 pub(crate) struct AtBroker {
     pub(crate) embedded: Embedded,
     pub(crate) etcd: Option<Etcd>,
+    /// Where it is administered.
+    admin: String,
     _broker: Broker,
+    _socket: TempDir,
 }
 
 impl AtBroker {
     pub(crate) fn new(etcd: Option<Etcd>) -> Self {
-        let (broker, embedded) = broker_with(|_| ());
-        Self { embedded, etcd, _broker: broker }
+        let socket = tempfile::tempdir().unwrap();
+        let admin = format!("ipc://{}/admin", socket.path().display());
+        let (broker, embedded) =
+            broker_with(|config| config.broker.bind.push(admin.parse().unwrap()));
+        Self { embedded, etcd, admin, _broker: broker, _socket: socket }
     }
 }
 
@@ -68,7 +75,7 @@ impl Home for AtBroker {
     }
 
     async fn dead(&self, service: &str) -> usize {
-        letters(&self.embedded, service).await
+        letters(&self.admin, service).await
     }
 }
 

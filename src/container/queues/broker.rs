@@ -1,4 +1,4 @@
-//! The queues of our broker, over MJP/1 (SPEC 17.6).
+//! The queues of our broker, over MJP/1 (SPEC 17.5).
 
 mod events;
 mod line;

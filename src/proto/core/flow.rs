@@ -238,9 +238,8 @@ impl Core {
         out: &mut O,
     ) {
         let from = End { peer: id, lane: said.id };
-        let words = Words { frames: said.body, header: said.header };
-        let bytes = said.says.bytes;
-        self.with_flows(out, |table, desk| table.lane(now, from, words, bytes, desk));
+        let Lane { body, says, .. } = *said;
+        self.with_flows(out, |table, desk| table.lane(now, from, body, says.bytes, desk));
     }
 
     /// Less waits for a peer than before.

@@ -77,7 +77,7 @@ impl Core {
     fn broker_report(&self, now: Time, memory: Memory) -> BrokerReport<'static> {
         let Memory { limit, taken, tables, arriving } = memory;
         let dead = &self.router.dead;
-        let remembered = self.router.keys.bytes() + self.router.jobs.ended_bytes() + dead.bytes();
+        let remembered = self.router.keys.bytes() + self.router.jobs.ended_bytes() + dead.memory();
         BrokerReport {
             agent: AGENT,
             uptime: millis(now.since(Time::default())),

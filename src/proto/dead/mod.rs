@@ -145,7 +145,7 @@ impl DeadLetters {
 
     /// Memory of the letters, octets.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub fn memory(&self) -> usize {
         self.memory
     }
 

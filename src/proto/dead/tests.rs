@@ -79,11 +79,11 @@ fn octets_are_bounded_and_given_back() {
     for id in 1..=5 {
         table.put(letter(id, "a", Cause::Poison, 0), 100, None);
     }
-    assert_eq!((ids(&table), table.bytes()), (vec![3, 4, 5], 3 * cost));
+    assert_eq!((ids(&table), table.memory()), (vec![3, 4, 5], 3 * cost));
     assert_eq!(settled(&mut table), 2 * cost);
     let (number, _) = table.named(LetterId(4)).unwrap();
     assert!(table.edit(number, Some(name("bb")), Some((Message::new([""]), false))));
-    assert_eq!(table.bytes(), 2 * cost + table.named(LetterId(4)).unwrap().1.cost());
+    assert_eq!(table.memory(), 2 * cost + table.named(LetterId(4)).unwrap().1.cost());
     settled(&mut table);
     assert_eq!(table.take(number).unwrap().service, name("bb"));
     assert!(table.named(LetterId(4)).is_none() && table.take(number).is_none());

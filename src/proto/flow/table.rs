@@ -132,7 +132,7 @@ impl FlowTable {
             return Taken::Yes;
         };
         let (shape, place) = (member.shape, member.place);
-        match Bot::read(shape, message, &[], None) {
+        match Bot::read(shape, message, None) {
             Ok(said) => self.said(now, from, place, &said, out),
             Err(why) => self.count_malformed(why),
         }

@@ -16,8 +16,7 @@ pub(super) struct Bot<'a> {
     pub(super) label: FlowLabel<'a>,
     /// As it came.
     pub(super) frames: Frames<'a>,
-    /// Within MJP what stood before it, and the octets that it names there.
-    pub(super) header: &'a [u8],
+    /// Within MJP the octets that its header names.
     pub(super) bytes: Option<u64>,
 }
 
@@ -27,11 +26,10 @@ impl<'a> Bot<'a> {
     pub(super) fn read(
         shape: Shape,
         frames: Frames<'a>,
-        header: &'a [u8],
         bytes: Option<u64>,
     ) -> Result<Self, Malformed> {
         let zio = Zio::decode(shape, frames)?;
-        Ok(Self { zio, label: FlowLabel::read(zio.label)?, frames, header, bytes })
+        Ok(Self { zio, label: FlowLabel::read(zio.label)?, frames, bytes })
     }
 
     /// What it costs in octets.
@@ -94,7 +92,7 @@ pub(super) fn first_eot(said: Coordinates, shape: Shape) -> Message {
     eot(Coordinates { seqno: 0, ..said }, shape)
 }
 
-/// What stands before a BOT within MJP; nothing if no credit in octets was agreed on.
+/// What stands before a BOT or PAY within MJP; nothing if there is no credit in octets.
 pub(super) fn header(bytes: Option<u64>) -> Vec<u8> {
     let says = |bytes| Packed::new(&LaneHeader { bytes: Some(bytes) }).octets().to_vec();
     bytes.map_or_else(Vec::new, says)

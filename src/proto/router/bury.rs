@@ -96,7 +96,7 @@ impl Router {
             deaths: before.map_or(0, |it| it.deaths).saturating_add(1),
             seen: course.seen,
             asker: asker.cloned().unwrap_or_default(),
-            accepted_at: before.map_or(request.accepted_at.into(), |it| it.accepted_at),
+            accepted_at: before.map_or_else(|| request.accepted_at.into(), |it| it.accepted_at),
             // They are put away in the same step.
             died_at: request.accepted_at.into(),
             expires: None,

@@ -132,9 +132,10 @@ const FLOWS: [(&str, &[&str]); 2] = [
             "abandoned",
             "violated",
             "stopped",
+            "overrun",
         ],
     ),
-    ("seen", &["held", "idle", "whole"]),
+    ("seen", &["held", "idle", "whole", "octets"]),
 ];
 /// What becomes of a publication at a subscription.
 const PUBLISHED: [&str; 4] = ["told", "told with a gap", "told of a gap", "missed"];

@@ -1,5 +1,5 @@
-//! A ZIO socket, CLIENT or DEALER: a client or a handler of flows, honest or one that falls silent
-//! in the middle, or a stranger that says anything (SPEC 13).
+//! A ZIO socket, CLIENT or DEALER, or a peer of MJP with one lane: a client or a handler of flows,
+//! honest or one that falls silent in the middle, or a stranger that says anything (SPEC 13).
 
 use std::time::Duration;
 
@@ -7,11 +7,15 @@ use crate::proto::clock::Time;
 use crate::proto::flow::simulation::party::Party;
 use crate::proto::flow::simulation::stranger::Stranger;
 use crate::wire::message::{Frames, Message};
+use crate::wire::mjp::{FromBroker, Lane, LaneHeader, Packed, ToBroker};
 use crate::wire::zio::{Direction, Shape};
 
 use super::actor::{Act, Context, encoded};
 use super::plan::MS;
 use super::rng::Rng;
+
+/// The lane of one within MJP.
+pub(super) const LANE: u64 = 4;
 
 /// What it is there for.
 #[derive(Debug)]
@@ -46,7 +50,7 @@ impl FlowPeer {
         Self {
             me,
             role,
-            shape: rng.pick(&[Shape::Single, Shape::Single, Shape::Multipart]),
+            shape: rng.pick(&[Shape::Single, Shape::Multipart, Shape::Bare, Shape::Bare]),
             conn: None,
             connect_at: Some(0),
             next_at: None,
@@ -179,7 +183,8 @@ impl FlowPeer {
         if let Role::Stranger(stranger) = &mut self.role {
             let message = stranger.act(self.shape, &cx.flows.cids, cx.rng);
             self.next_at = Some(cx.now + cx.rng.within(MS, 80 * MS));
-            return say(&message, cx);
+            let bytes = cx.rng.pick(&[None, Some(0), Some(1), Some(700), Some(u64::MAX)]);
+            return say(&message, self.shape, bytes, cx);
         }
         if self.words == Some(0) {
             self.next_at = None;
@@ -211,8 +216,8 @@ impl FlowPeer {
         let said = party.act(now, self.shape, cx.rng);
         cx.flows.gave = party.gave().or(cx.flows.gave);
         let goes_on = said.is_some();
-        if let Some((message, _)) = said {
-            say(&message, cx);
+        if let Some((message, bytes)) = said {
+            say(&message, self.shape, bytes, cx);
             self.words = self.words.map(|left| left - 1);
         }
         if goes_on || self.hurries {
@@ -238,11 +243,17 @@ impl FlowPeer {
         if matches!(self.role, Role::Stranger(_)) {
             return Ok(());
         }
+        let (frames, bytes) = match FromBroker::decode(frames) {
+            _ if self.shape != Shape::Bare => (frames, None),
+            Ok(FromBroker::Lane(Lane { id: LANE, says, body, .. })) => (body, says.bytes),
+            Ok(FromBroker::Drain { .. } | FromBroker::Heartbeat) => return Ok(()),
+            other => return Err(format!("{} is told {other:?}", self.me)),
+        };
         let Some(party) = &mut self.party else {
             return Err(format!("{} is told something after its flow", self.me));
         };
         let now = Time::default().after(Duration::from_micros(cx.now));
-        party.hear(now, &frames.to_message(), self.shape, None)?;
+        party.hear(now, &frames.to_message(), self.shape, bytes)?;
         if self.next_at.is_none() {
             self.soon(cx);
         }
@@ -251,6 +262,13 @@ impl FlowPeer {
     }
 }
 
-fn say(message: &Message, cx: &mut Context<'_>) {
-    cx.act(Act::Say(encoded(|encoder| encoder.frames(&message.frames()))));
+fn say(message: &Message, shape: Shape, bytes: Option<u64>, cx: &mut Context<'_>) {
+    let body = message.frames();
+    let says = LaneHeader { bytes };
+    let packed = Packed::new(&says);
+    let lane = Lane { id: LANE, header: packed.octets(), says, body };
+    cx.act(Act::Say(encoded(|encoder| match shape {
+        Shape::Bare => ToBroker::Lane(lane).encode(encoder),
+        Shape::Single | Shape::Multipart => encoder.frames(&body),
+    })));
 }

@@ -24,7 +24,9 @@ impl World {
         }
         let queue = self.plan.settings.flow.queue_bytes_max;
         let flows = &self.sockets.judge.flows;
-        let full = flows.rooms(queue).find(|(conn, room)| self.sockets.waiting_for(*conn) > *room);
+        let outbox = self.plan.settings.flow.outbox_bytes_max;
+        let full =
+            flows.rooms(queue, outbox).find(|(conn, room)| self.sockets.waiting_for(*conn) > *room);
         if let Some((conn, room)) = full {
             let waiting = self.sockets.waiting_for(conn);
             self.sockets.judge.fail(|| format!("{waiting} of {room} octets wait for {conn}"));

@@ -88,16 +88,9 @@ impl Plan {
         if rng.one_in(FLOW_SHARE) {
             actors.extend(flow_peers(rng, &settings, actors.len()));
         }
-        Self {
-            actors,
-            settings,
-            outbox_max: rng.pick(&[400, 2_000, 1 << 20]).max(outbox_min),
-            memory,
-            faults,
-            calm_at,
-            drains: rng.one_in(3),
-            nfp,
-        }
+        let outbox_max = rng.pick(&[400, 2_000, 1 << 20]).max(outbox_min);
+        settings.flow.outbox_bytes_max = outbox_max;
+        Self { actors, settings, outbox_max, memory, faults, calm_at, drains: rng.one_in(3), nfp }
     }
 }
 

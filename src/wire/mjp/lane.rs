@@ -21,7 +21,7 @@ pub struct LaneHeader {
 pub struct Lane<'a> {
     /// Which lane: chosen by the peer, not 0.
     pub id: u64,
-    /// The header as it stands on the wire; between two lanes this is what is forwarded.
+    /// The header as it stands on the wire.
     pub header: &'a [u8],
     /// What the header says.
     pub says: LaneHeader,

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use majordomo::config::Text;
 use majordomo::wire::mjp::{AdminHeader, EndReport, FlowReport, Verb};
 use serde_json::json;
 
@@ -22,7 +23,8 @@ Examples:
   majordomo flow peers
   majordomo flow peers --json
 
-A peer without an identity goes by `~` and 16 digits; a CLIENT never has one.
+A peer without an identity goes by `~` and 16 digits; a CLIENT never has one. A connection of MJP/1
+is one peer, with its flows as lanes.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 5 not allowed";
 
@@ -51,7 +53,8 @@ pub(crate) async fn list(args: &LsArgs) -> Result<ExitCode> {
             objects.push(json!({
                 "flow": flow.flow, "service": flow.service.map(text), "client": flow.client,
                 "handler": flow.handler, "direction": flow.direction, "state": flow.state,
-                "credit": flow.credit, "messages": flow.messages, "octets": flow.octets,
+                "credit": flow.credit, "credit_bytes": flow.bytes, "messages": flow.messages,
+                "octets": flow.octets,
                 "age_ms": flow.age, "silent_ms": flow.silent,
             }));
             rows.push(flow_cells(flow));
@@ -88,7 +91,7 @@ pub(crate) async fn peers(args: &PeersArgs) -> Result<ExitCode> {
         for end in report.ends.iter().flatten() {
             objects.push(json!({
                 "name": end.name, "socket": end.socket, "state": end.state, "flow": end.flow,
-                "connected_ms": end.connected,
+                "lanes": end.lanes, "connected_ms": end.connected,
             }));
             rows.push(end_cells(end));
         }
@@ -113,7 +116,10 @@ fn flow_cells(flow: &FlowReport<'_>) -> [String; 11] {
         flow.handler.unwrap_or_default().to_owned(),
         flow.direction.to_owned(),
         flow.state.to_owned(),
-        flow.credit.to_string(),
+        match flow.bytes.and_then(|bytes| usize::try_from(bytes).ok()) {
+            Some(bytes) => format!("{}, {}", flow.credit, bytes.write()),
+            None => flow.credit.to_string(),
+        },
         flow.messages.to_string(),
         flow.octets.to_string(),
         age(flow.age),
@@ -125,7 +131,7 @@ fn end_cells(end: &EndReport<'_>) -> [String; 5] {
     [
         end.name.to_owned(),
         end.socket.to_owned(),
-        end.state.to_owned(),
+        end.lanes.map_or_else(|| end.state.to_owned(), |lanes| format!("{lanes} lanes")),
         end.flow.map(|flow| flow.to_string()).unwrap_or_default(),
         age(end.connected),
     ]

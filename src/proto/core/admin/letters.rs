@@ -288,7 +288,7 @@ impl Core {
         edit: &Edit,
         out: &mut O,
     ) -> Result<(), Unrevived> {
-        let header = edit.header.as_deref().or(record.split().0);
+        let header = edit.header.as_deref().or_else(|| record.split().0);
         let body =
             if edit.body.frames().is_empty() { record.split().1 } else { edit.body.frames() };
         let frames = header.into_iter().chain(body).map(<[u8]>::to_vec);

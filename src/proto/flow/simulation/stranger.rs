@@ -32,7 +32,12 @@ impl Stranger {
                 None => self.bot(shape, cids, rng),
             },
             5 | 6 => self.bot(shape, cids, rng),
-            7 | 8 => self.zio(shape, r#"{"flow": "DAT"}"#),
+            7 => self.zio(shape, r#"{"flow": "DAT"}"#),
+            8 => {
+                // Of more octets than an honest one, and than some have credit for.
+                let payload = [Bytes::from(vec![0; rng.pick(&[100, 600, 1_500])])];
+                self.with(shape, r#"{"flow": "DAT"}"#, &payload)
+            }
             9 => {
                 let credit =
                     rng.pick(&["1", "2", "99", "-1", "1.5", "\"1\"", "18446744073709551616"]);
@@ -62,9 +67,14 @@ impl Stranger {
     }
 
     fn zio(&mut self, shape: Shape, label: &str) -> Message {
+        self.with(shape, label, &[])
+    }
+
+    fn with(&mut self, shape: Shape, label: &str, payload: &[Bytes]) -> Message {
         self.seqno += 1;
         let coordinates = Coordinates { seqno: self.seqno, ..Coordinates::default() };
-        Zio { form: Form::FLOW, label, coordinates, ..Zio::default() }.to_message(shape)
+        let payload = payload.into();
+        Zio { form: Form::FLOW, label, coordinates, payload, ..Zio::default() }.to_message(shape)
     }
 
     /// A BOT as a handler gets it, turned to what it will send.

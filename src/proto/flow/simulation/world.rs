@@ -16,9 +16,7 @@ use crate::proto::flow::table::{Decision, FlowId, FlowTable, HandlerId};
 use crate::proto::simulation::rng::Rng;
 use crate::wire::zio::{Shape, Zio};
 
-use crate::proto::flow::output::Words;
 use crate::wire::message::Message;
-use crate::wire::mjp::{LaneHeader, Packed};
 
 use super::Seen;
 use super::judge::Judge;
@@ -392,9 +390,7 @@ impl World {
         let (end, Some(parcel)) = (it.end, it.up.pop_front()) else { return };
         let message = parcel.message.clone();
         if end.is_lane() {
-            let header = header(parcel.bytes);
-            let words = Words { frames: message.frames(), header: &header };
-            self.table.lane(now, end, words, parcel.bytes, &mut self.shell);
+            self.table.lane(now, end, message.frames(), parcel.bytes, &mut self.shell);
             return self.read_soon(link);
         }
         match self.table.message(now, end, message.frames(), &mut self.shell) {
@@ -447,11 +443,6 @@ impl World {
             self.read_soon(link);
         }
     }
-}
-
-/// What stands before a message within MJP.
-fn header(bytes: Option<u64>) -> Vec<u8> {
-    bytes.map_or_else(Vec::new, |_| Packed::new(&LaneHeader { bytes }).octets().to_vec())
 }
 
 fn read(bot: &Message) -> (String, u64) {

@@ -3,7 +3,7 @@
 use crate::proto::clock::Time;
 use crate::proto::core::Taken;
 use crate::proto::flow::output::{End, FlowOutput, Outcome, Seat, Words};
-use crate::proto::flow::words::Bot;
+use crate::proto::flow::words::{self, Bot};
 use crate::wire::message::Message;
 use crate::wire::zio::Kind;
 
@@ -42,7 +42,9 @@ impl FlowTable {
         let (to, shape) = (pair.end(seat.other()), pair.route(seat.other()).shape);
         let other = (shape != pair.route(seat).shape).then(|| said.zio.to_message(shape));
         let frames = other.as_ref().map_or(said.frames, Message::frames);
-        let words = Words { frames, header: said.header };
+        let octets = pair.octets.filter(|_| kind == Kind::Pay).and(said.bytes);
+        let header = words::header(octets);
+        let words = Words { frames, header: &header };
         if from.is_lane() {
             if !self.press_on(to, words, kind, out) {
                 return self.overrun(now, (id, seat), kind, out);

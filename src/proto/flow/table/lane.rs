@@ -7,6 +7,7 @@ use crate::id::PeerId;
 use crate::proto::clock::Time;
 use crate::proto::flow::output::{End, FlowOutput, Refusal, Words};
 use crate::proto::flow::words::Bot;
+use crate::wire::message::Frames;
 use crate::wire::zio::{Direction, Kind, Shape};
 
 use super::FlowTable;
@@ -73,18 +74,19 @@ pub(super) struct Reserved {
 }
 
 impl FlowTable {
-    /// A lane of a peer of MJP said something. Nothing that it says is held.
+    /// A lane of a peer of MJP said something, and the octets that its header names. Nothing that it
+    /// says is held.
     #[inline]
     pub fn lane<O: FlowOutput>(
         &mut self,
         now: Time,
         from: End,
-        words: Words<'_>,
+        frames: Frames<'_>,
         bytes: Option<u64>,
         out: &mut O,
     ) {
         let place = self.members.get(&from).map_or(Place::Idle, |member| member.place);
-        match Bot::read(Shape::Bare, words.frames, words.header, bytes) {
+        match Bot::read(Shape::Bare, frames, bytes) {
             Ok(said) => self.said(now, from, place, &said, out),
             Err(why) => self.count_malformed(why),
         };

@@ -84,7 +84,7 @@ impl FlowTable {
 
     fn read_early<'a>(&self, early: &'a Early) -> Option<Bot<'a>> {
         let shape = self.shape_of(early.end)?;
-        Bot::read(shape, early.bot.frames(), &[], early.bytes).ok()
+        Bot::read(shape, early.bot.frames(), early.bytes).ok()
     }
 
     /// A handler that came early gets nothing.

@@ -14,9 +14,11 @@ use crate::proto::witness;
 use crate::wire::Limits;
 use crate::wire::codec::{Decoder, Item};
 use crate::wire::message::Frames;
+use crate::wire::mjp::{Lane, ToBroker};
 use crate::wire::zio::{Kind, Shape};
 
 use super::super::actor::Actor;
+use super::super::flow_peer::LANE;
 use super::Judge;
 
 /// One connection of a ZIO socket, or of a worker that offers a flow service.
@@ -67,12 +69,14 @@ impl Flows {
     }
 
     pub(super) fn lost(&mut self, conn: usize) {
-        self.judge.cut.extend(self.conns.get(&conn).map(|conn| End::of(conn.peer)));
+        self.judge.cut.extend(self.end_of(conn));
     }
 
     /// The end that a connection is.
     pub(in crate::proto::simulation) fn end_of(&self, conn: usize) -> Option<End> {
-        self.conns.get(&conn).map(|conn| End::of(conn.peer))
+        let conn = self.conns.get(&conn)?;
+        let lane = if conn.shape == Some(Shape::Bare) { LANE } else { 0 };
+        Some(End { peer: conn.peer, lane })
     }
 
     /// A peer has put octets on their way, whole messages; or they have been put into its outbox.
@@ -92,25 +96,39 @@ impl Flows {
         let Some(conn) = self.conns.get_mut(&conn) else { return };
         let Some(shape) = conn.shape else { return };
         conn.largest = conn.largest.max(frames.bytes());
-        let Some(Counts { flow, kind, credit, .. }) = Counts::of(frames, None, shape) else {
-            return;
+        let counts = match ToBroker::decode(frames) {
+            Ok(ToBroker::Lane(Lane { says, body, .. })) => Counts::of(body, says.bytes, shape),
+            _ if shape == Shape::Bare => None,
+            _ => Counts::of(frames, None, shape),
         };
+        let Some(Counts { flow, kind, credit, octets }) = counts else { return };
         let all = conn.under_way.entry(flow).or_default();
         let eots = u64::from(kind == Kind::Eot);
-        (all.credit, all.eots) = match step {
-            Step::Out => (all.credit.wrapping_add(credit), all.eots.wrapping_add(eots)),
-            Step::In => (all.credit.wrapping_sub(credit), all.eots.wrapping_sub(eots)),
-        };
+        for (sum, more) in
+            [(&mut all.credit, credit), (&mut all.octets, octets), (&mut all.eots, eots)]
+        {
+            *sum = match step {
+                Step::Out => sum.wrapping_add(more),
+                Step::In => sum.wrapping_sub(more),
+            };
+        }
     }
 
     /// How much may wait for each ZIO socket: beside what is queued, one message that found it
-    /// almost full, and what the table itself says.
+    /// almost full, and what the table itself says. A partner within MJP is not held before the
+    /// outbox is full, and what waits for one of those is bounded as of all who speak MJP.
     pub(in crate::proto::simulation) fn rooms(
         &self,
         queue: usize,
+        outbox: usize,
     ) -> impl Iterator<Item = (usize, usize)> {
-        let sockets = self.conns.iter().filter(|(_, conn)| conn.shape.is_some());
-        sockets.map(move |(number, conn)| (*number, queue + 5 * (conn.largest + 40)))
+        let is_socket = |conn: &Conn| conn.shape.is_some_and(|shape| shape != Shape::Bare);
+        let sockets = self.conns.iter().filter(move |(_, conn)| is_socket(conn));
+        sockets.map(move |(number, conn)| {
+            let pressed = self.judge.pressed.contains(&End::of(conn.peer));
+            let queue = if pressed { outbox.max(queue) } else { queue };
+            (*number, queue + 5 * (conn.largest + 40))
+        })
     }
 }
 
@@ -148,7 +166,7 @@ impl Parties for View<'_> {
         let all = conns.filter_map(|conn| self.flows.conns.get(conn)?.under_way.get(&number));
         all.fold(UnderWay::default(), |sum, one| UnderWay {
             credit: sum.credit.wrapping_add(one.credit),
-            octets: 0,
+            octets: sum.octets.wrapping_add(one.octets),
             eots: sum.eots.wrapping_add(one.eots),
         })
     }
@@ -157,17 +175,18 @@ impl Parties for View<'_> {
 impl Judge {
     /// The broker ends the connection of a ZIO socket.
     pub(in crate::proto::simulation) fn flow_closed(&mut self, conn: usize, why: CloseReason) {
-        if !self.flows.conns.get(&conn).is_some_and(|conn| conn.shape.is_some()) {
-            return;
-        }
-        let fair = matches!(
-            why,
-            CloseReason::Silent
-                | CloseReason::PingExpired
-                | CloseReason::IdentityInUse
-                | CloseReason::Replaced
-                | CloseReason::Revoked
-        );
+        let Some(shape) = self.flows.conns.get(&conn).and_then(|conn| conn.shape) else { return };
+        // Who does not read what its lanes are told is as one that does not read its answers.
+        let deaf = why == CloseReason::SlowReader && shape == Shape::Bare;
+        let fair = deaf
+            || matches!(
+                why,
+                CloseReason::Silent
+                    | CloseReason::PingExpired
+                    | CloseReason::IdentityInUse
+                    | CloseReason::Replaced
+                    | CloseReason::Revoked
+            );
         self.demand(fair, || format!("{conn} has flows, and is closed: {why:?}"));
     }
 

@@ -178,6 +178,9 @@ impl Judge {
 
     /// The broker would say a message to a peer that does not read, and is closed for it.
     pub(super) fn unheard(&mut self, conn: usize, octets: &[u8]) {
+        if self.flows.has(conn) {
+            return;
+        }
         // A question that finds no room is not asked, and its client stays.
         if matches!(self.talk, Some(Talk::Ask { .. })) {
             return;

@@ -32,7 +32,7 @@ impl House {
     fn command(&mut self, peer: PeerId, says: &DeadHeader<'_>, body: &[&str]) {
         let header = crate::wire::mjp::Packed::new(says);
         let body = Message::new(body.iter().map(|frame| frame.as_bytes().to_vec()));
-        let body = if body.frames().len() == 0 { Frames::default() } else { body.frames() };
+        let body = if body.frames().is_empty() { Frames::default() } else { body.frames() };
         self.desk.say(peer, |out| encode_admin(78, header.octets(), &body, out));
     }
 

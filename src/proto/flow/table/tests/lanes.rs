@@ -1,7 +1,6 @@
 //! Ends within connections of MJP (SPEC 13.11).
 
 use super::*;
-use crate::wire::mjp::Packed;
 
 const BOT: &str = r#"{"flow": "BOT", "credit": 5, "direction": "extract"}"#;
 
@@ -33,10 +32,7 @@ impl Scene {
     }
 
     pub(super) fn says(&mut self, from: End, message: &Message, bytes: Option<u64>) {
-        let packed = bytes.map(|_| Packed::new(&LaneHeader { bytes }));
-        let header = packed.as_ref().map(Packed::octets).unwrap_or_default();
-        let words = Words { frames: message.frames(), header };
-        self.table.lane(self.now, from, words, bytes, &mut self.desk);
+        self.table.lane(self.now, from, message.frames(), bytes, &mut self.desk);
         self.audit();
     }
 
