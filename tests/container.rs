@@ -7,10 +7,12 @@ mod behaviour;
 #[path = "container/embedded.rs"]
 mod embedded;
 #[path = "common/etcd.rs"]
+#[expect(dead_code, reason = "leases need more of it")]
 mod etcd;
 #[path = "container/homes.rs"]
 mod homes;
 #[path = "common/relay.rs"]
+#[expect(dead_code, reason = "groups need more of it")]
 mod relay;
 #[path = "container/servers.rs"]
 mod servers;
@@ -49,7 +51,7 @@ async fn rabbitmq_is_a_home_with_the_leader_in_etcd_or_at_our_broker() {
     let leases = RabbitLeases::Etcd(etcd.clone());
     every_home_does_it(&AtRabbit { rabbit: &rabbit, vhost: "rust", leases }).await;
     let (_broker, embedded) = broker_with(|_| ());
-    let leases = RabbitLeases::Broker(embedded);
+    let leases = RabbitLeases::Broker(Box::new(embedded));
     every_home_does_it(&AtRabbit { rabbit: &rabbit, vhost: "mixed", leases }).await;
     engine(&etcd).await;
 }

@@ -354,6 +354,15 @@ impl Answer {
     pub(super) fn of(answer: oneshot::Receiver<Result<Message, CallError>>, guard: Guard) -> Self {
         Self { state: AnswerState::Sent(answer, guard) }
     }
+
+    /// Nobody waits for it any more, and the call goes on: it is not cancelled, as it would be if
+    /// this were dropped. With a key it outlives its client, too, if it was
+    /// [accepted](Call::accepted).
+    pub fn leave(mut self) {
+        if let AnswerState::Sent(_, guard) = std::mem::replace(&mut self.state, AnswerState::Over) {
+            guard.ended();
+        }
+    }
 }
 
 impl Future for Answer {

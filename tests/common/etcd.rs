@@ -45,21 +45,18 @@ impl EtcdServer {
     }
 
     /// As if the power failed.
-    #[allow(dead_code, reason = "not every test needs it")]
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// With what is on its disk.
-    #[allow(dead_code, reason = "not every test needs it")]
     pub(crate) async fn start_again(&mut self) {
         self.process = launch(&self.home, self.port, self.peers);
         self.ready().await;
     }
 
     /// Sends `STOP` or `CONT`.
-    #[allow(dead_code, reason = "not every test needs it")]
     pub(crate) fn signal(&self, name: &str) {
         let (signal, id) = (format!("-{name}"), self.process.id().to_string());
         assert!(Command::new("kill").args([signal, id]).status().unwrap().success());

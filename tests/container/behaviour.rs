@@ -306,6 +306,9 @@ async fn a_command_is_carried_out_and_what_fails_is_a_dead_letter<H: Home>(home:
             let done_to = done_to.clone();
             async move {
                 assert!(call.command);
+                if call.args.a < -1 {
+                    sleep(Duration::from_millis(300)).await;
+                }
                 if call.args.a < 0 {
                     return Err(Failure::rejected("Negative", "less than nothing"));
                 }
@@ -335,12 +338,17 @@ async fn a_command_is_carried_out_and_what_fails_is_a_dead_letter<H: Home>(home:
     dead(home, "store", before + 2).await;
     assert!(done.try_recv().is_err(), "each once");
     client.close().await;
+    // Who has gone when it fails has it carried out all the same.
+    let hasty = home.client("c3b");
+    hasty.caller().command("store", "keep", &json!({"a": -2})).await.unwrap();
+    hasty.close().await;
+    dead(home, "store", before + 3).await;
     let mut served = Vec::new();
     for member in members {
         served.push(member.stop(PATIENCE).await);
     }
-    assert_eq!(served.iter().map(|it| it.commands).sum::<u64>(), 22, "{served:?}");
-    assert_eq!(served.iter().map(|it| it.failed).sum::<u64>(), 2, "{served:?}");
+    assert_eq!(served.iter().map(|it| it.commands).sum::<u64>(), 23, "{served:?}");
+    assert_eq!(served.iter().map(|it| it.failed).sum::<u64>(), 3, "{served:?}");
 }
 
 async fn each_service_that_listens_is_told_once<H: Home>(home: &H) {

@@ -107,7 +107,7 @@ pub(crate) struct AtRabbit<'a> {
 
 pub(crate) enum RabbitLeases {
     Etcd(Etcd),
-    Broker(Embedded),
+    Broker(Box<Embedded>),
 }
 
 pub(crate) fn etcd(server: &EtcdServer) -> Etcd {
@@ -135,7 +135,7 @@ impl Home for AtRabbit<'_> {
         let builder = builder.rabbitmq(self.config()).ttl(TTL);
         match &self.leases {
             RabbitLeases::Etcd(etcd) => builder.etcd(etcd.clone()),
-            RabbitLeases::Broker(embedded) => builder.broker(embedded.clone()),
+            RabbitLeases::Broker(embedded) => builder.broker((**embedded).clone()),
         }
     }
 

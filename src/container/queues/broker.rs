@@ -13,10 +13,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::{Line, Queues};
-use crate::client::{CallError, Client};
+use crate::client::{Answer, CallError, Client};
 use crate::container::BuildError;
 use crate::container::coordinate::BoxFuture;
 use crate::container::embedded::{Connection, Embedded};
+use crate::wire::message::Message;
 use crate::wire::nuropb::Response;
 use events::Ears;
 use line::BrokerLine;
@@ -66,6 +67,26 @@ impl Calls {
         self.tracker.spawn(async move {
             let _ = cancel.run_until_cancelled(work).await;
         });
+    }
+}
+
+/// The answer to what the broker has taken: it is carried out, whether or not somebody waits.
+struct Taken(Option<Answer>);
+
+impl Taken {
+    async fn outcome(mut self) -> Result<Message, CallError> {
+        let Some(answer) = &mut self.0 else { return Err(CallError::Closed) };
+        let outcome = answer.await;
+        self.0 = None;
+        outcome
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(answer) = self.0.take() {
+            answer.leave();
+        }
     }
 }
 

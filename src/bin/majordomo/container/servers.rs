@@ -18,27 +18,27 @@ use crate::failure::CliError;
 /// Where requests, commands and events travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum QueuesAt {
-    /// Through our broker
+    // Through our broker.
     Embedded,
-    /// Through RabbitMQ, in the layout of NuroPb
+    // Through RabbitMQ, in the layout of NuroPb.
     Rabbitmq,
 }
 
 /// Where it is decided who leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum LeasesAt {
-    /// Nowhere: each instance sets up what it needs
+    // Nowhere: each instance sets up what it needs.
     None,
-    /// At our broker
+    // At our broker.
     Embedded,
-    /// In etcd, with the keys of NuroPb
+    // In etcd, with the keys of NuroPb.
     Etcd,
 }
 
 /// The home of requests, commands and events.
 #[derive(Debug, Args)]
 pub(super) struct QueueArgs {
-    /// Where requests, commands and events travel
+    /// Where requests, commands and events travel: our broker, or RabbitMQ as NuroPb has it
     #[arg(long, value_enum, env = "MAJORDOMO_QUEUES", hide_env_values = true)]
     #[arg(default_value_t = QueuesAt::Embedded)]
     queues: QueuesAt,
@@ -55,7 +55,7 @@ pub(super) struct QueueArgs {
 /// The home of services, whole.
 #[derive(Debug, Args)]
 pub(super) struct WhereArgs {
-    /// Where it is decided who leads
+    /// Where it is decided who leads: nowhere, at our broker, or in etcd as NuroPb has it
     #[arg(long, value_enum, env = "MAJORDOMO_LEASES", hide_env_values = true)]
     #[arg(default_value_t = LeasesAt::Embedded)]
     leases: LeasesAt,

@@ -12,8 +12,8 @@ use futures::stream::{FuturesUnordered, SelectAll, select_all};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::EVENTS_MAX;
-use crate::client::{CallError, Client, Lapse, Published, Subscription};
+use super::{EVENTS_MAX, Taken};
+use crate::client::{Call, CallError, Client, Lapse, Published, Subscription};
 use crate::container::BuildError;
 use crate::proto::backoff::Backoff;
 use crate::proto::topics::Pattern;
@@ -152,8 +152,8 @@ impl Desk {
             let call = self.client.call(&self.service, body.clone()).key(&key).timeout(WAIT_MAX);
             let put = match self.level {
                 Some(Level::Disk) => call.hand_in().await.map(drop),
-                Some(level) => call.level(level).await.map(drop),
-                None => call.await.map(drop),
+                Some(level) => carried_out(call.level(level)).await,
+                None => carried_out(call).await,
             };
             match put {
                 Err(error) if is_busy(&error) => sleep(waits.next_wait()).await,
@@ -166,6 +166,12 @@ impl Desk {
         }
         tracing::warn!(service = self.service, "the broker does not take an event; dropped");
     }
+}
+
+/// Waits until it is done, which it is also if nobody waits.
+async fn carried_out(call: Call) -> Result<(), CallError> {
+    let (_, answer) = call.accepted().await?;
+    Taken(Some(answer)).outcome().await.map(drop)
 }
 
 /// Whether the broker may take it later.

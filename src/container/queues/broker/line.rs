@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::taking::{Answered, serve};
-use super::{BrokerQueues, events};
+use super::{BrokerQueues, Taken, events};
 use crate::client::{CallError, Client};
 use crate::container::client::fresh_id;
 use crate::container::coordinate::BoxFuture;
@@ -133,9 +133,9 @@ impl BrokerLine {
             None => made,
         };
         let (_, answer) = made.accepted().await.map_err(|error| unsent(&error))?;
-        // Whoever gives a call up has it cancelled.
+        let taken = Taken(Some(answer));
         self.queues.calls.spawn(async move {
-            if let Err(error) = answer.await {
+            if let Err(error) = taken.outcome().await {
                 tracing::debug!(%error, "what became of a command");
             }
         });
