@@ -124,7 +124,8 @@ impl Join {
     /// same membership.
     ///
     /// # Errors
-    /// [`GroupError::Invalid`], [`GroupError::Conflict`] if the group is of another kind,
+    /// [`GroupError::Invalid`], [`GroupError::Conflict`] if the group is of another kind, or the
+    /// membership is held with other [`Self::own_messages`],
     /// [`GroupError::NameTaken`], [`GroupError::Denied`], [`GroupError::Overloaded`],
     /// [`GroupError::NoAnswer`].
     ///
@@ -152,6 +153,10 @@ impl Join {
             Err(_) => return Err(GroupError::NoAnswer { after }),
         };
         // It may have been joined before, by somebody who expects something else.
+        if group.inner.own != own {
+            let message = format!("the membership is held with own_messages({})", !own);
+            return Err(GroupError::Conflict { message });
+        }
         let conflict = group.kind().and_then(|is| is.conflict(&kind.to_wire()));
         match conflict {
             Some(key) => Err(GroupError::Conflict { message: format!("`{key}` is not so") }),

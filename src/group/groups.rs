@@ -141,6 +141,7 @@ impl Groups {
         let shared = Arc::new(Shared::new(config.events_max, config.unread));
         let inner = Arc::new(Inner {
             name: wants.group.clone(),
+            own: wants.own,
             number: seat,
             shared: shared.clone(),
             channel: channel.clone(),

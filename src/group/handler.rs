@@ -281,3 +281,184 @@ impl<H: Handler> Caller<'_, H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::config::MemberConfig;
+    use crate::group::ballot::Asked;
+    use crate::group::event::Status;
+    use crate::group::groups::{Channel, Desk};
+    use crate::group::member::Inner;
+    use crate::group::shared::Shared;
+    use crate::group::words::BrokerTime;
+    use crate::proto::group::Rule;
+    use crate::wire::Limits;
+    use crate::wire::message::Message;
+
+    /// Writes down by which name it was called, and with what.
+    #[derive(Default)]
+    struct Notes(Vec<String>);
+
+    /// The first frame of a message.
+    fn says(message: &GroupMessage) -> String {
+        String::from_utf8_lossy(message.body.first()).into_owned()
+    }
+
+    /// Writes down what it is given.
+    macro_rules! shown {
+        ($($name:ident($what:ident: $kind:ty) $text:expr;)*) => {$(
+            async fn $name(&mut self, _: &Group, $what: $kind) {
+                self.0.push(format!("{} {}", stringify!($name), $text));
+            }
+        )*};
+    }
+
+    impl Handler for Notes {
+        shown! {
+            group_message(it: GroupMessage) says(&it);
+            message_to_leader(it: GroupMessage) says(&it);
+            message_from_leader(it: GroupMessage) says(&it);
+            member_message(it: GroupMessage) says(&it);
+            vote_request(it: Ballot) it.id();
+            action_vote_request(it: ActionBallot) it.id();
+            vote_result(it: PollResult) it.poll;
+            member_joined(it: MemberId) it;
+            leader_elected(it: Leader) format!("{} {}", it.member, it.epoch);
+            joined(it: &View) it.number;
+            parted(it: Parted) it;
+            gap(it: Gap) it.messages;
+            outcomes(it: Outcomes) it.poll;
+        }
+
+        async fn member_left(&mut self, _: &Group, member: MemberId, reason: Reason) {
+            self.0.push(format!("member_left {member} {reason}"));
+        }
+
+        async fn leader_exited(&mut self, _: &Group, leader: Leader, reason: Reason) {
+            self.0.push(format!("leader_exited {} {} {reason}", leader.member, leader.epoch));
+        }
+
+        async fn member_suspect(&mut self, _: &Group, member: MemberId, suspect: bool) {
+            self.0.push(format!("member_suspect {member} {suspect}"));
+        }
+
+        async fn acted(&mut self, _: &Group, poll: PollId, outcome: Outcome) {
+            self.0.push(format!("acted {poll} {}", outcome.as_str()));
+        }
+    }
+
+    fn group() -> Group {
+        let (commands, _) = mpsc::channel(1);
+        let desk = Arc::new(Desk::new(Limits::default()));
+        let ended = CancellationToken::new();
+        let channel = Channel::new(MemberConfig::default(), commands, desk, ended);
+        let shared = Arc::new(Shared::new(10, 1000));
+        let (name, channel) = ("Escort.1".into(), Arc::new(channel));
+        Group { inner: Arc::new(Inner { name, own: true, number: 1, shared, channel }) }
+    }
+
+    fn poll(name: &str) -> PollId {
+        PollId::new(name).unwrap()
+    }
+
+    fn asked(name: &str) -> Asked {
+        Asked {
+            poll: poll(name),
+            topic: Message::default(),
+            rule: Rule::Majority,
+            by: MemberId::new("anna", 1),
+            epoch: None,
+            timeout: Duration::ZERO,
+            elector: true,
+            electorate: 3,
+        }
+    }
+
+    fn message(to: To, epoch: Option<u64>, body: &'static str) -> Event {
+        let (from, body) = (MemberId::new("bert", 2), Message::from(body));
+        let (seq, sent, taken, received) = (1, None, None, None);
+        Event::Message(GroupMessage { from, to, epoch, body, seq, sent, taken, received })
+    }
+
+    fn result(name: &str) -> PollResult {
+        PollResult {
+            poll: poll(name),
+            status: Status::Yes,
+            rule: Rule::Majority,
+            yes: 2,
+            no: 0,
+            abstain: 0,
+            electorate: 3,
+            epoch: None,
+            when: None,
+            reason: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn each_of_the_seventeen_handlers_is_called_for_its_own() {
+        let [anna, bert, cleo] = [("anna", 1), ("bert", 2), ("cleo", 3)]
+            .map(|(name, incarnation)| MemberId::new(name, incarnation));
+        let view = View { number: 7, own: anna.clone(), members: Vec::new(), leader: None };
+        let leader = Leader { member: anna, epoch: 40 };
+        let (ballot, action) = (asked("value"), asked("action"));
+        let (when, lateness) = (BrokerTime(1), Duration::ZERO);
+        let action =
+            ActionBallot { group: Weak::new(), asked: action, when, error: None, lateness };
+        let all = Outcomes { poll: poll("everywhere"), when: None, members: Vec::new() };
+        let events = [
+            Event::Joined(Arc::new(view)),
+            Event::MemberJoined { member: bert.clone(), view: 8, size: 2 },
+            Event::MemberSuspect { member: cleo.clone(), view: 9 },
+            Event::MemberAlive { member: cleo, view: 10 },
+            Event::MemberLeft { member: bert, reason: Reason::Expired, view: 11, size: 1 },
+            Event::LeaderElected(leader.clone()),
+            Event::LeaderExited { leader, reason: Reason::TooFew },
+            message(To::All, Some(40), "to all"),
+            message(To::Leader, None, "to the leader"),
+            message(To::Member, Some(40), "from the leader"),
+            message(To::Member, None, "from a member"),
+            Event::Gap(Gap { messages: 5, others: 6 }),
+            Event::VoteRequest(Ballot { group: Weak::new(), asked: ballot }),
+            Event::ActionVoteRequest(action),
+            Event::VoteResult(result("decided")),
+            Event::Acted { poll: poll("here"), outcome: Outcome::Missed },
+            Event::Outcomes(all),
+            Event::Parted(Parted::Expired),
+        ];
+        let (group, handler) = (group(), Notes::default());
+        let mut caller = Caller { group: &group, handler, members: BTreeSet::new(), leader: None };
+        for event in events {
+            assert_eq!(caller.call(event).await, None);
+        }
+        let told = [
+            "joined 7",
+            "member_joined bert#2",
+            "member_suspect cleo#3 true",
+            "member_suspect cleo#3 false",
+            "member_left bert#2 expired",
+            "leader_elected anna#1 40",
+            "leader_exited anna#1 40 too_few",
+            "group_message to all",
+            "message_to_leader to the leader",
+            "message_from_leader from the leader",
+            "member_message from a member",
+            "gap 5",
+            "vote_request value",
+            "action_vote_request action",
+            "vote_result decided",
+            "acted here missed",
+            "outcomes everywhere",
+            "parted the broker took this member for dead",
+        ];
+        assert_eq!(caller.handler.0, told);
+        assert_eq!(caller.call(Event::Parted(Parted::Left)).await, Some(Parted::Left));
+    }
+}

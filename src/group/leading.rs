@@ -7,6 +7,8 @@ use super::event::{Ack, To};
 use super::member::Group;
 use super::typed;
 use super::words::Recipient;
+use crate::lease::Fence;
+use crate::proto::lease::WARD;
 use crate::wire::message::Message;
 
 /// The leadership of a member, by one epoch. All that is said with it carries that epoch, and the
@@ -26,6 +28,13 @@ impl Leading {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The same as a fence: what is asked for with it ([`Call::fence`](crate::client::Call::fence))
+    /// is done only as long as this member leads by this epoch.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        Fence::new([WARD, self.group.name()].concat(), self.epoch)
     }
 
     /// Whether it still leads by it, as far as its own clock says at this moment.

@@ -32,6 +32,8 @@ pub struct Group {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) name: Box<str>,
+    /// What it sends to all comes back to it.
+    pub(super) own: bool,
     pub(super) number: u32,
     pub(super) shared: Arc<Shared>,
     pub(super) channel: Arc<Channel>,

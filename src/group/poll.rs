@@ -30,8 +30,9 @@ impl Poll {
         Self { group, poll: None, rule, timeout: None, when: None, error: None, topic }
     }
 
-    /// What it is called. Whoever opens the same poll twice asks once, and both have its result.
-    /// Default: 16 random octets.
+    /// What it is called. Whoever opens the same poll twice asks once, and both have its result, as
+    /// long as the broker keeps it: also over another connection, and on an action that is
+    /// [so long from when it is opened](Self::after). Default: 16 random octets.
     pub fn id(mut self, poll: PollId) -> Self {
         self.poll = Some(poll);
         self
@@ -56,8 +57,8 @@ impl Poll {
         self
     }
 
-    /// It is about an action, so long from when it is opened. That has to be later than the end of
-    /// the poll, and a margin that the broker has (50 ms).
+    /// It is about an action, so long from when the broker opens it. That has to be later than the
+    /// end of the poll, and a margin that the broker has (50 ms).
     pub fn after(mut self, time: Duration) -> Self {
         self.when = Some(When::In(time));
         self

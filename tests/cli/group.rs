@@ -113,6 +113,23 @@ fn members_talk_and_are_seen_from_outside() {
     assert_eq!((&said["kind"]["leader"], &said["kind"]["ttl_ms"]), (&json!(true), &json!(10_000)));
     let (_, table, _) = house.run(&["info", "Escort.1"]);
     assert!(table.contains("\nanna\t") && table.contains("\tleads\t"), "{table}");
+    assert!(
+        table.starts_with("leader: yes, timed: no, min size: 2, voters: who is there"),
+        "{table}"
+    );
+    assert!(table.contains("ttl: 10s; unused: election min: "), "{table}");
+    assert_eq!(said["kind"]["unused"], json!(["election_min", "election_max"]));
+    let status = ["status", "--interval", "0s", "--endpoint", &house.endpoint];
+    let (_, status, _) = run(&mut majordomo(house.home.path(), &status));
+    assert!(status.contains(", leases: 0, groups: 1"), "{status}");
+    let lease = ["lease", "ls", "$group.", "--json", "--endpoint", &house.endpoint];
+    let (_, leases, _) = run(&mut majordomo(house.home.path(), &lease));
+    let leases: Value = serde_json::from_str(&leases).unwrap();
+    assert_eq!(leases["leases"][0]["lease"], "$group.Escort.1");
+    assert_eq!(
+        (&leases["leases"][0]["name"], &leases["leases"][0]["epoch"]),
+        (&json!("anna"), epoch)
+    );
 
     let words = ["watch", "Escort.1", "--count", "3", "--interval", "20ms"];
     let (code, out, _) = house.run(&words);
@@ -147,6 +164,12 @@ fn a_group_decides_and_acts_and_its_leader_is_deposed() {
     let (code, said) = house.json(&words);
     assert_eq!((code, &said["status"], &said["no"]), (1, &json!("no"), &json!(1)));
 
+    // Whoever asks the same again has the same answer, under whichever name.
+    let (code, again, err) = house.run(&["poll", "Escort.1", "north?", "--id", "p1"]);
+    assert_eq!((code, again, err.as_str()), (0, out, ""));
+    let (code, said) = house.json(&["poll", "Escort.1", "south?", "--id", "p1"]);
+    assert_eq!((code, &said["error"]["code"]), (8, &json!("poll_taken")), "{said}");
+
     let words = ["poll", "Escort.1", "brake", "--in", "1500ms", "--timeout", "1s", "--vote", "yes"];
     let (code, said) = house.json(&[&words[..], &["--member", "cleo"]].concat());
     assert_eq!((code, &said["event"]), (0, &json!("outcomes")), "{said}");
@@ -154,6 +177,13 @@ fn a_group_decides_and_acts_and_its_leader_is_deposed() {
     assert_eq!(done.len(), 3, "{said}");
     assert!(done.iter().all(|it| it["outcome"] == "done"), "{said}");
     assert_eq!(anna.until("acted")["outcome"], "done");
+    // An action, too: it is not done a second time.
+    let words = ["poll", "Escort.1", "halt", "--in", "1500ms", "--timeout", "1s", "--id", "p2"];
+    let words = [&words[..], &["--vote", "yes"]].concat();
+    let first = house.run(&words);
+    let again = house.run(&words);
+    assert_eq!((first.0, again.0), (0, 0), "{first:?} {again:?}");
+    assert!(first.1.starts_with(&again.1) && again.1.starts_with("yes: 3 yes"), "{again:?}");
 
     let (code, _, err) = house.run(&["resign", "Escort.1"]);
     assert_eq!(code, 5, "{err}");

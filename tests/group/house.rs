@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use majordomo::broker::Broker;
 use majordomo::config::BrokerConfig;
@@ -28,7 +28,8 @@ pub(crate) fn led() -> GroupKind {
 }
 
 pub(crate) struct House {
-    _broker: Broker,
+    broker: Option<Broker>,
+    config: BrokerConfig,
     pub(crate) endpoint: String,
     pub(crate) office: String,
     _dir: tempfile::TempDir,
@@ -45,9 +46,25 @@ impl House {
         let mut config = BrokerConfig::default();
         config.broker.bind = vec!["tcp://127.0.0.1:0".parse().unwrap(), office.parse().unwrap()];
         change(&mut config);
-        let broker = Broker::bind(config).unwrap();
+        let broker = Broker::bind(config.clone()).unwrap();
         let endpoint = broker.local_addrs()[0].to_string();
-        Self { _broker: broker, endpoint, office, _dir: dir }
+        Self { broker: Some(broker), config, endpoint, office, _dir: dir }
+    }
+
+    /// The broker ends without a word, and another one begins at its place.
+    pub(crate) fn restart(&mut self) {
+        drop(self.broker.take());
+        let mut config = self.config.clone();
+        config.broker.bind[0] = self.endpoint.parse().unwrap();
+        let until = Instant::now() + PATIENCE;
+        // Its place may be taken for as long as its last connections end.
+        self.broker = loop {
+            match Broker::bind(config.clone()) {
+                Ok(broker) => break Some(broker),
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+            std::thread::sleep(ms(10));
+        };
     }
 
     pub(crate) fn builder(&self) -> GroupsBuilder {

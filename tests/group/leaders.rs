@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use majordomo::client::Client;
-use majordomo::group::{Event, GroupError, GroupKind, Reason};
+use majordomo::client::{CallError, Client};
+use majordomo::group::{Event, GroupError, GroupKind, Reason, Vote};
+use majordomo::lease::Seen;
 use majordomo::wire::mjp::{AdminHeader, Verb};
 
-use super::house::{GROUP, House, Member, led, ms};
+use super::house::{GROUP, House, Member, PATIENCE, led, ms};
 
 impl Member {
     async fn until_exit(&mut self) -> (String, Reason) {
@@ -163,4 +164,127 @@ async fn what_groups_there_are_and_who_leads_them_is_seen_from_outside() {
     assert_eq!(info.leader.unwrap().member, anna.group.id().unwrap());
     assert_eq!((info.members.len(), info.kind.leader), (2, true));
     assert_eq!(outside.info("Escort.7").await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_leader_has_a_fence_and_its_lease_is_seen_by_clients() {
+    let house = House::new();
+    let mut anna = house.member("anna", led()).await;
+    let _bert = house.member("bert", led()).await;
+    let epoch = anna.until_led_by("anna").await;
+    let fence = anna.group.leading().unwrap().fence();
+    assert_eq!((fence.lease(), fence.epoch()), ("$group.Escort.1", epoch));
+    let client = Client::connect(&house.endpoint).await.unwrap();
+    let asked = client.call("bank", ["1"]).fence(fence.clone()).timeout(ms(200)).await;
+    assert!(!matches!(asked, Ok(_) | Err(CallError::Stale { .. })), "nobody offers it: {asked:?}");
+    let mut seen = client.lease("$group.Escort.1").observe().unwrap();
+    let held = |epoch, name: &str| {
+        Some(Ok(Seen::Held { epoch, name: Some(name.into()), value: Vec::new() }))
+    };
+    assert_eq!(seen.next().await, held(epoch, "anna"));
+    anna.group.resign().await.unwrap();
+    let next = anna.until_led_by("bert").await;
+    assert_eq!(seen.next().await, held(next, "bert"));
+    let stale = client.call("bank", ["1"]).fence(fence).await;
+    assert_eq!(stale, Err(CallError::Stale { current: Some(next) }));
+    let rows = client.leases("$group.").await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].epoch, rows[0].name.as_deref()), (Some(next), Some("bert")));
+}
+
+#[tokio::test]
+async fn members_come_back_to_a_broker_that_was_started_anew() {
+    let mut house = House::new();
+    let kind = || led().min_size(1).consensus_timeout(ms(15_000));
+    let mut members = Vec::new();
+    for name in ["anna", "bert", "cleo"] {
+        members.push(house.member(name, kind()).await);
+    }
+    members[0].until_size(3).await;
+    let before = members[1].until_led_by("anna").await;
+    let ids: Vec<_> = members.iter().map(|it| it.group.id().unwrap()).collect();
+    let opened = tokio::spawn(members[1].group.poll("?").open());
+    for member in &mut members {
+        let asks = |event| matches!(event, Event::VoteRequest(_)).then_some(());
+        member.until(asks).await;
+    }
+    house.restart();
+    let groups: Vec<_> = members.iter().map(|it| it.group.clone()).collect();
+    for mut member in members {
+        tokio::spawn(async move {
+            while let Some(event) = member.events.next().await {
+                if let Event::VoteRequest(ballot) = event {
+                    let _ = ballot.vote(Vote::Yes).await;
+                }
+            }
+        });
+    }
+    let back = async {
+        while groups.iter().any(|group| group.size() < 3 || !group.has_leader()) {
+            tokio::time::sleep(ms(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, back).await.expect("all are back");
+    for (group, id) in groups.iter().zip(ids) {
+        let now = group.id().unwrap();
+        assert!(now.name() == id.name() && now.incarnation() > id.incarnation(), "{now} {id}");
+        let leader = group.leader().unwrap();
+        assert!(leader.epoch > before, "{leader:?} behind {before}");
+        assert_eq!(Some(leader), groups[0].leader());
+    }
+    assert_eq!(groups.iter().filter(|group| group.is_leader()).count(), 1);
+    // It was opened again, by the same name for it.
+    let result = opened.await.unwrap().unwrap();
+    assert!(result.is_yes() && result.epoch.unwrap() > before, "{result:?}");
+}
+
+/// A flood both ways does not starve what keeps a group together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_leads_on_under_a_flood_both_ways_and_nobody_is_suspect() {
+    const FLOOD: Duration = ms(6_000);
+    let house = House::new();
+    // Shorter than the flood; long enough for a busy machine.
+    let kind = || {
+        let kind = GroupKind::default().leader(true).heartbeat(ms(2_000)).ttl(ms(4_000));
+        kind.election_min(ms(5_000)).election_max(ms(6_000)).peer_timeout(ms(8_000))
+    };
+    let mut anna = house.member("anna", kind()).await;
+    let bert = house.member("bert", kind()).await;
+    let cleo = house.member("cleo", kind()).await;
+    let epoch = anna.until_led_by("anna").await;
+    anna.until_size(3).await;
+    let groups = [anna.group.clone(), bert.group.clone(), cleo.group.clone()];
+    let view = anna.group.view().unwrap().number;
+    let until = tokio::time::Instant::now() + FLOOD;
+    let mut senders = Vec::new();
+    for group in groups.iter().flat_map(|group| std::iter::repeat_n(group, 8)) {
+        let group = group.clone();
+        senders.push(tokio::spawn(async move {
+            let (mut sent, body) = (0_u64, vec![7; 1024]);
+            while tokio::time::Instant::now() < until {
+                // Who leads says it to all, as their leader; the others say it to who leads.
+                let taken = match group.leading() {
+                    Some(leading) => leading.send(body.clone()).await,
+                    None => group.send_to_leader(body.clone()).await,
+                };
+                match taken {
+                    Ok(_) => sent += 1,
+                    Err(GroupError::Overloaded { .. }) => tokio::time::sleep(ms(1)).await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            sent
+        }));
+    }
+    let mut sent = 0;
+    for sender in senders {
+        sent += sender.await.unwrap();
+    }
+    assert!(sent > 1_000, "that is no flood: {sent}");
+    for group in &groups {
+        let now = group.view().expect("it is a member");
+        assert_eq!(now.number, view, "nobody was suspect, and nobody has left: {now:?}");
+        assert_eq!(now.leader.as_ref().map(|leader| leader.epoch), Some(epoch));
+    }
+    assert_eq!(anna.group.leading().map(|leading| leading.epoch()), Some(epoch));
 }

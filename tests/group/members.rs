@@ -76,6 +76,8 @@ async fn the_same_group_is_the_same_object_and_several_go_over_one_connection() 
     // What a second one relies on has to be so.
     let differs = groups.group(GROUP).member("anna").kind(GroupKind::default().min_size(5));
     assert!(matches!(differs.join().await, Err(GroupError::Conflict { .. })));
+    let silent = groups.group(GROUP).member("anna").kind(kind()).own_messages(false);
+    assert!(matches!(silent.join().await, Err(GroupError::Conflict { .. })));
     // The last one that holds it leaves with it.
     let id = same.id().unwrap();
     drop((one, same));

@@ -200,6 +200,36 @@ async fn whoever_has_opened_a_poll_hears_of_it_over_the_next_connection() {
 }
 
 #[tokio::test]
+async fn whoever_has_no_name_hears_of_its_poll_over_the_next_connection_too() {
+    let house = House::new();
+    let [mut anna, mut bert, mut cleo] = three(&house, led).await;
+    let relay = Relay::to(&house.endpoint).await;
+    let groups = majordomo::group::Groups::builder(&relay.endpoint).unwrap();
+    let groups = groups.backoff(ms(5), ms(50)).connect().await.unwrap();
+    let nameless = groups.group(super::house::GROUP).join().await.unwrap();
+    let before = nameless.id().unwrap();
+    nameless.leader_known().await.unwrap();
+    let opened = tokio::spawn(nameless.poll("?").timeout(PATIENCE).open());
+    let ballots = [bert.asked().await, cleo.asked().await];
+    relay.cut();
+    // It comes back under another name, and asks again, before anybody has voted.
+    bert.until(|event| match event {
+        Event::MemberJoined { member, .. } => member.name().starts_with('~').then_some(()),
+        _ => None,
+    })
+    .await;
+    while nameless.id().is_none_or(|now| now == before) {
+        tokio::time::sleep(ms(5)).await;
+    }
+    for ballot in ballots {
+        ballot.vote(Vote::Yes).await.unwrap();
+    }
+    anna.asked().await.vote(Vote::Yes).await.unwrap();
+    let result = opened.await.unwrap().unwrap();
+    assert_eq!((result.status, result.yes, result.electorate), (Status::Yes, 3, 4));
+}
+
+#[tokio::test]
 async fn without_a_broker_there_is_an_answer_too() {
     let house = House::new();
     let relay = Relay::slow(&house.endpoint, ms(0), ms(0)).await;

@@ -20,6 +20,8 @@ LED = {"leader": True, "min_size": 2}
 STOPPED = int(os.environ.get("MAJORDOMO_STOPS", "20"))
 AT_ONCE = 50
 TTL = 300
+# Nobody is taken for silent.
+PATIENT = {"min_size": 1, "ttl": 60_000, "peer_timeout": 60_000}
 
 
 @pytest.fixture
@@ -275,8 +277,8 @@ def leader():
     """Starts leaders as processes of their own."""
     started = []
 
-    def begin(endpoint, group):
-        command = [sys.executable, "-c", LEADER, str(HERE), endpoint, group, str(TTL)]
+    def begin(endpoint, group, ttl=TTL):
+        command = [sys.executable, "-c", LEADER, str(HERE), endpoint, group, str(ttl)]
         pipe = subprocess.PIPE
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
         started.append(process)
@@ -332,6 +334,54 @@ def test_epochs_and_incarnations_grow_over_a_restart(start, peers):
         broker.stop()
     for column in zip(*numbers):
         assert list(column) == sorted(set(column)), numbers
+
+
+def test_a_leader_whose_process_is_killed_is_followed_at_once(broker, peer, leader):
+    """SIGKILL: its connection ends without a word, and all see the same views."""
+    dead = leader(broker.endpoint, "Escort.1", PATIENT["ttl"])
+    epoch = int(dead.stdout.readline())
+    others = [peer() for _ in range(3)]
+    for number, other in enumerate(others):
+        join(other, f"n{number}", **PATIENT)
+    since = time.monotonic()
+    os.kill(dead.pid, signal.SIGKILL)
+    seen = []
+    for other in others:
+        views, event = [], {}
+        while event.get("event") != "elected":
+            frames = other.recv()
+            if (kind(frames), id_of(frames)) == ("GROUP", 1):
+                event = header(frames)
+                views += [event] if event["event"] == "view" else []
+        assert event["member"] == "n0" and event["epoch"] > epoch
+        left = views[-1]
+        assert (left["change"], left["member"], left["reason"]) == ("left", "old", "closed")
+        seen.append((left["view"], left["incarnation"], left["seq"], event["seq"]))
+    assert len(set(seen)) == 1, seen
+    # Neither a time to live nor a silence was waited for.
+    assert time.monotonic() - since < 5
+
+
+def test_epochs_and_incarnations_grow_over_brokers_that_are_killed(start, peers, tmp_path):
+    """With a store: kill -9 leaves no time to write anything down."""
+    numbers = []
+    for _ in range(4):
+        broker = start("--store", tmp_path / "store")
+        first = Peer(broker.endpoint)
+        clients = [first, *(peers(Peer(broker.endpoint)) for _ in range(2))]
+        for number, client in enumerate(clients):
+            joined = join(client, f"n{number}", **PATIENT)
+            # The first one leads, then each that is left.
+            leads = header(told(client, "elected"))["epoch"] if number == 0 else None
+            numbers.append((joined["incarnation"], leads))
+        first.close()
+        numbers.append((None, header(told(clients[1], "elected"))["epoch"]))
+        while header(told(clients[2], "elected"))["epoch"] != numbers[-1][1]:
+            pass
+        broker.kill()
+    for column in zip(*numbers):
+        known = [number for number in column if number is not None]
+        assert known == sorted(set(known)), numbers
 
 
 def test_what_is_counted_is_in_the_metrics(start, peers):

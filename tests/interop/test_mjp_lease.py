@@ -220,6 +220,17 @@ def test_epochs_grow_over_a_restart(start, peers):
     assert epochs == sorted(set(epochs)), epochs
 
 
+def test_epochs_grow_over_brokers_that_are_killed(start, peers, tmp_path):
+    """With a store: kill -9 leaves no time to write anything down."""
+    epochs = []
+    for _ in range(4):
+        broker = start("--store", tmp_path / "store")
+        client = peers(Peer(broker.endpoint))
+        epochs += [hold(client, id, f"a{id}") for id in (1, 2, 3)]
+        broker.kill()
+    assert epochs == sorted(set(epochs)), epochs
+
+
 def test_what_is_counted_is_in_the_metrics(start, peers):
     broker = start("--http", "127.0.0.1:0")
     http = broker.process.stdout.readline().strip()

@@ -145,7 +145,7 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
             let dead = dead.unwrap_or_default();
             let text = format!(
                 "{}, up {up}{stops}; peers: {}, services: {}, workers: {}, open requests: {}, \
-                 subscriptions: {}, keys: {}, leases: {}{dead}",
+                 subscriptions: {}, keys: {}, leases: {}, groups: {}{dead}",
                 harmless(said.agent),
                 said.peers,
                 said.services,
@@ -153,7 +153,8 @@ async fn look(client: &Client, args: &StatusArgs) -> Result<Look, CliError> {
                 said.open,
                 said.subscriptions,
                 said.keys,
-                said.leases
+                said.leases,
+                said.groups
             );
             let memory = said.memory.map(memory_line).unwrap_or_default();
             let store = said.store.map(store_line).unwrap_or_default();

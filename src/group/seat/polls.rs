@@ -28,7 +28,7 @@ pub(in crate::group) struct Opened {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::group) enum When {
     At(BrokerTime),
-    /// So long from now.
+    /// So long from when the broker opens the poll.
     In(Duration),
 }
 
@@ -75,19 +75,7 @@ impl Seat {
     pub(super) fn open_poll(&mut self, opened: Opened, reply: Reply<PollResult>) {
         let Phase::Member(inside) = &self.phase else { return };
         let time = opened.timeout.unwrap_or(inside.charter.consensus_timeout);
-        let when = match opened.when {
-            None => None,
-            Some(When::At(when)) => Some(when),
-            Some(When::In(time)) => match self.clock.clock(self.now) {
-                Some(clock) => Some(BrokerTime(clock).after(time)),
-                None => {
-                    let wanted = opened.error.unwrap_or_default();
-                    let _ = reply.send(Err(GroupError::Clock { error: Duration::MAX, wanted }));
-                    return;
-                }
-            },
-        };
-        let Opened { poll, rule, timeout, error, topic, .. } = opened;
+        let Opened { poll, rule, timeout, when, error, topic } = opened;
         let open = Arc::new(Open { poll: poll.clone(), rule, timeout, when, error, topic });
         if let Some(request) = self.requests.get_mut(&poll) {
             if request.open.is_same(&open) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Wants;
+use super::{Wants, When};
 use crate::group::event::{Outcome, To};
 use crate::group::words::{BrokerTime, PollId, Recipient, micros, millis};
 use crate::proto::group::{Rule, Vote};
@@ -56,7 +56,7 @@ pub(in crate::group) struct Open {
     pub(in crate::group) rule: Rule,
     /// Default: that of the group.
     pub(in crate::group) timeout: Option<Duration>,
-    pub(in crate::group) when: Option<BrokerTime>,
+    pub(in crate::group) when: Option<When>,
     pub(in crate::group) error: Option<Duration>,
     pub(in crate::group) topic: Message,
 }
@@ -113,7 +113,11 @@ impl Say {
                 says.poll = Some(open.poll.as_bytes());
                 says.kind = Some(open.rule.as_str());
                 says.timeout = open.timeout.map(millis);
-                says.when = open.when.map(|when| when.0);
+                match open.when {
+                    None => {}
+                    Some(When::At(when)) => says.when = Some(when.0),
+                    Some(When::In(time)) => says.within = Some(micros(time)),
+                }
                 says.error = open.error.map(micros);
                 body = open.topic.frames();
             }

@@ -89,6 +89,7 @@ impl Core {
             subscriptions: count(self.topics.len()),
             keys: count(self.router.keys.len()),
             leases: count(self.router.leases.population().0),
+            groups: count(self.groups.population()[0]),
             dead: Some(count(dead.len())).filter(|dead| *dead > 0),
             flows: Some(FlowsReport {
                 open: count(self.flows.table.len() - self.flows.table.waiting()),

@@ -91,8 +91,11 @@ impl Groups {
         let (epoch, ttl, seq) = (epoch(), group.charter.ttl, group.next_seq());
         let expires = now.time.after(ttl);
         group.lead = Some(Lead { member: who, epoch, expires, armed: None });
-        group.tell(Event::Elected { seq, member, incarnation: who, epoch, ttl }, &mut self.news);
-        self.wards.push_back((group.name.clone(), Some((epoch, principal, expires))));
+        let elected = member.clone();
+        let event = Event::Elected { seq, member: elected, incarnation: who, epoch, ttl };
+        group.tell(event, &mut self.news);
+        let leader = (epoch, principal, member, expires);
+        self.wards.push_back((group.name.clone(), Some(leader)));
         self.counts.elected += 1;
         self.leading += 1;
         self.arm_lead(id);
@@ -134,11 +137,11 @@ impl Groups {
         self.check_epoch(now, id, who, Some(epoch))?;
         let Some(group) = self.groups.get_mut(id) else { return Ok(None) };
         let (ttl, name) = (group.charter.ttl, group.name.clone());
-        let principal = group.members.get(&who).map(|member| member.principal);
+        let member = group.members.get(&who).map(|member| (member.principal, member.name.clone()));
         let Some(lead) = &mut group.lead else { return Ok(None) };
         lead.expires = now.time.after(ttl);
-        let ward = principal.map(|principal| (epoch, principal, lead.expires));
-        self.wards.push_back((name, ward));
+        let leader = member.map(|(principal, member)| (epoch, principal, member, lead.expires));
+        self.wards.push_back((name, leader));
         self.arm_lead(id);
         Ok(Some(ttl))
     }

@@ -9,7 +9,7 @@ use super::news::{Event, Feat};
 use super::order::Recipient;
 use super::table::{GroupId, Groups, Refused, count};
 use super::{Electorate, Now};
-use crate::id::PeerId;
+use crate::id::{PeerId, Principal};
 use crate::proto::clock::Time;
 
 /// A poll that somebody wants to open.
@@ -102,7 +102,7 @@ pub(super) struct Open {
     /// Of the electors, for what is told when they have left.
     pub(super) names: BTreeMap<u64, Arc<str>>,
     pub(super) number: u64,
-    pub(super) opener: Arc<str>,
+    pub(super) opener: Principal,
     pub(super) digest: [u8; 32],
     pub(super) when: Option<u64>,
     pub(super) error: Option<u64>,
@@ -126,7 +126,7 @@ pub(super) struct Action {
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) event: Arc<Event>,
-    pub(super) opener: Arc<str>,
+    pub(super) opener: Principal,
     pub(super) digest: [u8; 32],
     pub(super) cost: usize,
 }
@@ -156,9 +156,10 @@ impl Groups {
         if !group.charter.leader {
             return Err(Refused::NotCoordinated);
         }
-        let name = group.members.get(&who).map(|member| &member.name);
+        // Not by its name: one that was found for it is another one on the next connection.
+        let asker = group.members.get(&who).map(|member| &member.principal);
         let same =
-            |opener: &Arc<str>, digest: &[u8; 32]| Some(opener) == name && *digest == one.digest;
+            |opener: &Principal, digest: &[u8; 32]| Some(opener) == asker && *digest == one.digest;
         if let Some(open) = group.ballots.open.get(one.poll) {
             let same = same(&open.opener, &open.digest);
             return if same { Ok(Asked::Open(open.told(now))) } else { Err(Refused::Conflict) };
@@ -201,7 +202,8 @@ impl Groups {
         let (id, who) = self.place(seat.0, seat.1).ok()?;
         let group = self.groups.get_mut(id)?;
         let epoch = group.leader(now.time)?.epoch;
-        let member = group.members.get(&who)?.name.clone();
+        let asker = group.members.get(&who)?;
+        let (member, opener) = (asker.name.clone(), asker.principal);
         let timeout = one.timeout.unwrap_or(group.charter.consensus_timeout);
         let (size, voters) = match &group.charter.electorate {
             Electorate::Present => (0, None),
@@ -226,7 +228,7 @@ impl Groups {
             ballot,
             names,
             number: self.numbers,
-            opener: member.clone(),
+            opener,
             digest: one.digest,
             when: one.when,
             error: one.error,

@@ -12,6 +12,7 @@ use super::poll::Ballots;
 use super::{Charter, GroupLimits};
 use crate::id::{PeerId, Principal};
 use crate::proto::clock::Time;
+use crate::proto::lease::Leader;
 use crate::proto::timers::Timers;
 
 slotmap::new_key_type! {
@@ -48,9 +49,6 @@ pub enum Refused {
     TooLate(u64),
 }
 
-/// Who leads a group as a fence sees it: epoch, principal, and until when.
-type Ward = (u64, Principal, Time);
-
 /// All groups of a broker.
 #[derive(Debug)]
 pub struct Groups {
@@ -81,7 +79,7 @@ pub struct Groups {
     pub(super) unsettled: BTreeSet<GroupId>,
     pub(super) news: Outgoing,
     /// What the fences of requests are to know of leaders: name, and who leads until when.
-    pub(super) wards: VecDeque<(Arc<str>, Option<Ward>)>,
+    pub(super) wards: VecDeque<(Arc<str>, Option<Leader>)>,
     pub(super) numbers: u64,
     pub(super) counts: Counts,
     pub(super) charged: usize,
@@ -242,8 +240,8 @@ impl Groups {
         self.news.happened.pop_front()
     }
 
-    /// What is new of who leads a group: its name, and epoch, principal and end of the leader.
-    pub fn pop_ward(&mut self) -> Option<(Arc<str>, Option<Ward>)> {
+    /// What is new of who leads a group, and the name of that.
+    pub fn pop_ward(&mut self) -> Option<(Arc<str>, Option<Leader>)> {
         self.wards.pop_front()
     }
 

@@ -30,7 +30,7 @@ use std::time::Duration;
 pub use hold::{Hold, Standing};
 pub use table::{Candidacy, Counts, Leases, Place, Refused, Row, Stale};
 pub use turns::{Freed, News};
-pub use ward::WARD;
+pub use ward::{Leader, WARD};
 pub use watch::View;
 
 /// What leases may take, and how long they may last.

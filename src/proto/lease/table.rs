@@ -332,7 +332,8 @@ impl Leases {
     /// The epoch of whom the table has as the holder.
     #[must_use]
     pub fn current(&self, lease: &str) -> Option<u64> {
-        self.named(lease)?.holder.as_ref().map(|holder| holder.epoch)
+        let ward = self.wards.get(lease).map(|ward| ward.epoch);
+        ward.or_else(|| Some(self.named(lease)?.holder.as_ref()?.epoch))
     }
 
     /// Counts what was refused for its epoch, or because it had none.

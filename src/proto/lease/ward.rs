@@ -12,10 +12,16 @@ pub const WARD: &str = "$group.";
 /// Who holds one.
 #[derive(Debug)]
 pub(super) struct Ward {
-    epoch: u64,
+    pub(super) epoch: u64,
+    pub(super) name: Arc<str>,
+    pub(super) since: Time,
+    pub(super) until: Time,
     principal: Principal,
-    until: Time,
 }
+
+/// Who leads a group, as its lease has it: epoch, principal, what the member is called, and until
+/// when.
+pub type Leader = (u64, Principal, Arc<str>, Time);
 
 impl Leases {
     /// The next epoch, for a holder of something that is not in this table.
@@ -24,17 +30,26 @@ impl Leases {
         self.last
     }
 
-    /// The lease of the group of that name is held by that epoch and principal, until that time, or
-    /// by nobody.
-    pub fn set_ward(&mut self, group: &str, holder: Option<(u64, Principal, Time)>) {
-        let name: Arc<str> = [WARD, group].concat().into();
-        match holder {
-            Some((epoch, principal, until)) => {
-                self.wards.insert(name, Ward { epoch, principal, until });
+    /// The lease of the group of that name is held by who leads it, or by nobody. Observers are told.
+    pub fn set_ward(&mut self, now: Time, group: &str, leader: Option<Leader>) {
+        let lease: Arc<str> = [WARD, group].concat().into();
+        let before = self.wards.get(&lease).map(|ward| (ward.epoch, ward.since));
+        let epoch = leader.as_ref().map(|(epoch, ..)| *epoch);
+        let observed = self.by_name.get(&lease).copied();
+        match leader {
+            Some((epoch, principal, name, until)) => {
+                let since = before.filter(|(held, _)| *held == epoch).map_or(now, |(_, at)| at);
+                self.wards.insert(lease, Ward { epoch, name, since, until, principal });
             }
             None => {
-                self.wards.remove(&name);
+                self.wards.remove(&lease);
             }
+        }
+        if let Some(id) = observed.filter(|_| before.map(|(epoch, _)| epoch) != epoch) {
+            if let (Some(lease), Some(epoch)) = (self.leases.get_mut(id), epoch) {
+                lease.last = epoch;
+            }
+            self.spread(id);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Observers: told who holds a lease, the newest at least.
 
+use std::cmp::Ordering;
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ pub struct View<'a> {
 }
 
 impl Leases {
-    /// Leases from behind `after` on, as far as their names begin with `prefix`.
+    /// Leases from behind `after` on, as far as their names begin with `prefix`, those that leaders
+    /// of groups hold among them.
     pub fn rows<'a>(
         &'a self,
         after: Option<&str>,
@@ -36,13 +38,30 @@ impl Leases {
             _ => Bound::Included(prefix),
         };
         let names = self.by_name.range::<str, _>((from, Bound::Unbounded));
-        let names = names.take_while(move |(name, _)| name.starts_with(prefix));
-        names.filter_map(|(name, id)| {
-            let lease = self.leases.get(*id)?;
-            let holder = lease.holder.as_ref();
+        let mut names = names.take_while(move |(name, _)| name.starts_with(prefix)).peekable();
+        let wards = self.wards.range::<str, _>((from, Bound::Unbounded));
+        let mut wards = wards.take_while(move |(name, _)| name.starts_with(prefix)).peekable();
+        // Both are in the order of names, and a name that is in both is one row.
+        std::iter::from_fn(move || {
+            let order = match (names.peek(), wards.peek()) {
+                (Some((name, _)), Some((ward, _))) => name.cmp(ward),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return None,
+            };
+            let known = if order.is_le() { names.next() } else { None };
+            let led = if order.is_ge() { wards.next() } else { None };
+            let lease = known.and_then(|(_, id)| self.leases.get(*id));
+            let holder = lease.and_then(|lease| lease.holder.as_ref());
             let holder = holder.map(|it| (it.epoch, &*it.who.name, it.since, it.until()));
-            let (waiting, observers) = (lease.line.len(), lease.observers.len());
-            Some(Row { lease: name, holder, waiting, observers })
+            let leader = led.map(|(_, it)| (it.epoch, &*it.name, it.since, it.until));
+            let name = known.map(|(name, _)| name).or(led.map(|(name, _)| name))?;
+            Some(Row {
+                lease: name,
+                holder: leader.or(holder),
+                waiting: lease.map_or(0, |lease| lease.line.len()),
+                observers: lease.map_or(0, |lease| lease.observers.len()),
+            })
         })
     }
 
@@ -63,6 +82,7 @@ impl Leases {
         self.owners.entry(peer).or_default().insert(id, Seat::Observes(lease));
         if let Some(lease) = self.leases.get_mut(lease) {
             lease.observers.insert((peer, id), cost);
+            lease.last = self.wards.get(name).map_or(lease.last, |ward| ward.epoch);
         }
         self.untold.insert((peer, id));
     }
@@ -74,14 +94,17 @@ impl Leases {
             let own = self.owners.get(&who.0).and_then(|own| own.get(&who.1));
             let Some(Seat::Observes(lease)) = own else { continue };
             let Some(lease) = self.leases.get(*lease) else { continue };
-            let view = match &lease.holder {
-                Some(holder) => View {
+            let view = match (&lease.holder, self.wards.get(&lease.name)) {
+                (_, Some(ward)) => {
+                    View { held: true, epoch: ward.epoch, name: &ward.name, value: &[] }
+                }
+                (Some(holder), None) => View {
                     held: true,
                     epoch: holder.epoch,
                     name: &holder.who.name,
                     value: &holder.who.value,
                 },
-                None => View { held: false, epoch: lease.last, name: "", value: &[] },
+                (None, None) => View { held: false, epoch: lease.last, name: "", value: &[] },
             };
             if say(who.0, who.1, view) {
                 self.late.remove(&who);

@@ -188,6 +188,9 @@ pub struct GroupHeader<'a> {
     /// Of `open`: it is about an action at that moment, by the broker's clock, µs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<u64>,
+    /// Of `open`, instead of `when`: it is about an action so long from when it is opened, µs.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    pub within: Option<u64>,
     /// Of `open`: how wrong the clock of who acts may be; of `vote`: how wrong it may be here, µs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<u64>,

@@ -69,12 +69,13 @@ impl From<[u8; 32]> for Digest {
     }
 }
 
-/// What a poll asks, in 32 octets: what makes a yes, of which action it is about, and its body.
+/// What a poll asks, in 32 octets: what makes a yes, about which action it is, by `when`, `in` and
+/// `error` as they were said, and its body.
 #[must_use]
-pub fn digest_of(kind: &str, when: Option<u64>, error: Option<u64>, body: Frames<'_>) -> [u8; 32] {
+pub fn digest_of(kind: &str, action: [Option<u64>; 3], body: Frames<'_>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     put(kind.as_bytes(), &mut hasher);
-    for number in [when, error] {
+    for number in action {
         put(number.map(u64::to_be_bytes).as_ref().map_or(&[], <[u8; 8]>::as_slice), &mut hasher);
     }
     put_count(body.len(), &mut hasher);

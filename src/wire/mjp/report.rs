@@ -75,6 +75,9 @@ pub struct BrokerReport<'a> {
     /// Leases that somebody holds.
     #[serde(default)]
     pub leases: u64,
+    /// Groups that have members, or results of polls.
+    #[serde(default)]
+    pub groups: u64,
     /// Dead letters. Absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<u64>,

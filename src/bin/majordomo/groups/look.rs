@@ -9,7 +9,7 @@ use majordomo::group::{GroupInfo, Groups, Leader, MemberId, Peer};
 use serde_json::{Value, json};
 
 use super::LineArgs;
-use super::show::{kind_json, leader_json, member_json};
+use super::show::{kind_json, kind_text, leader_json, member_json};
 use super::trouble::of_group;
 use crate::connect::some_time;
 use crate::failure::CliError;
@@ -111,6 +111,7 @@ pub(super) async fn info(args: &InfoArgs) -> Result<ExitCode> {
             "leader": info.leader.as_ref().map(leader_json), "kind": kind_json(&info.kind),
         }));
     }
+    print(kind_text(&info.kind))?;
     let mut table = Table::new(["MEMBER", "INCARNATION", "STATE", "EPOCH"]);
     for Peer { member, suspect } in &info.members {
         let leads = info.leader.as_ref().filter(|leader| leader.member == *member);

@@ -28,7 +28,8 @@ Examples:
 
 It joins the group for that, and so belongs to its electorate if that is who is there: it abstains,
 unless --vote says otherwise. With --in it is about an action that all do at one moment, and what
-became of it at each member is printed, too.
+became of it at each member is printed, too. Whoever asks again with the same --id and the same
+words has the same result, as long as the broker keeps it; of an action that is over, only that.
 Exit codes: 0 yes, 1 anything else, 4 no result was heard, 6 no such poll";
 
 #[derive(Debug, Args)]
@@ -97,7 +98,10 @@ pub(super) async fn run(args: &PollArgs) -> Result<ExitCode> {
     };
     let result = result.map_err(|error| args.member.trouble(&error))?;
     show(args, &result)?;
-    if let Some(when) = args.after.filter(|_| result.is_yes()) {
+    // They are told once, some time behind the moment: of a poll of long ago nothing comes.
+    let told = |when| group.clock().is_some_and(|clock| clock.now > when);
+    let is_over = result.when.is_some_and(told);
+    if let Some(when) = args.after.filter(|_| result.is_yes() && !is_over) {
         outcomes(args, &mut events, &id, Instant::now() + when + OUTCOMES).await?;
     }
     // Whoever has gone needs no goodbye.

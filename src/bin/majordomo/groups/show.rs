@@ -1,6 +1,7 @@
 //! What happens in a group, for people and for programs.
 
 use anyhow::Result;
+use majordomo::config::Text;
 use majordomo::group::{
     Charter, Electorate, Event, GroupMessage, Leader, MemberId, Outcomes, PollResult, To, View,
 };
@@ -170,6 +171,7 @@ fn event_json(event: &Event) -> Value {
             "epoch": message.epoch, "frames": frames(&message.body),
             "sent_us": message.sent.map(|sent| sent.0),
             "taken_us": message.taken.map(|taken| taken.0),
+            "received_us": message.received.map(|received| received.0),
         }),
         Event::Gap(gap) => {
             json!({"v": 1, "event": "gap", "messages": gap.messages, "others": gap.others})
@@ -196,6 +198,33 @@ fn event_json(event: &Event) -> Value {
     }
 }
 
+/// What kind of group it is, in two lines.
+pub(super) fn kind_text(kind: &Charter) -> String {
+    let yes_or_no = |it: bool| if it { "yes" } else { "no" };
+    let electorate = match &kind.electorate {
+        Electorate::Present => "who is there".to_owned(),
+        Electorate::Expected(size) => format!("{size} expected"),
+        Electorate::Voters(names) => {
+            harmless(&names.iter().map(String::as_str).collect::<Vec<_>>().join(" ")).to_string()
+        }
+    };
+    format!(
+        "leader: {}, timed: {}, min size: {}, voters: {electorate}, polls: {}\n\
+         heartbeat: {}, peer timeout: {}, consensus timeout: {}, ttl: {}; \
+         unused: election min: {}, election max: {}\n",
+        yes_or_no(kind.leader),
+        yes_or_no(kind.timed),
+        kind.min_size,
+        kind.polls.as_str(),
+        kind.heartbeat.write(),
+        kind.peer_timeout.write(),
+        kind.consensus_timeout.write(),
+        kind.ttl.write(),
+        kind.election_min.write(),
+        kind.election_max.write(),
+    )
+}
+
 pub(super) fn kind_json(kind: &Charter) -> Value {
     let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let (voters, expected_size) = match &kind.electorate {
@@ -209,6 +238,6 @@ pub(super) fn kind_json(kind: &Charter) -> Value {
         "election_min_ms": ms(kind.election_min), "election_max_ms": ms(kind.election_max),
         "peer_timeout_ms": ms(kind.peer_timeout),
         "consensus_timeout_ms": ms(kind.consensus_timeout), "ttl_ms": ms(kind.ttl),
-        "polls": kind.polls.as_str(),
+        "polls": kind.polls.as_str(), "unused": ["election_min", "election_max"],
     })
 }

@@ -200,3 +200,39 @@ fn a_vote_that_counts_as_another_one_is_told_so() {
         assert_eq!(vote.get(), Err(error));
     }
 }
+
+#[test]
+fn an_action_so_long_from_now_is_the_same_one_later() {
+    let mut bench = Bench::joined();
+    let open = |bench: &mut Bench, time| {
+        let opened = Opened {
+            poll: id_of(),
+            rule: Rule::Unanimous,
+            timeout: Some(500 * MS),
+            when: Some(When::In(time)),
+            error: None,
+            topic: Message::from("brake"),
+        };
+        bench.wish(|reply| Wish::Open { opened, reply })
+    };
+    let one = open(&mut bench, 900 * MS);
+    let (_, say) = bench.one();
+    assert!(matches!(&say, Say::Open(open) if open.when == Some(When::In(900 * MS))), "{say:?}");
+    bench.now += 100 * MS;
+    let other = open(&mut bench, 900 * MS);
+    assert_eq!(open(&mut bench, 800 * MS).get(), Err(GroupError::PollTaken));
+    assert!(bench.said().is_empty());
+    bench.result("yes");
+    assert!(one.get().unwrap().is_yes() && other.get().unwrap().is_yes());
+    // Over the next connection it is not begun anew, at a later moment: its result is asked for.
+    let lost = open(&mut bench, 900 * MS);
+    bench.said();
+    bench.lose();
+    bench.seat.connected(bench.now);
+    let join = bench.join_id();
+    bench.answer_join(join, 12);
+    let (id, say) = bench.one();
+    assert_eq!(say, Say::Result(id_of()));
+    bench.answer(id, &result("no"));
+    assert_eq!(lost.get().unwrap().status, Status::No);
+}

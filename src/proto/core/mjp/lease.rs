@@ -81,7 +81,7 @@ impl Core {
             let why = why_denied(Right::Lease, lease.as_bytes());
             return Err((Code::Denied, why.into(), None));
         }
-        if verb == LeaseVerb::Campaign && lease.starts_with(WARD) {
+        if lease.starts_with(WARD) {
             let why = "what begins with `$group.` is held by who leads the group; join that";
             return Err((Code::Forbidden, why.into(), None));
         }

@@ -13,7 +13,7 @@ use crate::proto::group::{GroupLimits, GroupRule, GroupSettings};
 use crate::proto::rights::{Rule, Source};
 use crate::wire::mjp::{
     AdminEvent, AdminHeader, Fault, FromBroker, Group, GroupHeader, GroupReport, GroupRoster,
-    GroupType, GroupVerb, LeaseHeader, RequestHeader, ToBroker,
+    GroupType, GroupVerb, LeaseHeader, LeaseReport, LeaseVerb, RequestHeader, ToBroker,
 };
 
 const NAME: &str = "Escort.1";
@@ -108,6 +108,17 @@ fn words(frames: Frames<'_>) -> String {
             let fault = Fault::decode(failure.header).unwrap();
             let epoch = fault.epoch.map(|epoch| format!(" #{epoch}")).unwrap_or_default();
             format!("{} {}{epoch}", failure.id, fault.code)
+        }
+        FromBroker::Lease { id, header } => {
+            let says = LeaseReport::decode(header).unwrap();
+            let epoch = says.epoch.map(|epoch| format!(" #{epoch}")).unwrap_or_default();
+            let name = says.name.map(|name| format!(" {name}")).unwrap_or_default();
+            let rows = says.leases.into_iter().flatten().map(|row| {
+                let (epoch, name) = (row.epoch.unwrap_or(0), row.name.unwrap_or("-"));
+                format!(" {}:{epoch}:{name}:{}", row.lease, row.observers)
+            });
+            let next = says.next.map(|next| format!(" next {next}")).unwrap_or_default();
+            format!("{id} {}{epoch}{name}{}{next}", says.event, rows.collect::<String>())
         }
         FromBroker::Heartbeat => "heartbeat".into(),
         FromBroker::Admin { header, .. } => {

@@ -12,8 +12,12 @@ struct Known {
     size: u64,
     /// When its run of the broker began, microseconds.
     start: u64,
+    /// In which run.
+    life: u64,
     votes: BTreeMap<u64, Vote>,
     result: Option<PollResult>,
+    /// Of the same poll in runs before.
+    past: Vec<PollResult>,
 }
 
 /// What was decided, over all runs of the broker.
@@ -21,6 +25,18 @@ struct Known {
 pub(super) struct Judge {
     /// Counts the groups of this name that there have been one behind another.
     run: u64,
+    /// Counts the runs of the broker.
+    life: u64,
+    /// With fewer members nobody may lead.
+    min_size: u64,
+    /// Polls go on when the leader changes.
+    durable: bool,
+    /// Somebody has left, and nothing was decided since then.
+    has_lost: bool,
+    /// Who leads.
+    leader: Option<(u64, u64)>,
+    /// Who has which name.
+    names: BTreeMap<Arc<str>, u64>,
     last_view: u64,
     last_seq: u64,
     views: BTreeMap<(u64, u64), (Change, u64)>,
@@ -32,6 +48,8 @@ pub(super) struct Judge {
     given: u64,
     passed: u64,
     polls: BTreeMap<u64, Known>,
+    /// What electors have said first, as it counts.
+    said: BTreeMap<(u64, u64), Vote>,
     deeds: BTreeSet<(u64, u64)>,
     /// Epochs that have ended without that their leader could know.
     pub(super) unaware: BTreeSet<u64>,
@@ -40,14 +58,17 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) const SEEN: usize = 15;
+    pub(super) const SEEN: usize = 20;
+
+    pub(super) fn new(min_size: u64, durable: bool) -> Self {
+        Self { min_size, durable, ..Self::default() }
+    }
 
     pub(super) fn restart(&mut self) {
         self.seen[2] += 1;
         self.unaware.insert(self.given);
         self.over();
-        // What was open is lost.
-        self.polls.retain(|_, known| known.result.is_some());
+        self.life += 1;
     }
 
     fn over(&mut self) {
@@ -55,6 +76,8 @@ impl Judge {
         (self.last_view, self.last_seq) = (0, 0);
         self.present.clear();
         self.suspects.clear();
+        self.names.clear();
+        self.leader = None;
     }
 
     /// A membership begins; gives the number of its group.
@@ -65,7 +88,7 @@ impl Judge {
 
     pub(super) fn happens(&mut self, event: &Event) -> Result<(), String> {
         let seq = match event {
-            Event::View { seq, view, change, incarnation, size, .. } => {
+            Event::View { seq, view, change, member, incarnation, size } => {
                 if *view == 1 && self.last_view != 0 {
                     if !self.present.is_empty() {
                         return Err(format!("a new group, and {:?} are there", self.present));
@@ -73,6 +96,14 @@ impl Judge {
                     self.over();
                 }
                 self.sees((*view, *change, *incarnation))?;
+                match change {
+                    Change::Joined => drop(self.names.insert(member.clone(), *incarnation)),
+                    Change::Left(_) => {
+                        self.names.remove(member);
+                        self.has_lost = true;
+                    }
+                    Change::Suspect | Change::Alive => {}
+                }
                 if usize::try_from(*size) != Ok(self.present.len()) {
                     return Err(format!("{size} members are told, {:?} are there", self.present));
                 }
@@ -82,10 +113,15 @@ impl Judge {
                 if *epoch <= self.given || !self.present.contains(incarnation) {
                     return Err(format!("epoch {epoch} of {incarnation} behind {}", self.given));
                 }
+                if self.leader.is_some() || (self.present.len() as u64) < self.min_size {
+                    return Err(format!("{epoch} of {:?}, {:?} leads", self.present, self.leader));
+                }
                 self.given = *epoch;
+                self.leader = Some((*incarnation, *epoch));
                 *seq
             }
             Event::Exited { seq, epoch, why, .. } => {
+                self.leader = None;
                 let knows = matches!(why, Exit::Silent | Exit::Resigned | Exit::Left(Left::Said));
                 if !knows {
                     self.unaware.insert(*epoch);
@@ -106,6 +142,11 @@ impl Judge {
         }
         self.last_seq = seq;
         Ok(())
+    }
+
+    /// What could be decided is.
+    pub(super) fn settled(&mut self) {
+        self.has_lost = false;
     }
 
     fn sees(&mut self, (view, change, who): (u64, Change, u64)) -> Result<(), String> {
@@ -142,17 +183,28 @@ impl Judge {
         &mut self,
         taken: &Taken,
         epoch: Option<u64>,
-        leader: Option<&(String, u64)>,
+        to: To<'_>,
     ) -> Result<(), String> {
         if let Some(epoch) = epoch {
-            let leads = leader.is_some_and(|(name, it)| *it == epoch && **name == *taken.member);
-            if !leads || epoch < self.passed {
-                return Err(format!(
-                    "{epoch} passes, {leader:?} leads, {} has passed",
-                    self.passed
-                ));
+            let (leader, passed) = (self.leader, self.passed);
+            if leader != Some((taken.incarnation, epoch)) || epoch < passed {
+                return Err(format!("{epoch} passes, {leader:?} leads, {passed} has passed"));
             }
             self.passed = epoch;
+        }
+        let wanted = match to {
+            To::All => Some(self.present.clone()),
+            To::Leader => self.leader.map(|(who, _)| BTreeSet::from([who])),
+            To::Member(name, _) => self.names.get(name).map(|who| BTreeSet::from([*who])),
+        };
+        let meant: BTreeSet<_> = taken.recipients.iter().map(|it| it.who).collect();
+        if wanted.as_ref() != Some(&meant) || meant.len() != taken.recipients.len() {
+            return Err(format!("{to:?} is {meant:?}, and should be {wanted:?}"));
+        }
+        match to {
+            To::All => {}
+            To::Leader => self.seen[15] += 1,
+            To::Member(..) => self.seen[16] += 1,
         }
         if taken.seq <= self.last_seq || !self.present.contains(&taken.incarnation) {
             return Err(format!("{taken:?} behind {}", self.last_seq));
@@ -173,8 +225,17 @@ impl Judge {
             return Err(format!("{electors:?} vote, {:?} are there", self.present));
         }
         // A result is kept for longer than a run lasts: only a restart forgets it.
-        let (votes, result) = (BTreeMap::new(), None);
-        self.polls.insert(poll, Known { rule, electors, size, start, votes, result });
+        let (life, votes, mut past) = (self.life, BTreeMap::new(), Vec::new());
+        if let Some(before) = self.polls.remove(&poll) {
+            if before.life == life {
+                return Err(format!("{poll} is opened twice: {before:?}"));
+            }
+            past = before.past;
+            past.extend(before.result);
+        }
+        let result = None;
+        let known = Known { rule, electors, size, start, life, votes, result, past };
+        self.polls.insert(poll, known);
         self.last_seq += 1;
         Ok(())
     }
@@ -182,7 +243,8 @@ impl Judge {
     pub(super) fn votes(&mut self, poll: u64, who: u64, given: Given) -> Result<(), String> {
         let known = self.polls.get_mut(&poll).ok_or("a vote in no poll")?;
         let before = known.votes.insert(who, given.vote);
-        let same = before.is_none_or(|before| before == given.vote);
+        let said = self.said.get(&(who, poll)) == Some(&given.vote);
+        let same = said && before.is_none_or(|before| before == given.vote);
         if !known.electors.contains(&who) || !same || given.repeat != before.is_some() {
             return Err(format!("{who} votes {given:?} in {known:?}"));
         }
@@ -190,6 +252,11 @@ impl Judge {
             return Err(format!("{who} votes in {known:?}, which has ended"));
         }
         Ok(())
+    }
+
+    /// An elector says how it votes, as that counts. What it says first holds.
+    pub(super) fn says(&mut self, who: u64, poll: u64, vote: Vote) {
+        self.said.entry((who, poll)).or_insert(vote);
     }
 
     fn results(&mut self, result: &PollResult) -> Result<(), String> {
@@ -201,14 +268,22 @@ impl Judge {
         if (told.yes, told.no, told.abstain, result.electorate) != (yes, no, abstain, known.size) {
             return Err(format!("{result:?} of {known:?}"));
         }
-        let wanted = match known.rule {
-            Rule::Majority => 2 * yes > known.size,
-            Rule::Unanimous => 2 * yes > known.size && yes + abstain == known.size,
+        let waits = |who: &&u64| self.present.contains(who) && !known.votes.contains_key(who);
+        let pending = known.electors.iter().filter(waits).count() as u64;
+        let decided = decided(known.rule, known.size, [yes, no, abstain, pending]);
+        let sound = match (result.status, result.reason) {
+            (Status::Yes | Status::No | Status::NoQuorum, None) => decided == Some(result.status),
+            (Status::Timeout, Some("too_late")) => {
+                decided == Some(Status::Yes) && result.when.is_some()
+            }
+            (Status::Timeout, None) => decided.is_none() || self.leader.is_none() || self.has_lost,
+            (Status::Aborted, Some("leader_changed")) => !self.durable,
+            _ => false,
         };
         let number = Status::ALL.iter().position(|status| *status == result.status);
         self.seen[9 + number.unwrap_or(0)] += 1;
-        if (result.status == Status::Yes) && !wanted || result.epoch > self.given {
-            return Err(format!("{result:?} of {known:?}, {} was given", self.given));
+        if !sound || known.life != self.life || result.epoch > self.given {
+            return Err(format!("{result:?} of {known:?}: {decided:?}, {pending} may vote"));
         }
         match known.result.replace(result.clone()) {
             None => Ok(()),
@@ -233,11 +308,11 @@ impl Judge {
 
     pub(super) fn is_result(&self, result: &PollResult) -> Result<(), String> {
         let known = self.polls.get(&number_of(&result.poll));
-        match known.and_then(|known| known.result.as_ref()) {
-            Some(known) if known == result => Ok(()),
-            // A restart has forgotten it, and it was under way.
-            None => Ok(()),
-            known => Err(format!("{result:?} is told, it is {known:?}")),
+        // One from before a restart may be under way.
+        let is = |known: &&Known| known.result.iter().chain(&known.past).any(|it| it == result);
+        match known.filter(is) {
+            Some(_) => Ok(()),
+            None => Err(format!("{result:?} is told, it is {known:?}")),
         }
     }
 
@@ -247,8 +322,11 @@ impl Judge {
         let result = known.and_then(|known| known.result.as_ref());
         let wanted = result.filter(|result| result.status == Status::Yes);
         let when = wanted.and_then(|result| Some(result.when? + known?.start));
-        if when.is_none_or(|when| at < when) || !self.deeds.insert((who, poll)) {
-            return Err(format!("{who} does {poll} at {at}: {result:?}"));
+        let said = self.said.get(&(who, poll));
+        let may = known.is_some_and(|known| known.electors.contains(&who));
+        let early = when.is_none_or(|when| at < when);
+        if early || !may || said != Some(&Vote::Yes) || !self.deeds.insert((who, poll)) {
+            return Err(format!("{who} does {poll} at {at}, has said {said:?}: {known:?}"));
         }
         self.seen[5] += 1;
         Ok(())
@@ -256,5 +334,24 @@ impl Judge {
 
     pub(super) fn missed(&mut self) {
         self.seen[6] += 1;
+    }
+}
+
+/// What so many votes decide: those for it, against it, neither, and those that may still come.
+fn decided(rule: Rule, size: u64, [yes, no, abstain, pending]: [u64; 4]) -> Option<Status> {
+    let there = yes + no + abstain + pending;
+    let (is_yes, may_be, enough) = match rule {
+        Rule::Majority => (2 * yes > size, 2 * (yes + pending) > size, 2 * there > size),
+        Rule::Unanimous => {
+            let all = yes + abstain == size;
+            let may_be = no == 0 && there == size && 2 * (yes + pending) > size;
+            (2 * yes > size && all, may_be, no > 0 || there == size)
+        }
+    };
+    match (is_yes, may_be, enough) {
+        (true, ..) => Some(Status::Yes),
+        (_, true, _) => None,
+        (_, _, true) => Some(Status::No),
+        (_, _, false) => Some(Status::NoQuorum),
     }
 }

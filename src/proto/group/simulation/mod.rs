@@ -36,6 +36,8 @@ const EXPIRY: u64 = 600;
 const DEAF: u64 = 800;
 /// What the broker's wall clock shows at first, microseconds.
 const WALL: u64 = 1_000_000;
+/// How wrong the clock of who acts may be, microseconds.
+const EXACT: u64 = 50_000;
 /// The id of a membership.
 const SEAT: u64 = 1;
 
@@ -49,18 +51,28 @@ enum Word {
     Join,
     Leave,
     Beat { id: u64, epoch: Option<u64> },
-    Say { epoch: Option<u64> },
+    Say { to: Whom, epoch: Option<u64> },
     Open { poll: u64, rule: Rule, when: Option<u64> },
     Vote { poll: u64, vote: Vote, error: u64 },
     Outcome { poll: u64, feat: Feat },
-    Resign { epoch: u64, to: usize },
+    Ask { poll: u64 },
+    Resign { epoch: u64, to: Option<usize> },
     Joined { joined: Joined, roster: Vec<u64>, epoch: Option<u64>, run: u64 },
     NotJoined,
     Told(Arc<Event>),
     Message { seq: u64, from: u64, epoch: Option<u64> },
-    Poll { seq: u64, poll: u64, epoch: u64, elector: bool },
+    Poll { seq: u64, poll: u64, epoch: u64, elector: bool, is_action: bool },
     NotOpened { poll: u64 },
+    Answer { result: PollResult },
     Beaten { id: u64, epoch: Option<u64>, clock: u64 },
+}
+
+/// For whom a node says something.
+#[derive(Debug, Clone, Copy)]
+enum Whom {
+    All,
+    Leader,
+    Member(usize),
 }
 
 /// One connection: which node, when its last message comes each way, until when nothing comes each
@@ -143,6 +155,7 @@ impl World {
         };
         let charter = Charter::default().with(&says, &limits).expect("a kind of group");
         let mark = rng.one_in(2).then_some(0);
+        let judge = Judge::new(charter.min_size, charter.polls == Polls::Durable);
         let nodes = (0..NODES).map(|_| Node::new(&mut rng)).collect();
         let mut world = Self {
             rng,
@@ -163,7 +176,7 @@ impl World {
             groups: Groups::new(limits),
             leases: Leases::new(LeaseLimits::default()),
             mark,
-            judge: Judge::default(),
+            judge,
         };
         world.count_from(WALL);
         world
@@ -261,6 +274,8 @@ impl World {
                 if let Some(line) = line
                     && self.nodes[node].seat.take().is_some()
                 {
+                    // Who leaves waits for nothing any more.
+                    self.nodes[node].asked.clear();
                     self.say_to_broker(line, Word::Leave);
                 }
             }
@@ -373,21 +388,13 @@ impl World {
                     self.say_to_peer(peer, Word::Beaten { id, epoch, clock: now.clock });
                 }
             }
-            Word::Say { epoch } => {
-                let lead = self.groups.row(GROUP).and_then(|row| row.leader);
-                let current = lead.map(|(name, epoch)| (name.to_owned(), epoch));
-                match self.groups.send(now, seat, To::All, epoch) {
-                    Ok(taken) => {
-                        self.judge.takes(&taken, epoch, current.as_ref())?;
-                        for to in taken.recipients {
-                            let (seq, from) = (taken.seq, taken.incarnation);
-                            self.say_to_peer(to.peer, Word::Message { seq, from, epoch });
-                        }
-                    }
-                    Err(Refused::Stale(_)) => self.judge.seen[1] += 1,
-                    Err(_) => {}
-                }
-            }
+            Word::Say { to, epoch } => self.take(now, seat, to, epoch)?,
+            Word::Ask { poll } => match self.groups.result(now, seat, &id_of(poll)) {
+                Ok(Ok(event)) => self.answer(peer, &event),
+                // The result comes when it is there.
+                Ok(Err(_)) => {}
+                Err(_) => self.say_to_peer(peer, Word::NotOpened { poll }),
+            },
             Word::Open { poll, rule, when } => self.open(now, seat, (poll, rule, when))?,
             Word::Vote { poll, vote, error } => {
                 let who = self.groups.place(peer, SEAT).map(|(_, who)| who);
@@ -401,12 +408,52 @@ impl World {
                 self.judge.seen[7] += u64::from(noted);
             }
             Word::Resign { epoch, to } => {
-                let to = name(to);
-                let _ = self.groups.resign(now, seat, epoch, Some((&to, None)));
+                let to = to.map(name);
+                let heir = to.as_deref().map(|name| (name, None));
+                let resigned = self.groups.resign(now, seat, epoch, heir).is_ok();
+                self.judge.seen[17] += u64::from(resigned && to.is_none());
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// A message comes.
+    fn take(
+        &mut self,
+        now: Now,
+        seat: (PeerId, u64),
+        whom: Whom,
+        epoch: Option<u64>,
+    ) -> Result<(), String> {
+        let meant = match whom {
+            Whom::Member(node) => name(node),
+            Whom::All | Whom::Leader => String::new(),
+        };
+        let to = match whom {
+            Whom::All => To::All,
+            Whom::Leader => To::Leader,
+            Whom::Member(_) => To::Member(&meant, None),
+        };
+        match self.groups.send(now, seat, to, epoch) {
+            Ok(taken) => {
+                self.judge.takes(&taken, epoch, to)?;
+                for to in taken.recipients {
+                    let (seq, from) = (taken.seq, taken.incarnation);
+                    self.say_to_peer(to.peer, Word::Message { seq, from, epoch });
+                }
+            }
+            Err(Refused::Stale(_)) => self.judge.seen[1] += 1,
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Says how a poll has ended to who asks.
+    fn answer(&mut self, peer: PeerId, event: &Event) {
+        if let Event::Result { result, .. } = event {
+            self.say_to_peer(peer, Word::Answer { result: result.clone() });
+        }
     }
 
     fn open(
@@ -416,7 +463,7 @@ impl World {
         (poll, rule, when): (u64, Rule, Option<u64>),
     ) -> Result<(), String> {
         let id = id_of(poll);
-        let error = when.map(|_| 50_000);
+        let error = when.map(|_| EXACT);
         let (timeout, digest, epoch) = (when.map(|_| ms(100)), [0; 32], None);
         let one = Question { poll: &id, rule, timeout, when, error, digest, epoch };
         match self.groups.check_open(now, seat, &one) {
@@ -428,10 +475,13 @@ impl World {
                 self.judge.opens(poll, rule, electors.collect(), size)?;
                 for (to, elector) in opening.recipients {
                     let (seq, epoch) = (opening.seq, opening.opened.epoch);
-                    self.say_to_peer(to.peer, Word::Poll { seq, poll, epoch, elector });
+                    let is_action = when.is_some();
+                    let asks = Word::Poll { seq, poll, epoch, elector, is_action };
+                    self.say_to_peer(to.peer, asks);
                 }
             }
-            Ok(_) => {}
+            Ok(Asked::Ended(event)) => self.answer(seat.0, &event),
+            Ok(Asked::Open(_)) => {}
             Err(_) => self.say_to_peer(seat.0, Word::NotOpened { poll }),
         }
         Ok(())
@@ -445,11 +495,12 @@ impl World {
             self.mark = Some(mark);
         }
         while let Some((group, holder)) = self.groups.pop_ward() {
-            self.leases.set_ward(&group, holder);
+            self.leases.set_ward(now.time, &group, holder);
         }
         while let Some((_, event)) = self.groups.pop_event() {
             self.judge.happens(&event)?;
         }
+        self.judge.settled();
         while let Some(news) = self.groups.pop_news() {
             self.say_to_peer(news.peer, Word::Told(news.event));
         }
@@ -459,7 +510,12 @@ impl World {
 
     fn check(&mut self) -> Result<(), String> {
         self.groups.audit(|peer| self.peers.contains_key(peer))?;
-        let leader = self.groups.row(GROUP).and_then(|row| Some(row.leader?.1));
+        let row = self.groups.row(GROUP);
+        let leader = row.as_ref().and_then(|row| Some(row.leader?.1));
+        let size = row.map_or(0, |row| row.size as u64);
+        if leader.is_some() && size < self.charter.min_size {
+            return Err(format!("{leader:?} leads {size} of {}", self.charter.min_size));
+        }
         let aware: Vec<u64> = self.believers();
         let aware: Vec<u64> =
             aware.into_iter().filter(|epoch| !self.judge.unaware.contains(epoch)).collect();
@@ -509,11 +565,11 @@ impl World {
         for node in &self.nodes {
             let seat = node.seat.as_ref().ok_or("healed, and one is no member")?;
             let roster: Vec<u64> = seat.roster.iter().copied().collect();
-            if roster != members || seat.stand.view() > row.view {
+            if roster != members || seat.stand.view() != row.view {
                 return Err(format!("healed: {roster:?} are seen, {members:?} are there"));
             }
-            if let Some((poll, at)) = seat.asked.iter().find(|(_, at)| **at + 1000 < self.now) {
-                return Err(format!("poll {poll} of {at} was never answered"));
+            if let Some((poll, it)) = node.asked.iter().find(|(_, it)| it.at + 1000 < self.now) {
+                return Err(format!("poll {poll} was never answered: {it:?}"));
             }
         }
         Ok(())
@@ -547,6 +603,8 @@ fn groups_of_twenty_thousand_seeds_hold_every_invariant() {
         seen.fold([0; Judge::SEEN], |sum, one| std::array::from_fn(|it| sum[it] + one[it]))
     });
     // Beliefs, what was refused, restarts, suspects, those that were alive, deeds, those that were
-    // missed, outcomes that were said and told, polls of each result, and wall clocks that were set.
+    // missed, outcomes that were said and told, polls of each result, wall clocks that were set,
+    // messages to leaders and to members, resignations to nobody, polls that were asked for again,
+    // and those of them whose results were kept.
     assert!(count < 100 || seen.iter().all(|count| *count > 0), "{seen:?}");
 }

@@ -17,6 +17,16 @@ pub(super) struct Node {
     /// When it joins again, if that is refused.
     retry: u64,
     pub(super) seat: Option<Seat>,
+    /// Polls that it has opened and knows no result of, over all its connections.
+    pub(super) asked: BTreeMap<u64, Opened>,
+}
+
+/// A poll that a node has opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opened {
+    pub(super) at: u64,
+    rule: Rule,
+    when: Option<u64>,
 }
 
 /// A membership, as its node knows it.
@@ -29,10 +39,8 @@ pub(super) struct Seat {
     agenda: Agenda,
     beats: BTreeMap<u64, Instant>,
     beat: Option<Instant>,
-    /// Polls that it may vote in.
-    elector: BTreeSet<u64>,
-    /// Polls that it has opened and knows no result of, and when it has.
-    pub(super) asked: BTreeMap<u64, u64>,
+    /// Polls on actions to which it has said yes.
+    agreed: BTreeSet<u64>,
 }
 
 impl Node {
@@ -45,6 +53,7 @@ impl Node {
             joining: false,
             retry: 0,
             seat: None,
+            asked: BTreeMap::new(),
         }
     }
 
@@ -83,15 +92,15 @@ impl World {
                     agenda: Agenda::default(),
                     beats: BTreeMap::new(),
                     beat: None,
-                    elector: BTreeSet::new(),
-                    asked: BTreeMap::new(),
+                    agreed: BTreeSet::new(),
                 });
+                self.ask_again(index, line);
                 return Ok(());
             }
             _ => {}
         }
         let Some(mut seat) = self.nodes[index].seat.take() else { return Ok(()) };
-        let said = self.member_hears(&mut seat, now, word)?;
+        let said = self.member_hears(index, &mut seat, now, word)?;
         let own = seat.stand.incarnation();
         // One that is told of its own leaving is no member.
         if seat.roster.contains(&own) {
@@ -103,8 +112,46 @@ impl World {
         Ok(())
     }
 
+    /// On a new connection it opens its polls on values again, as long as they would go on, and asks
+    /// for what has become of the others.
+    fn ask_again(&mut self, index: usize, line: usize) {
+        let asked: Vec<_> = self.nodes[index].asked.iter().map(|(poll, it)| (*poll, *it)).collect();
+        for (poll, Opened { at, rule, when }) in asked {
+            self.judge.seen[18] += 1;
+            let goes_on = when.is_none() && self.now < at + 300;
+            let again = if goes_on { Word::Open { poll, rule, when } } else { Word::Ask { poll } };
+            self.say_to_broker(line, again);
+        }
+    }
+
+    /// It is asked, and votes: again, and otherwise, too.
+    fn votes(&mut self, seat: &mut Seat, now: Instant, poll: u64, is_action: bool) -> Vec<Word> {
+        let vote = match self.rng.within(0, 99) {
+            0..=74 => Vote::Yes,
+            75..=84 => Vote::No,
+            85..=92 => Vote::Abstain,
+            _ => return Vec::new(),
+        };
+        let error = seat.sync.error(now).map_or_else(|| u128::MAX, |it| it.as_micros());
+        let error = u64::try_from(error).unwrap_or(u64::MAX);
+        // Who says yes to an action, and does not know the time, is taken to say no.
+        let exact = !is_action || error <= EXACT;
+        let counts = if vote == Vote::Yes && !exact { Vote::No } else { vote };
+        self.judge.says(seat.stand.incarnation(), poll, counts);
+        if is_action && counts == Vote::Yes {
+            seat.agreed.insert(poll);
+        }
+        let vote = Word::Vote { poll, vote, error };
+        let again = if self.rng.one_in(5) { 2 } else { 1 };
+        let other = Word::Vote { poll, vote: Vote::No, error };
+        let mut said = vec![vote; again];
+        said.extend(self.rng.one_in(10).then_some(other));
+        said
+    }
+
     fn member_hears(
         &mut self,
+        index: usize,
         seat: &mut Seat,
         now: Instant,
         word: Word,
@@ -117,7 +164,7 @@ impl World {
             }
         };
         match word {
-            Word::Told(event) => self.member_is_told(seat, &event)?,
+            Word::Told(event) => self.member_is_told(index, seat, &event)?,
             Word::Message { seq, from, epoch } => {
                 fresh(seat, seq, epoch)?;
                 self.judge.is_message(seat.run, seq, from)?;
@@ -125,29 +172,19 @@ impl World {
                     return Err(format!("a message of {from}, who is in no view"));
                 }
             }
-            Word::Poll { seq, poll, epoch, elector } => {
+            Word::Poll { seq, poll, epoch, elector, is_action } => {
                 fresh(seat, seq, Some(epoch))?;
-                if !elector {
-                    return Ok(Vec::new());
+                if elector {
+                    return Ok(self.votes(seat, now, poll, is_action));
                 }
-                seat.elector.insert(poll);
-                let vote = match self.rng.within(0, 99) {
-                    0..=74 => Vote::Yes,
-                    75..=84 => Vote::No,
-                    85..=92 => Vote::Abstain,
-                    _ => return Ok(Vec::new()),
-                };
-                let error = seat.sync.error(now).map_or_else(|| u128::MAX, |it| it.as_micros());
-                let error = u64::try_from(error).unwrap_or(u64::MAX);
-                let vote = Word::Vote { poll, vote, error };
-                let again = if self.rng.one_in(5) { 2 } else { 1 };
-                let other = Word::Vote { poll, vote: Vote::No, error };
-                let mut said = vec![vote; again];
-                said.extend(self.rng.one_in(10).then_some(other));
-                return Ok(said);
             }
             Word::NotOpened { poll } => {
-                seat.asked.remove(&poll);
+                self.nodes[index].asked.remove(&poll);
+            }
+            Word::Answer { result } => {
+                self.judge.is_result(&result)?;
+                self.judge.seen[19] += 1;
+                self.nodes[index].asked.remove(&number_of(&result.poll));
             }
             Word::Beaten { id, epoch, clock } => {
                 if let Some(sent) = seat.beats.remove(&id) {
@@ -162,7 +199,12 @@ impl World {
         Ok(Vec::new())
     }
 
-    fn member_is_told(&mut self, seat: &mut Seat, event: &Event) -> Result<(), String> {
+    fn member_is_told(
+        &mut self,
+        index: usize,
+        seat: &mut Seat,
+        event: &Event,
+    ) -> Result<(), String> {
         let (seq, epoch) = match event {
             Event::View { seq, .. } | Event::Outcomes { seq, .. } => (*seq, None),
             Event::Exited { seq, .. } => (*seq, None),
@@ -191,12 +233,12 @@ impl World {
             Event::Result { result, .. } => {
                 self.judge.is_result(result)?;
                 let poll = number_of(&result.poll);
-                seat.asked.remove(&poll);
+                self.nodes[index].asked.remove(&poll);
                 if let Some(when) = result.when
                     && result.status == Status::Yes
-                    && seat.elector.contains(&poll)
+                    && seat.agreed.contains(&poll)
                 {
-                    seat.agenda.wanted(&result.poll, when, Some(50_000));
+                    seat.agenda.wanted(&result.poll, when, Some(EXACT));
                 }
             }
             Event::Outcomes { .. } => {}
@@ -252,9 +294,14 @@ impl World {
         }
         // It has looked before it was stopped, and acts behind that: a fence is for this.
         if self.rng.one_in(20) {
-            said.push(Word::Say { epoch: seat.stand.leads(now) });
+            said.push(Word::Say { to: Whom::All, epoch: seat.stand.leads(now) });
         } else if self.rng.one_in(100) {
-            said.push(Word::Say { epoch: Some(seat.stand.epoch()) });
+            said.push(Word::Say { to: Whom::All, epoch: Some(seat.stand.epoch()) });
+        } else if self.rng.one_in(50) {
+            said.push(Word::Say { to: Whom::Leader, epoch: None });
+        } else if self.rng.one_in(50) {
+            let to = Whom::Member(self.rng.index(NODES));
+            said.push(Word::Say { to, epoch: seat.stand.leads(now) });
         }
         if self.rng.one_in(60) {
             self.polls += 1;
@@ -262,14 +309,14 @@ impl World {
             let when = self.rng.one_in(2).then(|| seat.sync.clock(now)).flatten();
             let when = when.map(|clock| clock + ahead);
             let rule = if self.rng.one_in(2) { Rule::Majority } else { Rule::Unanimous };
-            seat.asked.insert(poll, self.now);
+            self.nodes[index].asked.insert(poll, Opened { at: self.now, rule, when });
             said.push(Word::Open { poll, rule, when });
         }
         if self.faults
             && self.rng.one_in(300)
             && let Some(epoch) = seat.stand.leads(now)
         {
-            let to = self.rng.index(NODES);
+            let to = self.rng.one_in(2).then(|| self.rng.index(NODES));
             // It does not lead any more from when it says so.
             seat.stand.exited(epoch);
             said.push(Word::Resign { epoch, to });

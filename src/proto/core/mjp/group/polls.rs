@@ -34,10 +34,15 @@ impl Core {
             return Err(bad_owned(why));
         }
         let bytes = self.check_size(body)?;
-        let (when, error, epoch) = (says.when, says.error, says.epoch);
-        let digest = digest_of(rule.as_str(), when, error, body);
-        let one = Question { poll, rule, timeout, when, error, digest, epoch };
+        if says.when.is_some() && says.within.is_some() {
+            return Err(bad("`when` and `in` are two moments; say one of them"));
+        }
         let moment = self.moment(now);
+        let (within, error, epoch) = (says.within, says.error, says.epoch);
+        // What is asked is what was said: `in` is the same again when it is asked later.
+        let digest = digest_of(rule.as_str(), [says.when, within, error], body);
+        let when = says.when.or_else(|| Some(moment.clock.saturating_add(within?)));
+        let one = Question { poll, rule, timeout, when, error, digest, epoch };
         let cost = match self.groups.check_open(moment, seat, &one).map_err(refusal)? {
             Asked::New(cost) => cost,
             Asked::Open(opened) => {

@@ -28,7 +28,7 @@ impl Core {
         let moment = self.moment(now);
         self.groups.settle(moment, || self.router.leases.next_epoch());
         while let Some((group, holder)) = self.groups.pop_ward() {
-            self.router.leases.set_ward(&group, holder);
+            self.router.leases.set_ward(now, &group, holder);
         }
         // The same is said to many, one behind another: it is written once.
         let mut last: Option<(Arc<Event>, Packed, Message)> = None;

@@ -97,8 +97,56 @@ fn a_leader_holds_a_lease_that_fences_requests() {
     desk.group_told(a);
     desk.call(a, 6, says(2));
     assert_eq!(desk.group_told(a), ["6 stale_epoch"]);
-    // Nobody else can hold it.
-    let campaign = LeaseHeader::new(crate::wire::mjp::LeaseVerb::Campaign, "$group.Escort.1");
-    desk.mjp(a, &ToBroker::Lease { id: 7, says: campaign });
-    assert_eq!(desk.group_told(a), ["7 forbidden"]);
+}
+
+#[test]
+fn the_lease_of_a_leader_is_seen_as_any_other_and_nobody_else_has_a_say_in_it() {
+    let mut desk = desk();
+    let [a, b] = desk.members();
+    let eye = desk.join();
+    let lease = |desk: &mut Desk, peer, id, says: LeaseHeader<'static>| {
+        desk.mjp(peer, &ToBroker::Lease { id, says });
+    };
+    let of_group = |verb| LeaseHeader::new(verb, "$group.Escort.1");
+    lease(&mut desk, eye, 1, of_group(LeaseVerb::Observe));
+    lease(&mut desk, eye, 2, LeaseHeader::new(LeaseVerb::Observe, "$group.None"));
+    assert_eq!(desk.group_told(eye), ["1 holder #1 a", "2 free"]);
+    // In their order among the others, once each.
+    for (id, name) in [(3, "$first"), (4, "zero")] {
+        let campaign =
+            LeaseHeader { name: Some("n"), ..LeaseHeader::new(LeaseVerb::Campaign, name) };
+        lease(&mut desk, eye, id, campaign);
+    }
+    desk.group_told(eye);
+    let list = LeaseHeader { verb: "list", ..LeaseHeader::default() };
+    lease(&mut desk, eye, 5, list.clone());
+    lease(&mut desk, eye, 6, LeaseHeader { prefix: Some("$group."), ..list.clone() });
+    let max = std::num::NonZeroU16::new(1);
+    lease(&mut desk, eye, 7, LeaseHeader { max, after: Some("$first"), ..list.clone() });
+    assert_eq!(
+        desk.group_told(eye),
+        [
+            "5 list $first:2:n:0 $group.Escort.1:1:a:1 $group.None:0:-:1 zero:3:n:0",
+            "6 list $group.Escort.1:1:a:1 $group.None:0:-:1",
+            "7 list $group.Escort.1:1:a:1 next $group.Escort.1",
+        ]
+    );
+    // A beat is no news; who leads now, and that nobody does, is.
+    desk.group(a, 2, GroupHeader { epoch: Some(1), ..of(GroupVerb::Beat) }, &[]);
+    assert_eq!(desk.group_told(eye), [""; 0]);
+    desk.group(a, 3, GroupHeader { epoch: Some(1), ..of(GroupVerb::Resign) }, &[]);
+    assert_eq!(desk.group_told(eye), ["1 holder #4 b"]);
+    for (id, verb) in (10..).zip(["campaign", "renew", "proclaim", "resign"]) {
+        let says = LeaseHeader { verb, epoch: Some(4), value: Some(b"x"), ..list.clone() };
+        lease(&mut desk, b, id, LeaseHeader { lease: Some("$group.Escort.1"), ..says });
+    }
+    desk.leave(a);
+    let told = desk.group_told(b);
+    let refused: Vec<_> = told.iter().filter(|it| it.contains("forbidden")).collect();
+    assert_eq!(refused, ["10 forbidden", "11 forbidden", "12 forbidden", "13 forbidden"]);
+    assert_eq!(desk.group_told(eye), ["1 free #4"]);
+    desk.leave(b);
+    lease(&mut desk, eye, 8, list);
+    let left = "8 list $first:2:n:0 $group.Escort.1:0:-:1 $group.None:0:-:1 zero:3:n:0";
+    assert_eq!(desk.group_told(eye), [left]);
 }

@@ -188,3 +188,67 @@ fn a_yes_that_comes_too_late_for_its_action_is_none() {
     let told = desk.group_told(b);
     assert_eq!(told.last().unwrap(), "1 result #1 timeout too_late 2+0-0o/2");
 }
+
+#[test]
+fn whoever_has_no_name_of_its_own_opens_the_same_poll_over_the_next_connection() {
+    let mut desk = desk();
+    let _others: [PeerId; 2] = desk.members();
+    let nameless = GroupHeader { member: None, ..joining("", led(2)) };
+    let join = |desk: &mut Desk, key| {
+        let peer = desk.of_group_key(key, &["group *"]);
+        desk.group(peer, 1, nameless.clone(), &[]);
+        desk.group_told(peer);
+        peer
+    };
+    let open = GroupHeader { timeout: Some(5000), ..polling(GroupVerb::Open, "p") };
+    let first = join(&mut desk, 7);
+    desk.group(first, 2, open.clone(), &[b"north?"]);
+    desk.leave(first);
+    // It is another member now, of the same principal.
+    let again = join(&mut desk, 7);
+    desk.group(again, 2, open.clone(), &[b"north?"]);
+    desk.group(again, 3, open.clone(), &[b"south?"]);
+    assert_eq!(desk.group_told(again), ["2 opened #1 again", "3 key_conflict"]);
+    let other = join(&mut desk, 8);
+    desk.group(other, 2, open.clone(), &[b"north?"]);
+    assert_eq!(desk.group_told(other), ["2 key_conflict"]);
+    desk.beat_all(&[again, other], 5000 * MS);
+    let ended = desk.group_told(again).into_iter().find(|it| it.contains("result")).unwrap();
+    desk.group(again, 4, open, &[b"north?"]);
+    let known = desk.group_told(again);
+    assert_eq!(known, [ended.replacen('1', "4", 1)]);
+}
+
+#[test]
+fn an_action_so_long_from_its_opening_is_the_same_one_when_it_is_opened_again() {
+    let mut desk = desk();
+    let [a, b] = desk.members();
+    let action = |within| GroupHeader {
+        timeout: Some(400),
+        within: Some(within),
+        ..polling(GroupVerb::Open, "go")
+    };
+    desk.group(a, 2, action(450_000), &[b"brake"]);
+    let both = GroupHeader { when: Some(9_000_000), ..action(450_001) };
+    desk.group(a, 3, both, &[b"brake"]);
+    desk.group(a, 4, action(450_001), &[b"brake"]);
+    assert_eq!(desk.group_told(a)[..3], ["2 too_late", "3 bad_request", "4 opened #1"]);
+    desk.pass(100 * MS);
+    desk.group(a, 5, action(450_001), &[b"brake"]);
+    desk.group(a, 6, action(450_002), &[b"brake"]);
+    let told = desk.group_told(a);
+    assert_eq!(told[told.len() - 2..], ["5 opened #1 again", "6 key_conflict"]);
+    [a, b].iter().for_each(|peer| desk.group(*peer, 0, vote("go", "yes"), &[]));
+    desk.pass(200 * MS);
+    desk.group_told(a);
+    desk.group(a, 7, action(450_001), &[b"brake"]);
+    assert_eq!(desk.group_told(a), ["7 result #1 yes 2+0-0o/2"]);
+    // The moment is that of the first opening: behind it all are asked what they have done.
+    desk.group(
+        a,
+        8,
+        GroupHeader { outcome: Some("done"), ..polling(GroupVerb::Outcome, "go") },
+        &[],
+    );
+    assert_eq!(desk.group_told(a), ["8 noted"]);
+}
