@@ -73,7 +73,7 @@ impl Giver {
     /// # Cancel safety
     /// If it is given up, the message was not given.
     pub async fn give(&mut self, message: impl Into<FlowMessage>) -> Result<(), FlowError> {
-        let message = message.into().as_dat().map_err(super::AttributeError::from)?;
+        let message = message.into().into_dat().map_err(super::AttributeError::from)?;
         let cost = Some(message.cost());
         poll_fn(|cx| self.end.shared.lock().poll_give(cx, cost)).await?;
         self.end.shared.lock().say(Kind::Dat, message)

@@ -154,7 +154,7 @@ impl FlowMessage {
     }
 
     /// As a DAT it is to be said, but for its number.
-    pub(super) fn as_dat(self) -> Result<Self, Malformed> {
+    pub(super) fn into_dat(self) -> Result<Self, Malformed> {
         let seqno = self.seqno;
         self.stamped(&Stamp { kind: Kind::Dat, direction: None, credit: None, bytes: None, seqno })
     }

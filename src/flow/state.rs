@@ -133,7 +133,7 @@ impl State {
         }
         // The label was read when it was made.
         if kind == Kind::Dat {
-            message = message.as_dat().map_err(super::AttributeError::from)?;
+            message = message.into_dat().map_err(super::AttributeError::from)?;
         }
         let stamp = self.machine.say(self.now(), kind, message.cost()).map_err(wrong)?;
         let bytes = stamp.bytes;
