@@ -119,10 +119,10 @@ fn the_lease_of_a_leader_is_seen_as_any_other_and_nobody_else_has_a_say_in_it() 
     }
     desk.group_told(eye);
     let list = LeaseHeader { verb: "list", ..LeaseHeader::default() };
-    lease(&mut desk, eye, 5, list.clone());
-    lease(&mut desk, eye, 6, LeaseHeader { prefix: Some("$group."), ..list.clone() });
+    lease(&mut desk, eye, 5, list);
+    lease(&mut desk, eye, 6, LeaseHeader { prefix: Some("$group."), ..list });
     let max = std::num::NonZeroU16::new(1);
-    lease(&mut desk, eye, 7, LeaseHeader { max, after: Some("$first"), ..list.clone() });
+    lease(&mut desk, eye, 7, LeaseHeader { max, after: Some("$first"), ..list });
     assert_eq!(
         desk.group_told(eye),
         [
@@ -137,7 +137,7 @@ fn the_lease_of_a_leader_is_seen_as_any_other_and_nobody_else_has_a_say_in_it() 
     desk.group(a, 3, GroupHeader { epoch: Some(1), ..of(GroupVerb::Resign) }, &[]);
     assert_eq!(desk.group_told(eye), ["1 holder #4 b"]);
     for (id, verb) in (10..).zip(["campaign", "renew", "proclaim", "resign"]) {
-        let says = LeaseHeader { verb, epoch: Some(4), value: Some(b"x"), ..list.clone() };
+        let says = LeaseHeader { verb, epoch: Some(4), value: Some(b"x"), ..list };
         lease(&mut desk, b, id, LeaseHeader { lease: Some("$group.Escort.1"), ..says });
     }
     desk.leave(a);
