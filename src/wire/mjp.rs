@@ -27,6 +27,7 @@ mod request;
 mod scatter;
 mod store;
 mod talk;
+mod texts;
 mod topics;
 
 pub use admin::{
