@@ -314,7 +314,9 @@ impl Seat {
             }
             Some(Ask::Agree { poll, reply, .. }) => {
                 self.promises.remove(&poll);
-                let _ = reply.send(Err(error));
+                // It was decided before this yes came, and is done as it was agreed to.
+                let done = self.acted.contains(&poll);
+                let _ = reply.send(if done { Ok(()) } else { Err(error) });
             }
             Some(Ask::Resign(reply)) => {
                 // If nobody is there to hand over to, it goes on leading.

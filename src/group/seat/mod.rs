@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use super::Inner;
 use super::ballot::Action;
 use super::error::GroupError;
-use super::event::{Event, Parted};
+use super::event::{Event, Parted, PollResult};
 use super::kind::GroupKind;
 use super::shared::{Shared, Standing};
 use super::words::{MemberId, PollId, Reason, View};
@@ -85,6 +85,8 @@ pub(super) struct Seat {
     requests: BTreeMap<PollId, Request>,
     /// Actions that were agreed to, and whose polls have not ended.
     promises: BTreeMap<PollId, Promise>,
+    /// Actions that are wanted, and that this member has not agreed to.
+    wanted: VecDeque<PollResult>,
     /// Actions that were begun, or missed, last.
     acted: VecDeque<PollId>,
     shared: Arc<Shared>,
@@ -147,6 +149,8 @@ impl Seat {
     const HELD_MAX: usize = 1024;
     /// Actions that are remembered, so that none of them is begun twice.
     const ACTED_MAX: usize = 1000;
+    /// Actions that are remembered for who agrees to them when that was decided already.
+    const WANTED_MAX: usize = 1000;
 
     pub(super) fn new(
         number: u32,
@@ -169,6 +173,7 @@ impl Seat {
             asks: Asks::default(),
             requests: BTreeMap::new(),
             promises: BTreeMap::new(),
+            wanted: VecDeque::new(),
             acted: VecDeque::new(),
             shared,
             group,
@@ -290,6 +295,7 @@ impl Seat {
             request.end(&Err(error.clone()));
         }
         self.promises.clear();
+        self.wanted.clear();
         let mut events = std::mem::take(&mut self.events);
         events.append(&mut self.held);
         self.shared.publish(

@@ -139,6 +139,15 @@ impl Seat {
             let _ = reply.send(Err(GroupError::PollOver));
             return;
         }
+        if let Some(at) = self.wanted.iter().position(|result| result.poll == poll)
+            && let Some(result) = self.wanted.remove(at)
+        {
+            // It was decided before this member could say anything, which acts as all others do.
+            self.promises.insert(poll, Promise(agreed));
+            self.poll_ended(&result);
+            let _ = reply.send(Ok(()));
+            return;
+        }
         let known = self.clock.not_before(agreed.when.0);
         let Some((at, error)) = known.and_then(|at| Some((at, self.clock.error(at)?))) else {
             let wanted = wanted.unwrap_or_default();
@@ -179,10 +188,11 @@ impl Seat {
     /// A poll has ended: whoever waits for that is told, and what was promised is begun in time.
     pub(super) fn poll_ended(&mut self, result: &PollResult) {
         self.request_ended(&result.poll, &Ok(result.clone()));
-        let Some(Promise(agreed)) = self.promises.remove(&result.poll) else { return };
+        let promise = self.promises.remove(&result.poll);
         if !result.is_yes() {
             return;
         }
+        let Some(Promise(agreed)) = promise else { return self.note_wanted(result) };
         let Agreed { poll, when, wanted, lateness, action } = agreed;
         self.acted.push_back(poll.clone());
         if self.acted.len() > Self::ACTED_MAX {
@@ -198,6 +208,16 @@ impl Seat {
                 self.outputs.push_back(Output::Act { poll, at, until, action });
             }
             _ => self.account(poll, Outcome::Missed),
+        }
+    }
+
+    /// An action is wanted, and this member has not agreed to it, or not yet.
+    fn note_wanted(&mut self, result: &PollResult) {
+        if result.when.is_some() && !self.acted.contains(&result.poll) {
+            self.wanted.push_back(result.clone());
+            if self.wanted.len() > Self::WANTED_MAX {
+                self.wanted.pop_front();
+            }
         }
     }
 

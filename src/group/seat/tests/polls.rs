@@ -155,6 +155,38 @@ fn without_a_yes_and_too_late_nothing_is_done() {
 }
 
 #[test]
+fn who_agrees_when_it_was_decided_already_acts_as_the_others_do() {
+    let wanted = |when| GroupReport { when: Some(when), ..result("yes") };
+    let mut bench = Bench::joined();
+    let when = bench.clock() + 500_000;
+    bench.happen(wanted(when));
+    assert!(bench.outputs().is_empty(), "it has not agreed");
+    assert_eq!(bench.agree(when, None).get(), Ok(()));
+    assert!(matches!(bench.outputs().as_slice(), [Output::Act { .. }]));
+    assert_eq!(bench.agree(when, None).get(), Err(GroupError::PollOver), "and not twice");
+
+    // Its yes was on its way.
+    let mut bench = Bench::joined();
+    let when = bench.clock() + 500_000;
+    let agreed = bench.agree(when, None);
+    let (id, _) = bench.one();
+    bench.happen(wanted(when));
+    assert!(matches!(bench.outputs().as_slice(), [Output::Act { .. }]));
+    bench.seat.hear_error(bench.now, id, "poll_over", "");
+    assert_eq!(agreed.get(), Ok(()));
+
+    // Too late it is, and says so.
+    let mut bench = Bench::joined();
+    let when = bench.clock() + 500_000;
+    bench.happen(wanted(when));
+    bench.now += 700 * MS;
+    assert_eq!(bench.agree(when, None).get(), Ok(()));
+    let (_, say) = bench.one();
+    assert_eq!(say, Say::Outcome { poll: id_of(), outcome: Outcome::Missed });
+    assert!(bench.outputs().is_empty());
+}
+
+#[test]
 fn a_yes_that_is_heard_over_the_next_connection_counts() {
     let mut bench = Bench::joined();
     let when = bench.clock() + 500_000;
