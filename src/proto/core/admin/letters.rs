@@ -113,7 +113,9 @@ impl Core {
         (letters, tally): (Vec<u64>, Tally),
         out: &mut O,
     ) -> Result<(), Refused> {
-        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        let Some(keeper) = &mut self.keeper else {
+            return Err((Code::NotFound, Unrevived::Gone.as_str().into()));
+        };
         let changes = &mut keeper.changes;
         if changes.open.len() >= CHANGES_MAX {
             let why = "64 changes of letters are on their way already";
@@ -130,18 +132,12 @@ impl Core {
 
     /// Has the next letters dealt with, or answers.
     fn go_on_with<O: Output>(&mut self, id: u64, out: &mut O) {
-        while let Some(change) = self.change(id).filter(|change| change.present.is_none()) {
-            let open = change.open;
-            if let What::Drop = change.what {
-                let letters = std::mem::take(&mut change.queue);
-                self.drop_stored(id, letters, out);
-            } else if change.queue.is_empty() || open > 0 && self.is_store_busy() {
-                break;
-            } else {
-                self.read_next(id);
-                continue;
-            }
-            break;
+        if let Some(Change { what: What::Drop, queue, .. }) = self.change(id) {
+            let letters = std::mem::take(queue);
+            self.drop_stored(id, letters, out);
+        }
+        while self.is_next_due(id) {
+            self.read_next(id);
         }
         let is_done = |it: &&mut Change| {
             it.present.is_none() && it.open == 0 && (it.queue.is_empty() || it.failed)
@@ -155,11 +151,25 @@ impl Core {
             let why = "the disk has failed; nobody knows what is stored of it. Look again when the \
                        broker was started anew";
             self.object(peer, query, Code::StoreFailed, why, out);
-        } else if let (What::Edit(_), 0, Some(why)) = (&what, tally.done, tally.because) {
-            self.object(peer, query, Code::Overloaded, why.as_str(), out);
-        } else if !matches!(what, What::Show) {
-            self.say_packed(peer, query, &tally.packed(), out);
+            return;
         }
+        match (what, tally.because) {
+            (What::Show, Some(why)) => self.object(peer, query, Code::NotFound, why.as_str(), out),
+            // It has been shown.
+            (What::Show, None) => {}
+            (What::Edit(_), Some(why)) if tally.done == 0 => {
+                self.object(peer, query, Code::Overloaded, why.as_str(), out);
+            }
+            _ => self.say_packed(peer, query, &tally.packed(), out),
+        }
+    }
+
+    /// Whether the next letter of a change is to be read now.
+    fn is_next_due(&mut self, id: u64) -> bool {
+        let busy = self.is_store_busy();
+        self.change(id).is_some_and(|change| {
+            change.present.is_none() && !change.queue.is_empty() && !(change.open > 0 && busy)
+        })
     }
 
     fn is_store_busy(&self) -> bool {
@@ -190,16 +200,15 @@ impl Core {
         };
         let Some(keeper) = &mut self.keeper else { return };
         let Some(change) = keeper.changes.open.get_mut(&id) else { return };
-        match (may, &mut self.router.depot) {
-            (Ok(disk), Some(depot)) => {
+        match may.and_then(|disk| Ok((disk, self.router.depot.as_mut().ok_or(Unrevived::Store)?))) {
+            Ok((disk, depot)) => {
                 change.present = Some(number);
                 if !matches!(change.what, What::Show) {
                     keeper.changes.busy.insert(number);
                 }
                 depot.read_letter(disk.number, id);
             }
-            (Err(why), _) => change.tally.leave(why),
-            (Ok(_), None) => {}
+            Err(why) => change.tally.leave(why),
         }
     }
 
@@ -246,9 +255,6 @@ impl Core {
             }
             (_, None) => Err(Unrevived::Gone),
         };
-        if let (What::Show, Err(why)) = (&what, done) {
-            self.object(peer, query, Code::NotFound, why.as_str(), out);
-        }
         if let Some(change) = self.change(id) {
             change.what = what;
             if let Err(why) = done {
