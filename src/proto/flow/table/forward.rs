@@ -9,6 +9,7 @@ use crate::wire::zio::Kind;
 
 use super::FlowTable;
 use super::flow::{Account, Flow, FlowId, Pair};
+use super::lane::press_on;
 use super::member::Place;
 
 impl FlowTable {
@@ -46,14 +47,13 @@ impl FlowTable {
         let header = words::header(octets);
         let words = Words { frames, header: &header };
         if from.is_lane() {
-            if !self.press_on(to, words, kind, out) {
+            if !press_on(to, words, kind, self.settings.outbox_bytes_max, out) {
                 return self.overrun(now, (id, seat), kind, out);
             }
         } else if !out.forward(to, words, self.settings.queue_bytes_max) {
             self.pause(from);
             return Taken::NotYet;
         }
-        let Some(pair) = self.flows.get_mut(id).and_then(Flow::pair_mut) else { return Taken::Yes };
         (pair.handed_out, pair.octets) = (account.handed_out, account.octets);
         pair.last = now;
         pair.route_mut(seat).last = said.zio.coordinates;

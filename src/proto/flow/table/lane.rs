@@ -126,26 +126,6 @@ impl FlowTable {
         reserved.map(Some).ok_or(Refusal::NoLane)
     }
 
-    /// A message that is not held where it finds no room: only as long as the peer has not as much
-    /// as it may have, but small ones however short memory is.
-    pub(super) fn press_on<O: FlowOutput>(
-        &self,
-        to: End,
-        words: Words<'_>,
-        kind: Kind,
-        out: &mut O,
-    ) -> bool {
-        let max = self.settings.outbox_bytes_max;
-        if kind == Kind::Dat {
-            return out.forward(to, words, max);
-        }
-        let room = !out.is_full(to, max);
-        if room {
-            out.say(to, words);
-        }
-        room
-    }
-
     /// What the client of a flow and the handler that comes for it agree on, in octets: the smaller
     /// of both credits, and of what is left for the taker. None if either is no lane.
     pub(super) fn agree(
@@ -191,4 +171,23 @@ impl FlowTable {
         }
         if used == lanes.0 { Ok(()) } else { Err(format!("{used:?} is in use, {lanes:?} counted")) }
     }
+}
+
+/// A message that is not held where it finds no room: only as long as the peer has less than
+/// `outbox_max` octets, but small ones however short memory is.
+pub(super) fn press_on<O: FlowOutput>(
+    to: End,
+    words: Words<'_>,
+    kind: Kind,
+    outbox_max: usize,
+    out: &mut O,
+) -> bool {
+    if kind == Kind::Dat {
+        return out.forward(to, words, outbox_max);
+    }
+    let room = !out.is_full(to, outbox_max);
+    if room {
+        out.say(to, words);
+    }
+    room
 }
