@@ -85,7 +85,7 @@ fn a_job_is_listed_shown_watched_and_cancelled() {
     let home = home();
     let home = home.path();
     let _broker = broker(home);
-    let _worker = worker(home, "snail", &["sleep", "1000"]);
+    let _worker = worker(home, "snail", &["sleep", "60"]);
     let call = ["call", "nap", "x", "--to", "all", "--endpoint", "ipc://socket"];
     let _call = Process::start(home, &call);
     let seen = until(home, "job ls --state open", |seen| seen["jobs"][0].is_object());

@@ -126,6 +126,7 @@ def test_cancel_kills_no_neighbour(peer):
 def test_credit(peer):
     worker, client = peer().ready(credit=1), peer()
     worker.send(example("mjp", "CREDIT"))
+    worker.hears_nothing()
     client.call(1, b"a")
     client.call(2, b"b")
     client.hears_nothing()
