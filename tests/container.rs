@@ -9,6 +9,8 @@ mod embedded;
 #[path = "common/etcd.rs"]
 #[expect(dead_code, reason = "leases need more of it")]
 mod etcd;
+#[path = "container/health.rs"]
+mod health;
 #[path = "container/homes.rs"]
 mod homes;
 #[path = "common/relay.rs"]
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use behaviour::{PATIENCE, every_home_does_it};
 use etcd::EtcdServer;
+use health::{a_bad_caller_is_ended, a_leader_looks_after_its_service};
 use homes::{AtBroker, AtRabbit, RabbitLeases, Standalone, broker_with};
 use majordomo::container::ServiceContainer;
 use majordomo::engine::etcd::{Etcd, EtcdConfig, EtcdError, Txn, WatchEvent};
@@ -30,6 +33,13 @@ use tokio::time::timeout;
 #[tokio::test]
 async fn our_broker_is_a_home() {
     every_home_does_it(&AtBroker::new(None)).await;
+}
+
+#[tokio::test]
+async fn a_leader_at_our_broker_looks_after_its_service() {
+    let home = AtBroker::new(None);
+    a_leader_looks_after_its_service(&home, "cared").await;
+    a_bad_caller_is_ended(&home, "strict", async |caller| home.connection(caller).await).await;
 }
 
 #[tokio::test]
@@ -49,7 +59,10 @@ async fn rabbitmq_is_a_home_with_the_leader_in_etcd_or_at_our_broker() {
     let (rabbit, server) = tokio::join!(RabbitServer::start(), EtcdServer::start());
     let etcd = homes::etcd(&server);
     let leases = RabbitLeases::Etcd(etcd.clone());
-    every_home_does_it(&AtRabbit { rabbit: &rabbit, vhost: "rust", leases }).await;
+    let home = AtRabbit { rabbit: &rabbit, vhost: "rust", leases };
+    every_home_does_it(&home).await;
+    a_leader_looks_after_its_service(&home, "cared").await;
+    a_bad_caller_is_ended(&home, "strict", async |caller| home.connection(caller).await).await;
     let (_broker, embedded) = broker_with(|_| ());
     let leases = RabbitLeases::Broker(Box::new(embedded));
     every_home_does_it(&AtRabbit { rabbit: &rabbit, vhost: "mixed", leases }).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -12,19 +12,22 @@ use super::client::fresh_id;
 use super::coordinate::{Post, Reach, Store};
 use super::embedded::{Connection, Embedded};
 use super::handler::{Event, Failure, Hearer, IntoMethod, Method, hearer};
+use super::health::Care;
 use super::instance::{Servers, ServiceContainer};
 use super::operator::Wishes;
 use super::queues::{BrokerQueues, Queues};
 use super::serve::{Counters, Shop};
 use crate::config::ConfigError;
 use crate::lease::Coordinator;
-use crate::proto::container::Settings;
+use crate::proto::container::{CallerSettings, Figures, HealthSettings, Settings, Signal};
 use crate::wire::nuropb::fits_short_string;
 
 /// What the names of the leases of leaders begin with, but for those of NuroPb.
 pub(super) const LEASE_PREFIX: &str = "container.";
 /// Longest random wait before a campaign at our broker.
 const EMBEDDED_JITTER: Duration = Duration::from_millis(5);
+/// Instances that may be wanted.
+const INSTANCES_MAX: u64 = 1_000;
 
 /// Why there is no container.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +86,7 @@ pub struct Builder {
     settings: Settings,
     call_again_max: u32,
     call_again_wait: Duration,
-    hw_mark: Option<u64>,
+    care: Care,
 }
 
 impl fmt::Debug for Builder {
@@ -110,7 +113,7 @@ impl Builder {
             settings: Settings::default(),
             call_again_max: 3,
             call_again_wait: Duration::from_millis(100),
-            hw_mark: None,
+            care: Care::default(),
         }
     }
 
@@ -241,10 +244,38 @@ impl Builder {
     }
 
     /// Messages in the service's queue above which more instances are wanted: a property that the
-    /// leader publishes.
+    /// leader publishes, and acts upon.
     #[must_use]
     pub fn hw_mark(mut self, messages: u64) -> Self {
-        self.hw_mark = Some(messages);
+        self.care.settings.hw_mark = Some(messages);
+        self
+    }
+
+    /// How the leader looks after the health of the service. All instances should have the same.
+    #[must_use]
+    pub fn health(mut self, settings: HealthSettings) -> Self {
+        let hw_mark = settings.hw_mark.or(self.care.settings.hw_mark);
+        self.care.settings = HealthSettings { hw_mark, ..settings };
+        self
+    }
+
+    /// The leader ends the connections of callers whose messages fail too often. Default: of
+    /// nobody. At our broker it needs the right `admin`; on RabbitMQ, the management interface.
+    #[must_use]
+    pub fn end_callers(mut self, settings: CallerSettings) -> Self {
+        self.care.callers = Some(settings);
+        self
+    }
+
+    /// What is done about a signal of the leader, by the instance that leads: beside the property
+    /// `wanted`, and the event with the topic `container.SERVICE.SIGNAL` that it publishes.
+    #[must_use]
+    pub fn on_signal<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(Signal, Figures) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.care.hook = Some(Arc::new(move |signal, figures| Box::pin(function(signal, figures))));
         self
     }
 
@@ -274,6 +305,7 @@ impl Builder {
             let (name, value, range) = ("prefetch", "0".into(), "1 to 65535");
             return Err(BuildError::Range { name, value, range });
         }
+        validate(&self.care)?;
         let mut settings = self.settings;
         let (service, instance) = (&*self.service, &*self.instance);
         let queues = match self.queues {
@@ -309,11 +341,40 @@ impl Builder {
             call_again_max: self.call_again_max,
             call_again_wait: self.call_again_wait,
             counters: Counters::default(),
+            tally: self.care.callers.is_some().then(Mutex::default),
         };
         let shop = Arc::new(shop);
-        let servers = Servers { store, queues, ttl: settings.ttl, hw_mark: self.hw_mark };
-        Ok(ServiceContainer::run(shop, self.instance, settings, servers, wishes))
+        let mut care = self.care;
+        care.settings.prefetch = settings.prefetch.into();
+        let servers = Servers { store, queues, ttl: settings.ttl, hw_mark: care.settings.hw_mark };
+        Ok(ServiceContainer::run(shop, self.instance, settings, servers, wishes, care))
     }
+}
+
+/// Whether the health of a service can be looked after so.
+fn validate(care: &Care) -> Result<(), BuildError> {
+    let HealthSettings { interval, window, instances, .. } = &care.settings;
+    let millis = |time: &Duration| format!("{} ms", time.as_millis());
+    if !(Duration::from_millis(100)..=Duration::from_secs(60)).contains(interval) {
+        let (name, range) = ("interval", "100 ms to 1 min");
+        return Err(BuildError::Range { name, value: millis(interval), range });
+    }
+    if !(*interval..=Duration::from_secs(3600)).contains(window) {
+        let (name, range) = ("window", "the interval to 1 h");
+        return Err(BuildError::Range { name, value: millis(window), range });
+    }
+    if *instances.start() == 0 || instances.is_empty() || *instances.end() > INSTANCES_MAX {
+        let value = format!("{} to {}", instances.start(), instances.end());
+        let (name, range) = ("instances", "1 to 1000, the fewest first");
+        return Err(BuildError::Range { name, value, range });
+    }
+    if let Some(CallerSettings { percent, .. }) = &care.callers
+        && !(1..=100).contains(percent)
+    {
+        let (name, value, range) = ("percent", percent.to_string(), "1 to 100");
+        return Err(BuildError::Range { name, value, range });
+    }
+    Ok(())
 }
 
 /// The lease of the leader of a service, in a store with our own names.

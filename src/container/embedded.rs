@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use super::client::fresh_id;
 use super::coordinate::Reach;
 use crate::client::{Client, ClientBuilder};
 use crate::config::{ClientConfig, ConfigError, WorkerConfig};
@@ -92,6 +93,13 @@ impl Connection {
         config.identity = None;
         config.backoff_max = config.backoff_max.min(BACKOFF_MAX).max(config.backoff_min);
         Self { config, client: Arc::default() }
+    }
+
+    /// With a name that nobody else has, so that the broker can be asked to end it.
+    pub(super) fn named(mut self, name: &str) -> Self {
+        let fresh: String = fresh_id().chars().take(8).collect();
+        self.config.identity = Some(format!("container-{name}-{fresh}"));
+        self
     }
 
     /// With so many calls that may wait for their answers.

@@ -12,11 +12,12 @@ use tokio::time::Instant;
 use super::builder::Builder;
 use super::client::{Caller, LineNow, Pending, fresh_id};
 use super::coordinate::Store;
+use super::health::{Care, Doctor};
 use super::operator::Wishes;
 use super::queues::Queues;
 use super::runtime::Runtime;
 use super::serve::{Served, Shop};
-use crate::proto::container::{Machine, Settings, Status};
+use crate::proto::container::{Figures, Machine, Settings, Status};
 
 /// Orders that were not yet read.
 const CONTROLS_MAX: usize = 16;
@@ -79,8 +80,11 @@ pub struct ServiceContainer {
     caller: Caller,
     shop: Arc<Shop>,
     task: JoinHandle<()>,
+    figures: watch::Receiver<Option<Figures>>,
     /// Hears what operators want.
     hearing: Option<JoinHandle<()>>,
+    /// Looks after the health of the service.
+    caring: JoinHandle<()>,
 }
 
 impl std::fmt::Debug for Shop {
@@ -93,6 +97,7 @@ impl Drop for ServiceContainer {
     fn drop(&mut self) {
         self.task.abort();
         self.hearing.iter().for_each(JoinHandle::abort);
+        self.caring.abort();
     }
 }
 
@@ -109,6 +114,7 @@ impl ServiceContainer {
         settings: Settings,
         servers: Servers,
         wishes: Option<Wishes>,
+        care: Care,
     ) -> Self {
         let now = Instant::now().into_std();
         let seed = fresh_id();
@@ -126,7 +132,21 @@ impl ServiceContainer {
             Runtime::new(machine, servers, tell, shop.clone(), caller.clone(), controls);
         let task = tokio::spawn(runtime.drive(inbox));
         let hearing = wishes.map(|it| tokio::spawn(it.run(control.clone(), status.clone())));
-        Self { instance, control, status, properties, caller, shop, task, hearing }
+        let (figures_to, figures) = watch::channel(None);
+        let doctor = Doctor {
+            care,
+            instance: instance.clone(),
+            shop: shop.clone(),
+            status: status.clone(),
+            properties: properties.clone(),
+            line: caller.line.clone(),
+            control: control.clone(),
+            caller: caller.clone(),
+            figures: figures_to,
+            told_at: Instant::now(),
+        };
+        let caring = tokio::spawn(doctor.run());
+        Self { instance, control, status, properties, caller, shop, task, figures, hearing, caring }
     }
 
     /// The name of this instance.
@@ -154,8 +174,15 @@ impl ServiceContainer {
         }
     }
 
+    /// How the service is, as this instance sees it while it leads; otherwise nothing.
+    #[must_use]
+    pub fn figures(&self) -> watch::Receiver<Option<Figures>> {
+        self.figures.clone()
+    }
+
     /// What the leader says of the service, now and at each change: `consume` (False: no instance
-    /// takes messages), `hw_mark`, `rmq-config-ok`, and whatever somebody has put there.
+    /// takes messages), `hw_mark`, `rmq-config-ok`, `wanted` (instances), `health` (its figures, as
+    /// JSON), and whatever somebody has put there.
     #[must_use]
     pub fn properties(&self) -> watch::Receiver<Properties> {
         self.properties.clone()

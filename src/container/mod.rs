@@ -77,13 +77,17 @@ mod coordinate;
 mod describe;
 mod embedded;
 mod handler;
+mod health;
 mod instance;
 mod operator;
 mod queues;
 mod runtime;
 mod serve;
 
-pub use crate::proto::container::{Link, State, Status, Step};
+pub use crate::proto::container::{
+    CallerSettings, Dealt, Figures, HealthSettings, Link, Reading, Signal, State, Status, Step,
+    Tally,
+};
 pub use crate::wire::nuropb::class;
 pub use builder::{BuildError, Builder};
 pub use client::{CallError, Caller, Client};

@@ -13,14 +13,12 @@ use super::instance::{Control, Properties};
 use crate::client::{CallError, Client};
 use crate::lease::{LeaseError, Seen};
 use crate::proto::container::Status;
-use crate::wire::mjp::{DeadHeader, StatusHeader, Verb, What};
+use crate::wire::mjp::{StatusHeader, What};
 
 /// How long a leader may take until it has said what somebody wants.
 const SAID_MAX: Duration = Duration::from_secs(5);
 /// How long it is waited before wishes are listened for again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Dead letters of a service that are counted.
-const LETTERS: u16 = 1_000;
 
 /// A service at our broker, as it is seen from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,8 +34,8 @@ pub struct ServiceSeen {
     pub in_work: u64,
     /// Instances that take messages.
     pub instances: u64,
-    /// Dead letters, 1,000 at most. None: this operator may not know.
-    pub dead: Option<u64>,
+    /// Dead letters in its queue.
+    pub dead: u64,
 }
 
 /// Why an operator has no answer.
@@ -124,21 +122,12 @@ impl Operator {
         if let Some(of_it) = of_it {
             (seen.waiting, seen.in_work) = (of_it.waiting, of_it.in_flight);
             seen.instances = of_it.workers;
+            seen.dead = of_it.dead.unwrap_or_default();
         }
         if seen.leader.is_none() && seen.instances == 0 {
             return Ok(None);
         }
-        seen.dead = self.letters(service).await;
         Ok(Some(seen))
-    }
-
-    async fn letters(&self, service: &str) -> Option<u64> {
-        let max = std::num::NonZeroU16::new(LETTERS);
-        let service = Some(service.as_bytes());
-        let ask = DeadHeader { service, max, ..DeadHeader::new(Verb::DeadList) };
-        let listed = self.client.dead_admin(&ask, None).await.ok()?;
-        let count = listed.report().letters.map_or(0, |letters| letters.len());
-        u64::try_from(count).ok()
     }
 
     /// Has the leader of a service say something to all instances, and waits until it has.

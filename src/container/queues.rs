@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::coordinate::BoxFuture;
+use crate::proto::container::{Reading, Tally};
 use crate::wire::nuropb::{Bad, Body, Call, CallType, Event, Kind, Response};
 
 pub use broker::BrokerQueues;
@@ -44,6 +45,22 @@ pub trait Line: fmt::Debug + Send + Sync {
 
     /// Sends, and waits until the server has it.
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Sent, SendError>>;
+
+    /// Looks at the queue of the service.
+    fn measure(&self) -> BoxFuture<'_, Result<Reading, String>>;
+
+    /// Tells the instance that leads whose messages fail.
+    fn tell<'a>(&'a self, leader: &'a str, tally: &'a Tally) -> BoxFuture<'a, Result<(), String>>;
+
+    /// From now on hands over what other instances tell.
+    fn hear(&self, to: mpsc::Sender<Tally>) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Ends the connections of a caller, by the name that [`Incoming::caller`] has; how many.
+    fn end_caller<'a>(
+        &'a self,
+        caller: &'a str,
+        why: &'a str,
+    ) -> BoxFuture<'a, Result<usize, String>>;
 
     /// Ends it in good order.
     fn close(&self) -> BoxFuture<'_, ()>;
@@ -86,6 +103,8 @@ pub struct Incoming {
     pub body: Result<(Kind, Body), Bad>,
     /// Where the answer goes.
     pub reply_to: Option<String>,
+    /// The connection that it comes from, by the name that the server knows it by.
+    pub caller: Option<String>,
     /// Whether somebody had it before.
     pub redelivered: bool,
     /// The how manieth delivery it is, if the server counts them: then it can be given back as
@@ -97,10 +116,11 @@ pub struct Incoming {
 
 impl fmt::Debug for Incoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { body, reply_to, redelivered, attempt, settle: _ } = self;
+        let Self { body, reply_to, caller, redelivered, attempt, settle: _ } = self;
         let mut debug = f.debug_struct("Incoming");
         debug.field("kind", &body.as_ref().map(|(kind, _)| kind));
-        debug.field("reply_to", reply_to).field("redelivered", redelivered);
+        debug.field("reply_to", reply_to).field("caller", caller);
+        debug.field("redelivered", redelivered);
         debug.field("attempt", attempt).finish_non_exhaustive()
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -16,6 +16,7 @@ use super::describe::describe;
 use super::handler::{Call, Emitted, Event, Failure, Hearer, Method};
 use super::queues::{Incoming, Line, Outgoing, Sent, Settle, Settlement};
 use crate::proto::backoff::Backoff;
+use crate::proto::container::Tally;
 use crate::wire::nuropb::{
     Body, Call as CallBody, DESCRIBE, ErrorBody, Event as EventBody, Kind, Response, class,
     topic_matches,
@@ -108,6 +109,8 @@ pub(super) struct Shop {
     pub(super) call_again_max: u32,
     pub(super) call_again_wait: Duration,
     pub(super) counters: Counters,
+    /// Whose messages have failed since the leader was told, if it wants to know.
+    pub(super) tally: Option<Mutex<Tally>>,
 }
 
 impl Shop {
@@ -118,7 +121,7 @@ impl Shop {
         line: Arc<dyn Line>,
         caller: Caller,
     ) {
-        let Incoming { body, reply_to, redelivered, attempt, settle } = incoming;
+        let Incoming { body, reply_to, caller: from, redelivered, attempt, settle } = incoming;
         let tries = self.tries(redelivered, attempt);
         let how = match body {
             Ok((kind @ (Kind::Request | Kind::Command), Body::Call(call))) => {
@@ -147,7 +150,23 @@ impl Shop {
                 Ok(rejected(class::VALIDATION, error.to_string()))
             }
         };
+        if let (Some(from), Ok(how)) = (from, &how) {
+            self.dealt_with(&from, how);
+        }
         self.settle(settle, how).await;
+    }
+
+    /// Counts for the leader whose messages fail.
+    fn dealt_with(&self, from: &str, how: &Settlement) {
+        let failed = match how {
+            Settlement::Done => false,
+            Settlement::Rejected { .. } => true,
+            // Nobody knows yet.
+            Settlement::Again { .. } => return,
+        };
+        if let Some(tally) = &self.tally {
+            tally.lock().unwrap_or_else(PoisonError::into_inner).count(from, failed);
+        }
     }
 
     async fn settle(&self, settle: Box<dyn Settle>, how: Result<Settlement, String>) {

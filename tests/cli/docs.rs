@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{home, majordomo, run};
 
-const COMMANDS: [&str; 81] = [
+const COMMANDS: [&str; 82] = [
     "",
     "demo",
     "broker",
@@ -34,6 +34,7 @@ const COMMANDS: [&str; 81] = [
     "container event",
     "container pause",
     "container resume",
+    "container set",
     "group",
     "group ls",
     "group info",

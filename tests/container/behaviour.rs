@@ -23,6 +23,14 @@ pub(crate) trait Home {
     /// An instance of a service there.
     fn instance(&self, service: &str, name: &str) -> Builder;
 
+    /// The same, by somebody who may end connections.
+    fn keeper(&self, service: &str, name: &str) -> Builder {
+        self.instance(service, name)
+    }
+
+    /// The beginning of the name by which a client there is known, and `*`.
+    fn caller_name(client: &str) -> String;
+
     /// A client there.
     fn client(&self, name: &str) -> Client;
 
@@ -139,7 +147,7 @@ async fn a_service_does_what_its_documentation_says<H: Home>(home: &H) {
     assert!(served.requests + other.requests >= 8, "{served:?} {other:?}");
 }
 
-async fn running(container: &ServiceContainer) -> State {
+pub(crate) async fn running(container: &ServiceContainer) -> State {
     timeout(PATIENCE, container.running()).await.expect("it runs").state
 }
 

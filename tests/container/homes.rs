@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use majordomo::broker::Broker;
+use majordomo::client::Happenings;
 use majordomo::config::BrokerConfig;
 use majordomo::container::{
     BrokerQueues, Builder, Client, Embedded, RabbitQueues, RabbitQueuesConfig, ServiceContainer,
@@ -15,6 +17,7 @@ use majordomo::wire::mjp::{DeadHeader, Verb};
 use majordomo::wire::nuropb::Topology;
 
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 use super::behaviour::{Home, TTL};
 use super::etcd::EtcdServer;
@@ -44,6 +47,8 @@ pub(crate) struct AtBroker {
     pub(crate) etcd: Option<Etcd>,
     /// Where it is administered.
     admin: String,
+    /// Who has connected since somebody wanted to know.
+    following: Mutex<Option<(majordomo::client::Client, Happenings, Vec<String>)>>,
     _broker: Broker,
     _socket: TempDir,
 }
@@ -54,7 +59,28 @@ impl AtBroker {
         let admin = format!("ipc://{}/admin", socket.path().display());
         let (broker, embedded) =
             broker_with(|config| config.broker.bind.push(admin.parse().unwrap()));
-        Self { embedded, etcd, admin, _broker: broker, _socket: socket }
+        let following = Mutex::default();
+        Self { embedded, etcd, admin, following, _broker: broker, _socket: socket }
+    }
+}
+
+impl AtBroker {
+    /// Which connection of a client it is that is there, counted from the first time that this was
+    /// asked of anybody.
+    pub(crate) async fn connection(&self, client: &str) -> Option<String> {
+        let mut following = self.following.lock().await;
+        if following.is_none() {
+            let admin = majordomo::client::Client::connect(&self.admin).await.unwrap();
+            let happenings = admin.follow("peer.joined").await.unwrap();
+            *following = Some((admin, happenings, Vec::new()));
+        }
+        let (_, happenings, joined) = following.as_mut()?;
+        while let Some(Some(happening)) = happenings.next().now_or_never() {
+            joined.extend(happening.unwrap().event().name.map(str::to_owned));
+        }
+        let own = Self::caller_name(client);
+        let own = joined.iter().filter(|name| name.starts_with(own.trim_end_matches('*')));
+        Some(own.count().to_string())
     }
 }
 
@@ -68,6 +94,15 @@ impl Home for AtBroker {
             Some(etcd) => builder.leases(majordomo::engine::etcd::Leases::new(etcd.clone())),
             None => builder,
         }
+    }
+
+    fn keeper(&self, service: &str, name: &str) -> Builder {
+        let admin = Embedded::at(&self.admin).unwrap();
+        self.instance(service, name).broker(admin)
+    }
+
+    fn caller_name(client: &str) -> String {
+        format!("container-client-{client}-*")
     }
 
     fn client(&self, name: &str) -> Client {
@@ -87,6 +122,10 @@ impl Home for Standalone {
 
     fn instance(&self, service: &str, name: &str) -> Builder {
         self.0.instance(service, name).standalone()
+    }
+
+    fn caller_name(client: &str) -> String {
+        AtBroker::caller_name(client)
     }
 
     fn client(&self, name: &str) -> Client {
@@ -115,6 +154,14 @@ pub(crate) fn etcd(server: &EtcdServer) -> Etcd {
 }
 
 impl AtRabbit<'_> {
+    /// The connection of a client, by the name that the server gave it.
+    pub(crate) async fn connection(&self, client: &str) -> Option<String> {
+        let consumers = self.management().consumers(self.vhost).await.unwrap();
+        let queue = format!("nuropb-{}-client-{client}-rq", self.vhost);
+        let own = consumers.into_iter().find(|consumer| consumer.queue.name == queue)?;
+        Some(own.channel_details.connection_name)
+    }
+
     fn management(&self) -> Management {
         Management::new(&self.rabbit.api(), Duration::from_secs(5)).unwrap()
     }
@@ -137,6 +184,10 @@ impl Home for AtRabbit<'_> {
             RabbitLeases::Etcd(etcd) => builder.etcd(etcd.clone()),
             RabbitLeases::Broker(embedded) => builder.broker((**embedded).clone()),
         }
+    }
+
+    fn caller_name(client: &str) -> String {
+        format!("nuropb-rust-client-{client}-*")
     }
 
     fn client(&self, name: &str) -> Client {

@@ -1,4 +1,4 @@
-//! `majordomo container run|ls|describe|call|event|pause|resume`: services at our broker, or on
+//! `majordomo container run|ls|describe|call|event|pause|resume|set`: services at our broker, or on
 //! RabbitMQ and etcd.
 #![cfg_attr(
     not(all(feature = "etcd", feature = "rabbitmq")),
@@ -6,11 +6,13 @@
 )]
 
 mod ask;
+mod care;
 mod command;
 mod known;
 mod list;
 mod run;
 mod servers;
+mod supervise;
 
 use std::process::ExitCode;
 
@@ -18,7 +20,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use ask::{CallArgs, DescribeArgs, EventArgs};
-use list::{ListArgs, SwitchArgs};
+use list::{ListArgs, SetArgs, SwitchArgs};
 use run::RunArgs;
 
 #[derive(Debug, Subcommand)]
@@ -44,6 +46,9 @@ pub(crate) enum ContainerAction {
     /// Have all instances of a service take messages again
     #[command(after_help = list::RESUME_EXAMPLES)]
     Resume(SwitchArgs),
+    /// Have a property of a service said to all its instances
+    #[command(after_help = list::SET_EXAMPLES)]
+    Set(SetArgs),
 }
 
 pub(crate) const EXAMPLES: &str = "\
@@ -69,6 +74,7 @@ impl ContainerAction {
             Self::Call(args) => args.json,
             Self::Event(args) => args.json,
             Self::Pause(args) | Self::Resume(args) => args.json,
+            Self::Set(args) => args.json,
         }
     }
 }
@@ -84,6 +90,7 @@ pub(crate) fn run(action: ContainerAction) -> Result<ExitCode> {
             ContainerAction::Event(args) => ask::event(&args).await,
             ContainerAction::Pause(args) => list::switch(&args, false).await,
             ContainerAction::Resume(args) => list::switch(&args, true).await,
+            ContainerAction::Set(args) => list::set(&args).await,
         }
     })
 }

@@ -74,6 +74,7 @@ struct Service {
     accepted: u64,
     replied: u64,
     failed: u64,
+    dead: u64,
 }
 
 struct WorkerRow {
@@ -299,6 +300,7 @@ fn services_table(before: Option<&Look>, now: &Look) -> Table {
         "ACCEPTED",
         "REPLIED",
         "FAILED",
+        "DEAD",
     ]);
     for service in &now.services {
         let rate = rate(before, now, service);
@@ -312,6 +314,7 @@ fn services_table(before: Option<&Look>, now: &Look) -> Table {
             &service.accepted.to_string(),
             &service.replied.to_string(),
             &service.failed.to_string(),
+            &service.dead.to_string(),
         ]);
     }
     table
@@ -366,6 +369,7 @@ impl From<&ServiceReport<'_>> for Service {
             accepted: report.accepted,
             replied: report.replied,
             failed: report.failed,
+            dead: report.dead.unwrap_or_default(),
         }
     }
 }
@@ -381,6 +385,7 @@ impl Service {
             "accepted": self.accepted,
             "replied": self.replied,
             "failed": self.failed,
+            "dead": self.dead,
             "per_second": rate,
         })
     }

@@ -1,6 +1,7 @@
 //! The queues of our broker, over MJP/1 (SPEC 17.5).
 
 mod events;
+mod health;
 mod line;
 mod taking;
 
@@ -122,7 +123,8 @@ impl BrokerQueues {
         topics: Vec<String>,
     ) -> Result<Self, BuildError> {
         home.validate()?;
-        let connection = Connection::new(&home);
+        let own = format!("{}-{instance}", service.as_deref().unwrap_or("client"));
+        let connection = Connection::new(&home).named(&own);
         let hearing = Connection::new(&home).in_flight(EVENTS_MAX);
         Ok(Self {
             home,

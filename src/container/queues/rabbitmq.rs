@@ -1,6 +1,8 @@
 //! RabbitMQ, in the layout of NuroPb (SPEC 17.2).
 
-use std::sync::Arc;
+mod health;
+
+use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -11,6 +13,7 @@ use crate::container::coordinate::BoxFuture;
 use crate::engine::rabbitmq::{
     Delivery, Link, Management, Message, Published, Queue, RabbitConfig, RabbitError, Stream,
 };
+use crate::proto::container::{Reading, Tally};
 use crate::wire::nuropb::{
     Body, CONTENT_TYPE, CallType, Headers, Kind, PROTOCOL, Response, Topology, VERSION, decode,
     encode_call, encode_event, encode_response, header,
@@ -150,19 +153,32 @@ impl Queues for RabbitQueues {
             };
             let (link, stream) = connect.await.map_err(|error: RabbitError| error.to_string())?;
             let link = Arc::new(link);
-            let listening = tokio::spawn(listen(stream, answers));
+            let tallies = Arc::<Tallies>::default();
+            let listening = tokio::spawn(listen(stream, answers, tallies.clone()));
             let queues = self.clone();
-            let line = RabbitLine { link, queues, listening, tap: Mutex::new(None) };
+            let line = RabbitLine { link, queues, listening, tallies, tap: Mutex::new(None) };
             let line: Arc<dyn Line> = Arc::new(line);
             Ok(line)
         })
     }
 }
 
+/// Where what other instances tell goes, if somebody wants to hear it.
+type Tallies = Lock<Option<mpsc::Sender<Tally>>>;
+
 /// Answers, as they come; what is none is dropped.
-async fn listen(mut stream: Stream, answers: mpsc::Sender<Response>) {
+async fn listen(mut stream: Stream, answers: mpsc::Sender<Response>, tallies: Arc<Tallies>) {
     while let Some(Ok(delivery)) = stream.next().await {
         match read(&delivery.message) {
+            Ok((_, Body::Response(told)))
+                if delivery.message.correlation_id.as_deref() == Some(health::TALLY) =>
+            {
+                let to = tallies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if let (Some(to), Ok(tally)) = (to, serde_json::from_value(told.result)) {
+                    // Nobody waits for a leader that does not look.
+                    let _ = to.try_send(tally);
+                }
+            }
             Ok((_, Body::Response(mut response))) => {
                 if let Some(id) = delivery.message.correlation_id {
                     response.correlation_id = id;
@@ -194,6 +210,7 @@ struct RabbitLine {
     link: Arc<Link>,
     queues: RabbitQueues,
     listening: JoinHandle<()>,
+    tallies: Arc<Tallies>,
     tap: Mutex<Option<Tap>>,
 }
 
@@ -262,6 +279,37 @@ impl Line for RabbitLine {
         })
     }
 
+    fn measure(&self) -> BoxFuture<'_, Result<Reading, String>> {
+        Box::pin(async move {
+            let service = self.queues.service.as_deref().unwrap_or_default();
+            self.look(service).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn tell<'a>(&'a self, leader: &'a str, tally: &'a Tally) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let service = self.queues.service.as_deref().unwrap_or_default();
+            let to = Topology::response_queue(service, leader);
+            self.send_tally(to, tally).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn hear(&self, to: mpsc::Sender<Tally>) -> BoxFuture<'_, Result<(), String>> {
+        *self.tallies.lock().unwrap_or_else(PoisonError::into_inner) = Some(to);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn end_caller<'a>(
+        &'a self,
+        caller: &'a str,
+        why: &'a str,
+    ) -> BoxFuture<'a, Result<usize, String>> {
+        Box::pin(async move {
+            let ended = self.queues.end_connections(caller, why).await;
+            ended.map_err(|error| error.to_string())
+        })
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.link.close())
     }
@@ -312,8 +360,8 @@ fn incoming(delivery: Delivery) -> Incoming {
         call.correlation_id.clone_from(id);
     }
     let reply_to = message.reply_to.clone().filter(|it| !it.is_empty());
-    let redelivered = delivery.redelivered;
-    Incoming { body, reply_to, redelivered, attempt: None, settle: Box::new(delivery) }
+    let (caller, redelivered) = (reply_to.clone(), delivery.redelivered);
+    Incoming { body, reply_to, caller, redelivered, attempt: None, settle: Box::new(delivery) }
 }
 
 impl Settle for Delivery {

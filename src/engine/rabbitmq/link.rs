@@ -60,6 +60,15 @@ pub struct Queue {
     pub auto_delete: bool,
 }
 
+/// A queue at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Depth {
+    /// Messages that wait.
+    pub messages: u64,
+    /// Who takes from it.
+    pub consumers: u64,
+}
+
 /// A message that has come, and has to be settled; one that is not comes again.
 #[derive(Debug)]
 pub struct Delivery {
@@ -206,6 +215,30 @@ impl Link {
         }
         let declare = self.publishing.queue_declare(short(name)?, options, table);
         self.settle(within(self.timeout, "a queue", declare).await.map(|_| ()))
+    }
+
+    /// How much waits in a queue, and how many take from it; none if there is no such queue.
+    ///
+    /// # Errors
+    ///
+    /// The connection is broken.
+    pub async fn depth(&self, name: &str) -> Result<Option<Depth>, RabbitError> {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let name = short(name)?;
+        let ask = async {
+            // A channel of its own: the server closes it if there is no such queue.
+            let channel = self.connection.create_channel().await?;
+            let queue = channel.queue_declare(name, options, FieldTable::default()).await?;
+            // One that cannot be closed is dropped.
+            let _ = channel.close(200, ShortString::from("seen")).await;
+            let (messages, consumers) = (queue.message_count(), queue.consumer_count());
+            Ok(Depth { messages: messages.into(), consumers: consumers.into() })
+        };
+        match within(self.timeout, "a queue", ask).await {
+            Ok(depth) => Ok(Some(depth)),
+            Err(RabbitError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Binds a queue to an exchange.

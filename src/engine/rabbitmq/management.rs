@@ -41,6 +41,40 @@ pub struct QueueInfo {
     pub messages_unacknowledged: u64,
     /// Who takes from it.
     pub consumers: u64,
+    /// What has happened to its messages.
+    pub message_stats: MessageStats,
+}
+
+/// What has happened to the messages of a queue since it is there; nothing of a kind, nothing said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct MessageStats {
+    /// Those that were settled as done.
+    pub ack: Option<u64>,
+}
+
+/// Whoever takes from a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ConsumerInfo {
+    /// The queue.
+    pub queue: QueueName,
+    /// How it is connected.
+    pub channel_details: ChannelDetails,
+}
+
+/// The name of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct QueueName {
+    /// It.
+    pub name: String,
+}
+
+/// The channel of a consumer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ChannelDetails {
+    /// The connection, by the name that the server gave it.
+    pub connection_name: String,
 }
 
 impl Management {
@@ -106,6 +140,30 @@ impl Management {
         read(self.ask(Method::GET, &path, None).await?)
     }
 
+    /// All who take from queues of a virtual host.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached, or refuses.
+    pub async fn consumers(&self, vhost: &str) -> Result<Vec<ConsumerInfo>, RabbitError> {
+        let path = format!("/consumers/{}", percent_encoded(vhost));
+        read(self.ask(Method::GET, &path, None).await?)
+    }
+
+    /// Ends a connection, which is told why; whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached, or refuses.
+    pub async fn end_connection(&self, name: &str, why: &str) -> Result<bool, RabbitError> {
+        let path = format!("/connections/{}", percent_encoded(name));
+        match self.ask_with(Method::DELETE, &path, None, Some(why)).await {
+            Ok(_) => Ok(true),
+            Err(RabbitError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Asks, and reads what is answered; nothing at all is `null`.
     async fn ask(
         &self,
@@ -113,8 +171,20 @@ impl Management {
         path: &str,
         body: Option<Value>,
     ) -> Result<Value, RabbitError> {
+        self.ask_with(method, path, body, None).await
+    }
+
+    /// The same, with a reason.
+    async fn ask_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        why: Option<&str>,
+    ) -> Result<Value, RabbitError> {
         let what = "the management interface";
-        let answer = tokio::time::timeout(self.timeout, self.exchange(method, path, body)).await;
+        let exchange = self.exchange(method, path, body, why);
+        let answer = tokio::time::timeout(self.timeout, exchange).await;
         let (status, octets) =
             answer.map_err(|_| RabbitError::TimedOut { what, timeout: self.timeout })??;
         let said = || String::from_utf8_lossy(octets.get(..200).unwrap_or(&octets)).into_owned();
@@ -137,6 +207,7 @@ impl Management {
         method: Method,
         path: &str,
         body: Option<Value>,
+        why: Option<&str>,
     ) -> Result<(StatusCode, Vec<u8>), RabbitError> {
         let unreachable = |reason: String| {
             let server = self.server.clone();
@@ -147,7 +218,11 @@ impl Management {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unreachable(error.to_string()))?;
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(why) = why {
+            request = request.header("X-Reason", why);
+        }
+        let request = request
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header(HOST, &self.server)

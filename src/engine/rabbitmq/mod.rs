@@ -8,8 +8,10 @@ mod url;
 
 use std::time::Duration;
 
-pub use link::{Delivery, Link, Message, Published, Queue, Stream, Table};
-pub use management::{Management, QueueInfo};
+pub use link::{Delivery, Depth, Link, Message, Published, Queue, Stream, Table};
+pub use management::{
+    ChannelDetails, ConsumerInfo, Management, MessageStats, QueueInfo, QueueName,
+};
 pub use url::AmqpUrl;
 
 /// Where RabbitMQ is, and how it is spoken to.

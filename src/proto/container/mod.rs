@@ -20,6 +20,8 @@
 //! A leader measures its lease by the clock it is given, from the moment a renewal was asked for,
 //! and stops to lead when that has run out, whatever the store may say later.
 
+mod callers;
+mod health;
 mod line;
 mod machine;
 mod seat;
@@ -30,6 +32,8 @@ mod tie;
 
 use std::time::Duration;
 
+pub use callers::{CALLERS_MAX, CallerSettings, Callers, Dealt, Tally};
+pub use health::{Figures, Health, HealthSettings, Reading, Signal};
 pub use machine::Machine;
 pub use status::{Link, State, Status, Step};
 

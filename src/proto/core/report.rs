@@ -159,6 +159,7 @@ fn service_report<'a>(now: Time, view: &ServiceView<'a>) -> ServiceReport<'a> {
         accepted: view.stats.accepted,
         replied,
         failed: ended.saturating_sub(replied),
+        dead: Some(count(view.dead)).filter(|dead| *dead > 0),
         state: view.gate.label(),
     }
 }

@@ -367,6 +367,7 @@ impl Router {
             waiting_bytes: service.waiting_bytes,
             in_flight: service.in_flight - service.husks,
             oldest: oldest.min(),
+            dead: self.dead.in_queue(service.dead_queue()),
             gate: service.gate,
             stats: &service.stats,
         }
@@ -488,6 +489,8 @@ pub struct ServiceView<'a> {
     pub in_flight: usize,
     /// When the oldest waiting request was accepted.
     pub oldest: Option<Time>,
+    /// Dead letters in the queue that its policy names.
+    pub dead: usize,
     /// What an operator lets it do.
     pub gate: Gate,
     /// What happened so far.

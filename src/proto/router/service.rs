@@ -174,6 +174,11 @@ impl Service {
             && self.waiting_bytes <= self.policy.queue_bytes_max / 4 * 3
     }
 
+    /// Where its dead letters are kept.
+    pub(super) fn dead_queue(&self) -> &[u8] {
+        self.policy.dead.queue.as_ref().map_or(self.name.as_bytes(), |queue| queue.as_bytes())
+    }
+
     /// The oldest waiting requests: of each client, and of the suspects.
     pub(super) fn oldest(&self) -> impl Iterator<Item = RequestId> + '_ {
         self.queue.oldest().chain(self.suspects.values().next().copied())

@@ -171,6 +171,9 @@ pub struct ServiceReport<'a> {
     pub replied: u64,
     /// Requests ended in another way.
     pub failed: u64,
+    /// Dead letters in its queue. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead: Option<u64>,
     /// `paused` or `draining`. Absent: neither.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub state: Option<&'a str>,

@@ -44,7 +44,7 @@ impl Known {
 
     fn numbers(&mut self, seen: &ServiceSeen) {
         (self.waiting, self.in_work) = (Some(seen.waiting), Some(seen.in_work));
-        (self.consumers, self.dead) = (Some(seen.instances), seen.dead);
+        (self.consumers, self.dead) = (Some(seen.instances), Some(seen.dead));
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use majordomo::wire::nuropb::KeyNames;
 use serde_json::json;
 
 use super::known::{self, Services};
@@ -41,6 +42,38 @@ pub(crate) struct ListArgs {
     home: WhereArgs,
 }
 
+pub(super) const SET_EXAMPLES: &str = "\
+Examples:
+  majordomo container set sums hw_mark 100
+  majordomo container set sums colour blue
+
+It is said as `consume` is by pause and resume. A hw_mark holds from the next look of the leader on.";
+
+#[derive(Debug, Args)]
+pub(crate) struct SetArgs {
+    /// The service
+    service: String,
+    /// The property, such as hw_mark; not what leaders say of themselves
+    #[arg(value_parser = property)]
+    name: String,
+    /// What it is from now on
+    value: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    home: WhereArgs,
+}
+
+/// A property that an operator may set.
+fn property(text: &str) -> Result<String, String> {
+    let own = ["leader", KeyNames::CONFIGURED, "wanted", "health"].contains(&text);
+    if own || text.is_empty() || text.contains('/') || text.len() > 255 {
+        return Err("it is no name of a property, or one that only the leader says".into());
+    }
+    Ok(text.to_owned())
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct SwitchArgs {
     /// The service
@@ -64,8 +97,16 @@ pub(super) async fn list(args: &ListArgs) -> Result<ExitCode> {
 
 /// A line for each service.
 pub(super) fn table(services: &Services) -> String {
-    let mut table =
-        Table::new(["SERVICE", "LEADER", "CONSUME", "WAITING", "IN WORK", "INSTANCES", "DEAD"]);
+    let mut table = Table::new([
+        "SERVICE",
+        "LEADER",
+        "CONSUME",
+        "WAITING",
+        "IN WORK",
+        "INSTANCES",
+        "WANTED",
+        "DEAD",
+    ]);
     let number = |number: Option<u64>| number.map_or_else(String::new, |it| it.to_string());
     for (name, known) in services {
         table.row([
@@ -75,6 +116,7 @@ pub(super) fn table(services: &Services) -> String {
             &number(known.waiting),
             &number(known.in_work),
             &number(known.consumers),
+            known.properties.get("wanted").map_or("", String::as_str),
             &number(known.dead),
         ]);
     }
@@ -82,16 +124,33 @@ pub(super) fn table(services: &Services) -> String {
 }
 
 pub(super) async fn switch(args: &SwitchArgs, consume: bool) -> Result<ExitCode> {
-    let said = ("consume", if consume { "True" } else { "False" });
-    match args.home.leases() {
+    say(&args.home, &args.service, ("consume", if consume { "True" } else { "False" })).await?;
+    if args.json {
+        return print_json(json!({"v": 1, "service": args.service, "consume": consume}));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn set(args: &SetArgs) -> Result<ExitCode> {
+    let SetArgs { service, name, value, json, home } = args;
+    say(home, service, (name, value)).await?;
+    if *json {
+        return print_json(json!({"v": 1, "service": service, "name": name, "value": value}));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has something said to all instances.
+async fn say(home: &WhereArgs, service: &str, said: (&str, &str)) -> Result<()> {
+    match home.leases() {
         LeasesAt::Embedded => {
-            let operator = known::operator(&args.home).await?;
-            let set = operator.set(&args.service, said.0, said.1).await;
+            let operator = known::operator(home).await?;
+            let set = operator.set(service, said.0, said.1).await;
             operator.close().await;
             set.map_err(|error| known::of_operator(&error))?;
         }
         #[cfg(feature = "etcd")]
-        LeasesAt::Etcd => known::in_etcd::say(&args.home, &args.service, said).await?,
+        LeasesAt::Etcd => known::in_etcd::say(home, service, said).await?,
         #[cfg(not(feature = "etcd"))]
         LeasesAt::Etcd => return Err(crate::etcd::not_built("etcd", "etcd").into()),
         LeasesAt::None => {
@@ -99,8 +158,5 @@ pub(super) async fn switch(args: &SwitchArgs, consume: bool) -> Result<ExitCode>
             return Err(error.hint("say where the lease is: --leases embedded, or etcd").into());
         }
     }
-    if args.json {
-        return print_json(json!({"v": 1, "service": args.service, "consume": consume}));
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

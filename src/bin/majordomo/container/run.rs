@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
+use super::care::CareArgs;
 use super::servers::WhereArgs;
 use crate::connect::{duration, some_time};
 
@@ -13,6 +14,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   majordomo container run sums --method add='jq .a+.b'
   majordomo container run audit --on 'orders.#=cat >> orders.log' --prefetch 1
+  majordomo container run sums --method add='jq .a+.b' --hw-mark 100 --min 1 --max 8
   majordomo container run sums --method add='jq .a+.b' --queues rabbitmq --leases etcd
 
 The command is run by `sh -c` for each call, the arguments are one line of JSON on its standard
@@ -24,6 +26,11 @@ told the last line of standard error, and the message becomes a dead letter.
 Everything is at our broker, unless --queues and --leases say otherwise: two independent choices.
 With --leases none there is no leader, and each instance sets up what it needs.
 SIGTERM or Ctrl-C gives up the lead at once, and lets running commands finish.
+With --min or --max this command is no instance but starts and stops instances, each a process of
+its own, as many as the leader wants: more while more than --hw-mark messages wait, fewer when there
+is little to do. A leader that nobody does that for says it all the same: as the property `wanted`,
+as events container.SERVICE.scale_up and so on, and to the commands of --on-signal, which get signal
+and figures as one line of JSON, and MAJORDOMO_SIGNAL.
 With --json each change of state is printed as one JSON object.";
 
 /// A service and its commands.
@@ -38,8 +45,11 @@ pub(crate) struct RunArgs {
     #[arg(long = "on", value_name = "TOPICS=COMMAND", value_parser = pair)]
     topics: Vec<(String, String)>,
     /// The name of this instance [default: random]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["min", "max"])]
     instance: Option<String>,
+    /// One of the instances that --min and --max have started: its name
+    #[arg(long, value_name = "NAME", hide = true)]
+    supervised: Option<String>,
     /// Messages in work at a time
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -54,9 +64,6 @@ pub(crate) struct RunArgs {
     /// How often a call is tried again that asks for it
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     call_again: u32,
-    /// Messages waiting above which more instances are wanted; told to whoever asks
-    #[arg(long, value_name = "COUNT")]
-    hw_mark: Option<u64>,
     /// Kill a command that takes longer
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = some_time)]
     timeout: Duration,
@@ -69,6 +76,8 @@ pub(crate) struct RunArgs {
     /// Print one JSON object for each change of state
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    care: CareArgs,
     #[command(flatten)]
     home: WhereArgs,
 }
@@ -86,12 +95,15 @@ pub(super) use running::run;
 mod running {
     use std::sync::Arc;
 
-    use majordomo::container::{Builder, Call, Event, Served, ServiceContainer, State, Status};
+    use majordomo::container::{
+        Builder, Call, Event, Properties, Served, ServiceContainer, State, Status,
+    };
     use serde_json::{Value, json};
-    use tokio::sync::watch;
+    use tokio::sync::{oneshot, watch};
 
     use super::super::command::Command;
     use super::super::servers::{LeasesAt, QueuesAt};
+    use super::super::supervise::supervise;
     use super::{ExitCode, Result, RunArgs};
     #[cfg(not(all(feature = "rabbitmq", feature = "etcd")))]
     use crate::etcd::not_built;
@@ -105,10 +117,20 @@ mod running {
             return Err(error.hint("give --method or --on").into());
         }
         let (json, drain) = (args.json, args.drain);
+        let supervised = args.supervised.is_some();
+        if let Some(range) = args.care.supervised()?.filter(|_| !supervised) {
+            let name = format!("{}-{}", host(), std::process::id());
+            return supervise(name, range, json).await;
+        }
         let mut signals = Signals::new()?;
         let container = start(args)?;
-        let telling = json.then(|| tokio::spawn(tell(container.status())));
-        signals.next().await;
+        let telling = (json || supervised).then(|| {
+            tokio::spawn(tell(container.status(), supervised.then(|| container.properties())))
+        });
+        tokio::select! {
+            () = signals.next() => {}
+            () = orphaned(), if supervised => {}
+        }
         let served = tokio::select! {
             served = container.stop(drain) => served,
             () = signals.next() => return Ok(ExitCode::FAILURE),
@@ -127,16 +149,14 @@ mod running {
             .version(env!("CARGO_PKG_VERSION"))
             .ttl(args.ttl);
         let mut builder = at_home(builder, &args)?;
-        let instance =
-            args.instance.unwrap_or_else(|| format!("{}-{}", host(), std::process::id()));
+        let instance = args.supervised.or(args.instance);
+        let instance = instance.unwrap_or_else(|| format!("{}-{}", host(), std::process::id()));
         builder = builder.instance(&instance);
-        if let Some(mark) = args.hw_mark {
-            builder = builder.hw_mark(mark);
-        }
         let command = |text: String| {
             let (service, instance) = (args.service.clone(), instance.clone());
             Arc::new(Command { text, service, instance, timeout: args.timeout })
         };
+        builder = args.care.apply(builder, command)?;
         for (name, text) in args.methods {
             let (command, method) = (command(text), name.clone());
             builder = builder.method(name, move |call: Call<Value>| {
@@ -206,9 +226,31 @@ mod running {
         name.chars().filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c)).take(63).collect()
     }
 
-    /// Says each change of state.
-    async fn tell(mut status: watch::Receiver<Status>) {
+    /// Waits until whoever has started this instance has ended.
+    async fn orphaned() {
+        let (sender, ended) = oneshot::channel();
+        // A thread that nobody waits for: it may read for ever.
+        std::thread::spawn(|| {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            let _ = sender.send(());
+        });
+        let _ = ended.await;
+    }
+
+    /// Says each change of state, and of how many instances are wanted.
+    async fn tell(
+        mut status: watch::Receiver<Status>,
+        mut properties: Option<watch::Receiver<Properties>>,
+    ) {
+        let mut wanted = None;
         loop {
+            let now = properties.as_mut().and_then(|properties| {
+                properties.borrow_and_update().get("wanted")?.parse::<u64>().ok()
+            });
+            if now.is_some() && now != wanted {
+                wanted = now;
+                let _ = print(format!("{}\n", json!({"v": 1, "event": "wanted", "wanted": now})));
+            }
             let now = status.borrow_and_update().clone();
             let mut told = json!({"v": 1, "event": "status"});
             if let (Some(told), Ok(Value::Object(now))) =
@@ -218,7 +260,18 @@ mod running {
             }
             // Nobody need read it.
             let _ = print(format!("{told}\n"));
-            if now.state == State::Shutdown || status.changed().await.is_err() {
+            if now.state == State::Shutdown {
+                return;
+            }
+            let changed = match &mut properties {
+                Some(properties) => tokio::select! {
+                    changed = status.changed() => changed,
+                    // They end with the status.
+                    Ok(()) = properties.changed() => Ok(()),
+                },
+                None => status.changed().await,
+            };
+            if changed.is_err() {
                 return;
             }
         }

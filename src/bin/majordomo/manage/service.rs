@@ -108,7 +108,7 @@ pub(crate) fn run(action: ServiceAction) -> Result<ExitCode> {
 
 /// A service, as text for people and as JSON.
 struct Row {
-    cells: [String; 9],
+    cells: [String; 10],
     json: Value,
 }
 
@@ -124,12 +124,14 @@ impl From<&ServiceReport<'_>> for Row {
             service.accepted.to_string(),
             service.replied.to_string(),
             service.failed.to_string(),
+            service.dead.unwrap_or_default().to_string(),
         ];
         let json = json!({
             "service": octets_json(service.service), "state": service.state.unwrap_or("open"),
             "workers": service.workers, "waiting": service.waiting, "oldest_ms": service.oldest,
             "in_flight": service.in_flight, "accepted": service.accepted,
             "replied": service.replied, "failed": service.failed,
+            "dead": service.dead.unwrap_or_default(),
         });
         Self { cells, json }
     }
@@ -146,6 +148,7 @@ fn table(rows: &[Row]) -> Table {
         "ACCEPTED",
         "REPLIED",
         "FAILED",
+        "DEAD",
     ]);
     for row in rows {
         table.row(row.cells.each_ref().map(String::as_str));

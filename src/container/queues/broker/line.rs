@@ -6,13 +6,15 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::taking::{Answered, serve};
-use super::{BrokerQueues, Taken, events};
+use super::{BrokerQueues, Taken, events, health};
 use crate::client::{CallError, Client};
 use crate::container::client::fresh_id;
 use crate::container::coordinate::BoxFuture;
 use crate::container::queues::{Incoming, Line, Outgoing, SendError, Sent};
+use crate::proto::container::{Reading, Tally};
 use crate::wire::message::Message;
 use crate::wire::mjp::Level;
 use crate::wire::nuropb::{
@@ -34,6 +36,8 @@ pub(super) struct BrokerLine {
     answers: mpsc::Sender<Response>,
     answered: Arc<Answered>,
     tap: Mutex<Tap>,
+    /// Listens to what other instances tell.
+    hearing: Mutex<Option<AbortOnDropHandle<()>>>,
     broken: watch::Sender<Option<String>>,
 }
 
@@ -73,8 +77,9 @@ impl BrokerLine {
         client: Client,
         answers: mpsc::Sender<Response>,
     ) -> Self {
-        let (answered, tap) = (Arc::default(), Mutex::default());
-        Self { queues, client, answers, answered, tap, broken: watch::Sender::new(None) }
+        let (answered, tap, hearing) = (Arc::default(), Mutex::default(), Mutex::default());
+        let broken = watch::Sender::new(None);
+        Self { queues, client, answers, answered, tap, hearing, broken }
     }
 
     /// Begins to take messages, so many at a time.
@@ -147,6 +152,11 @@ impl BrokerLine {
         let publication = events::publication(fresh_id(), body);
         let published = self.client.publish(&event.topic, publication).await;
         published.map(|_| Sent::Taken).map_err(|error| unsent(&error))
+    }
+
+    /// The service; a client has none, and looks after none.
+    fn service(&self) -> &str {
+        self.queues.service.as_deref().unwrap_or_default()
     }
 
     async fn is_known(&self, service: &str, wait: Duration) -> Result<bool, SendError> {
@@ -266,6 +276,30 @@ impl Line for BrokerLine {
                 }
             }
         })
+    }
+
+    fn measure(&self) -> BoxFuture<'_, Result<Reading, String>> {
+        Box::pin(async move { health::measure(&self.client, self.service()).await })
+    }
+
+    fn tell<'a>(&'a self, _: &'a str, tally: &'a Tally) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(health::tell(&self.client, self.service(), tally))
+    }
+
+    fn hear(&self, to: mpsc::Sender<Tally>) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let hearing = health::hear(&self.client, self.service(), to).await?;
+            *self.hearing.lock().await = Some(hearing);
+            Ok(())
+        })
+    }
+
+    fn end_caller<'a>(
+        &'a self,
+        caller: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<usize, String>> {
+        Box::pin(health::end_caller(&self.client, caller))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

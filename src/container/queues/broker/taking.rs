@@ -59,9 +59,10 @@ pub(super) async fn serve(
     let (settle, settled) = oneshot::channel();
     let (body, attempt) = (read(&request.body), request.attempt());
     let reply_to = matches!(body, Ok((Kind::Request, _))).then(|| place.number.clone());
+    let caller = request.identity().and_then(|it| str::from_utf8(it).ok()).map(str::to_owned);
     let settle = Box::new(Duty { settle, request });
-    let redelivered = attempt > 1;
-    let incoming = Incoming { body, reply_to, redelivered, attempt: Some(attempt), settle };
+    let (redelivered, attempt) = (attempt > 1, Some(attempt));
+    let incoming = Incoming { body, reply_to, caller, redelivered, attempt, settle };
     // What cannot be handed on, or is not settled, is held until the worker ends, and comes again.
     if to.send(incoming).await.is_err() {
         return std::future::pending().await;
