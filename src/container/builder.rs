@@ -16,6 +16,7 @@ use super::health::Care;
 use super::instance::{Servers, ServiceContainer};
 use super::operator::Wishes;
 use super::queues::{BrokerQueues, Queues};
+use super::seal::ServiceKey;
 use super::serve::{Counters, Shop};
 use crate::config::ConfigError;
 use crate::lease::Coordinator;
@@ -54,6 +55,9 @@ pub enum BuildError {
         /// What is wrong with it.
         why: String,
     },
+    /// A method wants to be encrypted.
+    #[error("the method `{0}` has to be encrypted, and the service has no key")]
+    NoKey(String),
     /// Our broker cannot be asked so.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -87,6 +91,7 @@ pub struct Builder {
     call_again_max: u32,
     call_again_wait: Duration,
     care: Care,
+    key: Option<ServiceKey>,
 }
 
 impl fmt::Debug for Builder {
@@ -114,6 +119,7 @@ impl Builder {
             call_again_max: 3,
             call_again_wait: Duration::from_millis(100),
             care: Care::default(),
+            key: None,
         }
     }
 
@@ -251,6 +257,15 @@ impl Builder {
         self
     }
 
+    /// Callers may encrypt what they say to the service, and have to where a method says so
+    /// ([`Method::encrypted`]). All instances need the same key.
+    #[cfg(feature = "encryption")]
+    #[must_use]
+    pub fn service_key(mut self, key: ServiceKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
     /// How the leader looks after the health of the service. All instances should have the same.
     #[must_use]
     pub fn health(mut self, settings: HealthSettings) -> Self {
@@ -306,6 +321,10 @@ impl Builder {
             return Err(BuildError::Range { name, value, range });
         }
         validate(&self.care)?;
+        let mut methods = self.methods.iter();
+        if let (None, Some((name, _))) = (&self.key, methods.find(|(_, method)| method.encrypted)) {
+            return Err(BuildError::NoKey(name.clone()));
+        }
         let mut settings = self.settings;
         let (service, instance) = (&*self.service, &*self.instance);
         let queues = match self.queues {
@@ -341,6 +360,7 @@ impl Builder {
             call_again_max: self.call_again_max,
             call_again_wait: self.call_again_wait,
             counters: Counters::default(),
+            key: self.key,
             tally: self.care.callers.is_some().then(Mutex::default),
         };
         let shop = Arc::new(shop);

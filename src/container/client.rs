@@ -10,9 +10,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::queues::{Line, Outgoing, Queues, SendError, Sent};
+use super::queues::{Line, Outgoing, Queues, Reply, SendError, Sent};
+use super::seal::{PublicKey, PublicKeys, Seal};
 use crate::proto::backoff::Backoff;
-use crate::wire::nuropb::{Call, CallType, DESCRIBE, Event, Response, fits_short_string};
+use crate::wire::nuropb::{
+    Body, Call, CallType, DESCRIBE, Event, Kind, Response, decode, fits_short_string,
+};
 
 /// Answers that are waited for at a time.
 const PENDING_MAX: usize = 100_000;
@@ -59,6 +62,17 @@ pub enum CallError {
     /// The arguments or the value cannot be converted.
     #[error("cannot convert: {0}")]
     Convert(String),
+    /// It was to be encrypted, and cannot be; it was not sent.
+    #[error("the call to `{service}` cannot be encrypted: {why}")]
+    NotEncrypted {
+        /// The service.
+        service: String,
+        /// Why.
+        why: String,
+    },
+    /// The answer cannot be read, or is not encrypted though the call was.
+    #[error("the answer is not to be trusted: {0}")]
+    Opened(String),
     /// The client is closed.
     #[error("the client is closed")]
     Closed,
@@ -66,21 +80,22 @@ pub enum CallError {
 
 /// Who waits for which answer.
 #[derive(Debug, Default)]
-pub(super) struct Pending(Mutex<HashMap<String, oneshot::Sender<Response>>>);
+pub(super) struct Pending(Mutex<HashMap<String, oneshot::Sender<Reply>>>);
 
 impl Pending {
-    fn with<T>(
-        &self,
-        work: impl FnOnce(&mut HashMap<String, oneshot::Sender<Response>>) -> T,
-    ) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, oneshot::Sender<Reply>>) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// An answer has come.
-    pub(super) fn answered(&self, response: Response) {
-        match self.with(|pending| pending.remove(&response.correlation_id)) {
+    pub(super) fn answered(&self, reply: Reply) {
+        let id = match &reply {
+            Reply::Open(response) => &response.correlation_id,
+            Reply::Sealed { correlation_id, .. } => correlation_id,
+        };
+        match self.with(|pending| pending.remove(id)) {
             // Whoever waited has gone.
-            Some(waiting) => drop(waiting.send(response)),
+            Some(waiting) => drop(waiting.send(reply)),
             // NuroPb answers twice after an exception.
             None => tracing::debug!("an answer that nobody waits for; dropped"),
         }
@@ -109,9 +124,25 @@ pub struct Caller {
     pub(super) pending: Arc<Pending>,
     pub(super) context: Map<String, Value>,
     pub(super) timeout: Duration,
+    pub(super) encrypt: bool,
+    pub(super) keys: Arc<PublicKeys>,
 }
 
 impl Caller {
+    pub(super) fn new(line: watch::Receiver<LineNow>, pending: Arc<Pending>) -> Self {
+        let timeout = Duration::from_secs(30);
+        Self { line, pending, context: Map::new(), timeout, encrypt: false, keys: Arc::default() }
+    }
+
+    /// With arguments, values and errors that only this end and the service can read: each service
+    /// is asked for its public key first, at most once a minute. Events cannot be encrypted. Needs
+    /// the feature `encryption`.
+    #[must_use]
+    pub fn encrypted(mut self) -> Self {
+        self.encrypt = true;
+        self
+    }
+
     /// With this in the context of each call, by name.
     #[must_use]
     pub fn with_context(mut self, context: Map<String, Value>) -> Self {
@@ -157,9 +188,10 @@ impl Caller {
             return Err(CallError::TooMany);
         }
         let _place = Place { pending: &self.pending, id };
+        let seal = self.seal(service, method, ends).await?;
         let line = self.line(ends).await?;
         let left = ends.saturating_duration_since(Instant::now());
-        let sent = line.send(Outgoing::Call(call, CallType::Request, left));
+        let sent = line.send(Outgoing::Call(call, CallType::Request, left, seal.clone()));
         match timeout_at(ends, sent).await {
             Err(_) => return Err(CallError::TimedOut(self.timeout)),
             Ok(sent) => {
@@ -168,14 +200,42 @@ impl Caller {
                 }
             }
         }
-        match timeout_at(ends, answer).await {
-            Err(_) => Err(CallError::TimedOut(self.timeout)),
-            Ok(Err(_)) => Err(CallError::Closed),
-            Ok(Ok(Response { error: Some(error), .. })) => {
-                Err(CallError::Remote { class: error.error, text: error.description })
-            }
-            Ok(Ok(response)) => Ok(response.result),
+        let response = match timeout_at(ends, answer).await {
+            Err(_) => return Err(CallError::TimedOut(self.timeout)),
+            Ok(Err(_)) => return Err(CallError::Closed),
+            Ok(Ok(reply)) => opened(reply, seal.as_ref())?,
+        };
+        match response.error {
+            Some(error) => Err(CallError::Remote { class: error.error, text: error.description }),
+            None => Ok(response.result),
         }
+    }
+
+    /// A seal for a call, if calls are to be encrypted. The question for the key is not.
+    async fn seal(
+        &self,
+        service: &str,
+        method: &str,
+        ends: Instant,
+    ) -> Result<Option<Seal>, CallError> {
+        if !self.encrypt || method == DESCRIBE {
+            return Ok(None);
+        }
+        let refused = |why: String| CallError::NotEncrypted { service: service.into(), why };
+        let key = match self.keys.get(service) {
+            Some(key) => key,
+            None => {
+                let left = ends.saturating_duration_since(Instant::now());
+                let asker = self.clone().with_timeout(left);
+                let described = Box::pin(asker.describe_service(service)).await?;
+                let pem = described.get("public_key").and_then(Value::as_str);
+                let pem = pem.ok_or_else(|| refused("it says no public key".into()))?;
+                let key = PublicKey::from_pem(pem).map_err(|error| refused(error.to_string()))?;
+                self.keys.put(service, key.clone());
+                key
+            }
+        };
+        Seal::fresh(key).map(Some).map_err(|error| refused(error.to_string()))
     }
 
     /// Tells a service to do something, and waits until the queue server has it.
@@ -191,8 +251,9 @@ impl Caller {
     ) -> Result<(), CallError> {
         let ends = Instant::now() + self.timeout;
         let call = self.call(service, method, args)?;
+        let seal = self.seal(service, method, ends).await?;
         let line = self.line(ends).await?;
-        match line.send(Outgoing::Call(call, CallType::Command, self.timeout)).await? {
+        match line.send(Outgoing::Call(call, CallType::Command, self.timeout, seal)).await? {
             Sent::Taken => Ok(()),
             Sent::Unroutable => Err(CallError::NoService(service.into())),
         }
@@ -276,6 +337,25 @@ impl Caller {
     }
 }
 
+/// An answer as it was meant. One that should be encrypted and is not may say why something has
+/// failed, as queue servers do who cannot read it, and nothing else.
+fn opened(reply: Reply, seal: Option<&Seal>) -> Result<Response, CallError> {
+    match (reply, seal) {
+        (Reply::Open(response), None) => Ok(response),
+        (Reply::Open(response), Some(_)) if response.error.is_some() => Ok(response),
+        (Reply::Open(_), Some(_)) => Err(CallError::Opened("it is not encrypted".into())),
+        (Reply::Sealed { .. }, None) => Err(CallError::Opened("it is encrypted".into())),
+        (Reply::Sealed { correlation_id, octets }, Some(seal)) => {
+            let plain = seal.open(&octets).map_err(|error| CallError::Opened(error.to_string()))?;
+            match decode(Kind::Response, &plain) {
+                Ok(Body::Response(response)) => Ok(Response { correlation_id, ..response }),
+                Ok(_) => Err(CallError::Opened("it is no answer".into())),
+                Err(error) => Err(CallError::Opened(error.to_string())),
+            }
+        }
+    }
+}
+
 /// 32 hexadecimal digits.
 pub(super) fn fresh_id() -> String {
     use std::fmt::Write as _;
@@ -307,8 +387,7 @@ impl Client {
         let (sender, line) = watch::channel(Err("not yet connected".to_owned()));
         let pending = Arc::new(Pending::default());
         let task = tokio::spawn(keep_up(queues, sender, pending.clone()));
-        let (context, timeout) = (Map::new(), Duration::from_secs(30));
-        Self { caller: Caller { line, pending, context, timeout }, task }
+        Self { caller: Caller::new(line, pending), task }
     }
 
     /// To call services.

@@ -12,6 +12,7 @@ pub(super) fn describe(
     version: &str,
     text: Option<&str>,
     methods: &BTreeMap<String, Method>,
+    public_key: Option<&str>,
 ) -> Value {
     let shown = methods.iter().filter(|(_, method)| !method.hidden);
     let shown: Map<_, _> = shown.map(|(name, method)| (name.clone(), of_method(method))).collect();
@@ -20,8 +21,8 @@ pub(super) fn describe(
         "service_version": version,
         "description": text,
         "warnings": [],
-        "encrypted_methods": false,
-        "public_key": null,
+        "encrypted_methods": methods.values().any(|method| method.encrypted),
+        "public_key": public_key,
         "methods": shown,
     })
 }
@@ -35,7 +36,7 @@ fn of_method(method: &Method) -> Value {
     let required = method.parameters.iter().filter(|it| it.default.is_none()).map(|it| &it.name);
     json!({
         "description": method.description,
-        "requires_encryption": false,
+        "requires_encryption": method.encrypted,
         "parameters": {
             "type": "object",
             "properties": properties.collect::<Vec<_>>(),

@@ -161,6 +161,7 @@ pub struct Method {
     pub(super) description: Option<String>,
     pub(super) parameters: Vec<Parameter>,
     pub(super) hidden: bool,
+    pub(super) encrypted: bool,
 }
 
 impl fmt::Debug for Method {
@@ -222,6 +223,7 @@ impl Method {
             description: None,
             parameters: Vec::new(),
             hidden: false,
+            encrypted: false,
         }
     }
 
@@ -256,6 +258,15 @@ impl Method {
     #[must_use]
     pub fn hidden(mut self) -> Self {
         self.hidden = true;
+        self
+    }
+
+    /// It is called only if the call is encrypted; the service needs a key, see
+    /// [`Builder::service_key`](super::Builder::service_key).
+    #[cfg(feature = "encryption")]
+    #[must_use]
+    pub fn encrypted(mut self) -> Self {
+        self.encrypted = true;
         self
     }
 

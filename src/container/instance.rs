@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Map;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -125,8 +124,7 @@ impl ServiceContainer {
         let (line_to, line) = watch::channel(Err("not yet connected".to_owned()));
         let (control, controls) = mpsc::channel(CONTROLS_MAX);
         let pending = Arc::new(Pending::default());
-        let caller =
-            Caller { line, pending, context: Map::new(), timeout: Duration::from_secs(30) };
+        let caller = Caller::new(line, pending);
         let tell = Tell { status: status_to, properties: properties_to, line: line_to };
         let (runtime, inbox) =
             Runtime::new(machine, servers, tell, shop.clone(), caller.clone(), controls);

@@ -82,6 +82,7 @@ mod instance;
 mod operator;
 mod queues;
 mod runtime;
+mod seal;
 mod serve;
 
 pub use crate::proto::container::{
@@ -97,9 +98,12 @@ pub use handler::{Call, Event, Failure, IntoMethod, Method, Parameter};
 pub use instance::{Properties, PropertyError, ServiceContainer};
 pub use operator::{Operator, OperatorError, ServiceSeen};
 pub use queues::{
-    BrokerQueues, Incoming, Line, Outgoing, Queues, SendError, Sent, Settle, Settlement,
+    BrokerQueues, Incoming, Line, Outgoing, Queues, Reply, SendError, Sent, Settle, Settlement,
 };
 #[cfg(feature = "rabbitmq")]
 pub use queues::{RabbitQueues, RabbitQueuesConfig};
+#[cfg(feature = "encryption")]
+pub use seal::ServiceKey;
+pub use seal::{Seal, SealError};
 
 pub use serve::Served;

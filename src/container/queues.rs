@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::coordinate::BoxFuture;
+use super::seal::Seal;
 use crate::proto::container::{Reading, Tally};
 use crate::wire::nuropb::{Bad, Body, Call, CallType, Event, Kind, Response};
 
@@ -24,10 +25,8 @@ pub trait Queues: fmt::Debug + Send + Sync {
     fn set_up(&self) -> BoxFuture<'_, Result<(), String>>;
 
     /// Connects, and makes what this instance needs; answers to its requests go there.
-    fn connect(
-        &self,
-        answers: mpsc::Sender<Response>,
-    ) -> BoxFuture<'_, Result<Arc<dyn Line>, String>>;
+    fn connect(&self, answers: mpsc::Sender<Reply>)
+    -> BoxFuture<'_, Result<Arc<dyn Line>, String>>;
 }
 
 /// One connection.
@@ -66,15 +65,40 @@ pub trait Line: fmt::Debug + Send + Sync {
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// What is sent.
-#[derive(Debug, Clone, PartialEq)]
+/// What is sent; with a seal, so that only the other end can read it.
+#[derive(Debug, Clone)]
 pub enum Outgoing {
     /// A request or a command, good for so long.
-    Call(Call, CallType, Duration),
+    Call(Call, CallType, Duration, Option<Seal>),
     /// An event.
     Event(Event),
     /// An answer, to that address.
-    Response(String, Response),
+    Response(String, Response, Option<Seal>),
+}
+
+/// Makes a body one that only the other end can read, if there is a seal; and whether that is so.
+fn sealed(
+    body: Result<Vec<u8>, serde_json::Error>,
+    seal: Option<&Seal>,
+) -> Result<(Vec<u8>, bool), SendError> {
+    let body = body.map_err(|error| SendError::NotSent(error.to_string()))?;
+    let Some(seal) = seal else { return Ok((body, false)) };
+    let body = seal.seal(&body).map_err(|error| SendError::NotSent(error.to_string()))?;
+    Ok((body, true))
+}
+
+/// An answer that has come.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// It can be read.
+    Open(Response),
+    /// Whoever has asked can read it.
+    Sealed {
+        /// That of the request.
+        correlation_id: String,
+        /// What only the two ends can read.
+        octets: Vec<u8>,
+    },
 }
 
 /// What the server has done with it.

@@ -13,10 +13,10 @@ use tracing::{info, warn};
 use super::client::Caller;
 use super::coordinate::{BoxFuture, Observation, Opened, Session};
 use super::instance::{Control, PropertyError, Servers, Tell};
-use super::queues::{Incoming, Line};
+use super::queues::{Incoming, Line, Reply};
 use super::serve::Shop;
 use crate::proto::container::{Input, Machine, Op, Output, Refusal, State, Status};
-use crate::wire::nuropb::{KeyNames, Response};
+use crate::wire::nuropb::KeyNames;
 
 /// What has come back and was not yet told to the machine.
 const INPUTS_MAX: usize = 64;
@@ -34,7 +34,7 @@ pub(super) struct Inbox {
     controls: mpsc::Receiver<Control>,
     inputs: mpsc::Receiver<Input>,
     incoming: mpsc::Receiver<Incoming>,
-    answers: mpsc::Receiver<Response>,
+    answers: mpsc::Receiver<Reply>,
 }
 
 pub(super) struct Runtime {
@@ -45,7 +45,7 @@ pub(super) struct Runtime {
     caller: Caller,
     inputs: mpsc::Sender<Input>,
     incoming: mpsc::Sender<Incoming>,
-    answers: mpsc::Sender<Response>,
+    answers: mpsc::Sender<Reply>,
     session: Option<(Op, Arc<dyn Session>)>,
     /// What the session sees.
     observing: Option<mpsc::Receiver<Observation>>,

@@ -15,11 +15,12 @@ use super::client::Caller;
 use super::describe::describe;
 use super::handler::{Call, Emitted, Event, Failure, Hearer, Method};
 use super::queues::{Incoming, Line, Outgoing, Sent, Settle, Settlement};
+use super::seal::{Seal, ServiceKey};
 use crate::proto::backoff::Backoff;
 use crate::proto::container::Tally;
 use crate::wire::nuropb::{
-    Body, Call as CallBody, DESCRIBE, ErrorBody, Event as EventBody, Kind, Response, class,
-    topic_matches,
+    Bad, Body, Call as CallBody, DESCRIBE, ErrorBody, Event as EventBody, Kind, Response, class,
+    decode, topic_matches,
 };
 
 /// The queue of a caller that has just lost its connection may come back.
@@ -109,6 +110,8 @@ pub(super) struct Shop {
     pub(super) call_again_max: u32,
     pub(super) call_again_wait: Duration,
     pub(super) counters: Counters,
+    /// To read what is encrypted.
+    pub(super) key: Option<ServiceKey>,
     /// Whose messages have failed since the leader was told, if it wants to know.
     pub(super) tally: Option<Mutex<Tally>>,
 }
@@ -123,12 +126,16 @@ impl Shop {
     ) {
         let Incoming { body, reply_to, caller: from, redelivered, attempt, settle } = incoming;
         let tries = self.tries(redelivered, attempt);
+        let (body, seal) = self.open(body).await;
         let how = match body {
             Ok((kind @ (Kind::Request | Kind::Command), Body::Call(call))) => {
                 let command = kind == Kind::Command;
                 count(if command { &self.counters.commands } else { &self.counters.requests });
-                let outcome = self.call(&call, command, (redelivered, tries), &caller).await;
-                let reply_to = reply_to.filter(|_| !command);
+                let outcome = match self.refusal(&call, seal.is_some()) {
+                    Some(refusal) => Err(refusal),
+                    None => self.call(&call, command, (redelivered, tries), &caller).await,
+                };
+                let reply_to = reply_to.filter(|_| !command).map(|to| (to, seal));
                 self.conclude(&call, outcome, reply_to, tries, &*line).await
             }
             Ok((_, Body::Event(event))) => {
@@ -139,7 +146,7 @@ impl Shop {
                 }
             }
             // An answer in the queue of a service is as good as one that cannot be read.
-            Ok((_, Body::Response(_) | Body::Call(_))) => {
+            Ok((_, Body::Response(_) | Body::Call(_) | Body::Sealed(_))) => {
                 count(&self.counters.malformed);
                 tracing::warn!("an answer among the requests; rejected");
                 Ok(rejected(class::HANDLING, "an answer among the requests"))
@@ -154,6 +161,33 @@ impl Shop {
             self.dealt_with(&from, how);
         }
         self.settle(settle, how).await;
+    }
+
+    /// Reads what is encrypted, and says how the answer is to be; the key is found out beside
+    /// everything else, since that takes milliseconds.
+    async fn open(
+        &self,
+        body: Result<(Kind, Body), Bad>,
+    ) -> (Result<(Kind, Body), Bad>, Option<Seal>) {
+        let (kind, sealed) = match body {
+            Ok((kind, Body::Sealed(sealed))) => (kind, sealed),
+            other => return (other, None),
+        };
+        let Some(key) = self.key.clone() else { return (Err(Bad::Encrypted), None) };
+        let found = tokio::task::spawn_blocking(move || key.open(&sealed)).await;
+        match found {
+            Ok(Ok((seal, plain))) => (decode(kind, &plain).map(|body| (kind, body)), Some(seal)),
+            Ok(Err(error)) => (Err(Bad::Body(error.to_string())), None),
+            // It has panicked, or the runtime ends.
+            Err(error) => (Err(Bad::Body(error.to_string())), None),
+        }
+    }
+
+    /// Why a call is not carried out, whatever it says.
+    fn refusal(&self, call: &CallBody, encrypted: bool) -> Option<Failure> {
+        let method = self.methods.get(&call.method)?;
+        let text = || format!("calls of {} have to be encrypted", call.method);
+        (method.encrypted && !encrypted).then(|| Failure::rejected(class::AUTHORIZATION, text()))
     }
 
     /// Counts for the leader whose messages fail.
@@ -196,8 +230,9 @@ impl Shop {
         caller: &Caller,
     ) -> Result<(Value, Vec<(String, Value)>), Failure> {
         if body.method == DESCRIBE {
-            let Self { service, version, description, methods, .. } = self;
-            return Ok((describe(service, version, description.as_deref(), methods), Vec::new()));
+            let Self { service, version, description, methods, key, .. } = self;
+            let (text, key) = (description.as_deref(), key.as_ref().map(ServiceKey::public_pem));
+            return Ok((describe(service, version, text, methods, key), Vec::new()));
         }
         let known = self.methods.get(&body.method).filter(|_| !body.method.starts_with('_'));
         let Some(method) = known else {
@@ -296,7 +331,7 @@ impl Shop {
         &self,
         call: &CallBody,
         outcome: Result<(Value, Vec<(String, Value)>), Failure>,
-        reply_to: Option<String>,
+        reply_to: Option<(String, Option<Seal>)>,
         tries: Tries,
         line: &dyn Line,
     ) -> Result<Settlement, String> {
@@ -323,7 +358,7 @@ impl Shop {
             };
             line.send(Outgoing::Event(event)).await.map_err(|error| error.to_string())?;
         }
-        let Some(to) = reply_to else { return Ok(how) };
+        let Some((to, seal)) = reply_to else { return Ok(how) };
         let response = Response {
             result,
             error,
@@ -335,13 +370,20 @@ impl Shop {
             context: without_token(&call.context),
             reply_to: to.clone(),
         };
-        self.answer(to, response, line).await.map(|()| how)
+        self.answer(to, response, seal, line).await.map(|()| how)
     }
 
-    async fn answer(&self, to: String, response: Response, line: &dyn Line) -> Result<(), String> {
+    async fn answer(
+        &self,
+        to: String,
+        response: Response,
+        seal: Option<Seal>,
+        line: &dyn Line,
+    ) -> Result<(), String> {
         let mut waits = Backoff::new(ANSWER_WAIT, ANSWER_WAIT_MAX, 0);
         for attempt in 1..=ANSWER_TRIES {
-            let sent = line.send(Outgoing::Response(to.clone(), response.clone())).await;
+            let answer = Outgoing::Response(to.clone(), response.clone(), seal.clone());
+            let sent = line.send(answer).await;
             if sent.map_err(|error| error.to_string())? == Sent::Taken {
                 return Ok(());
             }

@@ -51,7 +51,7 @@ pub(super) fn read(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, KeyErr
 /// Reads a secret, at most `max` octets of it.
 ///
 /// What is looked at is the file that is read, whatever is done to its name meanwhile.
-pub(super) fn read_secret(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+pub fn read_secret(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let (file, metadata) = open_file(path)?;
     let (owner, us) = (metadata.uid(), geteuid().as_raw());
     if owner != us {

@@ -21,6 +21,7 @@ mod text;
 
 pub use broker_key::{BrokerKeys, OVERLAP, Rotated, rotate};
 pub use certificate::{CERTIFICATE_MAX, Certificate, read_public, read_secret, write_pair};
+pub use disk::read_secret as read_private;
 pub use doorkeeper::{Done, Doorkeeper, default_name};
 pub use error::KeyError;
 pub use pending::{PENDING_FOR, PENDING_MAX, PENDING_PER_ADDRESS_MAX, Pending, Stranger};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use majordomo::container::{
     Builder, Call, CallError, Caller, Client, Event, Failure, Method, PropertyError,
-    ServiceContainer, State, class,
+    ServiceContainer, ServiceKey, State, class,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -46,6 +46,7 @@ pub(crate) trait Home {
 pub(crate) async fn every_home_does_it<H: Home>(home: &H) {
     a_service_does_what_its_documentation_says(home).await;
     what_asks_to_be_called_again_is(home).await;
+    what_is_encrypted_only_the_two_ends_can_read(home).await;
     a_command_is_carried_out_and_what_fails_is_a_dead_letter(home).await;
     each_service_that_listens_is_told_once(home).await;
     what_an_instance_had_that_has_died_comes_to_another(home).await;
@@ -290,6 +291,49 @@ async fn what_asks_to_be_called_again_is<H: Home>(home: &H) {
     dead(home, "again", before + 1).await;
     client.close().await;
     instance.stop(PATIENCE).await;
+}
+
+async fn what_is_encrypted_only_the_two_ends_can_read<H: Home>(home: &H) {
+    let key = ServiceKey::generate().unwrap();
+    let (done_to, mut done) = mpsc::channel(8);
+    let keep = move |call: Call<Add>| {
+        let done_to = done_to.clone();
+        async move {
+            let _ = done_to.send(call.args.a).await;
+            Ok(())
+        }
+    };
+    let secret = home.instance("secret", "one").service_key(key.clone());
+    let secret = secret.method("add", Method::new(add).encrypted()).method("open", add);
+    let secret = secret.method("keep", Method::new(keep).encrypted()).start().unwrap();
+    let plain = home.instance("plain", "one").method("add", add).start().unwrap();
+    running(&secret).await;
+    running(&plain).await;
+    let client = home.client("c7");
+    let caller = client.caller().encrypted();
+    let sum = json!({"a": 40, "b": 2});
+    for method in ["add", "open"] {
+        assert_eq!(caller.request("secret", method, &sum).await, Ok(json!({"sum": 42})));
+    }
+    caller.command("secret", "keep", &sum).await.unwrap();
+    assert_eq!(timeout(PATIENCE, done.recv()).await.unwrap(), Some(40));
+    let (class, text) =
+        remote(caller.request("secret", "add", &json!({"a": i64::MAX, "b": 1})).await);
+    assert_eq!((class.as_str(), text.as_str()), ("Overflow", "too large"));
+    let (class, text) = remote(client.caller().request("secret", "add", &sum).await);
+    let refused = "calls of add have to be encrypted";
+    assert_eq!((class.as_str(), text.as_str()), (class::AUTHORIZATION, refused));
+    assert_eq!(client.caller().request("secret", "open", &sum).await, Ok(json!({"sum": 42})));
+    let described = client.caller().describe_service("secret").await.unwrap();
+    assert_eq!(described["public_key"], json!(key.public_pem()));
+    let refused = caller.request("plain", "add", &sum).await;
+    assert!(matches!(refused, Err(CallError::NotEncrypted { .. })), "{refused:?}");
+    let builder = home.instance("keyless", "one").method("add", Method::new(add).encrypted());
+    let refused = builder.start().unwrap_err().to_string();
+    assert_eq!(refused, "the method `add` has to be encrypted, and the service has no key");
+    client.close().await;
+    secret.stop(PATIENCE).await;
+    plain.stop(PATIENCE).await;
 }
 
 /// Waits for so many dead letters, and no more.

@@ -11,6 +11,7 @@ import sys
 import threading
 import urllib.parse
 
+from cryptography.hazmat.primitives.asymmetric import rsa
 from nuropb.contexts.context_manager_decorator import nuropb_context
 from nuropb.contexts.describe import publish_to_mesh
 from nuropb.interface import NuropbCallAgain, NuropbSuccess
@@ -33,6 +34,7 @@ class Service:
     def __init__(self, name, instance):
         self._service_name, self._instance_id = name, instance
         self._seen = set()
+        self._private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     def _handle_event_(self, topic, event, target, context):
         say(event="event", topic=topic, payload=event, context=context)
@@ -42,6 +44,11 @@ class Service:
         return a + b
 
     def echo(self, **kwargs):
+        return kwargs
+
+    @publish_to_mesh(requires_encryption=True)
+    def secret(self, **kwargs):
+        say(event="secret", kwargs=kwargs)
         return kwargs
 
     def who(self):
@@ -76,14 +83,18 @@ class Service:
 
 
 async def order(api, words):
-    verb, number = words["verb"], words["number"]
+    verb, number, encrypted = words["verb"], words["number"], words.get("encrypted", False)
+    if encrypted:
+        # So it learns the key.
+        await api.describe_service(words["service"])
     if verb == "request":
         response = await api.request(words["service"], words["method"], words["params"],
                                      words.get("context", {}), trace_id=words.get("trace_id"),
-                                     rpc_response=False)
+                                     rpc_response=False, encrypted=encrypted)
         say(number=number, response=response)
     elif verb == "command":
-        api.command(words["service"], words["method"], words["params"], words.get("context", {}))
+        api.command(words["service"], words["method"], words["params"], words.get("context", {}),
+                    encrypted=encrypted)
         say(number=number)
     elif verb == "publish":
         api.publish_event(words["topic"], words["event"], words.get("context", {}), words.get("trace_id"))

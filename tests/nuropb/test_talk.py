@@ -4,6 +4,9 @@ import json
 import signal
 import time
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from servers import until
 
 
@@ -106,6 +109,74 @@ def test_each_describes_itself_to_the_other(mesh):
     assert set(add["parameters"]) == set(said["methods"]["add"]["parameters"])
     asked = mesh.cli("describe", mesh.service + "-py")
     assert "add\ta: int, b: int\tadds\n" in asked.stdout, asked
+
+
+def test_what_is_encrypted_goes_both_ways_and_nobody_else_reads_it(mesh, tmp_path):
+    key, noted = tmp_path / "key.pem", tmp_path / "noted"
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    key.chmod(0o600)
+    _, theirs = started(mesh, "--service-key", str(key), "--method", "secret=cat", "--method",
+                        f"note=cat >> {noted}", "--encrypted", "secret", "--encrypted", "note")
+    strange = mesh.service + "-py"
+    # Somebody else gets a copy of all that is asked.
+    mesh.rabbit.api("PUT", f"queues/{mesh.vhost}/spy", {"durable": True})
+    for service in (mesh.service, strange):
+        mesh.rabbit.api("POST", f"bindings/{mesh.vhost}/e/nuropb-rpc-exchange/q/spy", {"routing_key": service})
+
+    said = theirs.ask("describe", service=mesh.service)["description"]
+    assert said["encrypted_methods"] is True and said["methods"]["secret"]["requires_encryption"]
+    hush = {"a": "hush", "ü": [1, None]}
+    assert theirs.request(mesh.service, "secret", hush, encrypted=True)["result"] == hush
+    asked = mesh.cli("call", strange, "secret", json.dumps(hush), "--encrypted", "--json")
+    assert json.loads(asked.stdout) == {"v": 1, "result": hush}
+    theirs.ask("command", service=mesh.service, method="note", params=hush, encrypted=True)
+    until(lambda: noted.exists() and json.loads(noted.read_text() or "0") == hush)
+    asked = mesh.cli("call", strange, "secret", json.dumps(hush), "--encrypted", "--command")
+    assert asked.returncode == 0, asked
+    assert theirs.until(lambda said: said.get("event") == "secret")["kwargs"] == hush
+
+    # Errors are encrypted as well; what should be and is not is refused.
+    error = theirs.request(mesh.service, "fail", {"why": "hush"}, encrypted=True)["error"]
+    assert error["error"] == "CommandFailed"
+    asked = mesh.cli("call", strange, "fail", '{"why": "hush"}', "--encrypted", "--json")
+    assert json.loads(asked.stdout)["error"]["code"] == "NuropbException", asked
+    error = theirs.request(mesh.service, "secret", {})["error"]
+    assert error == {"error": "NuropbAuthorizationError", "description": "calls of secret have to be encrypted"}
+
+    spied = until(lambda: [it for it in mesh.messages("spy") if len(mesh.messages("spy")) >= 9])
+    sealed = [it for it in spied if it["properties"]["headers"]["encrypted"] == "yes"]
+    assert len(sealed) == 6, [it["properties"]["headers"] for it in spied]
+    for message in spied:
+        assert "hush" not in message["payload"]
+    for message in sealed:
+        key_part, token = message["payload"].split(".")
+        assert len(key_part) == 344 and token
+    # Another instance with another key could read none of it: its messages become dead letters.
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    mesh.members[0].stop()
+    second = mesh.ours("r2", "--service-key", str(key), "--method", "secret=cat", "--encrypted", "secret")
+    second.running()
+    theirs.ask("command", service=mesh.service, method="secret", params=hush, encrypted=True)
+    letters = until(lambda: [it for it in mesh.messages(f"nuropb-{mesh.service}-dl")
+                             if it["properties"]["headers"]["encrypted"] == "yes"
+                             and it["properties"]["headers"]["nuropb_type"] == "command"])
+    assert len(letters) == 1
+    # Who asks anew learns the new key.
+    assert mesh.cli("call", mesh.service, "secret", '{"a": 1}', "--encrypted").stdout == '{"a":1}\n'
+
+
+def test_a_key_that_others_can_read_is_refused(mesh, tmp_path):
+    key = tmp_path / "key.pem"
+    key.write_text("nonsense")
+    key.chmod(0o644)
+    run = ("run", "s", "--method", "m=cat", "--service-key", str(key))
+    refused = mesh.cli(*run)
+    assert refused.returncode == 2 and "others can read this secret" in refused.stderr, refused
+    key.chmod(0o600)
+    refused = mesh.cli(*run)
+    assert refused.returncode == 2 and "it is no RSA key in PEM" in refused.stderr, refused
 
 
 def test_call_again_goes_both_ways(mesh, tmp_path):

@@ -13,13 +13,12 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::{Line, Queues};
+use super::{Line, Queues, Reply};
 use crate::client::{Answer, CallError, Client};
 use crate::container::BuildError;
 use crate::container::coordinate::BoxFuture;
 use crate::container::embedded::{Connection, Embedded};
 use crate::wire::message::Message;
-use crate::wire::nuropb::Response;
 use events::Ears;
 use line::BrokerLine;
 
@@ -172,7 +171,7 @@ impl Queues for BrokerQueues {
 
     fn connect(
         &self,
-        answers: mpsc::Sender<Response>,
+        answers: mpsc::Sender<Reply>,
     ) -> BoxFuture<'_, Result<Arc<dyn Line>, String>> {
         Box::pin(async move {
             let client = self.reached().await?;

@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-use super::{Incoming, Line, Outgoing, Queues, SendError, Sent, Settle, Settlement};
+use super::{Incoming, Line, Outgoing, Queues, Reply, SendError, Sent, Settle, Settlement, sealed};
 use crate::container::coordinate::BoxFuture;
 use crate::engine::rabbitmq::{
     Delivery, Link, Management, Message, Published, Queue, RabbitConfig, RabbitError, Stream,
 };
 use crate::proto::container::{Reading, Tally};
 use crate::wire::nuropb::{
-    Body, CONTENT_TYPE, CallType, Headers, Kind, PROTOCOL, Response, Topology, VERSION, decode,
-    encode_call, encode_event, encode_response, header,
+    Body, CONTENT_TYPE, CallType, Headers, Kind, PROTOCOL, Topology, VERSION, encode_call,
+    encode_event, encode_response, header,
 };
 
 /// How long the consumer may take to end.
@@ -142,7 +142,7 @@ impl Queues for RabbitQueues {
 
     fn connect(
         &self,
-        answers: mpsc::Sender<Response>,
+        answers: mpsc::Sender<Reply>,
     ) -> BoxFuture<'_, Result<Arc<dyn Line>, String>> {
         Box::pin(async move {
             let connect = async {
@@ -167,7 +167,7 @@ impl Queues for RabbitQueues {
 type Tallies = Lock<Option<mpsc::Sender<Tally>>>;
 
 /// Answers, as they come; what is none is dropped.
-async fn listen(mut stream: Stream, answers: mpsc::Sender<Response>, tallies: Arc<Tallies>) {
+async fn listen(mut stream: Stream, answers: mpsc::Sender<Reply>, tallies: Arc<Tallies>) {
     while let Some(Ok(delivery)) = stream.next().await {
         match read(&delivery.message) {
             Ok((_, Body::Response(told)))
@@ -179,17 +179,26 @@ async fn listen(mut stream: Stream, answers: mpsc::Sender<Response>, tallies: Ar
                     let _ = to.try_send(tally);
                 }
             }
-            Ok((_, Body::Response(mut response))) => {
-                if let Some(id) = delivery.message.correlation_id {
-                    response.correlation_id = id;
-                }
-                if answers.send(response).await.is_err() {
+            Ok((Kind::Response, body)) => {
+                let Some(reply) = reply(body, delivery.message.correlation_id) else { continue };
+                if answers.send(reply).await.is_err() {
                     return;
                 }
             }
             Ok(_) => tracing::warn!("a message that is no answer has come for one; dropped"),
             Err(error) => tracing::warn!(%error, "an answer cannot be read; dropped"),
         }
+    }
+}
+
+fn reply(body: Body, id: Option<String>) -> Option<Reply> {
+    match body {
+        Body::Response(mut response) => {
+            response.correlation_id = id.unwrap_or(response.correlation_id);
+            Some(Reply::Open(response))
+        }
+        Body::Sealed(octets) => Some(Reply::Sealed { correlation_id: id?, octets }),
+        Body::Call(_) | Body::Event(_) => None,
     }
 }
 
@@ -201,8 +210,7 @@ fn read(message: &Message) -> Result<(Kind, Body), crate::wire::nuropb::Bad> {
         trace_id: text(header::TRACE_ID),
         encrypted: text(header::ENCRYPTED).as_deref() == Some("yes"),
     };
-    let kind = headers.kind()?;
-    Ok((kind, decode(kind, &message.body)?))
+    headers.read(&message.body)
 }
 
 #[derive(Debug)]
@@ -265,9 +273,7 @@ impl Line for RabbitLine {
 
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Sent, SendError>> {
         Box::pin(async move {
-            let sending = self.queues.sending(outgoing);
-            let Sending { exchange, key, mandatory, message } =
-                sending.map_err(|error| SendError::NotSent(error.to_string()))?;
+            let Sending { exchange, key, mandatory, message } = self.queues.sending(outgoing)?;
             match self.link.publish(&exchange, &key, mandatory, &message).await {
                 Ok(Published::Taken) => Ok(Sent::Taken),
                 Ok(Published::Unroutable) => Ok(Sent::Unroutable),
@@ -391,11 +397,11 @@ struct Sending {
 }
 
 impl RabbitQueues {
-    fn sending(&self, outgoing: Outgoing) -> Result<Sending, serde_json::Error> {
+    fn sending(&self, outgoing: Outgoing) -> Result<Sending, SendError> {
         let Topology { rpc_exchange, events_exchange, .. } = &self.config.topology;
         match outgoing {
-            Outgoing::Call(call, kind, ttl) => {
-                let body = encode_call(&call, kind)?;
+            Outgoing::Call(call, kind, ttl, seal) => {
+                let body = sealed(encode_call(&call, kind), seal.as_ref())?;
                 let kind = match kind {
                     CallType::Request => Kind::Request,
                     CallType::Command => Kind::Command,
@@ -407,13 +413,13 @@ impl RabbitQueues {
                 Ok(Sending { exchange, key, mandatory: true, message })
             }
             Outgoing::Event(event) => {
-                let body = encode_event(&event)?;
+                let body = sealed(encode_event(&event), None)?;
                 let message = self.message(Kind::Event, body, event.correlation_id, event.trace_id);
                 let (exchange, key) = (events_exchange.clone(), event.topic);
                 Ok(Sending { exchange, key, mandatory: false, message })
             }
-            Outgoing::Response(to, response) => {
-                let body = encode_response(&response)?;
+            Outgoing::Response(to, response, seal) => {
+                let body = sealed(encode_response(&response), seal.as_ref())?;
                 let (id, trace) = (response.correlation_id, response.trace_id);
                 let message = self.message(Kind::Response, body, id, trace);
                 // Unlike NuroPb we want to know whether anybody is there.
@@ -422,14 +428,20 @@ impl RabbitQueues {
         }
     }
 
-    fn message(&self, kind: Kind, body: Vec<u8>, id: String, trace: Option<String>) -> Message {
+    fn message(
+        &self,
+        kind: Kind,
+        (body, encrypted): (Vec<u8>, bool),
+        id: String,
+        trace: Option<String>,
+    ) -> Message {
         let text = |text: &str| Some(text.to_owned());
         let headers = [
             (header::PROTOCOL, text(PROTOCOL)),
             (header::VERSION, text(VERSION)),
             (header::TYPE, text(kind.as_str())),
             (header::TRACE_ID, trace),
-            (header::ENCRYPTED, text("")),
+            (header::ENCRYPTED, text(if encrypted { "yes" } else { "" })),
         ];
         Message {
             body,

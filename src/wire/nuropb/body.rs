@@ -125,6 +125,8 @@ pub enum Body {
     Event(Event),
     /// An answer.
     Response(Response),
+    /// One of these that only the two ends can read.
+    Sealed(Vec<u8>),
 }
 
 /// Reads a body.

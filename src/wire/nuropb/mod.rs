@@ -98,14 +98,30 @@ impl Headers {
     ///
     /// # Errors
     ///
-    /// Another protocol or version, an unknown type, or an encrypted body.
+    /// Another protocol or version, or an unknown type.
     pub fn kind(&self) -> Result<Kind, Bad> {
         match self.protocol.as_deref() {
             Some(PROTOCOL) => {}
             other => return Err(Bad::Protocol(other.map(shortened))),
         }
-        let kind = self.kind.as_deref().unwrap_or_default().parse()?;
-        if self.encrypted { Err(Bad::Encrypted) } else { Ok(kind) }
+        self.kind.as_deref().unwrap_or_default().parse()
+    }
+
+    /// The message with that body, as far as it can be read without a key.
+    ///
+    /// # Errors
+    ///
+    /// See [`Self::kind`] and [`decode`].
+    pub fn read(&self, octets: &[u8]) -> Result<(Kind, Body), Bad> {
+        let kind = self.kind()?;
+        // NuroPb marks events, and does not encrypt them.
+        let body = match kind {
+            Kind::Request | Kind::Command | Kind::Response if self.encrypted => {
+                Body::Sealed(octets.to_vec())
+            }
+            _ => decode(kind, octets)?,
+        };
+        Ok((kind, body))
     }
 }
 
@@ -148,8 +164,13 @@ mod tests {
         assert_eq!(Headers::default().kind(), Err(Bad::Protocol(None)));
         assert_eq!(headers("0.1.2", "event").kind(), Err(Bad::Protocol(Some("0.1.2".into()))));
         assert_eq!(headers("0.1.1", "reply").kind(), Err(Bad::Kind("reply".into())));
-        let encrypted = Headers { encrypted: true, ..headers("0.1.1", "event") };
-        assert_eq!(encrypted.kind(), Err(Bad::Encrypted));
+        let encrypted = |kind| Headers { encrypted: true, ..headers("0.1.1", kind) };
+        for kind in [Kind::Request, Kind::Command, Kind::Response] {
+            let read = encrypted(kind.as_str()).read(b"AA==.AA==");
+            assert_eq!(read, Ok((kind, Body::Sealed(b"AA==.AA==".to_vec()))));
+        }
+        let event = encrypted("event").read(b"{\"topic\": \"t\"}");
+        assert!(matches!(event, Ok((Kind::Event, Body::Event(_)))), "{event:?}");
         let long = headers("0.1.1", &"x".repeat(1000));
         assert_eq!(long.kind(), Err(Bad::Kind("x".repeat(64))));
     }

@@ -47,6 +47,8 @@ pub(crate) struct CallArgs {
     #[arg(long)]
     command: bool,
     #[command(flatten)]
+    seal: SealArgs,
+    #[command(flatten)]
     how: HowArgs,
     /// Print one JSON object
     #[arg(long)]
@@ -96,6 +98,25 @@ struct HowArgs {
     timeout: Duration,
     #[command(flatten)]
     queues: QueueArgs,
+}
+
+/// What a call may be besides.
+#[derive(Debug, Args)]
+struct SealArgs {
+    /// Encrypt the call, so that only the service can read it, and its answer
+    #[cfg(feature = "encryption")]
+    #[arg(long)]
+    encrypted: bool,
+}
+
+impl SealArgs {
+    fn apply(&self, caller: Caller) -> Caller {
+        #[cfg(feature = "encryption")]
+        if self.encrypted {
+            return caller.encrypted();
+        }
+        caller
+    }
 }
 
 impl HowArgs {
@@ -150,16 +171,17 @@ fn failed(error: &CallError) -> CliError {
 }
 
 pub(super) async fn call(args: &CallArgs) -> Result<ExitCode> {
-    let CallArgs { service, method, params, command, how, json } = args;
+    let CallArgs { service, method, params, command, seal, how, json } = args;
     if *command {
-        how.ask(async |caller| caller.command(service, method, params).await).await?;
+        how.ask(async |caller| seal.apply(caller).command(service, method, params).await).await?;
         return if *json {
             print_json(json!({"v": 1, "taken": true}))
         } else {
             Ok(ExitCode::SUCCESS)
         };
     }
-    let result = how.ask(async |caller| caller.request(service, method, params).await).await?;
+    let asked = async |caller| seal.apply(caller).request(service, method, params).await;
+    let result = how.ask(asked).await?;
     if *json {
         return print_json(json!({"v": 1, "result": result}));
     }

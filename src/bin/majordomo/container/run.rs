@@ -77,9 +77,25 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
+    seal: SealArgs,
+    #[command(flatten)]
     care: CareArgs,
     #[command(flatten)]
     home: WhereArgs,
+}
+
+/// What only callers and the service can read.
+#[derive(Debug, Args)]
+struct SealArgs {
+    /// The private key of the service, RSA in PEM; all its instances need the same. With it callers
+    /// may encrypt what they say
+    #[cfg(feature = "encryption")]
+    #[arg(long, value_name = "FILE")]
+    service_key: Option<std::path::PathBuf>,
+    /// A method whose calls have to be encrypted; may be given again
+    #[cfg(feature = "encryption")]
+    #[arg(long, value_name = "METHOD", requires = "service_key")]
+    encrypted: Vec<String>,
 }
 
 /// Reads `add=jq .a+.b`.
@@ -95,8 +111,10 @@ pub(super) use running::run;
 mod running {
     use std::sync::Arc;
 
+    #[cfg(feature = "encryption")]
+    use majordomo::container::ServiceKey;
     use majordomo::container::{
-        Builder, Call, Event, Properties, Served, ServiceContainer, State, Status,
+        Builder, Call, Event, Method, Properties, Served, ServiceContainer, State, Status,
     };
     use serde_json::{Value, json};
     use tokio::sync::{oneshot, watch};
@@ -157,12 +175,27 @@ mod running {
             Arc::new(Command { text, service, instance, timeout: args.timeout })
         };
         builder = args.care.apply(builder, command)?;
+        #[cfg(feature = "encryption")]
+        if let Some(file) = &args.seal.service_key {
+            let key = ServiceKey::read(file).map_err(|error| {
+                let error = CliError::usage(format!("{}: {error}", file.display()));
+                error.hint("openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 makes one")
+            })?;
+            builder = builder.service_key(key);
+        }
         for (name, text) in args.methods {
-            let (command, method) = (command(text), name.clone());
-            builder = builder.method(name, move |call: Call<Value>| {
-                let (command, method) = (command.clone(), method.clone());
-                async move { command.run("METHOD", &method, &call.correlation_id, &call.args).await }
-            });
+            let (command, own) = (command(text), name.clone());
+            let run = move |call: Call<Value>| {
+                let (command, own) = (command.clone(), own.clone());
+                async move { command.run("METHOD", &own, &call.correlation_id, &call.args).await }
+            };
+            #[cfg_attr(not(feature = "encryption"), expect(unused_mut, reason = "as it is"))]
+            let mut method = Method::new(run);
+            #[cfg(feature = "encryption")]
+            if args.seal.encrypted.contains(&name) {
+                method = method.encrypted();
+            }
+            builder = builder.method(name, method);
         }
         for (topics, text) in args.topics {
             let command = command(text);

@@ -8,17 +8,19 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::taking::{Answered, serve};
+use super::taking::{Answered, frames, read, serve};
 use super::{BrokerQueues, Taken, events, health};
 use crate::client::{CallError, Client};
 use crate::container::client::fresh_id;
 use crate::container::coordinate::BoxFuture;
-use crate::container::queues::{Incoming, Line, Outgoing, SendError, Sent};
+use crate::container::queues::{Incoming, Line, Outgoing, Reply, SendError, Sent, sealed};
+use crate::container::seal::Seal;
 use crate::proto::container::{Reading, Tally};
 use crate::wire::message::Message;
 use crate::wire::mjp::Level;
 use crate::wire::nuropb::{
-    Body, Call, CallType, ErrorBody, Event, Kind, Response, decode, encode_call, encode_event,
+    Body, Call, CallType, ErrorBody, Event, Kind, Response, encode_call, encode_event,
+    encode_response,
 };
 use crate::worker::{Report, Request, Worker, WorkerBuilder};
 
@@ -33,7 +35,7 @@ const CLOSE_MAX: Duration = Duration::from_millis(1500);
 pub(super) struct BrokerLine {
     queues: BrokerQueues,
     client: Client,
-    answers: mpsc::Sender<Response>,
+    answers: mpsc::Sender<Reply>,
     answered: Arc<Answered>,
     tap: Mutex<Tap>,
     /// Listens to what other instances tell.
@@ -72,11 +74,7 @@ impl Drop for Watching {
 }
 
 impl BrokerLine {
-    pub(super) fn new(
-        queues: BrokerQueues,
-        client: Client,
-        answers: mpsc::Sender<Response>,
-    ) -> Self {
+    pub(super) fn new(queues: BrokerQueues, client: Client, answers: mpsc::Sender<Reply>) -> Self {
         let (answered, tap, hearing) = (Arc::default(), Mutex::default(), Mutex::default());
         let broken = watch::Sender::new(None);
         Self { queues, client, answers, answered, tap, hearing, broken }
@@ -107,27 +105,37 @@ impl BrokerLine {
         Ok(Taking { worker, watching: Watching(watching) })
     }
 
-    async fn request(&self, call: Call, wait: Duration) -> Result<Sent, SendError> {
+    async fn request(
+        &self,
+        call: Call,
+        wait: Duration,
+        seal: Option<Seal>,
+    ) -> Result<Sent, SendError> {
         if !self.is_known(&call.service, wait).await? {
             return Ok(Sent::Unroutable);
         }
         let id = call.correlation_id.clone();
-        let made = self.client.call(&call.service, body(&call, CallType::Request)?);
+        let made = self.client.call(&call.service, body(&call, CallType::Request, seal)?);
         let made = made.key(&id).timeout(wait);
         let answers = self.answers.clone();
         self.queues.calls.spawn(async move {
-            if let Some(response) = response(id, made.await) {
-                let _ = answers.send(response).await;
+            if let Some(reply) = reply(id, made.await) {
+                let _ = answers.send(reply).await;
             }
         });
         Ok(Sent::Taken)
     }
 
-    async fn command(&self, call: Call, wait: Duration) -> Result<Sent, SendError> {
+    async fn command(
+        &self,
+        call: Call,
+        wait: Duration,
+        seal: Option<Seal>,
+    ) -> Result<Sent, SendError> {
         if !self.is_known(&call.service, wait).await? {
             return Ok(Sent::Unroutable);
         }
-        let made = self.client.call(&call.service, body(&call, CallType::Command)?);
+        let made = self.client.call(&call.service, body(&call, CallType::Command, seal)?);
         let made = made.key(&call.correlation_id).timeout(wait);
         let made = match self.queues.home.level {
             Some(Level::Disk) => {
@@ -177,13 +185,13 @@ async fn shut(taking: Taking) -> JoinHandle<Report> {
     stop
 }
 
-fn body(call: &Call, kind: CallType) -> Result<Message, SendError> {
-    let octets = encode_call(call, kind).map_err(|error| SendError::NotSent(error.to_string()))?;
+fn body(call: &Call, kind: CallType, seal: Option<Seal>) -> Result<Message, SendError> {
+    let (octets, encrypted) = sealed(encode_call(call, kind), seal.as_ref())?;
     let kind = match kind {
         CallType::Request => Kind::Request,
         CallType::Command => Kind::Command,
     };
-    Ok(Message::new([kind.as_str().as_bytes().to_vec(), octets]))
+    Ok(frames(kind, octets, encrypted))
 }
 
 /// What it means that something was not said.
@@ -197,25 +205,23 @@ fn unsent(error: &CallError) -> SendError {
 }
 
 /// What the caller is told. None: nothing, its own time is up as well.
-fn response(correlation_id: String, answer: Result<Message, CallError>) -> Option<Response> {
+fn reply(correlation_id: String, answer: Result<Message, CallError>) -> Option<Reply> {
     let (class, text) = match answer {
-        Ok(message) => {
-            let mut frames = message.frames();
-            let kind = frames.take_first().unwrap_or_default();
-            let body = frames.take_first().unwrap_or_default();
-            match decode(Kind::Response, body) {
-                Ok(Body::Response(response)) if kind == Kind::Response.as_str().as_bytes() => {
-                    return Some(Response { correlation_id, ..response });
-                }
-                Ok(_) => ("malformed_answer".into(), "it is none of a service container".into()),
-                Err(error) => ("malformed_answer".into(), error.to_string()),
+        Ok(message) => match read(&message) {
+            Ok((Kind::Response, Body::Response(response))) => {
+                return Some(Reply::Open(Response { correlation_id, ..response }));
             }
-        }
+            Ok((Kind::Response, Body::Sealed(octets))) => {
+                return Some(Reply::Sealed { correlation_id, octets });
+            }
+            Ok(_) => ("malformed_answer".into(), "it is none of a service container".into()),
+            Err(error) => ("malformed_answer".into(), error.to_string()),
+        },
         Err(CallError::Timeout { .. }) => return None,
         Err(CallError::Refused { code, message, .. }) => (code, message),
         Err(error) => ("failed".into(), error.to_string()),
     };
-    Some(Response {
+    Some(Reply::Open(Response {
         result: serde_json::Value::Null,
         error: Some(ErrorBody { error: class, description: text }),
         warning: None,
@@ -223,7 +229,7 @@ fn response(correlation_id: String, answer: Result<Message, CallError>) -> Optio
         trace_id: None,
         context: serde_json::Map::new(),
         reply_to: String::new(),
-    })
+    }))
 }
 
 impl Line for BrokerLine {
@@ -267,11 +273,16 @@ impl Line for BrokerLine {
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Sent, SendError>> {
         Box::pin(async move {
             match outgoing {
-                Outgoing::Call(call, CallType::Request, wait) => self.request(call, wait).await,
-                Outgoing::Call(call, CallType::Command, wait) => self.command(call, wait).await,
+                Outgoing::Call(call, CallType::Request, wait, seal) => {
+                    self.request(call, wait, seal).await
+                }
+                Outgoing::Call(call, CallType::Command, wait, seal) => {
+                    self.command(call, wait, seal).await
+                }
                 Outgoing::Event(event) => self.event(event).await,
-                Outgoing::Response(to, response) => {
-                    self.answered.put(&to, response);
+                Outgoing::Response(to, response, seal) => {
+                    let (octets, encrypted) = sealed(encode_response(&response), seal.as_ref())?;
+                    self.answered.put(&to, frames(Kind::Response, octets, encrypted));
                     Ok(Sent::Taken)
                 }
             }

@@ -9,24 +9,27 @@ use tokio::sync::{mpsc, oneshot};
 use crate::container::coordinate::BoxFuture;
 use crate::container::queues::{Incoming, Settle, Settlement};
 use crate::wire::message::Message;
-use crate::wire::nuropb::{Bad, Body, Kind, Response, class, decode, encode_response};
+use crate::wire::nuropb::{Bad, Body, Headers, Kind, PROTOCOL, class};
 use crate::worker::{Failure, Request};
+
+/// The frame behind a body that is encrypted.
+const ENCRYPTED: &[u8] = b"yes";
 
 /// Answers that were made and whose messages are not yet settled, by the number of the message.
 #[derive(Debug, Default)]
 pub(super) struct Answered {
-    answers: Mutex<HashMap<String, Response>>,
+    answers: Mutex<HashMap<String, Message>>,
     count: AtomicU64,
 }
 
 impl Answered {
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, Response>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, Message>) -> T) -> T {
         work(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// An answer to the message of that number.
-    pub(super) fn put(&self, to: &str, response: Response) {
-        self.with(|answers| answers.insert(to.to_owned(), response));
+    pub(super) fn put(&self, to: &str, answer: Message) {
+        self.with(|answers| answers.insert(to.to_owned(), answer));
     }
 }
 
@@ -37,7 +40,7 @@ struct Place {
 }
 
 impl Place {
-    fn take(&self) -> Option<Response> {
+    fn take(&self) -> Option<Message> {
         self.answered.with(|answers| answers.remove(&self.number))
     }
 }
@@ -69,12 +72,7 @@ pub(super) async fn serve(
     }
     let Ok(settled) = settled.await else { return std::future::pending().await };
     match settled {
-        Settlement::Done => {
-            let Some(response) = place.take() else { return Ok(Message::new(["done"])) };
-            let body = encode_response(&response)
-                .map_err(|error| Failure::new(class::EXCEPTION, format!("the answer: {error}")))?;
-            Ok(Message::new([Kind::Response.as_str().as_bytes().to_vec(), body]))
-        }
+        Settlement::Done => Ok(place.take().unwrap_or_else(|| Message::new(["done"]))),
         Settlement::Again { wait, why } => {
             Err(Failure::new(class::CALL_AGAIN_REJECT, why).retry_after(wait).again())
         }
@@ -82,15 +80,24 @@ pub(super) async fn serve(
     }
 }
 
-/// Two frames: the type, and the body as NuroPb has it.
-fn read(message: &Message) -> Result<(Kind, Body), Bad> {
+/// Two frames: the type, and the body as NuroPb has it; behind one that is encrypted, `yes`.
+pub(super) fn frames(kind: Kind, body: Vec<u8>, encrypted: bool) -> Message {
+    let mut frames = vec![kind.as_str().as_bytes().to_vec(), body];
+    if encrypted {
+        frames.push(ENCRYPTED.to_vec());
+    }
+    Message::new(frames)
+}
+
+/// What such frames say.
+pub(super) fn read(message: &Message) -> Result<(Kind, Body), Bad> {
     let mut frames = message.frames();
     let said = String::from_utf8_lossy(frames.take_first().unwrap_or_default());
-    let known = [Kind::Request, Kind::Command, Kind::Event, Kind::Response];
-    let known = known.into_iter().find(|it| it.as_str() == said);
-    let kind = known.ok_or_else(|| Bad::Kind(said.chars().take(64).collect()))?;
     let body = frames.take_first().ok_or_else(|| Bad::Body("there is none".into()))?;
-    Ok((kind, decode(kind, body)?))
+    let encrypted = frames.take_first() == Some(ENCRYPTED);
+    let kind = Some(said.into_owned());
+    let headers = Headers { protocol: Some(PROTOCOL.into()), kind, trace_id: None, encrypted };
+    headers.read(body)
 }
 
 /// The duty to settle a message.

@@ -2,7 +2,7 @@
 
 use serde_json::Map;
 
-use super::{RabbitLine, RabbitQueues, Sending};
+use super::{Outgoing, RabbitLine, RabbitQueues, SendError, Sending};
 use crate::engine::rabbitmq::RabbitError;
 use crate::proto::container::{Reading, Tally};
 use crate::wire::nuropb::{Response, Topology};
@@ -33,15 +33,10 @@ impl RabbitLine {
         Ok(reading)
     }
 
-    pub(super) async fn send_tally(
-        &self,
-        to: String,
-        tally: &Tally,
-    ) -> Result<(), crate::container::SendError> {
-        let unsent =
-            |error: serde_json::Error| crate::container::SendError::NotSent(error.to_string());
+    pub(super) async fn send_tally(&self, to: String, tally: &Tally) -> Result<(), SendError> {
+        let unsent = |why: String| SendError::NotSent(why);
         let response = Response {
-            result: serde_json::to_value(tally).map_err(unsent)?,
+            result: serde_json::to_value(tally).map_err(|error| unsent(error.to_string()))?,
             error: None,
             warning: None,
             correlation_id: TALLY.into(),
@@ -50,10 +45,10 @@ impl RabbitLine {
             reply_to: to.clone(),
         };
         let Sending { exchange, key, mandatory: _, message } =
-            self.queues.sending(super::Outgoing::Response(to, response)).map_err(unsent)?;
+            self.queues.sending(Outgoing::Response(to, response, None))?;
         // Whoever leads may have gone; the next one is told the next time.
         let sent = self.link.publish(&exchange, &key, false, &message).await;
-        sent.map(drop).map_err(|error| crate::container::SendError::NotSent(error.to_string()))
+        sent.map(drop).map_err(|error| unsent(error.to_string()))
     }
 }
 
