@@ -52,14 +52,16 @@ def until(what, timeout: float = 30.0, every: float = 0.05):
 class Etcd:
     """One process of etcd, alone or as a member of a cluster."""
 
-    def __init__(self, name: str = "t"):
+    def __init__(self, name: str = "t", tls=()):
+        """With flags for TLS it is asked at https://."""
+        self.tls = list(tls)
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="mj-etcd-"))
         self.name, self.port, self.peers = name, free_port(), free_port()
         self.process, self.cluster = None, f"{name}=http://127.0.0.1:{self.peers}"
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self):
         self.launch()
@@ -74,7 +76,7 @@ class Etcd:
             ["etcd", "--name", self.name, "--data-dir", str(self.dir / "data"),
              "--listen-client-urls", self.endpoint, "--advertise-client-urls", self.endpoint,
              "--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers,
-             "--initial-cluster", self.cluster, "--logger", "zap", "--log-level", "warn"],
+             "--initial-cluster", self.cluster, "--logger", "zap", "--log-level", "warn", *self.tls],
             stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def healthy(self) -> bool:

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, IntoStreamingRequest, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
@@ -20,7 +20,7 @@ use super::wire::{
     PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, TxnResponse,
     WatchRequest, WatchResponse,
 };
-use super::{EtcdConfig, EtcdError, Txn};
+use super::{EtcdConfig, EtcdError, EtcdTls, Txn};
 
 /// A silent connection is asked after so long (etcd allows no more often than each 5 s) ...
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -94,6 +94,18 @@ pub(super) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     vec![0]
 }
 
+impl EtcdTls {
+    fn client(&self) -> ClientTlsConfig {
+        let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.ca));
+        match &self.identity {
+            Some((certificate, key)) => {
+                config.identity(Identity::from_pem(certificate, key.expose()))
+            }
+            None => config,
+        }
+    }
+}
+
 impl Etcd {
     /// A client; nothing is sent yet. To be called within a runtime of tokio.
     ///
@@ -103,11 +115,21 @@ impl Etcd {
     pub fn new(config: EtcdConfig) -> Result<Self, EtcdError> {
         let channel = |endpoint: &String| {
             let wrong = |reason: String| EtcdError::Endpoint { endpoint: endpoint.clone(), reason };
-            if !endpoint.starts_with("http://") {
-                return Err(wrong("it does not begin with http://".into()));
-            }
             let parsed = Endpoint::from_shared(endpoint.clone());
-            let parsed = parsed.map_err(|error| wrong(error.to_string()))?;
+            let mut parsed = parsed.map_err(|error| wrong(error.to_string()))?;
+            match &config.tls {
+                Some(tls) if endpoint.starts_with("https://") => {
+                    let secured = parsed.tls_config(tls.client());
+                    parsed = secured.map_err(|error| wrong(error.to_string()))?;
+                }
+                None if endpoint.starts_with("https://") => {
+                    return Err(wrong("nobody says which authority is to vouch for it".into()));
+                }
+                // What others may read is not sent where somebody wanted it to be secret.
+                Some(_) => return Err(wrong("it does not begin with https://".into())),
+                None if endpoint.starts_with("http://") => {}
+                None => return Err(wrong("it does not begin with http://".into())),
+            }
             let channel = parsed
                 .connect_timeout(config.timeout)
                 .http2_keep_alive_interval(PING_EVERY)

@@ -21,8 +21,11 @@ pub use watch::{Change, Watch, WatchEvent};
 /// Where etcd is, and as whom it is asked.
 #[derive(Debug, Clone)]
 pub struct EtcdConfig {
-    /// Members of the cluster, as `http://HOST:PORT`; the next one is tried when one fails.
+    /// Members of the cluster, as `http://HOST:PORT`, or with [`tls`](Self::tls) `https://`; the
+    /// next one is tried when one fails.
     pub endpoints: Vec<String>,
+    /// How they prove who they are, and we.
+    pub tls: Option<EtcdTls>,
     /// A user of etcd, with a password.
     pub user: Option<(String, Secret)>,
     /// A token that somebody else has got; not with a user.
@@ -36,8 +39,18 @@ impl EtcdConfig {
     #[must_use]
     pub fn new(endpoint: impl Into<String>) -> Self {
         let endpoints = vec![endpoint.into()];
-        Self { endpoints, user: None, token: None, timeout: Duration::from_secs(3) }
+        let timeout = Duration::from_secs(3);
+        Self { endpoints, tls: None, user: None, token: None, timeout }
     }
+}
+
+/// Certificates and a key, each as PEM.
+#[derive(Debug, Clone)]
+pub struct EtcdTls {
+    /// Of the authority that vouches for the members of the cluster; no other is believed.
+    pub ca: Vec<u8>,
+    /// Our own certificate and its private key, for an etcd that wants to know who asks.
+    pub identity: Option<(Vec<u8>, Secret)>,
 }
 
 /// Why etcd did not do it.
@@ -45,7 +58,9 @@ impl EtcdConfig {
 #[non_exhaustive]
 pub enum EtcdError {
     /// An address cannot be read.
-    #[error("`{endpoint}` is no endpoint of etcd: {reason}; write http://HOST:PORT")]
+    #[error(
+        "`{endpoint}` is no endpoint of etcd: {reason}; write http://HOST:PORT, or https://HOST:PORT"
+    )]
     Endpoint {
         /// What was given.
         endpoint: String,
