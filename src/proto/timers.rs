@@ -65,6 +65,22 @@ impl<K: Ord + Copy> Timers<K> {
         self.heap.iter().map(|Reverse(entry)| *entry)
     }
 
+    /// Of the deadlines that owners believe in one that is not still to come, if there is any.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn missing(&self, believed: Vec<(Time, K)>) -> Option<(Time, K)> {
+        let mut believed: Vec<_> = believed.into_iter().map(|entry| (entry, false)).collect();
+        believed.sort_unstable();
+        if !believed.is_empty() {
+            for entry in self.entries() {
+                let at = believed.partition_point(|(other, _)| *other < entry);
+                for (_, found) in believed.iter_mut().skip(at).take_while(|(it, _)| *it == entry) {
+                    *found = true;
+                }
+            }
+        }
+        believed.into_iter().find(|(_, found)| !found).map(|(entry, _)| entry)
+    }
+
     /// Whether that deadline of `owner` is still to come.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn is_armed(&self, at: Time, owner: K) -> bool {

@@ -14,8 +14,10 @@ impl Core {
     /// The first invariant that does not hold, in words.
     pub fn audit(&self) -> Result<(), String> {
         self.router.audit()?;
-        let mut workers = 0;
+        let (mut workers, mut asked) = (0, 0);
+        let mut armed = Vec::new();
         for (id, peer) in &self.peers {
+            asked += peer.asked;
             workers += usize::from(peer.worker.is_some());
             let is_worker = peer.state.is_worker();
             let registered = peer.worker.is_some() != peer.handler.is_some();
@@ -25,13 +27,11 @@ impl Core {
                 demand!(owner == Some(id), "{worker:?} of {id:?} belongs to {owner:?}");
                 demand!(peer.armed.is_some(), "nobody watches the worker {id:?}");
             }
-            if let Some(at) = peer.armed {
-                demand!(self.timers.is_armed(at, id), "{id:?}: {at:?} is not among the timers");
-            }
-            self.audit_name(id, peer)?;
+            armed.extend(peer.armed.map(|at| (at, id)));
             self.audit_rights(id, peer)?;
         }
-        let asked: usize = self.peers.values().map(|peer| peer.asked).sum();
+        let missing = self.timers.missing(armed);
+        demand!(missing.is_none(), "{missing:?} is not among the timers");
         demand!(asked == self.house_asked, "the house owes {asked}, not {}", self.house_asked);
         let known = self.router.workers_len();
         demand!(workers == known, "{workers} peers are workers, the tables have {known}");
@@ -51,7 +51,7 @@ impl Core {
         self.groups.audit(|id| self.peers.contains_key(id))?;
         let (leading, wards) = (self.groups.population()[2], self.leases().wards());
         demand!(leading == wards, "{leading} lead groups, {wards} are known to fences");
-        self.names.audit(|id| self.peers.get(id).and_then(|peer| peer.identity.clone()))
+        self.audit_names()
     }
 
     /// Memory charged for services, open requests, the parts of answers and subscriptions, octets: what an output
@@ -88,19 +88,29 @@ impl Core {
         Ok(())
     }
 
-    fn audit_name(&self, id: crate::id::PeerId, peer: &Peer) -> Result<(), String> {
-        let Some(name) = &peer.identity else {
-            demand!(peer.contest.is_none(), "{id:?} waits for no name");
-            return Ok(());
-        };
-        let holder = self.names.holder(name);
-        demand!(holder.is_some(), "{name} of {id:?} is nobody's");
-        let waits = holder != Some(id);
-        demand!(waits == peer.contest.is_some(), "{id:?} waits: {waits}, {:?}", peer.contest);
-        demand!(!waits || peer.armed.is_some(), "nobody decides whether {id:?} gets its name");
-        // A CLIENT shows what it speaks by its handshake.
-        let unread = matches!(peer.state, State::UNKNOWN | State::Zio);
-        demand!(!waits || unread, "{id:?} waits for its name and was read");
+    /// Each name has one who has it and at most one who waits. As each of them is a peer of that
+    /// name, and they are as many as the peers with names, nobody's name is without a holder.
+    fn audit_names(&self) -> Result<(), String> {
+        let mut counted = [0; 2];
+        for (id, peer) in &self.peers {
+            let waits = peer.contest.is_some();
+            if let Some(count) = counted.get_mut(usize::from(waits)) {
+                *count += usize::from(peer.identity.is_some());
+            }
+            if !waits {
+                continue;
+            }
+            demand!(peer.identity.is_some(), "{id:?} waits for no name");
+            demand!(peer.armed.is_some(), "nobody decides whether {id:?} gets its name");
+            // A CLIENT shows what it speaks by its handshake.
+            let unread = matches!(peer.state, State::UNKNOWN | State::Zio);
+            demand!(unread, "{id:?} waits for its name and was read");
+        }
+        let told = self.names.audit(|id| {
+            let peer = self.peers.get(id)?;
+            Some((peer.identity.as_ref()?, peer.contest.is_some()))
+        })?;
+        demand!(told == counted, "{told:?} have names or wait, {counted:?} peers say so");
         Ok(())
     }
 }

@@ -167,20 +167,26 @@ impl Names {
         None
     }
 
-    /// Checks that whoever has or awaits a seat is a peer of that name.
+    /// Checks that whoever has a seat is a peer of that name that waits for none, and whoever awaits
+    /// one a peer that does; `claim_of` gives a peer's name and whether it waits for it. Returns how
+    /// many have a name and how many wait.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(super) fn audit(&self, name_of: impl Fn(PeerId) -> Option<Identity>) -> Result<(), String> {
+    pub(super) fn audit<'a>(
+        &self,
+        claim_of: impl Fn(PeerId) -> Option<(&'a Identity, bool)>,
+    ) -> Result<[usize; 2], String> {
+        let mut contenders = 0;
         for (name, seat) in &self.seats {
-            for peer in [Some(seat.holder), seat.contender].into_iter().flatten() {
-                if name_of(peer).as_ref() != Some(name) {
-                    return Err(format!("{peer:?} has a claim to the name {name} and is not that"));
-                }
+            if claim_of(seat.holder) != Some((name, false)) {
+                return Err(format!("{:?} has the name {name} and is not that", seat.holder));
             }
-            if seat.contender == Some(seat.holder) {
-                return Err(format!("{name} is contended by its holder"));
+            let Some(peer) = seat.contender else { continue };
+            if claim_of(peer) != Some((name, true)) {
+                return Err(format!("{peer:?} has a claim to the name {name} and is not that"));
             }
+            contenders += 1;
         }
-        Ok(())
+        Ok([self.seats.len(), contenders])
     }
 }
 

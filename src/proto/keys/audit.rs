@@ -17,7 +17,7 @@ impl Keys {
         demand!(count <= max, "{count} keys are known, {max} may");
         demand!(count == self.by_scope.len(), "{count} keys, {} found", self.by_scope.len());
         let (mut done, mut bytes, mut waiting) = (0, 0, 0);
-        let mut missing = BTreeSet::new();
+        let mut believed = Vec::new();
         for (id, entry) in &self.entries {
             demand!(self.by_scope.get(&entry.scope) == Some(&id), "{id:?} is not found");
             match &entry.stage {
@@ -26,7 +26,7 @@ impl Keys {
                     let most = self.limits.callers_max;
                     demand!(waiters.len() <= most.max(1), "{} wait for {id:?}", waiters.len());
                     let until = waiters.iter().map(Waiter::until).chain(*gone);
-                    missing.extend(until.filter(|at| *at < Time::MAX).map(|at| (at, id)));
+                    believed.extend(until.filter(|at| *at < Time::MAX).map(|at| (at, id)));
                 }
                 Stage::Done(kept) => (done, bytes) = (done + 1, bytes + kept.answer.bytes()),
             }
@@ -44,10 +44,8 @@ impl Keys {
         let first = self.ended.front().is_none_or(|id| self.entries.contains_key(*id));
         demand!(first, "the first in line is forgotten");
         self.audit_shares()?;
-        self.due.entries().for_each(|entry| {
-            missing.remove(&entry);
-        });
-        demand!(missing.is_empty(), "deadlines are not among the timers: {missing:?}");
+        let missing = self.due.missing(believed);
+        demand!(missing.is_none(), "{missing:?} is not among the timers");
         demand!(self.freed == 0, "{} octets are not given back", self.freed);
         Ok(())
     }

@@ -1,21 +1,26 @@
 //! The invariants of the tables, all checked in one pass. Tests and fuzz targets call it after
 //! every step.
 
+mod census;
+#[cfg(test)]
+mod corrupt;
 mod held;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use slotmap::Key;
+use slotmap::{Key, SecondaryMap};
 
 use crate::id::{PeerId, RequestId};
+use crate::proto::clock::Time;
 use crate::proto::dialect::WorkerVoice;
-use crate::proto::keys::Waiter;
+use crate::proto::keys::{KeyId, Waiter};
 
 use super::callers::{Caller, Pause};
 use super::request::Place;
 use super::service::{Gate, Service, ServiceId};
 use super::worker::{Worker, WorkerId};
 use super::{Request, Router};
+use census::{Census, Open};
+#[cfg(test)]
+pub(crate) use corrupt::CORRUPTIONS;
 
 /// Fails with a text, made only then.
 macro_rules! demand {
@@ -27,13 +32,16 @@ macro_rules! demand {
 }
 pub(crate) use demand;
 
+/// Where each request was found.
+type Places = SecondaryMap<RequestId, Place>;
+
 impl Router {
     /// Checks every invariant of the tables. To be called between two inputs.
     ///
     /// # Errors
     /// The first invariant that does not hold, in words.
     pub fn audit(&self) -> Result<(), String> {
-        let mut places = BTreeMap::new();
+        let mut places = Places::new();
         self.audit_services(&mut places)?;
         self.audit_workers(&mut places)?;
         demand!(
@@ -42,28 +50,17 @@ impl Router {
             places.len(),
             self.requests.len()
         );
-        for (id, request) in &self.requests {
-            demand!(
-                places.get(&id) == Some(&request.place),
-                "{id:?} believes in {:?} and is in {:?}",
-                request.place,
-                places.get(&id)
-            );
-            let waits = !matches!(request.place, Place::InFlight(_));
-            if let Some(asks) = &request.asks {
-                asks.audit(waits, self.settings.mjp.asks_max)?;
-            }
-        }
-        self.audit_callers()?;
+        let mut census = self.census(&places)?;
+        self.audit_callers(&mut census.open)?;
         self.audit_founders()?;
         self.audit_names()?;
-        self.audit_husks()?;
-        self.audit_deadlines()?;
+        self.audit_husks(&census)?;
+        self.audit_deadlines(std::mem::take(&mut census.deadlines))?;
         self.jobs.audit()?;
         self.keys.audit()?;
-        self.audit_keys()?;
+        self.audit_keys(std::mem::take(&mut census.keyed))?;
         self.dead.audit()?;
-        self.audit_held(&places)?;
+        self.audit_held(&places, &census)?;
         let fenced = self.workers.values().filter(|worker| worker.fenced).count();
         let counted = self.fenced_workers;
         demand!(fenced == counted, "{fenced} workers want a fence, {counted} are counted");
@@ -111,7 +108,7 @@ impl Router {
         self.callers.keys()
     }
 
-    fn audit_services(&self, places: &mut BTreeMap<RequestId, Place>) -> Result<(), String> {
+    fn audit_services(&self, places: &mut Places) -> Result<(), String> {
         let max = self.settings.services_max;
         demand!(self.services.len() <= max, "{} services of {max}", self.services.len());
         demand!(self.by_name.len() == self.services.len(), "names and services differ in number");
@@ -130,7 +127,7 @@ impl Router {
         &self,
         id: ServiceId,
         service: &Service,
-        places: &mut BTreeMap<RequestId, Place>,
+        places: &mut Places,
     ) -> Result<(), String> {
         let (mut bytes, mut fresh, mut fresh_bytes) = (0, 0, 0);
         let mut note = |request_id, sequence, place, lane: Option<PeerId>| {
@@ -188,30 +185,33 @@ impl Router {
 
     /// The workers of a service as a whole, and what is to be done for it.
     fn audit_offer(&self, id: ServiceId, service: &Service) -> Result<(), String> {
-        let mine = || self.workers.iter().filter(|(_, worker)| worker.service == id);
-        let told = &service.workers;
-        let there: BTreeSet<_> = mine().map(|(id, _)| id).collect();
-        demand!(*told == there, "{told:?} are its workers, {there:?} say so");
-        let held: usize = mine().map(|(_, worker)| worker.in_flight).sum();
-        demand!(service.in_flight == held, "in_flight {}, held {held}", service.in_flight);
-        let fenced = mine().filter(|(_, worker)| worker.fenced).count();
-        let counted = service.fence.as_ref().map_or(0, |(_, count)| *count);
-        demand!(fenced == counted, "{fenced} workers want a fence, {counted} are counted");
-        let listed = service.ready.audit(&self.workers)?;
-        for (worker_id, worker) in mine() {
+        let (mut held, mut fenced, mut ready) = (0, 0, 0);
+        for worker_id in &service.workers {
+            let worker = self.workers.get(*worker_id).filter(|worker| worker.service == id);
+            let worker = worker.ok_or_else(|| format!("{worker_id:?} is not of this service"))?;
+            held += worker.in_flight;
+            fenced += usize::from(worker.fenced);
             let level = worker.level();
+            ready += usize::from(level.is_some());
             demand!(
                 worker.listed == level,
                 "{worker_id:?} listed at {:?}: {level:?}",
                 worker.listed
             );
-            let at = listed.get(&worker_id).copied();
-            demand!(at == level, "{worker_id:?} stands at {at:?}, belongs to {level:?}");
-            let reserved = service.reserved == Some(worker_id);
+            let reserved = service.reserved == Some(*worker_id);
             demand!(worker.reserved == reserved, "{worker_id:?} reserved: {}", worker.reserved);
         }
-        let strange = listed.keys().find(|w| self.workers.get(**w).is_none_or(|w| w.service != id));
-        demand!(strange.is_none(), "{strange:?} is ready and not of this service");
+        demand!(service.in_flight == held, "in_flight {}, held {held}", service.in_flight);
+        let counted = service.fence.as_ref().map_or(0, |(_, count)| *count);
+        demand!(fenced == counted, "{fenced} workers want a fence, {counted} are counted");
+        // Who stands at its own level stands there once, as the list is not torn.
+        let listed = service.ready.audit(&self.workers)?;
+        for (worker_id, at) in &listed {
+            let worker = self.workers.get(*worker_id).filter(|worker| worker.service == id);
+            let level = worker.and_then(Worker::level);
+            demand!(level == Some(*at), "{worker_id:?} stands at {at}, belongs to {level:?}");
+        }
+        demand!(listed.len() == ready, "{ready} workers are ready, {} are listed", listed.len());
         if let Some(worker) = service.reserved {
             let peer = self.workers.get(worker).filter(|worker| worker.service == id);
             demand!(peer.is_some(), "{worker:?} is reserved and not of this service");
@@ -263,7 +263,7 @@ impl Router {
         Ok(())
     }
 
-    fn audit_workers(&self, places: &mut BTreeMap<RequestId, Place>) -> Result<(), String> {
+    fn audit_workers(&self, places: &mut Places) -> Result<(), String> {
         for (id, worker) in &self.workers {
             self.audit_worker(id, worker, places).map_err(|e| format!("{id:?}: {e}"))?;
         }
@@ -274,10 +274,11 @@ impl Router {
         &self,
         id: WorkerId,
         worker: &Worker,
-        places: &mut BTreeMap<RequestId, Place>,
+        places: &mut Places,
     ) -> Result<(), String> {
         let service = self.services.get(worker.service).ok_or("its service is forgotten")?;
         let paused = service.is_paused();
+        demand!(service.workers.contains(&id), "{} does not know it", service.name);
         let held = worker.held.walk(&self.requests, |request| &request.links)?;
         let count = worker.in_flight;
         demand!(count == held.len(), "in_flight {count}, holds {}", held.len());
@@ -319,23 +320,18 @@ impl Router {
         Ok(())
     }
 
-    fn audit_callers(&self) -> Result<(), String> {
-        let mut open = BTreeMap::<PeerId, (usize, usize, BTreeSet<RequestId>)>::new();
-        for (id, request) in self.requests.iter().filter(|(_, request)| !request.is_husk()) {
-            let (count, bytes, waiting) = open.entry(request.caller).or_default();
-            (*count, *bytes) = (*count + 1, *bytes + request.cost);
-            if !matches!(request.place, Place::InFlight(_)) {
-                waiting.insert(id);
+    fn audit_callers(&self, open: &mut SecondaryMap<PeerId, Open>) -> Result<(), String> {
+        for (_, waiter) in self.keys.all_waiters().filter(|(_, waiter)| !waiter.owner) {
+            if !self.callers.contains_key(waiter.peer) {
+                continue;
+            }
+            if let Some(entry) = open.entry(waiter.peer) {
+                let open = entry.or_default();
+                (open.requests, open.bytes) = (open.requests + 1, open.bytes + waiter.cost);
             }
         }
-        // What is nobody's is accounted for with its key.
-        open.remove(&PeerId::default());
-        for (_, waiter) in self.keys.all_waiters().filter(|(_, waiter)| !waiter.owner) {
-            let (count, bytes, _) = open.entry(waiter.peer).or_default();
-            (*count, *bytes) = (*count + 1, *bytes + waiter.cost);
-        }
         for (peer, caller) in &self.callers {
-            let open = open.remove(&peer).unwrap_or_default();
+            let open = open.get(peer).copied().unwrap_or_default();
             self.audit_caller(peer, caller, open).map_err(|e| format!("caller {peer:?}: {e}"))?;
         }
         for peer in &self.paused_for_name {
@@ -346,9 +342,6 @@ impl Router {
             let paused = self.callers.get(*peer).and_then(|caller| caller.paused);
             demand!(paused == Some(Pause::Broker), "{peer:?} should be paused: {paused:?}");
         }
-        // Of callers that have gone, only what is in flight may be left.
-        let left = open.into_iter().find(|(_, (_, _, waiting))| !waiting.is_empty());
-        demand!(left.is_none(), "a caller has gone and its requests wait: {left:?}");
         Ok(())
     }
 
@@ -378,23 +371,15 @@ impl Router {
                 demand!(is_part, "{peer:?} has a part that is none: {id:?}");
             }
         }
-        for (id, request) in &self.requests {
-            let (Some(name), true) =
-                (request.voice.id(), self.callers.contains_key(request.caller))
-            else {
-                continue;
-            };
-            let named = self.named(request.caller, name);
-            demand!(named == Some(id), "{id:?} is called {name}, which is {named:?}");
-        }
         Ok(())
     }
 
     /// A key that runs has its request, and who waits for that finds it.
-    fn audit_keys(&self) -> Result<(), String> {
-        let keyed = self.requests.iter().filter_map(|(id, r)| Some((r.voice.key()?, id)));
-        let (told, there) = (self.keys.requests(), keyed.collect::<BTreeSet<_>>());
-        demand!(told == there, "the keys know {told:?}, of the requests {there:?} have one");
+    fn audit_keys(&self, mut keyed: Vec<(KeyId, RequestId)>) -> Result<(), String> {
+        keyed.sort_unstable();
+        let told = self.keys.requests();
+        let same = told.iter().eq(&keyed);
+        demand!(same, "the keys know {told:?}, of the requests {keyed:?} have one");
         for (id, waiter) in self.keys.all_waiters() {
             let named = self.named(waiter.peer, waiter.id);
             demand!(named == Some(id), "{waiter:?} waits for {id:?}, and finds {named:?}");
@@ -412,51 +397,37 @@ impl Router {
         Ok(())
     }
 
-    /// What has ended is held by a worker, or is not there.
-    fn audit_husks(&self) -> Result<(), String> {
-        let husks = || self.requests.iter().filter(|(_, request)| request.is_husk());
-        let (told, count) = (self.husks, husks().count());
+    /// What has ended is counted, in all and for each service.
+    fn audit_husks(&self, census: &Census) -> Result<(), String> {
+        let (told, count) = (self.husks, census.husks);
         demand!(told == count, "{told} husks are counted, {count} are there");
-        for (id, husk) in husks() {
-            let held = matches!(husk.place, Place::InFlight(_));
-            demand!(held, "{id:?} has ended and is {:?}", husk.place);
-            demand!(husk.body.frames().is_empty(), "{id:?} has ended and keeps its body");
-        }
-        let mut counts = BTreeMap::<ServiceId, usize>::new();
-        husks().for_each(|(_, husk)| *counts.entry(husk.service).or_default() += 1);
         for (id, service) in &self.services {
-            let (told, count) = (service.husks, counts.get(&id).copied().unwrap_or_default());
+            let count = census.husks_of.get(id).copied().unwrap_or_default();
+            let told = service.husks;
             demand!(told == count, "{}: {told} husks are counted, {count} are there", service.name);
         }
         Ok(())
     }
 
     /// Whoever waits until some time is told then.
-    fn audit_deadlines(&self) -> Result<(), String> {
-        let deadline = |(id, request): (RequestId, &Request)| Some((request.terms().deadline?, id));
-        let mut missing: BTreeSet<_> = self.requests.iter().filter_map(deadline).collect();
-        let timed = missing.len();
-        if timed > 0 {
-            self.deadlines.entries().for_each(|entry| {
-                missing.remove(&entry);
-            });
-        }
-        demand!(missing.is_empty(), "deadlines are not among the timers: {missing:?}");
-        demand!(self.timed == timed, "{} deadlines are counted, {timed} are there", self.timed);
+    fn audit_deadlines(&self, deadlines: Vec<(Time, RequestId)>) -> Result<(), String> {
+        let (told, timed) = (self.timed, deadlines.len());
+        demand!(told == timed, "{told} deadlines are counted, {timed} are there");
+        let missing = self.deadlines.missing(deadlines);
+        demand!(missing.is_none(), "{missing:?} is not among the timers");
         Ok(())
     }
 
-    fn audit_caller(
-        &self,
-        peer: PeerId,
-        caller: &Caller,
-        (count, bytes, waiting): (usize, usize, BTreeSet<RequestId>),
-    ) -> Result<(), String> {
+    fn audit_caller(&self, peer: PeerId, caller: &Caller, open: Open) -> Result<(), String> {
+        let (count, bytes) = (open.requests, open.bytes);
         demand!(caller.requests == count, "{} requests told, {count} open", caller.requests);
         demand!(caller.bytes == bytes, "{} octets told, {bytes} open", caller.bytes);
         let list = caller.waiting.walk(&self.requests, |request| &request.links)?;
-        let listed: BTreeSet<_> = list.iter().copied().collect();
-        demand!(list.len() == listed.len() && listed == waiting, "{listed:?} != {waiting:?}");
+        let is_its = |request: &Request| request.caller == peer && Census::waits(request);
+        let strange = list.iter().find(|id| !self.requests.get(**id).is_some_and(is_its));
+        demand!(strange.is_none(), "{strange:?} is listed and does not wait for it");
+        let (told, waiting) = (list.len(), open.waiting);
+        demand!(told == waiting, "{told} are listed, {waiting} of its requests wait");
         let limits = &self.settings.client;
         let free = caller.exempt;
         let (most, many) = (limits.requests_max.max(1), count);

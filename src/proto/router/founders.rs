@@ -56,10 +56,10 @@ impl Router {
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn audit_founders(&self) -> Result<(), String> {
         use super::audit::demand;
+        let founders: Vec<_> = self.services.values().filter_map(|it| it.founder).collect();
         for (peer, caller) in &self.callers {
             let founder = Founder { caller: peer, idle: caller.idle };
-            let is_its = |service: &&super::Service| service.founder == Some(founder);
-            let made = self.services.values().filter(is_its).count();
+            let made = founders.iter().filter(|it| **it == founder).count();
             demand!(made == caller.founded, "{peer:?} had {made} made, not {}", caller.founded);
             let most = self.settings.client.services_max.max(1);
             demand!(made <= most, "{peer:?} had {made} made, it may have {most}");

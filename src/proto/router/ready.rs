@@ -106,8 +106,8 @@ impl Ready {
     pub(super) fn audit(
         &self,
         workers: &SlotMap<WorkerId, Worker>,
-    ) -> Result<std::collections::BTreeMap<WorkerId, usize>, String> {
-        let mut listed = std::collections::BTreeMap::new();
+    ) -> Result<Vec<(WorkerId, usize)>, String> {
+        let mut listed = Vec::new();
         let first = self.occupied.iter().position(|word| *word != 0);
         if first.is_some_and(|first| first != self.first_word) {
             return Err(format!("the first word is {first:?}, not {}", self.first_word));
@@ -117,11 +117,8 @@ impl Ready {
             if bit == list.is_empty() {
                 return Err(format!("the bit of level {level} is {bit}"));
             }
-            for worker in list.walk(workers, |worker| &worker.links)? {
-                if listed.insert(worker, level).is_some() {
-                    return Err(format!("{worker:?} is ready twice"));
-                }
-            }
+            let there = list.walk(workers, |worker| &worker.links)?;
+            listed.extend(there.into_iter().map(|worker| (worker, level)));
         }
         Ok(listed)
     }

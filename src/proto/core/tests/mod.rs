@@ -1,6 +1,7 @@
 //! What happens between peers, said in messages.
 
 mod admin;
+mod audit;
 mod between;
 mod caller;
 mod credit;

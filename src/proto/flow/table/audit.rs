@@ -19,7 +19,7 @@ impl FlowTable {
     pub fn audit(&self) -> Result<(), String> {
         self.audit_members()?;
         let (mut waiting, mut given) = (BTreeMap::new(), BTreeMap::new());
-        let (mut charged, mut cids) = (0, 0);
+        let (mut charged, mut cids, mut due) = (0, 0, Vec::new());
         for (id, flow) in &self.flows {
             if let Some(handler) = flow.handler {
                 given.insert(id, handler);
@@ -29,10 +29,10 @@ impl FlowTable {
             }
             charged += flow.charged + self.audit_flow(id, flow)?;
             cids += usize::from(flow.pair().is_none());
-            if let Some(at) = flow.due {
-                demand!(self.timers.is_armed(at, id), "{id:?} is not armed at {at:?}");
-            }
+            due.extend(flow.due.map(|at| (at, id)));
         }
+        let missing = self.timers.missing(due);
+        demand!(missing.is_none(), "{missing:?} is not among the timers");
         demand!(cids == self.by_cid.len(), "{cids} wait, {} are named", self.by_cid.len());
         demand!(charged == self.charged, "{charged} octets, {} charged", self.charged);
         demand!(self.by_cid.len() <= self.settings.waiting_max, "too many wait");

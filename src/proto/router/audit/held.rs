@@ -1,14 +1,11 @@
 //! The invariants of what waits and may not be delivered yet, and of what was a dead letter.
 
-use std::collections::BTreeMap;
-
 use crate::id::RequestId;
-use crate::proto::dialect::CallerVoice;
 
 use super::super::Router;
 use super::super::request::{Place, Request};
 use super::super::service::{Service, ServiceId};
-use super::demand;
+use super::{Census, Places, demand};
 
 impl Router {
     /// The requests of a service that may not be delivered yet, each with its sequence and place.
@@ -43,29 +40,17 @@ impl Router {
     }
 
     /// What may not be delivered yet is found when its time comes.
-    pub(super) fn audit_held(&self, places: &BTreeMap<RequestId, Place>) -> Result<(), String> {
-        let expiring =
-            self.requests.iter().filter_map(|(id, it)| Some(((it.expires()?, it.sequence), id)));
-        let (told, there) = (&self.expiring, expiring.collect());
-        demand!(*told == there, "{told:?} expire, {there:?} say so");
+    pub(super) fn audit_held(&self, places: &Places, census: &Census) -> Result<(), String> {
+        // Those who say so were found there, each at a place of its own.
+        let (told, there) = (&self.expiring, census.expiring);
+        demand!(told.len() == there, "{told:?} expire, {there} say so");
         for ((at, _), id) in &self.delayed {
-            let place = places.get(id);
+            let place = places.get(*id);
             demand!(place == Some(&Place::Delayed(*at)), "{id:?} is not delayed: {place:?}");
         }
-        for (id, request) in &self.requests {
-            let Some(order) = request.order() else { continue };
-            let service = self.services.get(request.service);
-            let line = service.and_then(|service| service.lines.get(order));
-            let found = line.and_then(|line| line.get(&request.sequence)) == Some(&id);
-            demand!(found, "{id:?} is not in the line of its order");
-        }
         demand!(self.moved_up.is_empty(), "some have become the first and were not told");
-        let revived = self.requests.iter().filter_map(|(id, it)| match &it.voice {
-            CallerVoice::Revived(revived) => Some((revived.id, id)),
-            _ => None,
-        });
-        let (told, there) = (&self.revived, revived.collect());
-        demand!(*told == there, "{told:?} were dead letters, {there:?} say so");
+        let (told, there) = (&self.revived, census.revived);
+        demand!(told.len() == there, "{told:?} were dead letters, {there} say so");
         demand!(self.buried.is_empty(), "letters were not put away");
         Ok(())
     }

@@ -134,14 +134,15 @@ impl Flows {
 
 /// Who takes part, and what is on its way.
 struct View<'a> {
-    flows: &'a Flows,
+    conns: &'a BTreeMap<usize, Conn>,
+    by_peer: &'a BTreeMap<PeerId, usize>,
     actors: &'a [Actor],
 }
 
 impl View<'_> {
     fn actor_of(&self, end: End) -> Option<(usize, &Actor)> {
-        let conn = *self.flows.by_peer.get(&end.peer)?;
-        Some((conn, self.actors.get(self.flows.conns.get(&conn)?.actor)?))
+        let conn = *self.by_peer.get(&end.peer)?;
+        Some((conn, self.actors.get(self.conns.get(&conn)?.actor)?))
     }
 }
 
@@ -162,8 +163,8 @@ impl Parties for View<'_> {
     }
 
     fn under_way(&self, number: u64, ends: [End; 2]) -> UnderWay {
-        let conns = ends.iter().filter_map(|end| self.flows.by_peer.get(&end.peer));
-        let all = conns.filter_map(|conn| self.flows.conns.get(conn)?.under_way.get(&number));
+        let conns = ends.iter().filter_map(|end| self.by_peer.get(&end.peer));
+        let all = conns.filter_map(|conn| self.conns.get(conn)?.under_way.get(&number));
         all.fold(UnderWay::default(), |sum, one| UnderWay {
             credit: sum.credit.wrapping_add(one.credit),
             octets: sum.octets.wrapping_add(one.octets),
@@ -192,11 +193,9 @@ impl Judge {
 
     /// After an input has been dealt with.
     pub(in crate::proto::simulation) fn check_flows(&mut self, actors: &[Actor]) {
-        let mut flows = std::mem::take(&mut self.flows);
-        let mut judge = std::mem::take(&mut flows.judge);
-        let events = std::mem::take(&mut flows.events);
-        let view = View { flows: &flows, actors };
-        let judged = events.into_iter().try_for_each(|event| {
+        let Flows { judge, events, conns, by_peer } = &mut self.flows;
+        let view = View { conns, by_peer, actors };
+        let judged = events.drain(..).try_for_each(|event| {
             if let FlowEvent::Ended { outcome, .. } = event {
                 witness::saw("flow", "ended", outcome.label());
             }
@@ -204,8 +203,6 @@ impl Judge {
         });
         let judged = judged.and_then(|()| judge.credit(&view));
         judge.seen.drain(..).for_each(|what| witness::saw("flow", "seen", what));
-        flows.judge = judge;
-        self.flows = flows;
         if let Err(why) = judged {
             self.fail(|| why);
         }
