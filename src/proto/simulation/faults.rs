@@ -16,8 +16,10 @@ impl World {
             }
             self.note(|| "drain".into());
             let now = self.instant();
-            // Without a time it would be the echo of a worker's own DRAIN.
-            self.core.drain(now, Duration::from_secs(10), &mut self.sockets);
+            // Without a time it would be the echo of a worker's own DRAIN; with little of it flows
+            // are cut that would have ended.
+            let within = Duration::from_millis(self.rng.pick(&[100, 10_000]));
+            self.core.drain(now, within, &mut self.sockets);
             self.draining = true;
             self.sockets.judge.is_draining = true;
             self.sockets.judge.flows.judge.stopping = true;
