@@ -10,6 +10,7 @@ import time
 import pytest
 
 from broker import BINARY
+import held
 from depot import Load, Worker, fetch, hand_in, settle
 from mjp import Peer, example, header, kind, second
 from titanic import Kept
@@ -119,6 +120,65 @@ def test_the_time_of_a_request_goes_on_while_there_is_no_broker(kept):
         worker.hears_nothing()
 
 
+def test_a_delay_goes_on_while_there_is_no_broker(kept):
+    with Peer(kept.endpoint) as client:
+        asked = time.time()
+        client.call(1, b"- 1", service="pay", delay=3_000, **DISK)
+        client.call(2, b"- 2", service="pay", delay=500, **DISK)
+        client.expect("ACCEPTED", 1)
+        client.expect("ACCEPTED", 2)
+        accepted = time.time()
+    kept.kill()
+    time.sleep(1)
+    kept.start()
+    began = time.time()
+    worker = held.Worker(kept.endpoint, 1)
+    deadline = time.monotonic() + 30
+    while len(worker.first) < 2:
+        assert time.monotonic() < deadline, worker.first
+        time.sleep(0.01)
+    worker.stop()
+    assert worker.first[b"- 2"] < began + 1, "its time came while nobody was there"
+    given = worker.first[b"- 1"]
+    assert asked + 3 <= given, f"{asked + 3 - given:.3f} s too early"
+    assert given < accepted + 3.5, f"{given - accepted - 3:.3f} s too late"
+
+
+def test_what_is_held_beyond_the_window_is_on_the_disk_only(tmp_path):
+    kept = Kept(tmp_path, *BEATS, "--set", "limits.stored_in_memory=50")
+    with Peer(kept.endpoint) as client:
+        for id in range(1, 601):
+            order = {"order": "account-7"} if id % 2 else {"delay": 60_000}
+            client.call(id, b"a %d" % id, service="pay", level="disk", wait=False, **order)
+        for id in range(1, 601):
+            client.expect("ACCEPTED", id)
+    with Peer(kept.endpoint) as worker:
+        worker.ready(service="pay", credit=100)
+        assert worker.request()[2] == [b"a 1"]
+        with Peer(kept.endpoint) as client:
+            for id in range(1, 101):
+                client.call(id, b"- 0", service="pay", level="disk", wait=False)
+            for id in range(1, 101):
+                client.expect("ACCEPTED", id)
+        for _ in range(99):
+            token, _, body = worker.request()
+            assert body == [b"- 0"], "what is held is in nobody's way"
+            worker.send([b"MJP1", second("FINAL", token), b"\x80", b"done"])
+        worker.request()
+    status = json.loads(cli("status", "--endpoint", kept.endpoint, "--json")[1])
+    assert status["broker"]["store"]["in_memory"] <= 50
+    kept.kill()
+    kept.start()
+    worker = held.Worker(kept.endpoint, 1)
+    deadline = time.monotonic() + 60
+    while len(worker.given[b"a"]) < 300:
+        assert time.monotonic() < deadline, len(worker.given[b"a"])
+        time.sleep(0.05)
+    worker.stop()
+    assert worker.given[b"a"] == list(range(1, 601, 2)) and not worker.faults
+    kept.close()
+
+
 def test_beyond_the_window_requests_are_on_the_disk_only(tmp_path):
     kept = Kept(tmp_path, *BEATS, "--set", "limits.stored_in_memory=50")
     hand_in(kept.endpoint, 2000, service="pay")
@@ -179,6 +239,29 @@ def test_nothing_acknowledged_is_lost_by_kills_at_random(tmp_path):
     worker.stop()
     print(len(acknowledged), "acknowledged")
     assert len(acknowledged) > 10 * KILLS
+    kept.close()
+
+
+def test_orders_and_delays_hold_over_kills_at_random(tmp_path):
+    window = ("--set", "limits.stored_in_memory=20")
+    kept = Kept(tmp_path, *BEATS, *window)
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    worker = held.Worker(kept.endpoint, seed)
+    loads = [held.Load(kept.endpoint, number, seed + number) for number in range(3)]
+    for _ in range(KILLS):
+        time.sleep(chance.uniform(0.05, 0.8))
+        kept.kill()
+        kept.start()
+    time.sleep(0.5)
+    for load in loads:
+        load.stop()
+    acknowledged = held.judge(worker, loads)
+    worker.stop()
+    print(len(acknowledged), "acknowledged")
+    assert len(acknowledged) > 10 * KILLS
+    assert all(len(worker.given[order]) > 1 for load in loads for order in load.orders)
     kept.close()
 
 

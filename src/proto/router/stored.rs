@@ -47,6 +47,20 @@ impl DepotNews {
 }
 
 impl Router {
+    /// The next request of level disk has its place behind all that were accepted, and before all
+    /// that will be.
+    pub(crate) fn align(&mut self) {
+        if let Some(depot) = &mut self.depot {
+            self.sequence = depot.align(self.sequence);
+        }
+    }
+
+    /// All requests of level memory have their places behind those that were found on the disk.
+    pub(crate) fn follow_depot(&mut self) {
+        let last = self.depot.as_ref().map_or(0, |depot| depot.last());
+        self.sequence = self.sequence.max(last + 1);
+    }
+
     /// The requests of that caller are limited by whoever asks them.
     pub(crate) fn free_of_limits(&mut self, caller: PeerId) {
         if let Some(entry) = self.callers.entry(caller) {

@@ -31,7 +31,8 @@ impl Router {
                 let own = request.and_then(Request::order) == Some(order);
                 demand!(own, "{request_id:?} is not of the order {order:?}");
                 let is_behind = request.is_some_and(|it| it.place == Place::Behind);
-                demand!(is_behind == (at > 0), "{request_id:?} is number {at} of {order:?}");
+                let is_first = self.is_free(id, Some(order), *sequence);
+                demand!(is_behind != is_first, "{request_id:?} is number {at} of {order:?}");
                 if is_behind {
                     held.push((*request_id, *sequence, Place::Behind));
                 }
@@ -59,6 +60,16 @@ impl Router {
             let found = line.and_then(|line| line.get(&request.sequence)) == Some(&id);
             demand!(found, "{id:?} is not in the line of its order");
         }
+        if let Some(depot) = &self.depot {
+            depot.audit(|service, digest, number| {
+                let service = self.by_name.get(service).and_then(|id| self.services.get(*id));
+                let mut lines = service.into_iter().flat_map(|service| &service.lines);
+                lines.any(|(order, line)| {
+                    depot.digest_of(order) == digest && line.range(..number).next().is_some()
+                })
+            })?;
+        }
+        demand!(self.moved_orders.is_empty(), "the disk was not told that some have ended");
         demand!(self.moved_up.is_empty(), "some have become the first and were not told");
         let revived = self.requests.iter().filter_map(|(id, it)| match &it.voice {
             CallerVoice::Revived(revived) => Some((revived.id, id)),
