@@ -81,7 +81,7 @@ impl Depot {
         let not_before =
             deposit.delay.map_or(0, |delay| self.unix_above(now).saturating_add(millis(delay)));
         let is_held = deposit.order.is_some() || deposit.delay.is_some();
-        let hold = is_held.then(|| Hold { order: deposit.order, not_before });
+        let hold = is_held.then_some(Hold { order: deposit.order, not_before });
         let head = Head {
             accepted,
             until: accepted.saturating_add(millis(left)),

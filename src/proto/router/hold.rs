@@ -164,6 +164,8 @@ impl Router {
             let Some(request) = self.requests.get(id) else { continue };
             if request.place == Place::Behind {
                 let service = request.service;
+                #[cfg(test)]
+                crate::proto::witness::saw("hold", "behind", "first");
                 self.leave_hold(id);
                 self.stand(now, id);
                 self.arm_expiry(now, service);
@@ -190,6 +192,8 @@ impl Router {
                 self.delayed.pop_first();
                 continue;
             };
+            #[cfg(test)]
+            crate::proto::witness::saw("hold", "delayed", "due");
             self.leave_hold(id);
             self.stand(now, id);
             self.arm_expiry(now, service);
