@@ -54,7 +54,8 @@ fn all(disk: &mut dyn Disk) -> Result<State, DiskError> {
 /// A request becomes a dead letter, or a letter a request: each removes what it was.
 fn moves(dice: &mut Dice) -> Vec<Write> {
     let number = [u8::try_from(dice.below(6)).unwrap()];
-    let (from, to) = if dice.below(2) == 0 { (b'r', b'd') } else { (b'd', b'r') };
+    let request = if dice.below(2) == 0 { b'r' } else { b'w' };
+    let (from, to) = if dice.below(2) == 0 { (request, b'd') } else { (b'd', request) };
     let value = LETTER.iter().copied().chain([u8::try_from(dice.below(256)).unwrap()]);
     let put = Write::Put(Key::new(to, &number), value.collect::<Vec<_>>().into());
     vec![Write::Remove(Key::new(from, &number)), put]

@@ -168,6 +168,10 @@ def test_what_is_held_beyond_the_window_is_on_the_disk_only(tmp_path):
     status = json.loads(cli("status", "--endpoint", kept.endpoint, "--json")[1])
     assert status["broker"]["store"]["in_memory"] <= 50
     kept.kill()
+    done = cli("store", "repair", str(kept.store), str(tmp_path / "saved"), "--json")
+    assert done[0] == 0, done
+    census = json.loads(cli("store", "check", str(kept.store), "--json")[1])
+    assert census["ok"] and census["waiting"] == json.loads(done[1])["waiting"] >= 601
     kept.start()
     worker = held.Worker(kept.endpoint, 1)
     deadline = time.monotonic() + 60
