@@ -317,7 +317,9 @@ def test_nothing_acknowledged_is_lost_at_a_named_point(tmp_path, monkeypatch, po
         flags = ["--set", "service.at_most_once=true"]
     kept = Kept(tmp_path, *BEATS, *flags)
     kept.kill()
-    monkeypatch.setenv("MAJORDOMO_FAIL_POINT", f"{point}:{POINTS[point] + 7 * run}")
+    # What has to be provoked comes about once.
+    count = POINTS[point] + (7 * run if POINTS[point] > 1 else 0)
+    monkeypatch.setenv("MAJORDOMO_FAIL_POINT", f"{point}:{count}")
     kept.start()
     worker = Worker(kept.endpoint)
     loads = [Load(kept.endpoint, number) for number in range(3)]

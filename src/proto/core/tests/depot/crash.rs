@@ -326,6 +326,13 @@ impl Play {
             9 => self.lose_worker(),
             10..13 => self.answer(dice.below(9)),
             13 if dice.below(4) == 0 => self.crash(),
+            25 => {
+                let house = self.house();
+                house.listen();
+                if house.disk.read_first() {
+                    house.step();
+                }
+            }
             _ => {
                 self.house().step();
             }
