@@ -363,20 +363,10 @@ impl Core {
         if !takes || !marked && !depot.has_room(&service, most) {
             return depot.put_back(number);
         }
-        let order = depot.order_of(number);
-        if order.is_some_and(|order| !self.router.lets_go(service.as_bytes(), &order, number)) {
-            return self.set_aside(number);
-        }
-        let Some(depot) = &mut self.router.depot else { return };
-        if depot.begin(number, once) {
+        let begins = !self.router.holds_up(service.as_bytes(), number)
+            && self.router.depot.as_mut().is_some_and(|depot| depot.begin(number, once));
+        if begins {
             self.ask_deposit(now, number, out);
-        }
-    }
-
-    /// It is asked when what is before it in its order has ended.
-    fn set_aside(&mut self, number: u64) {
-        if let Some(depot) = &mut self.router.depot {
-            depot.set_aside(number);
         }
     }
 
