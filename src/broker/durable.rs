@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::info;
 
 use crate::config::BrokerConfig;
-use crate::proto::depot::{Depot, LETTERS, MARKS, OUTCOMES, REQUESTS};
+use crate::proto::depot::{APART, Depot, LETTERS, MARKS, OUTCOMES, REQUESTS};
 use crate::proto::durable::Event;
 use crate::proto::lease::mark::{self, AHEAD, EPOCHS};
 use crate::proto::titanic::{HEADS, Titanic};
@@ -48,7 +48,7 @@ impl Found {
         opened.put(&mark::note(epoch.saturating_add(AHEAD)))?;
         let seed = secret.first_chunk().map_or(0, |seed| u64::from_be_bytes(*seed));
         let mut depot = Depot::new(config.store.depot(&config.limits), seed, unix);
-        for space in [MARKS, OUTCOMES, REQUESTS, LETTERS] {
+        for space in [MARKS, OUTCOMES, REQUESTS, APART, LETTERS] {
             opened.scan(space, |key, value| depot.recover(key, value))?;
         }
         let (path, of_titanic) = (opened.path().display(), titanic.size().0);

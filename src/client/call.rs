@@ -143,8 +143,8 @@ impl Call {
 
     /// The order, 1 to 255 octets: calls of the service with the same one are carried out one at a
     /// time, in the order in which the broker has accepted them, whoever makes them and whatever
-    /// becomes of workers. MJP only, and not at [level disk](crate::wire::mjp::Level::Disk): there
-    /// the broker refuses it with `unsupported`.
+    /// becomes of workers, and at [level disk](crate::wire::mjp::Level::Disk) of the broker. An order
+    /// is one for both levels. MJP only.
     ///
     /// ```
     /// # use majordomo::broker::Broker;
@@ -181,8 +181,8 @@ impl Call {
     }
 
     /// No worker gets it before so much time has passed; it counts towards
-    /// [`timeout`](Self::timeout), which has to be longer. MJP only, and not at
-    /// [level disk](crate::wire::mjp::Level::Disk): there the broker refuses it with `unsupported`.
+    /// [`timeout`](Self::timeout), which has to be longer. At [level disk](crate::wire::mjp::Level::Disk)
+    /// it goes on while there is no broker. MJP only.
     pub fn delay(mut self, delay: Duration) -> Self {
         if let Some(request) = self.request() {
             request.delay = Some(delay);

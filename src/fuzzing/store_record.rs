@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::proto::clock::Clock;
-use crate::proto::depot::{Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS, reread};
+use crate::proto::depot::{APART, Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS, reread};
 use crate::proto::durable::{Found, Order};
 use crate::proto::titanic::{HEADS, Titanic, TitanicLimits};
 
@@ -14,12 +14,13 @@ use crate::proto::titanic::{HEADS, Titanic, TitanicLimits};
 /// name of the key and then the record.
 pub fn store_record(input: &[u8]) {
     let Some((&[kind, len], rest)) = input.split_first_chunk() else { return };
-    let space = match kind % 6 {
-        0 => REQUESTS,
-        1 => MARKS,
-        2 => OUTCOMES,
-        3 => HEADS,
-        4 => LETTERS,
+    let space = match (kind, kind % 6) {
+        (APART, _) => APART,
+        (_, 0) => REQUESTS,
+        (_, 1) => MARKS,
+        (_, 2) => OUTCOMES,
+        (_, 3) => HEADS,
+        (_, 4) => LETTERS,
         _ => b'z',
     };
     let name_len = match len % 4 {
@@ -56,10 +57,19 @@ fn recovered(key: &[u8], value: &Bytes) {
         depot.read_more(&service, usize::MAX);
     }
     for order in depot.take_orders() {
-        let Order::Range { ticket, .. } = order else { continue };
-        let records = vec![(Bytes::copy_from_slice(key), value.clone())];
-        depot.ranged(now, ticket, &Found { records, more: false });
+        match order {
+            Order::Range { ticket, .. } => {
+                let records = vec![(Bytes::copy_from_slice(key), value.clone())];
+                depot.ranged(now, ticket, &Found { records, more: false });
+            }
+            Order::Load { ticket, key: wanted } => {
+                assert!(wanted.octets().starts_with(&[APART]), "it is read with the others");
+                depot.loaded(now, ticket, Some(value));
+            }
+            Order::Store(_) => {}
+        }
     }
+    assert_eq!(depot.audit(|_, _, _| false), Ok(()));
     let (requests, bytes) = depot.size();
     assert!(requests <= 1 && bytes <= value.len() as u64, "{requests} requests, {bytes} octets");
     assert!(depot.memory() <= (1 << 14) + 8 * value.len(), "{} octets", depot.memory());

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::proto::depot::{Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS};
+use crate::proto::depot::{APART, Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS};
 use crate::proto::durable::{Key, Write};
 use crate::proto::titanic::{ANSWERS, BODIES, HEADS, RecordError, Titanic, TitanicLimits};
 
@@ -70,9 +70,9 @@ pub fn check(dir: &Path) -> Result<Census, StoreError> {
                 census.requests += 1;
                 table.recover(key, &value).map_err(unreadable(key))?;
             }
-            Some(&REQUESTS | &OUTCOMES | &MARKS | &LETTERS) => {
+            Some(&REQUESTS | &APART | &OUTCOMES | &MARKS | &LETTERS) => {
                 let counted = match key.first() {
-                    Some(&REQUESTS) => &mut census.waiting,
+                    Some(&REQUESTS | &APART) => &mut census.waiting,
                     Some(&OUTCOMES) => &mut census.outcomes,
                     Some(&LETTERS) => &mut census.letters,
                     _ => &mut census.others,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::proto::depot::{Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS};
+use crate::proto::depot::{APART, Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS};
 use crate::proto::durable::{Key, Write};
 use crate::proto::titanic::{HEADS, Titanic, TitanicLimits, companion};
 
@@ -71,7 +71,9 @@ impl Sieve<'_> {
         };
         let read = match key.first() {
             Some(&HEADS) => self.titanic.recover(key, &value),
-            Some(&(REQUESTS | OUTCOMES | MARKS | LETTERS)) => self.depot.recover(key, &value),
+            Some(&(REQUESTS | APART | OUTCOMES | MARKS | LETTERS)) => {
+                self.depot.recover(key, &value)
+            }
             _ => Ok(()),
         };
         if let Err(error) = read {

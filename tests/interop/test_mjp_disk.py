@@ -10,6 +10,7 @@ import time
 import pytest
 
 from broker import BINARY
+import held
 from depot import Load, Worker, fetch, hand_in, settle
 from mjp import Peer, example, header, kind, second
 from titanic import Kept
@@ -119,6 +120,69 @@ def test_the_time_of_a_request_goes_on_while_there_is_no_broker(kept):
         worker.hears_nothing()
 
 
+def test_a_delay_goes_on_while_there_is_no_broker(kept):
+    with Peer(kept.endpoint) as client:
+        asked = time.time()
+        client.call(1, b"- 1", service="pay", delay=3_000, **DISK)
+        client.call(2, b"- 2", service="pay", delay=500, **DISK)
+        client.expect("ACCEPTED", 1)
+        client.expect("ACCEPTED", 2)
+        accepted = time.time()
+    kept.kill()
+    time.sleep(1)
+    kept.start()
+    began = time.time()
+    worker = held.Worker(kept.endpoint, 1)
+    deadline = time.monotonic() + 30
+    while len(worker.first) < 2:
+        assert time.monotonic() < deadline, worker.first
+        time.sleep(0.01)
+    worker.stop()
+    assert worker.first[b"- 2"] < began + 1, "its time came while nobody was there"
+    given = worker.first[b"- 1"]
+    assert asked + 3 <= given, f"{asked + 3 - given:.3f} s too early"
+    assert given < accepted + 3.5, f"{given - accepted - 3:.3f} s too late"
+
+
+def test_what_is_held_beyond_the_window_is_on_the_disk_only(tmp_path):
+    kept = Kept(tmp_path, *BEATS, "--set", "limits.stored_in_memory=50")
+    with Peer(kept.endpoint) as client:
+        for id in range(1, 601):
+            order = {"order": "account-7"} if id % 2 else {"delay": 60_000}
+            client.call(id, b"a %d" % id, service="pay", level="disk", wait=False, **order)
+        for id in range(1, 601):
+            client.expect("ACCEPTED", id)
+    with Peer(kept.endpoint) as worker:
+        worker.ready(service="pay", credit=100)
+        assert worker.request()[2] == [b"a 1"]
+        with Peer(kept.endpoint) as client:
+            for id in range(1, 101):
+                client.call(id, b"- 0", service="pay", level="disk", wait=False)
+            for id in range(1, 101):
+                client.expect("ACCEPTED", id)
+        for _ in range(99):
+            token, _, body = worker.request()
+            assert body == [b"- 0"], "what is held is in nobody's way"
+            worker.send([b"MJP1", second("FINAL", token), b"\x80", b"done"])
+        worker.request()
+    status = json.loads(cli("status", "--endpoint", kept.endpoint, "--json")[1])
+    assert status["broker"]["store"]["in_memory"] <= 50
+    kept.kill()
+    done = cli("store", "repair", str(kept.store), str(tmp_path / "saved"), "--json")
+    assert done[0] == 0, done
+    census = json.loads(cli("store", "check", str(kept.store), "--json")[1])
+    assert census["ok"] and census["waiting"] == json.loads(done[1])["waiting"] >= 601
+    kept.start()
+    worker = held.Worker(kept.endpoint, 1)
+    deadline = time.monotonic() + 60
+    while len(worker.given[b"a"]) < 300:
+        assert time.monotonic() < deadline, len(worker.given[b"a"])
+        time.sleep(0.05)
+    worker.stop()
+    assert worker.given[b"a"] == list(range(1, 601, 2)) and not worker.faults
+    kept.close()
+
+
 def test_beyond_the_window_requests_are_on_the_disk_only(tmp_path):
     kept = Kept(tmp_path, *BEATS, "--set", "limits.stored_in_memory=50")
     hand_in(kept.endpoint, 2000, service="pay")
@@ -182,6 +246,29 @@ def test_nothing_acknowledged_is_lost_by_kills_at_random(tmp_path):
     kept.close()
 
 
+def test_orders_and_delays_hold_over_kills_at_random(tmp_path):
+    window = ("--set", "limits.stored_in_memory=20")
+    kept = Kept(tmp_path, *BEATS, *window)
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    worker = held.Worker(kept.endpoint, seed)
+    loads = [held.Load(kept.endpoint, number, seed + number) for number in range(3)]
+    for _ in range(KILLS):
+        time.sleep(chance.uniform(0.05, 0.8))
+        kept.kill()
+        kept.start()
+    time.sleep(0.5)
+    for load in loads:
+        load.stop()
+    acknowledged = held.judge(worker, loads)
+    worker.stop()
+    print(len(acknowledged), "acknowledged")
+    assert len(acknowledged) > 10 * KILLS
+    assert all(len(worker.given[order]) > 1 for load in loads for order in load.orders)
+    kept.close()
+
+
 POINTS = {
     "accept.before_store": 40,
     "accept.after_store": 40,
@@ -230,17 +317,27 @@ def test_nothing_acknowledged_is_lost_at_a_named_point(tmp_path, monkeypatch, po
         flags = ["--set", "service.at_most_once=true"]
     kept = Kept(tmp_path, *BEATS, *flags)
     kept.kill()
-    monkeypatch.setenv("MAJORDOMO_FAIL_POINT", f"{point}:{POINTS[point] + 7 * run}")
+    # What has to be provoked comes about once.
+    count = POINTS[point] + (7 * run if POINTS[point] > 1 else 0)
+    monkeypatch.setenv("MAJORDOMO_FAIL_POINT", f"{point}:{count}")
     kept.start()
     worker = Worker(kept.endpoint)
     loads = [Load(kept.endpoint, number) for number in range(3)]
+    hands = held.Worker(kept.endpoint, run, service="orders")
+    orders = held.Load(kept.endpoint, 9, run, service="orders")
     provoke(kept.endpoint, point)
     assert kept.broker.process.wait(60) == -signal.SIGABRT
     monkeypatch.delenv("MAJORDOMO_FAIL_POINT")
     kept.start()
     time.sleep(1)
-    for load in loads:
+    for load in [*loads, orders]:
         load.stop()
+    if point.startswith("dispatch"):
+        # What may run once may never have run.
+        assert orders.acknowledged and not hands.faults, hands.faults[:3]
+    else:
+        assert held.judge(hands, [orders])
+    hands.stop()
     if point.startswith(("outcome", "dispatch")):
         # An outcome that is forgotten is asked anew; what may run once may have no answer.
         assert any(load.acknowledged for load in loads)

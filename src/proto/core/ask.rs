@@ -109,6 +109,7 @@ impl Core {
             fence: self.fence(id, says),
             order: says.order.map(Arc::from),
             delay: says.delay().filter(|delay| !delay.is_zero()),
+            place: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Requests of level disk: what their callers say, and what the disk does, carried out (SPEC 15.6).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::id::{PeerId, ServiceName};
@@ -70,6 +71,7 @@ impl Core {
             Keeper { caller, charged: 0, awake: Vec::new(), retry, retried: None, changes };
         self.keeper = Some(Box::new(keeper));
         self.forget_letters();
+        self.router.follow_depot();
         self.settle_depot(out);
     }
 
@@ -146,12 +148,6 @@ impl Core {
     ) {
         let says = &request.says;
         let Ok(service) = ServiceName::try_from(says.service) else { return };
-        // It would hold up what may go on, and be taken for begun while it waits.
-        if says.order.is_some() || says.delay().is_some_and(|delay| !delay.is_zero()) {
-            let why = "a request of level disk knows no `order` and no `delay`; leave them out, \
-                       or say `level`: \"memory\"";
-            return self.object(waiter.peer, native.id, Code::Unsupported, why, out);
-        }
         let closed = self.router.is_draining() || self.router.is_closed(says.service);
         if closed {
             return self.refuse_ask(waiter.peer, native.id, Refusal::Draining, out);
@@ -159,6 +155,7 @@ impl Core {
         // Header and body are held twice for a moment: for the disk, and for the worker.
         let fits = out.would_take(2 * kept.bytes(), 0) && self.may_wait(waiter.peer);
         let fence = self.fence(waiter.peer, says);
+        self.router.align();
         let Some(peer) = self.peers.get(waiter.peer) else { return };
         let Some(depot) = &mut self.router.depot else {
             let why = "this broker has no store (store.path), and keeps nothing on a disk";
@@ -172,6 +169,8 @@ impl Core {
             name,
             fence,
             terms: native.terms,
+            order: says.order.map(Arc::from),
+            delay: says.delay().filter(|delay| !delay.is_zero()),
         };
         let taken =
             if fits { depot.accept(now, deposit, kept, waiter) } else { Err(Refused::Overloaded) };
@@ -294,9 +293,7 @@ impl Core {
         let Some(depot) = &mut self.router.depot else { return };
         let effects = match event {
             Event::Stored(up_to) => depot.stored(*up_to),
-            Event::Loaded(ticket, value) => {
-                depot.loaded(now, *ticket, value.as_ref()).into_iter().collect()
-            }
+            Event::Loaded(ticket, value) => depot.loaded(now, *ticket, value.as_ref()),
             Event::Full(dropped) => depot.disk_is_full(*dropped),
             Event::Room => {
                 depot.disk_has_room();
@@ -329,6 +326,9 @@ impl Core {
                 Effect::Tell(waiter, told) => self.tell_deposit(&waiter, &told, out),
                 Effect::Offer(number) => self.offer_deposit(now, number, out),
                 Effect::Wake(service) => self.wake_depot(&service),
+                Effect::MovedUp(service, order) => {
+                    self.router.let_go_on(service.as_bytes(), order.as_deref());
+                }
                 Effect::Bury(letter) => self.router.keep_stored_letter(*letter, out),
                 Effect::Read(change, value) => self.letter_was_read(now, change, value, out),
                 Effect::Changed(change, done) => self.letter_was_changed(change, done, out),
@@ -363,7 +363,9 @@ impl Core {
         if !takes || !marked && !depot.has_room(&service, most) {
             return depot.put_back(number);
         }
-        if depot.begin(number, once) {
+        let begins = !self.router.holds_up(service.as_bytes(), number)
+            && self.router.depot.as_mut().is_some_and(|depot| depot.begin(number, once));
+        if begins {
             self.ask_deposit(now, number, out);
         }
     }
@@ -373,10 +375,12 @@ impl Core {
         let caller = keeper.caller;
         let Some(depot) = &mut self.router.depot else { return };
         let Some(asking) = depot.take(now, number) else { return };
-        let Asking { service, asker, terms, mark, fence, kept } = asking;
-        let (place, losses) = (Shelf::Depot(number), (mark.losses, mark.solo_losses));
-        let voice = CallerVoice::Stored(Box::new(Stored { place, asker, terms, losses }));
-        let wanted = Wanted { service: service.as_bytes(), fence, order: None, delay: None };
+        let Asking { service, asker, terms, mark, fence, order, kept } = asking;
+        let losses = (mark.losses, mark.solo_losses);
+        let shelf = Shelf::Depot(number);
+        let voice = CallerVoice::Stored(Box::new(Stored { place: shelf, asker, terms, losses }));
+        let (service, place) = (service.as_bytes(), Some(number));
+        let wanted = Wanted { service, fence, order, delay: None, place };
         let asked = self.router.accept(now, caller, voice, wanted, kept.frames(), out);
         let Some(depot) = &mut self.router.depot else { return };
         match asked {
@@ -405,6 +409,13 @@ impl Core {
                 DepotNews::Lost { number, losses, solo_losses } => {
                     depot.lost(number, losses, solo_losses);
                 }
+            }
+        }
+        for (service, order) in self.router.take_moved_orders() {
+            some = true;
+            if let Some(depot) = &mut self.router.depot {
+                depot.reconsider(&service, &order);
+                self.wake_depot(&service);
             }
         }
         while let Some(service) = self.keeper.as_mut().and_then(|keeper| keeper.awake.pop()) {
@@ -437,6 +448,10 @@ impl Core {
     pub(super) fn tick_depot<O: Output>(&mut self, now: Time, out: &mut O) {
         while let Some(late) = self.router.depot.as_mut().and_then(|depot| depot.pop_late(now)) {
             self.tell_deposit(&late, &Told::Outcome(Outcome::TimedOut, None), out);
+        }
+        let due = self.router.depot.as_mut().map(|depot| depot.come_due(now));
+        for service in due.unwrap_or_default() {
+            self.wake_depot(&service);
         }
         let Some(keeper) = self.keeper.as_mut().filter(|keeper| keeper.retry <= now) else {
             return;

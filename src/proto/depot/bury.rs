@@ -20,9 +20,9 @@ use crate::proto::titanic::RecordError;
 use crate::wire::message::{Frames, Message};
 
 use super::deed::{Deed, Errand};
-use super::entry::{End, Entry, Stage};
+use super::entry::{About, End, Entry, Stage};
 use super::letter::{Record, SeenThen};
-use super::record::{Before, Head, letter_key, request_key};
+use super::record::{Before, Head, Hold, key_of, letter_key};
 use super::{Depot, Mark, Refused, millis};
 
 /// What the routing tables know of a request that has died.
@@ -88,13 +88,14 @@ impl Depot {
     pub(crate) fn abide_by(&mut self, settings: Arc<Settings>) {
         self.settings = settings;
         for (number, value) in std::mem::take(&mut self.begun) {
-            let Ok((head, kept)) = Head::read(&value) else { continue };
+            let Ok((mut head, kept)) = Head::read(&value) else { continue };
+            self.adjust(&mut head);
             let unix = self.wall.unix;
             let mark = self.marks.get(&number).copied().unwrap_or_default();
             let remains = Remains::bare(Cause::Lost, mark, kept);
             let letter = self.letter(unix, &Deceased::of(number, &head), remains);
-            self.lift(&head.service);
-            let about = (number, head.service, head.name, value.len() as u64);
+            self.lift(&head.service, number, head.hold.as_ref());
+            let about = About::of(number, head, value.len() as u64);
             self.store_end(about, End { letter, ..End::by(Outcome::WorkerLost) }, unix);
         }
     }
@@ -226,7 +227,7 @@ impl Depot {
             accepted_at: self.past(record.accepted),
             died_at: self.past(record.died),
             expires: expires.map(|at| self.time_of(at)),
-            order: None,
+            order: record.order(),
             body: Message::default(),
             has_header: record.has_header,
             disk: Some(OnDisk { number, record: len, body: record.body_len() }),
@@ -240,7 +241,7 @@ impl Depot {
         }
     }
 
-    fn time_of(&self, unix: u64) -> Time {
+    pub(super) fn time_of(&self, unix: u64) -> Time {
         let ahead = unix.saturating_sub(self.wall.unix);
         self.wall.at.after(std::time::Duration::from_millis(ahead))
     }
@@ -269,6 +270,8 @@ impl Depot {
     ) -> Result<(), Refused> {
         let accepted = self.unix(now);
         let (kept, before) = (record.kept(), Some(record.before()));
+        let order = record.order();
+        let hold = order.is_some().then_some(Hold { order, not_before: 0 });
         let head = Head {
             accepted,
             until: accepted.saturating_add(millis(self.limits.waits)),
@@ -280,18 +283,23 @@ impl Depot {
             name: None,
             fence: None,
             before,
+            hold: hold.clone(),
         };
         let value = head.encode(kept.frames());
         self.has_room_for(value.len() as u64)?;
         self.sequence += 1;
         let request = self.sequence;
+        if let Some(hold) = &hold {
+            self.set_apart((accepted, &head.service), request, hold);
+        }
         let lane = self.line_of(&head.service).lane;
+        let key = key_of(&lane, request, hold.as_ref());
         let bytes = value.len() as u64;
         self.held += kept.bytes();
         self.requests += 1;
         self.bytes += bytes;
         self.entries.insert(request, Entry::new(head, Stage::Storing, kept, bytes));
-        let put = Write::Put(request_key(&lane, request), value);
+        let put = Write::Put(key, value);
         let writes = vec![Write::Remove(letter_key(number)), put];
         self.ledger.store(Deed::Revive(request, change), writes);
         Ok(())

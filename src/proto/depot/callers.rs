@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::id::{Identity, PeerId, Principal, RequestId, ServiceName};
 use crate::proto::clock::Time;
@@ -13,8 +14,8 @@ use crate::proto::stats::Outcome;
 use crate::wire::message::Frames;
 
 use super::deed::{Deed, Errand};
-use super::entry::{End, Entry, Stage};
-use super::record::{Head, Name, lane_of, request_key};
+use super::entry::{About, End, Entry, Stage};
+use super::record::{Head, Hold, Name, key_of, lane_of, request_key};
 use super::waiters::{Awaited, Waiter};
 use super::{Depot, Refused, millis};
 
@@ -29,6 +30,10 @@ pub(crate) struct Deposit {
     pub(crate) name: Option<Name>,
     pub(crate) fence: Option<Box<Fence>>,
     pub(crate) terms: Terms,
+    /// Requests of the service with the same one run one at a time.
+    pub(crate) order: Option<Arc<[u8]>>,
+    /// No worker gets it before so much time has passed.
+    pub(crate) delay: Option<Duration>,
 }
 
 /// What becomes of a CANCEL.
@@ -70,7 +75,13 @@ impl Depot {
     ) -> Result<(), Refused> {
         self.is_open_for_more()?;
         let accepted = self.unix(now);
-        let left = deposit.terms.deadline.map_or(self.limits.waits, |at| at.since(now));
+        let late = self.limits.waits.saturating_add(deposit.delay.unwrap_or_default());
+        let left = deposit.terms.deadline.map_or(late, |at| at.since(now));
+        // A millisecond that has begun does not count.
+        let not_before =
+            deposit.delay.map_or(0, |delay| self.unix_above(now).saturating_add(millis(delay)));
+        let is_held = deposit.order.is_some() || deposit.delay.is_some();
+        let hold = is_held.then_some(Hold { order: deposit.order, not_before });
         let head = Head {
             accepted,
             until: accepted.saturating_add(millis(left)),
@@ -82,6 +93,7 @@ impl Depot {
             name: deposit.name,
             fence: deposit.fence,
             before: None,
+            hold,
         };
         let value = head.encode(kept);
         let bytes = value.len() as u64;
@@ -94,17 +106,20 @@ impl Depot {
         if let Some(name) = &head.name {
             self.names.insert(name, number);
         }
-        let (service, name) = (head.service.clone(), head.name);
+        let (service, name, hold) = (head.service.clone(), head.name, head.hold.clone());
+        if let Some(hold) = &hold {
+            self.set_apart((accepted, &service), number, hold);
+        }
         let lane = self.line_of(&service).lane;
+        let key = key_of(&lane, number, hold.as_ref());
         let kept = kept.to_message();
         self.held += kept.bytes();
         self.requests += 1;
         self.bytes += bytes;
         self.entries.insert(number, Entry::new(head, Stage::Storing, kept, bytes));
-        let record = Some((name, bytes));
+        let record = Some((name, bytes, hold));
         self.waiters.add(number, waiter, || Awaited { service, record, waiters: Vec::new() });
-        self.ledger
-            .store(Deed::Accept(number), vec![Write::Put(request_key(&lane, number), value)]);
+        self.ledger.store(Deed::Accept(number), vec![Write::Put(key, value)]);
         Ok(())
     }
 
@@ -130,7 +145,7 @@ impl Depot {
     pub(crate) fn attach(&mut self, number: u64, waiter: Waiter, service: &ServiceName) -> bool {
         let entry = self.entries.get(&number);
         let stored = entry.is_none_or(|entry| entry.stage != Stage::Storing);
-        let record = entry.map(|entry| (entry.head.name, entry.bytes));
+        let record = entry.map(|entry| (entry.head.name, entry.bytes, entry.head.hold.clone()));
         let ack = waiter.ack && !stored;
         if waiter.stays || !stored {
             let awaited = || Awaited { service: service.clone(), record, waiters: Vec::new() };
@@ -159,8 +174,8 @@ impl Depot {
         if !self.end(now, number, End::by(Outcome::Cancelled))
             && let Some(awaited) = self.waiters.awaited(number)
         {
-            let key = request_key(&lane_of(&awaited.service), number);
-            self.ledger.load(key, Errand::Cancel(number));
+            let lane = lane_of(&awaited.service);
+            self.ledger.load(request_key(&lane, number), Errand::Cancel(number, lane, false));
         }
         Cancel::Later
     }
@@ -169,31 +184,28 @@ impl Depot {
     pub(crate) fn pop_late(&mut self, now: Time) -> Option<Waiter> {
         let (number, about, waiter) = self.take_late(now)?;
         let is_here = self.entries.contains_key(&number) || self.ending.contains(&number);
-        if let Some((service, name, bytes)) = about
+        if let Some(about) = about
             && !(waiter.repeat || is_here || self.failed)
         {
-            if !self.buries(&service, Cause::Timeout) {
-                self.lift(&service);
-                let about = (number, service, name, bytes);
+            if !self.buries(&about.service, Cause::Timeout) {
+                self.lift(&about.service, number, about.hold.as_ref());
                 self.store_end(about, End::by(Outcome::TimedOut), self.unix(now));
             } else if !self.is_busy() {
                 // Else it ends when it is read to be asked.
-                let key = request_key(&lane_of(&service), number);
-                self.ledger.load(key, Errand::Late((number, service, name, bytes)));
+                let key = key_of(&lane_of(&about.service), number, about.hold.as_ref());
+                self.ledger.load(key, Errand::Late(about));
             }
         }
         Some(waiter)
     }
 
     /// With what is known of the record of its request.
-    #[expect(clippy::type_complexity, reason = "it is taken apart at once")]
-    fn take_late(
-        &mut self,
-        now: Time,
-    ) -> Option<(u64, Option<(ServiceName, Option<Name>, u64)>, Waiter)> {
+    fn take_late(&mut self, now: Time) -> Option<(u64, Option<About>, Waiter)> {
         let number = self.waiters.first_due()?;
         let awaited = self.waiters.awaited(number)?;
-        let about = awaited.record.map(|(name, bytes)| (awaited.service.clone(), name, bytes));
+        let service = awaited.service.clone();
+        let about = awaited.record.clone();
+        let about = about.map(|(name, bytes, hold)| About { number, service, name, bytes, hold });
         let (number, waiter) = self.waiters.pop_due(now)?;
         Some((number, about, waiter))
     }

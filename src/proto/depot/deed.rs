@@ -7,7 +7,7 @@ use crate::proto::ledger::Purpose;
 use crate::proto::stats::Outcome;
 
 use super::entry::About;
-use super::record::Name;
+use super::record::{Hold, Lane, Name};
 use super::waiters::Waiter;
 
 /// What a batch of writes is for.
@@ -43,6 +43,7 @@ pub(super) struct Ending {
     pub(super) name: Option<Name>,
     /// Octets of its record.
     pub(super) bytes: u64,
+    pub(super) hold: Option<Hold>,
     pub(super) outcome: Outcome,
     /// What was said, if that was not by the broker itself.
     pub(super) said: Option<Kept>,
@@ -79,12 +80,14 @@ impl Purpose for Deed {
 pub(super) enum Errand {
     /// An outcome, for who asks again.
     Outcome(u64, Waiter),
-    /// A request that its caller wants no more.
-    Cancel(u64),
+    /// A request that its caller wants no more; and whether it was looked for apart from the others.
+    Cancel(u64, Lane, bool),
     /// A request whose time is over, which becomes a dead letter.
     Late(About),
     /// Requests of a service, to be asked.
     Line(ServiceName),
+    /// A request of a service that stands apart, to be asked.
+    Fetch(ServiceName, u64),
     /// A dead letter, for a change of that number.
     Letter(u64),
 }

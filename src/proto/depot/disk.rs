@@ -11,7 +11,10 @@ use crate::proto::stats::Outcome;
 
 use super::deed::{Deed, Ending, Errand};
 use super::entry::{About, End, Entry, Stage};
-use super::record::{Head, OutcomeHead, lane_of, letter_key, number_in, outcome_key, request_key};
+use super::record::{
+    Head, Lane, OutcomeHead, apart_key, key_of, lane_of, letter_key, number_in, outcome_key,
+};
+use super::waiters::Waiter;
 use super::{Depot, Effect, Refused, Told, millis};
 
 impl Depot {
@@ -47,23 +50,37 @@ impl Depot {
         let told = self.waiters.take_unacknowledged(number);
         effects.extend(told.into_iter().map(Effect::Accepted));
         let Some(entry) = self.entries.get_mut(&number) else { return };
-        if entry.stage == Stage::Storing {
-            entry.stage = Stage::Read;
-            let service = entry.head.service.clone();
-            if self.lines.get(&service).is_some_and(|line| line.behind > 0 || line.loading) {
-                // Others were there first.
-                self.put_back(number);
-            } else {
-                effects.push(Effect::Offer(number));
-            }
+        if entry.stage != Stage::Storing {
+            return;
+        }
+        entry.stage = Stage::Read;
+        if self.entries.get(&number).is_some_and(|entry| self.goes(entry, number)) {
+            effects.push(Effect::Offer(number));
+        } else {
+            // Others were there first, or it has to wait.
+            self.put_back(number);
         }
     }
 
     fn have_ended(&mut self, ending: Ending, effects: &mut Vec<Effect>) {
-        let Ending { number, service, name, bytes, outcome, said, epoch, ended, kept, letter } =
-            ending;
+        let Ending {
+            number,
+            service,
+            name,
+            bytes,
+            hold,
+            outcome,
+            said,
+            epoch,
+            ended,
+            kept,
+            letter,
+        } = ending;
         self.stats.ended += 1;
         self.forget(number, bytes);
+        if let Some(hold) = &hold {
+            self.leave_apart((&service, number), hold, effects);
+        }
         match (name, kept) {
             (Some(name), Some(kept)) => {
                 self.outcomes.insert(number, ended, name, kept);
@@ -148,13 +165,17 @@ impl Depot {
             if let Some(entry) = self.entries.remove(&number) {
                 self.held = self.held.saturating_sub(entry.kept.map_or(0, |kept| kept.bytes()));
                 self.forget(number, entry.bytes);
-                if let Some(name) = &entry.head.name {
+                let Head { service, name, hold, .. } = &entry.head;
+                if let Some(name) = name {
                     self.names.remove(name, number);
                 }
+                if let Some(hold) = hold {
+                    self.leave_apart((service, number), hold, &mut effects);
+                    effects.push(Effect::Wake(service.clone()));
+                }
                 // It may have been stored nevertheless.
-                let lane = lane_of(&entry.head.service);
-                let writes = vec![Write::Remove(request_key(&lane, number))];
-                self.ledger.put_aside(Deed::Clean, writes);
+                let key = key_of(&lane_of(service), number, hold.as_ref());
+                self.ledger.put_aside(Deed::Clean, vec![Write::Remove(key)]);
             }
         }
         effects
@@ -189,53 +210,69 @@ impl Depot {
             match errand {
                 Errand::Outcome(_, waiter) => effects.push(Effect::Refuse(waiter, Refused::Failed)),
                 Errand::Letter(change) => effects.push(Effect::Read(change, None)),
-                Errand::Cancel(_) | Errand::Late(_) | Errand::Line(_) => {}
+                Errand::Cancel(..) | Errand::Late(_) | Errand::Line(_) | Errand::Fetch(..) => {}
             }
         }
         effects
     }
 
     /// An outcome was read from the disk, or could not be.
-    pub(crate) fn loaded(
-        &mut self,
-        now: Time,
-        ticket: u64,
-        value: Option<&Bytes>,
-    ) -> Option<Effect> {
-        let (number, waiter) = match self.ledger.take_load(ticket)? {
-            Errand::Outcome(number, waiter) => (number, waiter),
-            Errand::Cancel(number) => {
-                self.cancel_read(now, number, value?);
-                return None;
+    pub(crate) fn loaded(&mut self, now: Time, ticket: u64, value: Option<&Bytes>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match self.ledger.take_load(ticket) {
+            Some(Errand::Outcome(number, waiter)) => {
+                effects.push(self.outcome_read(number, waiter, value));
             }
-            Errand::Late(about) => {
-                self.late_read(now, about, value);
-                return None;
+            Some(Errand::Cancel(number, lane, apart)) => {
+                self.cancel_read(now, number, (lane, apart), value);
             }
-            Errand::Letter(change) => return Some(Effect::Read(change, value.cloned())),
-            Errand::Line(_) => return None,
-        };
+            Some(Errand::Late(about)) => self.late_read(now, about, value),
+            Some(Errand::Letter(change)) => effects.push(Effect::Read(change, value.cloned())),
+            Some(Errand::Fetch(service, number)) => {
+                effects = self.fetched(now, (service, number), value);
+            }
+            Some(Errand::Line(_)) | None => {}
+        }
+        effects
+    }
+
+    fn outcome_read(&mut self, number: u64, waiter: Waiter, value: Option<&Bytes>) -> Effect {
         match value.map(OutcomeHead::said) {
-            Some(Ok(said)) => Some(Effect::Tell(waiter, Arc::new(Told::Said(said)))),
+            Some(Ok(said)) => Effect::Tell(waiter, Arc::new(Told::Said(said))),
             // It was forgotten meanwhile, or is damaged: in either case there is none.
             Some(Err(_)) | None => {
                 if let Some(name) = self.outcomes.remove(number) {
                     self.stats.missing += 1;
                     self.names.remove(&name, number);
                 }
-                Some(Effect::Refuse(waiter, Refused::Overloaded))
+                Effect::Refuse(waiter, Refused::Overloaded)
             }
         }
     }
 
     /// A request on the disk is not wanted any more. If it is in memory by now, it goes on.
-    fn cancel_read(&mut self, now: Time, number: u64, value: &Bytes) {
-        let Ok((head, _)) = Head::decode(value) else { return };
+    fn cancel_read(
+        &mut self,
+        now: Time,
+        number: u64,
+        (lane, apart): (Lane, bool),
+        value: Option<&Bytes>,
+    ) {
         if self.entries.contains_key(&number) || self.ending.contains(&number) {
             return;
         }
-        self.lift(&head.service);
-        let about = (number, head.service, head.name, value.len() as u64);
+        let Some(value) = value else {
+            // It is not among the others.
+            if !apart && !self.failed {
+                let errand = Errand::Cancel(number, lane, true);
+                self.ledger.load(apart_key(&lane, number), errand);
+            }
+            return;
+        };
+        let Ok((mut head, _)) = Head::decode(value) else { return };
+        self.adjust(&mut head);
+        self.lift(&head.service, number, head.hold.as_ref());
+        let about = About::of(number, head, value.len() as u64);
         let unix = self.unix(now);
         self.store_end(about, End::by(Outcome::Cancelled), unix);
     }
@@ -243,11 +280,11 @@ impl Depot {
     /// A request on the disk whose time is over becomes a dead letter. If it is in memory by now,
     /// it ends there.
     fn late_read(&mut self, now: Time, about: About, value: Option<&Bytes>) {
-        let (number, unix) = (about.0, self.unix(now));
+        let (number, unix) = (about.number, self.unix(now));
         if self.entries.contains_key(&number) || self.ending.contains(&number) {
             return;
         }
-        self.lift(&about.1);
+        self.lift(&about.service, number, about.hold.as_ref());
         let read = value.and_then(|value| Head::read(value).ok());
         let letter = read.and_then(|(head, kept)| self.letter_of_late(unix, number, &head, kept));
         self.store_end(about, End { letter, ..End::by(Outcome::TimedOut) }, unix);
@@ -287,12 +324,12 @@ impl Depot {
             return;
         }
         let Ok((head, kept)) = Head::read(value) else { return };
-        let (service, bytes) = (head.service.clone(), value.len() as u64);
-        self.lift(&service);
+        let bytes = value.len() as u64;
+        self.lift(&head.service, number, None);
         if self.left(now, &head) == 0 {
             let unix = self.unix(now);
             let letter = self.letter_of_late(unix, number, &head, kept);
-            let about = (number, service, head.name, bytes);
+            let about = About::of(number, head, bytes);
             return self.store_end(about, End { letter, ..End::by(Outcome::TimedOut) }, unix);
         }
         self.held += kept.bytes();

@@ -13,8 +13,8 @@ use crate::wire::message::Message;
 
 use super::bury::{Burial, Remains};
 use super::{
-    Asking, Deed, Depot, Ending, Errand, Head, Name, OutcomeHead, READ_MAX, lane_key, lane_of,
-    mark_key, outcome_key, request_key,
+    Asking, Deed, Depot, Ending, Errand, Head, Hold, Name, OutcomeHead, READ_MAX, key_of, lane_key,
+    lane_of, mark_key, outcome_key, request_key,
 };
 
 /// How far a request in memory has come.
@@ -74,8 +74,22 @@ impl End {
     }
 }
 
-/// What stands in the record of a request that ends: number, service, key and octets.
-pub(super) type About = (u64, ServiceName, Option<Name>, u64);
+/// What stands in the record of a request that ends, as far as that has to be known.
+#[derive(Debug)]
+pub(super) struct About {
+    pub(super) number: u64,
+    pub(super) service: ServiceName,
+    pub(super) name: Option<Name>,
+    pub(super) bytes: u64,
+    pub(super) hold: Option<Hold>,
+}
+
+impl About {
+    pub(super) fn of(number: u64, head: Head, bytes: u64) -> Self {
+        let Head { service, name, hold, .. } = head;
+        Self { number, service, name, bytes, hold }
+    }
+}
 
 impl Depot {
     /// The service of a request that could be asked.
@@ -137,6 +151,7 @@ impl Depot {
             terms: Terms { deadline: Some(until), attempts: NonZeroU32::new(head.attempts) },
             mark: self.marks.get(&number).copied().unwrap_or_default(),
             fence: head.fence.clone(),
+            order: head.hold.as_ref().and_then(|hold| hold.order.clone()),
             kept,
         };
         self.line_of(&asking.service).asked += usize::from(!counts);
@@ -160,9 +175,14 @@ impl Depot {
         let Some(entry) = self.entries.remove(&number) else { return };
         let was_asked = entry.is_asked();
         self.drop_kept(&entry);
-        let line = self.line_of(&entry.head.service);
+        let Head { service, hold, .. } = &entry.head;
+        if let Some(hold) = hold {
+            self.lay_apart(service, number, hold);
+        } else {
+            self.line_of(service).lay_down(number);
+        }
+        let line = self.line_of(service);
         line.asked -= usize::from(was_asked);
-        line.lay_down(number);
         let lane = line.lane;
         if let Some(mark) = self.marks.get_mut(&number)
             && mark.begun
@@ -171,6 +191,15 @@ impl Depot {
             mark.begun = false;
             let writes = vec![Write::Put(mark_key(&lane, number), mark.encode())];
             self.ledger.store(Deed::Clean, writes);
+        }
+    }
+
+    /// The request is not carried out now, as one of level memory is before it in its order.
+    pub(crate) fn set_aside(&mut self, number: u64) {
+        let service = self.service_of(number).cloned();
+        self.put_back(number);
+        if let Some(line) = service.and_then(|service| self.lines.get_mut(&service)) {
+            line.apart.lift(number);
         }
     }
 
@@ -234,18 +263,17 @@ impl Depot {
             Some(entry) => {
                 let was_asked = entry.is_asked();
                 self.drop_kept(&entry);
-                let Head { service, name, .. } = entry.head;
-                if let Some(line) = self.lines.get_mut(&service) {
+                if let Some(line) = self.lines.get_mut(&entry.head.service) {
                     line.asked -= usize::from(was_asked);
                 }
-                (number, service, name, entry.bytes)
+                About::of(number, entry.head, entry.bytes)
             }
             None => {
                 let Some(awaited) = self.waiters.awaited(number) else { return false };
-                let Some((name, bytes)) = awaited.record else { return false };
+                let Some((name, bytes, hold)) = awaited.record.clone() else { return false };
                 let service = awaited.service.clone();
-                self.lift(&service);
-                (number, service, name, bytes)
+                self.lift(&service, number, hold.as_ref());
+                About { number, service, name, bytes, hold }
             }
         };
         let unix = self.unix(now);
@@ -254,10 +282,10 @@ impl Depot {
     }
 
     pub(super) fn store_end(&mut self, about: About, end: End, ended: u64) {
-        let (number, service, name, bytes) = about;
+        let About { number, service, name, bytes, hold } = about;
         let End { outcome, epoch, said, letter } = end;
         let lane = lane_of(&service);
-        let mut writes = vec![Write::Remove(request_key(&lane, number))];
+        let mut writes = vec![Write::Remove(key_of(&lane, number, hold.as_ref()))];
         if self.marks.remove(&number).is_some() {
             writes.push(Write::Remove(mark_key(&lane, number)));
         }
@@ -273,8 +301,19 @@ impl Depot {
         self.ending.insert(number);
         let (letter, write) = letter.map(|it| (it.letter, it.write)).unzip();
         writes.extend(write);
-        let ending =
-            Ending { number, service, name, bytes, outcome, said, epoch, ended, kept, letter };
+        let ending = Ending {
+            number,
+            service,
+            name,
+            bytes,
+            hold,
+            outcome,
+            said,
+            epoch,
+            ended,
+            kept,
+            letter,
+        };
         self.ledger.store(Deed::End(Box::new(ending)), writes);
     }
 
@@ -287,9 +326,18 @@ impl Depot {
             self.lines.remove(service);
             return;
         }
+        if self.failed {
+            return;
+        }
         // Not one by one: when half of them are gone.
         let is_low = line.asked <= most / 2;
-        if self.failed || line.loading || line.behind == 0 || !is_low {
+        let has_more = is_low && line.behind > 0 && !line.loading;
+        // Those apart are read one by one in any case.
+        let room = most.saturating_sub(line.asked).max(usize::from(line.asked == 0));
+        let first = line.apart.first_ready().filter(|_| room > 0 && !line.apart.is_reading());
+        if first.is_some_and(|first| !has_more || line.is_beyond(first)) {
+            return self.fetch(service, room);
+        } else if !has_more {
             return;
         }
         let (count, bytes) = READ_MAX;

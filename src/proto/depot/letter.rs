@@ -135,6 +135,12 @@ impl Record {
         (header, body)
     }
 
+    /// The order that its own header says.
+    pub(super) fn order(&self) -> Option<Arc<[u8]>> {
+        let (header, _) = self.split();
+        RequestHeader::decode(header?).ok()?.order.map(Arc::from)
+    }
+
     /// Octets of the body.
     pub(super) fn body_len(&self) -> usize {
         self.split().1.map(<[u8]>::len).sum()

@@ -1,6 +1,7 @@
 //! The requests of one service: some are among its waiting ones or at its workers, the others are
 //! a range of keys on the disk.
 
+use super::apart::Apart;
 use super::record::Lane;
 
 /// Where the requests of a service are.
@@ -15,17 +16,25 @@ pub(super) struct Line {
     cursor: u64,
     /// Some of those are being read.
     pub(super) loading: bool,
+    /// Those with an order or a delay, none of which is in the range.
+    pub(super) apart: Apart,
 }
 
 impl Line {
     pub(super) fn new(lane: Lane) -> Self {
-        Self { lane, asked: 0, behind: 0, cursor: u64::MAX, loading: false }
+        let apart = Apart::default();
+        Self { lane, asked: 0, behind: 0, cursor: u64::MAX, loading: false, apart }
     }
 
     /// A request is on the disk, and nowhere else.
     pub(super) fn lay_down(&mut self, number: u64) {
         self.behind += 1;
         self.cursor = self.cursor.min(number);
+    }
+
+    /// Whether the next one in the range was accepted after that number.
+    pub(super) fn is_beyond(&self, number: u64) -> bool {
+        self.cursor > number
     }
 
     /// Begins to read; returns from which number on.
@@ -45,6 +54,6 @@ impl Line {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.asked == 0 && self.behind == 0 && !self.loading
+        self.asked == 0 && self.behind == 0 && !self.loading && self.apart.is_empty()
     }
 }

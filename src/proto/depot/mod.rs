@@ -17,11 +17,13 @@
 //!
 //! [`durable`]: super::durable
 
+mod apart;
 mod bury;
 mod callers;
 mod deed;
 mod disk;
 mod entry;
+mod held;
 mod letter;
 mod line;
 mod names;
@@ -51,19 +53,23 @@ use super::router::{Fence, Hasher};
 use super::stats::Outcome;
 use super::titanic::RecordError;
 
+use apart::Apart;
 pub(crate) use bury::{Burial, Deceased, Remains};
 pub(crate) use callers::{Cancel, Deposit};
 use deed::{Deed, Ending, Errand};
 use entry::Entry;
+pub(crate) use held::Held;
 pub(crate) use letter::{Record, SeenThen};
 use line::Line;
 use names::{Names, Standing};
 use outcomes::Outcomes;
 #[cfg(feature = "fuzzing")]
 pub(crate) use record::reread;
+pub use record::{APART, LETTERS, MARKS, OUTCOMES, REQUESTS};
 pub(crate) use record::{Head, Mark, Name};
-pub use record::{LETTERS, MARKS, OUTCOMES, REQUESTS};
-use record::{OutcomeHead, lane_key, lane_of, mark_key, number_in, outcome_key, request_key};
+use record::{
+    Hold, OutcomeHead, key_of, lane_key, lane_of, mark_key, number_in, outcome_key, request_key,
+};
 pub(crate) use waiters::Waiter;
 use waiters::Waiters;
 
@@ -153,6 +159,8 @@ pub(crate) enum Effect {
     Offer(u64),
     /// See whether more of the service can be asked.
     Wake(ServiceName),
+    /// One of that order, or of any, has ended: others of it may have become the first.
+    MovedUp(ServiceName, Option<Arc<[u8]>>),
     /// A dead letter is stored.
     Bury(Box<Letter>),
     /// A dead letter was read for a change of that number, or cannot be.
@@ -178,6 +186,7 @@ pub(crate) struct Asking {
     pub(crate) terms: Terms,
     pub(crate) mark: Mark,
     pub(crate) fence: Option<Box<Fence>>,
+    pub(crate) order: Option<Arc<[u8]>>,
     /// Its header, and its body.
     pub(crate) kept: Message,
 }
@@ -211,6 +220,12 @@ pub struct Depot {
     /// Requests that are in memory.
     entries: HashMap<u64, Entry, Hasher>,
     lines: BTreeMap<ServiceName, Line>,
+    /// The time of the next one that is delayed, of each service that has any.
+    dues: BTreeSet<(u64, ServiceName)>,
+    /// Requests that stand apart, and those of them that are being read.
+    apart: usize,
+    fetching: usize,
+    hasher: Hasher,
     names: Names,
     waiters: Waiters,
     outcomes: Outcomes,
@@ -246,8 +261,12 @@ impl Depot {
             wall: Wall { at: Time::default(), unix },
             entries: HashMap::with_hasher(hasher.clone()),
             lines: BTreeMap::new(),
+            dues: BTreeSet::new(),
+            apart: 0,
+            fetching: 0,
             names: Names::new(hasher.clone()),
-            waiters: Waiters::new(hasher),
+            waiters: Waiters::new(hasher.clone()),
+            hasher,
             outcomes: Outcomes::default(),
             marks: BTreeMap::new(),
             ending: BTreeSet::new(),
@@ -266,7 +285,7 @@ impl Depot {
     }
 
     /// A record that was kept: to be called for each before the table is used, first for those of
-    /// [`MARKS`], then for the others.
+    /// [`MARKS`], then for the others; of each kind in the order of the keys.
     ///
     /// # Errors
     /// The record is none of ours.
@@ -284,14 +303,24 @@ impl Depot {
                 self.outcomes.insert(number, head.ended, head.name, bytes);
             }
             Some(&LETTERS) => self.recover_letter(number, value)?,
-            _ => {
-                let (Head { service, name, .. }, _) = Head::decode(value)?;
+            space => {
+                let (mut head, _) = Head::decode(value)?;
+                if head.hold.is_some() != (space == Some(&APART)) {
+                    return Err(RecordError::Malformed);
+                }
+                self.adjust(&mut head);
                 self.requests += 1;
                 self.bytes += bytes;
+                let Head { service, name, hold, .. } = head;
                 if let Some(name) = &name {
                     self.names.insert(name, number);
                 }
-                self.line_of(&service).lay_down(number);
+                if let Some(hold) = &hold {
+                    self.set_apart((self.wall.unix, &service), number, hold);
+                    self.lay_apart(&service, number, hold);
+                } else {
+                    self.line_of(&service).lay_down(number);
+                }
                 if self.marks.get(&number).is_some_and(|mark| mark.begun) {
                     // It may have been carried out, and may not be again.
                     self.begun.push((number, Bytes::copy_from_slice(value)));
@@ -339,7 +368,7 @@ impl Depot {
 
     /// When somebody's time is up.
     pub(crate) fn next_due(&self) -> Option<Time> {
-        self.waiters.next_due()
+        self.waiters.next_due().into_iter().chain(self.next_hold()).min()
     }
 
     /// Requests without a stored outcome, and octets of them.
@@ -392,12 +421,13 @@ impl Depot {
             + self.names.len() * Names::COST
             + self.outcomes.len() * Outcomes::COST
             + self.waiters.len() * Waiters::COST
+            + self.apart * Apart::COST
     }
 
     pub(crate) fn is_busy(&self) -> bool {
         self.ledger.len() >= UNSTORED_MAX
             || self.ledger.bytes() >= UNSTORED_BYTES_MAX
-            || self.ledger.loads_len() >= LOADS_MAX
+            || self.ledger.loads_len().saturating_sub(self.fetching) >= LOADS_MAX
     }
 
     /// Whether all that was ordered is done.
@@ -422,13 +452,24 @@ impl Depot {
         self.wall.unix.saturating_add(millis(now.since(self.wall.at)))
     }
 
+    /// The next millisecond, unless one begins.
+    fn unix_above(&self, now: Time) -> u64 {
+        let span = now.since(self.wall.at);
+        let whole = millis(span);
+        let more = u64::from(span > Duration::from_millis(whole));
+        self.wall.unix.saturating_add(whole).saturating_add(more)
+    }
+
     fn line_of(&mut self, service: &ServiceName) -> &mut Line {
         self.lines.entry(service.clone()).or_insert_with(|| Line::new(lane_of(service)))
     }
 
-    /// One request less is on the disk only.
-    fn lift(&mut self, service: &ServiceName) {
-        if let Some(line) = self.lines.get_mut(service) {
+    /// A request is not on the disk only any more.
+    fn lift(&mut self, service: &ServiceName, number: u64, hold: Option<&Hold>) {
+        let Some(line) = self.lines.get_mut(service) else { return };
+        if hold.is_some() {
+            line.apart.lift(number);
+        } else {
             line.behind = line.behind.saturating_sub(1);
         }
     }

@@ -15,6 +15,9 @@ use crate::wire::mjp::Digest;
 
 /// Requests without an outcome.
 pub const REQUESTS: u8 = b'r';
+/// Those of them that have an order or a delay: apart from the others, so that these can be read one
+/// after the other.
+pub const APART: u8 = b'w';
 /// What is to be known of some of them besides: that they may have begun, or were lost.
 pub const MARKS: u8 = b'm';
 /// Outcomes of requests with a key.
@@ -26,6 +29,8 @@ pub const LETTERS: u8 = b'd';
 pub(super) const VERSION: u8 = 1;
 /// Of a request that was a dead letter.
 const REVIVED: u8 = 2;
+/// Of a request that has an order or a delay.
+const HELD: u8 = 3;
 
 /// Which service a request is for: requests of one stand together, in the order of acceptance.
 pub(super) type Lane = [u8; 16];
@@ -48,6 +53,15 @@ pub(super) fn request_key(lane: &Lane, number: u64) -> Key {
     placed(REQUESTS, lane, number)
 }
 
+pub(super) fn apart_key(lane: &Lane, number: u64) -> Key {
+    placed(APART, lane, number)
+}
+
+/// The key of a request that is held so, or not at all.
+pub(super) fn key_of(lane: &Lane, number: u64, hold: Option<&Hold>) -> Key {
+    placed(if hold.is_some() { APART } else { REQUESTS }, lane, number)
+}
+
 pub(super) fn lane_key(lane: &Lane) -> Key {
     Key::new(REQUESTS, lane)
 }
@@ -67,7 +81,7 @@ pub(super) fn letter_key(number: u64) -> Key {
 /// The number in a key.
 pub(super) fn number_in(key: &[u8]) -> Result<u64, RecordError> {
     let len = match key.first() {
-        Some(&(REQUESTS | MARKS)) => 1 + 24,
+        Some(&(REQUESTS | APART | MARKS)) => 1 + 24,
         Some(&(OUTCOMES | LETTERS)) => 1 + 8,
         _ => return Err(RecordError::Key),
     };
@@ -102,6 +116,17 @@ pub(crate) struct Head {
     pub(crate) fence: Option<Box<Fence>>,
     /// What it was before it was put back, if it was a dead letter.
     pub(crate) before: Option<Before>,
+    /// Why it stands apart from the others of its service, if it does.
+    pub(crate) hold: Option<Hold>,
+}
+
+/// What may keep a request from a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hold {
+    /// Requests of the service with the same one run one at a time.
+    pub(crate) order: Option<Arc<[u8]>>,
+    /// No worker gets it before, ms since 1970; 0: no delay.
+    pub(crate) not_before: u64,
 }
 
 /// What a request was as a dead letter.
@@ -173,6 +198,12 @@ impl<'a> Reader<'a> {
         Ok(Before { id, accepted, attempts: self.count()?, deaths: self.count()? })
     }
 
+    fn hold(&mut self) -> Result<Hold, RecordError> {
+        let not_before = self.number()?;
+        let order = Some(self.short()?).filter(|order| !order.is_empty()).map(Arc::from);
+        Ok(Hold { order, not_before })
+    }
+
     pub(super) fn name(&mut self) -> Result<Option<Name>, RecordError> {
         if !self.flag()? {
             return Ok(None);
@@ -225,7 +256,11 @@ impl Head {
     /// The record: the head, then header and body.
     pub(super) fn encode(&self, kept: Frames<'_>) -> Bytes {
         let mut out = BytesMut::with_capacity(512 + kept.bytes() + 4 * kept.len());
-        out.put_u8(if self.before.is_some() { REVIVED } else { VERSION });
+        out.put_u8(match (&self.hold, &self.before) {
+            (Some(_), _) => HELD,
+            (None, Some(_)) => REVIVED,
+            (None, None) => VERSION,
+        });
         out.put_u64(self.accepted);
         out.put_u64(self.until);
         out.put_u32(self.attempts);
@@ -239,11 +274,18 @@ impl Head {
             put_short(fence.lease.as_bytes(), &mut out);
             out.put_u64(fence.epoch);
         }
+        if self.hold.is_some() {
+            out.put_u8(u8::from(self.before.is_some()));
+        }
         if let Some(before) = &self.before {
             out.put_u64(before.id);
             out.put_u64(before.accepted);
             out.put_u32(before.attempts);
             out.put_u32(before.deaths);
+        }
+        if let Some(hold) = &self.hold {
+            out.put_u64(hold.not_before);
+            put_short(hold.order.as_deref().unwrap_or_default(), &mut out);
         }
         put_frames(kept, &mut out);
         out.freeze()
@@ -252,9 +294,10 @@ impl Head {
     /// The head; and where header and body begin.
     pub(super) fn decode(octets: &[u8]) -> Result<(Self, usize), RecordError> {
         let bad = RecordError::Malformed;
-        let (mut reader, is_revived) = match octets.split_first() {
-            Some((&REVIVED, rest)) => (Reader(rest), true),
-            _ => (Reader::new(octets)?, false),
+        let (mut reader, is_revived, is_held) = match octets.split_first() {
+            Some((&REVIVED, rest)) => (Reader(rest), true, false),
+            Some((&HELD, rest)) => (Reader(rest), false, true),
+            _ => (Reader::new(octets)?, false, false),
         };
         let (accepted, until) = (reader.number()?, reader.number()?);
         let attempts = reader.count()?;
@@ -270,7 +313,9 @@ impl Head {
         } else {
             None
         };
+        let is_revived = is_revived || is_held && reader.flag()?;
         let before = if is_revived { Some(reader.before()?) } else { None };
+        let hold = if is_held { Some(reader.hold()?) } else { None };
         let at = octets.len() - reader.0.len();
         Ok((
             Self {
@@ -284,6 +329,7 @@ impl Head {
                 name,
                 fence,
                 before,
+                hold,
             },
             at,
         ))
@@ -376,7 +422,7 @@ impl OutcomeHead {
 #[cfg(feature = "fuzzing")]
 pub(crate) fn reread(space: u8, octets: &Bytes) -> Option<Bytes> {
     match space {
-        REQUESTS => {
+        REQUESTS | APART => {
             let (head, kept) = Head::read(octets).ok()?;
             Some(head.encode(kept.frames()))
         }
@@ -409,6 +455,7 @@ mod tests {
             name: Some(Name { scope: Scope::from([7; 32]), digest: Digest::from([8; 32]) }),
             fence: Some(Box::new(Fence { lease: "l".into(), epoch: 9, principal: owner })),
             before: None,
+            hold: None,
         }
     }
 
@@ -428,7 +475,15 @@ mod tests {
             ..head()
         };
         let before = Some(Before { id: 7, accepted: 5, attempts: 3, deaths: 1 });
-        for head in [head(), Head { before, ..plain.clone() }, plain] {
+        let hold = Some(Hold { order: Some(b"account 7"[..].into()), not_before: 9 });
+        let later = Some(Hold { order: None, not_before: u64::MAX });
+        let held = [
+            Head { hold: hold.clone(), ..head() },
+            Head { hold, before, ..plain.clone() },
+            Head { hold: later, ..plain.clone() },
+        ];
+        let others = [head(), Head { before, ..plain.clone() }, plain];
+        for head in held.into_iter().chain(others) {
             let octets = head.encode(kept().frames());
             assert_eq!(Head::read(&octets), Ok((head.clone(), kept())));
             let (_, at) = Head::decode(&octets).unwrap();
@@ -437,8 +492,8 @@ mod tests {
                 assert!(cut.is_err() || len > at && cut.unwrap().1 != kept(), "{len}");
             }
             let mut later = octets.to_vec();
-            later[0] = 3;
-            assert_eq!(Head::decode(&later), Err(RecordError::Version(3)));
+            later[0] = 4;
+            assert_eq!(Head::decode(&later), Err(RecordError::Version(4)));
         }
     }
 
@@ -470,6 +525,9 @@ mod tests {
         let (first, second) = (request_key(&lane, 255), request_key(&lane, 256));
         assert!(first < second && first.octets().starts_with(lane_key(&lane).octets()));
         assert_eq!(number_in(second.octets()), Ok(256));
+        let apart = apart_key(&lane, 256);
+        assert!(!apart.octets().starts_with(lane_key(&lane).octets()), "they are not among them");
+        assert_eq!(number_in(apart.octets()), Ok(256));
         assert_eq!(number_in(outcome_key(7).octets()), Ok(7));
         assert_eq!(number_in(&outcome_key(7).octets()[..8]), Err(RecordError::Key));
         assert_eq!(number_in(b"zzzzzzzzz"), Err(RecordError::Key));

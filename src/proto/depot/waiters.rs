@@ -8,7 +8,7 @@ use crate::id::{PeerId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::router::Hasher;
 
-use super::record::Name;
+use super::record::{Hold, Name};
 
 /// A caller that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,12 +26,16 @@ pub(crate) struct Waiter {
     pub(crate) deadline: Option<Time>,
 }
 
+/// What has to be known of the record of a request: its key, how many octets it has, and what may
+/// keep it from a worker.
+pub(super) type OfRecord = (Option<Name>, u64, Option<Hold>);
+
 /// A request that somebody waits for: what has to be known of it if it is only on the disk.
 #[derive(Debug)]
 pub(super) struct Awaited {
     pub(super) service: ServiceName,
-    /// What stands in its record: its key, and how many octets that has. `None`: that is to be read.
-    pub(super) record: Option<(Option<Name>, u64)>,
+    /// What stands in its record. `None`: that is to be read.
+    pub(super) record: Option<OfRecord>,
     pub(super) waiters: Vec<Waiter>,
 }
 

@@ -71,7 +71,8 @@ impl Router {
             Some(id) => id,
             None => self.make_service(now, caller, name, &voice, out)?,
         };
-        let held = wanted.delay.is_some() || !self.is_free(id, wanted.order.as_ref());
+        let sequence = wanted.place.unwrap_or(self.sequence);
+        let held = wanted.delay.is_some() || !self.is_free(id, wanted.order.as_deref(), sequence);
         let taker = match self.admit(caller, id, (cost, voice.beside()), held, out) {
             Ok(taker) => taker,
             Err(pause) => {
@@ -83,7 +84,7 @@ impl Router {
         let course = self.course_of(now, id, &voice, &wanted);
         let (losses, solo_losses) = voice.losses();
         let request = self.requests.insert(Request {
-            sequence: self.sequence,
+            sequence,
             service: id,
             caller,
             voice,
@@ -102,7 +103,7 @@ impl Router {
             last_holder: None,
             links: Links::default(),
         });
-        self.sequence += 1;
+        self.sequence += u64::from(wanted.place.is_none());
         if let Some(entry) = self.callers.entry(caller) {
             let caller = entry.or_default();
             caller.requests += 1;

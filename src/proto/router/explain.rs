@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::id::RequestId;
 use crate::proto::clock::Time;
 use crate::proto::dead::{LetterId, Seen};
+use crate::proto::depot::Held;
 use crate::proto::dialect::{CallerVoice, Shelf};
 use crate::proto::policy::{ServicePolicy, ServiceRule};
 
@@ -39,7 +40,7 @@ pub(crate) struct Standing {
 }
 
 /// How a service stands.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Situation {
     pub(crate) state: &'static str,
     /// Why the next request is not at a worker.
@@ -57,6 +58,7 @@ pub(crate) struct Situation {
 impl Router {
     /// Requests that are looked at for one answer, at most.
     const LOOKED_AT: usize = 4096;
+    const DELAYED: &str = "its caller wants it to be delayed";
 
     /// What a request is called by people.
     pub(super) fn called(&self, id: RequestId) -> LetterId {
@@ -103,9 +105,7 @@ impl Router {
             Place::InFlight(worker) | Place::Pinned(worker) => Some(self.name_of_worker(worker)),
             _ => None,
         };
-        let line = request.order().and_then(|order| service.lines.get(order));
-        let first = line.and_then(|line| line.first_key_value()).map(|(_, first)| *first);
-        let first = first.filter(|first| *first != id);
+        let first = request.order().and_then(|order| self.before(service, order, request.sequence));
         let until = |at: Option<Time>| at.map(|at| at.since(now));
         Some(Standing {
             id: self.called(id),
@@ -122,8 +122,46 @@ impl Router {
             attempts: request.deliveries() + u32::from(matches!(request.place, Place::InFlight(_))),
             worker: worker.map(|name| (name, now.since(request.delivered_at))),
             order: request.order().cloned(),
-            behind: first.map(|first| self.called(first)),
+            behind: first,
         })
+    }
+
+    /// Where a request is that is on the disk only, and how it is called.
+    pub(crate) fn standing_on_disk(&self, service: &[u8], held: Held) -> Standing {
+        let lets_go =
+            held.order.as_ref().is_none_or(|order| self.lets_go(service, order, held.number));
+        let (state, because) = match (held.state, held.first) {
+            ("waiting", _) if !lets_go => ("behind", "its order is busy".into()),
+            ("waiting", _) => ("waiting", "it is on the disk, and read when it is its turn".into()),
+            (state, None) => (state, Self::DELAYED.into()),
+            (state, Some(first)) => (state, Self::behind(first)),
+        };
+        Standing {
+            id: held.id,
+            state,
+            because: Some(because),
+            ahead: None,
+            wait: Some(held.wait).filter(|wait| !wait.is_zero()),
+            left: None,
+            expires: None,
+            age: Duration::ZERO,
+            attempts: 0,
+            worker: None,
+            order: held.order,
+            behind: held.first,
+        }
+    }
+
+    fn behind(first: LetterId) -> String {
+        format!("its order is busy: {first} is before it and has not ended")
+    }
+
+    /// What the first of an order is called, if that is before the one with that place.
+    fn before(&self, service: &Service, order: &[u8], sequence: u64) -> Option<LetterId> {
+        let first = self.first_of(service, order).filter(|first| *first < sequence)?;
+        let here = service.lines.get(order).and_then(|line| line.get(&first));
+        let on_disk = || self.depot.as_ref().map(|depot| depot.id_of(first));
+        here.map(|here| self.called(*here)).or_else(on_disk)
     }
 
     fn because(
@@ -131,19 +169,15 @@ impl Router {
         now: Time,
         request: &Request,
         service: &Service,
-        first: Option<RequestId>,
+        first: Option<LetterId>,
     ) -> Option<String> {
         let wanted = service.fence.as_ref().map(|(lease, _)| &**lease);
         let fenced = self.check_fences(now, wanted, request.fence.as_deref()).is_err();
         match request.place {
             Place::InFlight(_) => None,
-            Place::Behind => {
-                let first = first.map(|first| self.called(first));
-                let first = first.map_or_else(String::new, |first| first.to_string());
-                Some(format!("its order is busy: {first} is before it and has not ended"))
-            }
+            Place::Behind => Some(first.map_or_else(|| "its order is busy".into(), Self::behind)),
             Place::Delayed(_) => Some(match request.failures() {
-                0 => "its caller wants it to be delayed".into(),
+                0 => Self::DELAYED.into(),
                 failures => {
                     format!("workers failed it {failures} times: it waits for its back-off")
                 }
@@ -190,6 +224,16 @@ impl Router {
         ))
     }
 
+    /// How a service of that name stands, if it is asked for or offered.
+    pub(crate) fn situation_of(&self, name: &[u8]) -> Option<Situation> {
+        if let Some(id) = self.service_id(name) {
+            return self.situation(id);
+        }
+        let (delayed, behind) = self.depot.as_ref()?.counts_of(name)?;
+        let because = Some("no worker offers the service".into());
+        Some(Situation { state: "open", because, delayed, behind, ..Situation::default() })
+    }
+
     /// How a service stands.
     pub(crate) fn situation(&self, id: ServiceId) -> Option<Situation> {
         let service = self.services.get(id)?;
@@ -197,6 +241,9 @@ impl Router {
             || service.workers.iter().take(Self::LOOKED_AT).filter_map(|id| self.workers.get(*id));
         let because = self.in_the_way(service).filter(|_| service.waiting() > 0);
         let held = service.deliverable() == 0 && service.waiting() > 0;
+        let depot = self.depot.as_ref();
+        let (delayed, behind) =
+            depot.and_then(|depot| depot.counts_of(service.name.as_bytes())).unwrap_or_default();
         Some(Situation {
             state: service.gate.label().unwrap_or("open"),
             because: because.or_else(|| {
@@ -208,8 +255,8 @@ impl Router {
             running: service.in_flight - service.husks,
             waiting: service.queue.len(),
             suspects: service.suspects.len(),
-            delayed: service.delayed,
-            behind: service.behind,
+            delayed: service.delayed + delayed,
+            behind: service.behind + behind,
         })
     }
 
@@ -220,7 +267,10 @@ impl Router {
         for worker in &service.workers {
             self.held_by(*worker, max, &mut found);
         }
-        let behind = service.lines.values().flat_map(|line| line.values().skip(1).copied());
+        let is_behind =
+            |it: &RequestId| self.requests.get(*it).is_some_and(|it| it.place == Place::Behind);
+        let behind = service.lines.values().flat_map(|line| line.values().copied());
+        let behind = behind.filter(is_behind);
         let delayed = self.delayed.values().take(Self::LOOKED_AT).copied();
         let delayed =
             delayed.filter(|it| self.requests.get(*it).is_some_and(|it| it.service == id));

@@ -40,11 +40,13 @@ pub(crate) struct Wanted<'a> {
     pub(crate) order: Option<Arc<[u8]>>,
     /// No worker gets it before so much time has passed.
     pub(crate) delay: Option<Duration>,
+    /// Its place in the order of acceptance, if it has been accepted before.
+    pub(crate) place: Option<u64>,
 }
 
 impl<'a> From<&'a [u8]> for Wanted<'a> {
     fn from(service: &'a [u8]) -> Self {
-        Self { service, fence: None, order: None, delay: None }
+        Self { service, fence: None, order: None, delay: None, place: None }
     }
 }
 

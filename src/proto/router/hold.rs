@@ -10,19 +10,20 @@
 //! ```
 //!
 //! All requests of one order stand in a line, from acceptance until nothing of them is at a worker
-//! any more. Only the first one of a line may be anywhere but behind.
+//! any more. Only the first one of a line may be anywhere but behind. Those of level disk are of it,
+//! too, also while they are on the disk only: from acceptance until their end is stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::id::RequestId;
+use crate::id::{RequestId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::output::Output;
 use crate::proto::stats::Outcome;
 
 use super::Router;
 use super::request::{Place, Request};
-use super::service::ServiceId;
+use super::service::{Service, ServiceId};
 
 /// The requests of one order, in the order of acceptance.
 pub(super) type Line = BTreeMap<u64, RequestId>;
@@ -31,10 +32,40 @@ pub(super) type Line = BTreeMap<u64, RequestId>;
 pub(super) type Agenda = BTreeMap<(Time, u64), RequestId>;
 
 impl Router {
-    /// Whether a request of that order, which is new, is the first one.
-    pub(super) fn is_free(&self, id: ServiceId, order: Option<&Arc<[u8]>>) -> bool {
-        let lines = self.services.get(id).map(|service| &service.lines);
-        order.is_none_or(|order| lines.is_none_or(|lines| !lines.contains_key(order)))
+    /// Whether a request of that order, with that place, is the first one.
+    pub(super) fn is_free(&self, id: ServiceId, order: Option<&[u8]>, sequence: u64) -> bool {
+        let first = order.and_then(|order| self.first_of(self.services.get(id)?, order));
+        first.is_none_or(|first| first >= sequence)
+    }
+
+    /// The place of the first one of an order.
+    pub(super) fn first_of(&self, service: &Service, order: &[u8]) -> Option<u64> {
+        let here = service.lines.get(order).and_then(Line::first_key_value);
+        let depot = self.depot.as_ref();
+        let on_disk = depot.and_then(|depot| depot.first_of_order(service.name.as_bytes(), order));
+        here.map(|(first, _)| *first).into_iter().chain(on_disk).min()
+    }
+
+    /// Whether none here is before a request of level disk of that order.
+    pub(crate) fn lets_go(&self, service: &[u8], order: &[u8], sequence: u64) -> bool {
+        let service = self.by_name.get(service).and_then(|id| self.services.get(*id));
+        let line = service.and_then(|service| service.lines.get(order));
+        let first = line.and_then(Line::first_key_value);
+        first.is_none_or(|(first, _)| *first >= sequence)
+    }
+
+    /// One of level disk has ended, and with that its order goes on, or any order of the service.
+    pub(crate) fn let_go_on(&mut self, service: &[u8], order: Option<&[u8]>) {
+        let service = self.by_name.get(service).and_then(|id| self.services.get(*id));
+        let lines = service.into_iter().flat_map(|service| &service.lines);
+        let lines = lines.filter(|(of, _)| order.is_none_or(|order| &***of == order));
+        let firsts = lines.filter_map(|(_, line)| line.first_key_value());
+        self.moved_up.extend(firsts.map(|(_, first)| *first));
+    }
+
+    /// Orders that requests of level disk may be of, and of which one here has ended.
+    pub(crate) fn take_moved_orders(&mut self) -> Vec<(ServiceName, Arc<[u8]>)> {
+        std::mem::take(&mut self.moved_orders)
     }
 
     /// A request with a course has been made: it stands in its line, and expires.
@@ -54,12 +85,12 @@ impl Router {
     /// Puts a request, which is in no place, where it has to wait.
     pub(super) fn stand(&mut self, now: Time, id: RequestId) {
         let Some(request) = self.requests.get(id) else { return };
-        let Some(service) = self.services.get_mut(request.service) else { return };
         let (caller, sequence) = (request.caller, request.sequence);
-        let line = request.order().and_then(|order| service.lines.get(order));
-        let first = line.and_then(Line::first_key_value).map(|(first, _)| *first);
+        let order = request.order().map(|order| &**order);
+        let is_free = self.is_free(request.service, order, sequence);
+        let Some(service) = self.services.get_mut(request.service) else { return };
         let place = match request.not_before() {
-            _ if first.is_some_and(|first| first != sequence) => {
+            _ if !is_free => {
                 service.behind += 1;
                 Place::Behind
             }
@@ -114,6 +145,11 @@ impl Router {
         let Some(service) = self.services.get_mut(request.service) else { return };
         let Some(line) = service.lines.get_mut(order) else { return };
         line.remove(&request.sequence);
+        if let Some(depot) = &self.depot
+            && depot.first_of_order(service.name.as_bytes(), order).is_some()
+        {
+            self.moved_orders.push((service.name.clone(), order.clone()));
+        }
         match line.first_key_value() {
             None => {
                 service.lines.remove(order);
@@ -128,6 +164,8 @@ impl Router {
             let Some(request) = self.requests.get(id) else { continue };
             if request.place == Place::Behind {
                 let service = request.service;
+                #[cfg(test)]
+                crate::proto::witness::saw("hold", "behind", "first");
                 self.leave_hold(id);
                 self.stand(now, id);
                 self.arm_expiry(now, service);
@@ -154,6 +192,8 @@ impl Router {
                 self.delayed.pop_first();
                 continue;
             };
+            #[cfg(test)]
+            crate::proto::witness::saw("hold", "delayed", "due");
             self.leave_hold(id);
             self.stand(now, id);
             self.arm_expiry(now, service);

@@ -108,6 +108,8 @@ pub struct Router {
     /// Requests that may have become the first of their order. The core sees to them after each
     /// input, and to letters that have not been put away.
     moved_up: Vec<RequestId>,
+    /// Orders of which one has ended, and others may be on the disk. The core sees to them likewise.
+    moved_orders: Vec<(ServiceName, Arc<[u8]>)>,
     buried: Vec<Letter>,
     /// Requests that were dead letters, by what they are called.
     revived: BTreeMap<LetterId, RequestId>,
@@ -176,6 +178,7 @@ impl Router {
             delayed: Agenda::new(),
             expiring: Agenda::new(),
             moved_up: Vec::new(),
+            moved_orders: Vec::new(),
             buried: Vec::new(),
             revived: BTreeMap::new(),
             overflows: 0,

@@ -161,6 +161,12 @@ impl Request {
         witness::part_ended(body, part.name.as_bytes(), outcome);
     }
 
+    /// Notes that a request ends while something holds it up.
+    pub(super) fn witness_let_go(&self) {
+        let place = if self.place == Place::Behind { "behind" } else { "delayed" };
+        crate::proto::witness::saw("hold", place, "ended");
+    }
+
     /// Notes where a request is that `peer` answers late.
     pub(super) fn witness_late(&self, peer: PeerId) {
         let place = match self.place {

@@ -106,6 +106,7 @@ impl Router {
             fence: None,
             order: letter.order.clone(),
             delay: None,
+            place: None,
         };
         match self.accept(now, PeerId::default(), voice, wanted, letter.body.frames(), out) {
             Ok(request) => {

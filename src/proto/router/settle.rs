@@ -23,7 +23,11 @@ impl Router {
                 Place::Suspect => {
                     service.suspects.remove(&sequence);
                 }
-                Place::Delayed(_) | Place::Behind => self.leave_hold(id),
+                Place::Delayed(_) | Place::Behind => {
+                    #[cfg(test)]
+                    request.witness_let_go();
+                    self.leave_hold(id);
+                }
                 _ => service.queue.remove(caller, sequence),
             }
         }

@@ -47,6 +47,30 @@ impl DepotNews {
 }
 
 impl Router {
+    /// The next request of level disk has its place behind all that were accepted, and before all
+    /// that will be.
+    pub(crate) fn align(&mut self) {
+        if let Some(depot) = &mut self.depot {
+            self.sequence = depot.align(self.sequence);
+        }
+    }
+
+    /// All requests of level memory have their places behind those that were found on the disk.
+    pub(crate) fn follow_depot(&mut self) {
+        let last = self.depot.as_ref().map_or(0, |depot| depot.last());
+        self.sequence = self.sequence.max(last + 1);
+    }
+
+    /// Whether one of level memory is before a request in its order. Then that is asked later.
+    pub(crate) fn holds_up(&mut self, service: &[u8], number: u64) -> bool {
+        let order = self.depot.as_ref().and_then(|depot| depot.order_of(number));
+        let holds = order.is_some_and(|order| !self.lets_go(service, &order, number));
+        if let Some(depot) = self.depot.as_mut().filter(|_| holds) {
+            depot.set_aside(number);
+        }
+        holds
+    }
+
     /// The requests of that caller are limited by whoever asks them.
     pub(crate) fn free_of_limits(&mut self, caller: PeerId) {
         if let Some(entry) = self.callers.entry(caller) {

@@ -111,6 +111,9 @@ const PARTS: [(&str, &[&str]); 4] = [
 /// A request with a key, by what was known under that, and whether it was taken.
 const KEYS: [(&str, &[&str]); 4] =
     [("new", &["yes", "no"]), ("running", &["yes", "no"]), ("done", &["yes"]), ("other", &["no"])];
+/// How what may not be delivered yet is held no more.
+const HOLDS: [(&str, &[&str]); 2] =
+    [("delayed", &["due", "ended"]), ("behind", &["first", "ended"])];
 /// The library's worker itself, `serve/state.rs`. It is told once to stop.
 const SERVE: [(&str, &[&str]); 5] = [
     ("away", &["due", "stop"]),
@@ -171,6 +174,9 @@ pub(super) fn check(seen: &BTreeSet<Transition>) {
     want("nfp", "worker", &["expired"]);
     for (known, taken) in KEYS {
         want("key", known, taken);
+    }
+    for (place, ends) in HOLDS {
+        want("hold", place, ends);
     }
     for (place, events) in PARTS {
         want("part", place, events);

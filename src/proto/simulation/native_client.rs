@@ -41,9 +41,14 @@ pub(super) struct Kind {
     poison: u64,
     /// One in so many is for several workers.
     scatters: u64,
+    /// One in so many has an order, or is delayed.
+    holds: Option<u64>,
     /// There are workers of NFP.
     mixes: bool,
 }
+
+/// The orders of all clients, at each service.
+const ORDERS: [&[u8]; 2] = [b"first", b"second"];
 
 impl Kind {
     pub(super) fn draw(rng: &mut Rng, mixes: bool) -> Self {
@@ -61,6 +66,7 @@ impl Kind {
             asks: !rng.one_in(4),
             poison: rng.pick(&[12, 60]),
             scatters: rng.pick(&[2, 5, 20]),
+            holds: rng.pick(&[None, Some(2), Some(6)]),
             mixes,
         }
     }
@@ -222,6 +228,7 @@ impl NativeClient {
         tag: Tag,
         cx: &mut Context<'_>,
     ) {
+        let (order, delay) = self.hold(cx);
         let says = RequestHeader {
             service: service.as_bytes(),
             // A name that nobody offers has to come to an end in any case.
@@ -236,8 +243,8 @@ impl NativeClient {
             key: None,
             lease: None,
             epoch: None,
-            order: None,
-            delay: None,
+            order,
+            delay,
             level: None,
             wait: None,
         };
@@ -252,6 +259,16 @@ impl NativeClient {
         let body = Message::new(frames);
         let (header, body) = (header.octets(), body.frames());
         say(&ToBroker::Request(Request { id, header, says, body }), cx);
+    }
+
+    /// The order of a request, and its delay in ms.
+    fn hold(&self, cx: &mut Context<'_>) -> (Option<&'static [u8]>, Option<u64>) {
+        if self.kind.holds.is_none_or(|one_in| !cx.rng.one_in(one_in)) {
+            return (None, None);
+        }
+        let order = (!cx.rng.one_in(4)).then(|| cx.rng.pick(&ORDERS));
+        let is_delayed = order.is_none() || cx.rng.one_in(4);
+        (order, is_delayed.then(|| cx.rng.pick(&[0, 1, 15, 120])))
     }
 
     /// What it says besides, now and then, and how it goes.

@@ -58,7 +58,14 @@ impl Core {
         }
         let unknown = "no request of that id is known: it has ended, or there was none";
         let unknown = || (Code::NotFound, Cow::from(unknown));
-        let request = self.router.request_called(id).ok_or_else(unknown)?;
+        let Some(request) = self.router.request_called(id) else {
+            let held = self.depot().and_then(|depot| depot.held_as(now, id));
+            let (service, held) = held.ok_or_else(unknown)?;
+            let standing = self.router.standing_on_disk(service.as_bytes(), held);
+            let (uuid, behind) = names(&standing);
+            let stands = vec![stand(&standing, &uuid, behind.as_deref())];
+            return Ok(self.explained(service.as_bytes(), stands, None));
+        };
         let standing = self.router.standing(now, request).ok_or_else(unknown)?;
         let service = self.router.asked_of(request).and_then(|id| self.router.name_of(id));
         let service = service.ok_or_else(unknown)?;
@@ -70,12 +77,17 @@ impl Core {
 
     fn explain_service(&self, now: Time, name: &[u8], max: usize) -> Result<Packed, Refused> {
         let found = self.router.service_id(name);
-        if found.is_none() && self.router.dead.in_queue(name) == 0 {
+        let is_kept = self.depot().is_some_and(|depot| depot.counts_of(name).is_some());
+        if found.is_none() && !is_kept && self.router.dead.in_queue(name) == 0 {
             let why = "nobody offers or asks for a service of that name";
             return Err((Code::NotFound, why.into()));
         }
         let requests = found.map(|id| self.router.some_requests(id, max)).unwrap_or_default();
-        let stands = requests.iter().filter_map(|id| self.router.standing(now, *id));
+        let here = requests.iter().filter_map(|id| self.router.standing(now, *id));
+        let more = max.saturating_sub(requests.len());
+        let held = self.depot().map(|depot| depot.held_of(now, name, more)).unwrap_or_default();
+        let held = held.into_iter().map(|held| self.router.standing_on_disk(name, held));
+        let stands = here.chain(held);
         let stands: Vec<_> = stands.map(|standing| (names(&standing), standing)).collect();
         let mut room = Room::new(max);
         let fitting = stands.iter().take_while(|(_, standing)| {
@@ -94,7 +106,7 @@ impl Core {
         requests: Vec<StandReport<'_>>,
         seen: Option<Vec<crate::wire::mjp::SeenReport<'_>>>,
     ) -> Packed {
-        let situation = self.router.service_id(name).and_then(|id| self.router.situation(id));
+        let situation = self.router.situation_of(name);
         let dead = self.router.dead.in_queue(name);
         let (rule, policy) = self.router.rule_of(name);
         let causes: Vec<_> = policy.dead.causes.iter().map(Cause::as_str).collect();

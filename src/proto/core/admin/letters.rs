@@ -274,6 +274,7 @@ impl Core {
         out: &mut O,
     ) -> Result<(), Unrevived> {
         self.router.takes_back(&record.service)?;
+        self.router.align();
         let depot = self.router.depot.as_mut().ok_or(Unrevived::Store)?;
         depot.revive(now, disk.number, record, id).map_err(|_| Unrevived::Store)?;
         self.router.drop_letter(number, true, out);

@@ -1,6 +1,7 @@
 //! Requests of level disk, over a disk that does what a test tells it.
 
 mod crash;
+mod held;
 mod letters;
 mod outcomes;
 
@@ -10,7 +11,7 @@ use super::disk::Disk;
 use super::native::ECHO;
 use super::{Desk, Settings};
 use crate::id::PeerId;
-use crate::proto::depot::{Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS};
+use crate::proto::depot::{APART, Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS};
 use crate::proto::durable::{Event, Order};
 use crate::proto::policy::ServicePolicy;
 use crate::proto::titanic::{HEADS, Titanic, TitanicLimits};
@@ -24,8 +25,8 @@ const DISK: RequestHeader<'static> =
 /// Time at which the first broker begins, ms since 1970.
 const BEGUN: u64 = 1_795_349_873_870;
 
-struct House {
-    desk: Desk,
+pub(super) struct House {
+    pub(super) desk: Desk,
     disk: Disk,
     settings: Settings,
     limits: DepotLimits,
@@ -34,7 +35,7 @@ struct House {
 }
 
 impl House {
-    fn new(limits: DepotLimits, policy: ServicePolicy) -> Self {
+    pub(super) fn new(limits: DepotLimits, policy: ServicePolicy) -> Self {
         let settings = Settings { policy, ..Settings::default() };
         Self::after(Disk::default(), limits, settings, BEGUN)
     }
@@ -43,7 +44,7 @@ impl House {
     fn after(disk: Disk, limits: DepotLimits, settings: Settings, unix: u64) -> Self {
         let mut desk = Desk::with(settings.clone());
         let mut depot = Depot::new(limits, 7, unix);
-        for space in [MARKS, OUTCOMES, REQUESTS, LETTERS] {
+        for space in [MARKS, OUTCOMES, REQUESTS, APART, LETTERS] {
             for (key, value) in disk.kept.iter().filter(|(key, _)| key[0] == space) {
                 depot.recover(key, value).unwrap();
             }
@@ -93,13 +94,13 @@ impl House {
         self.work();
     }
 
-    fn ask(&mut self, client: PeerId, id: u64, says: RequestHeader<'_>) -> Vec<String> {
+    pub(super) fn ask(&mut self, client: PeerId, id: u64, says: RequestHeader<'_>) -> Vec<String> {
         self.desk.call(client, id, says);
         self.work();
         self.desk.heard(client)
     }
 
-    fn worker(&mut self, credit: u16) -> PeerId {
+    pub(super) fn worker(&mut self, credit: u16) -> PeerId {
         let worker = self.desk.native_worker(credit);
         self.work();
         worker
@@ -178,23 +179,6 @@ fn without_a_store_the_level_is_refused_and_not_lowered() {
     let client = desk.join();
     desk.call(client, 1, DISK);
     assert_eq!(desk.heard(client), ["ERROR 1 unsupported"]);
-}
-
-#[test]
-fn an_order_or_a_delay_is_refused_and_nothing_is_kept() {
-    let policy = ServicePolicy { level: Level::Disk, ..ServicePolicy::default() };
-    let mut house = House::new(DepotLimits::default(), policy);
-    let (client, worker) = (house.desk.join(), house.worker(9));
-    let ordered = RequestHeader { order: Some(b"a"), ..DISK };
-    let delayed = RequestHeader { delay: Some(1), level: None, key: Some(b"k"), ..DISK };
-    assert_eq!(house.ask(client, 1, ordered), ["ERROR 1 unsupported"]);
-    assert_eq!(house.ask(client, 1, delayed), ["ERROR 1 unsupported"], "by its service");
-    assert_eq!((house.bodies(worker), house.disk.kept.len()), (Vec::new(), 0));
-    let memory = RequestHeader { level: Some(Level::Memory), ..ordered };
-    assert_eq!(house.ask(client, 2, memory), ["ACCEPTED 2 memory"]);
-    let now = RequestHeader { delay: Some(0), ..DISK };
-    assert_eq!(house.ask(client, 3, now), ["ACCEPTED 3 disk"]);
-    assert_eq!(house.bodies(worker), ["2", "3"]);
 }
 
 #[test]

@@ -14,6 +14,17 @@ pub(super) struct Disk {
 }
 
 impl Disk {
+    /// Reads what is to be read next, before what it was told to store before that: as a store does
+    /// that has not committed. False: there is nothing to read.
+    pub(super) fn read_first(&mut self) -> bool {
+        let at = self.orders.iter().position(|order| !matches!(order, Order::Store(_)));
+        let order = at.and_then(|at| self.orders.remove(at));
+        order.is_some_and(|order| {
+            self.orders.push_front(order);
+            true
+        })
+    }
+
     /// Does the next of its orders.
     pub(super) fn step(&mut self) -> Option<Event> {
         Some(match self.orders.pop_front()? {

@@ -144,3 +144,41 @@ fn what_is_not_there_is_not_found() {
     assert_eq!(desk.explain(operator, nothing, |_| ()), Err("bad_request".into()));
     assert_eq!(desk.service(guest, |_| ()), Err("denied".into()));
 }
+
+#[test]
+fn what_waits_on_the_disk_for_its_time_or_its_order_has_its_reason() {
+    let limits = crate::proto::depot::DepotLimits::default();
+    let mut house = depot::House::new(limits, quick());
+    let (client, operator) = (house.desk.join(), house.desk.join());
+    let disk = RequestHeader { level: Some(crate::wire::mjp::Level::Disk), ..ECHO };
+    house.ask(client, 1, RequestHeader { delay: Some(5_000), ..disk });
+    house.ask(client, 2, RequestHeader { order: Some(b"a"), ..disk });
+    house.ask(client, 3, RequestHeader { order: Some(b"a"), ..disk });
+    let delayed = "delayed: its caller wants it to be delayed";
+    let behind = "behind: its order is busy: 0000000200000002 is before it and has not ended";
+    assert_eq!(house.desk.stands(operator), [delayed, behind], "nobody offers the service");
+    let counts = house.desk.service(operator, |report| {
+        let it = report.service.as_ref().unwrap();
+        (it.state.to_owned(), it.workers, it.delayed, it.behind)
+    });
+    assert_eq!(counts, Ok(("open".into(), 0, 1, 1)));
+    let mut of = |uuid: &[u8]| {
+        let says = AdminHeader { uuid: Some(uuid), ..AdminHeader::default() };
+        house.desk.explain(operator, says, |report| {
+            let it = &report.requests.as_ref().unwrap()[0];
+            (
+                it.state.to_owned(),
+                it.wait,
+                it.order.map(<[u8]>::to_vec),
+                it.behind.map(str::to_owned),
+            )
+        })
+    };
+    assert_eq!(of(b"0000000200000001"), Ok(("delayed".into(), Some(5_000), None, None)));
+    let first = Some("0000000200000002".to_owned());
+    assert_eq!(of(b"0000000200000003"), Ok(("behind".into(), None, Some(b"a".to_vec()), first)));
+    assert_eq!(of(b"0000000200000002").unwrap().0, "waiting");
+    assert_eq!(of(b"0000000200000009"), Err("not_found".into()));
+    house.worker(1);
+    assert_eq!(house.desk.stands(operator), ["running: -", delayed, behind]);
+}

@@ -28,7 +28,8 @@ impl Router {
                 let own = request.and_then(Request::order) == Some(order);
                 demand!(own, "{request_id:?} is not of the order {order:?}");
                 let is_behind = request.is_some_and(|it| it.place == Place::Behind);
-                demand!(is_behind == (at > 0), "{request_id:?} is number {at} of {order:?}");
+                let is_first = self.is_free(id, Some(order), *sequence);
+                demand!(is_behind != is_first, "{request_id:?} is number {at} of {order:?}");
                 if is_behind {
                     held.push((*request_id, *sequence, Place::Behind));
                 }
@@ -48,6 +49,16 @@ impl Router {
             let place = places.get(*id);
             demand!(place == Some(&Place::Delayed(*at)), "{id:?} is not delayed: {place:?}");
         }
+        if let Some(depot) = &self.depot {
+            depot.audit(|service, digest, number| {
+                let service = self.by_name.get(service).and_then(|id| self.services.get(*id));
+                let mut lines = service.into_iter().flat_map(|service| &service.lines);
+                lines.any(|(order, line)| {
+                    depot.digest_of(order) == digest && line.range(..number).next().is_some()
+                })
+            })?;
+        }
+        demand!(self.moved_orders.is_empty(), "the disk was not told that some have ended");
         demand!(self.moved_up.is_empty(), "some have become the first and were not told");
         let (told, there) = (&self.revived, census.revived);
         demand!(told.len() == there, "{told:?} were dead letters, {there} say so");

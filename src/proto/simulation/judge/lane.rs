@@ -42,6 +42,7 @@ impl Judge {
             record.tracked
                 && record.holder.is_none()
                 && record.ended.is_none()
+                && !record.is_held()
                 && record.losses < 2
                 && record.service == service
         };

@@ -118,6 +118,7 @@ impl Judge {
             format!("connection {conn} holds {held}, its credit is {credit}")
         });
         self.check_terms(tag);
+        self.check_hold(tag);
         self.demand(deliveries == 0 || !policy.at_most_once, || {
             format!("{tag:?} is delivered again, which its service forbids")
         });

@@ -18,6 +18,7 @@ mod lane;
 mod majordomo;
 mod native;
 mod nfp;
+mod orders;
 mod parts;
 mod put;
 mod queued;
@@ -31,6 +32,7 @@ mod topics;
 use flow::Flows;
 use jobs::Jobs;
 use keys::Keys;
+use orders::Orders;
 use record::Record;
 use scatter::Scatters;
 pub(super) use side::Dialect;
@@ -86,6 +88,7 @@ pub(super) struct Judge {
     /// Rights change.
     pub(super) regrants: bool,
     keys: Keys,
+    orders: Orders,
     pub(super) flows: Flows,
     pub(super) accepted: u32,
     pub(super) violation: Option<String>,
@@ -120,6 +123,7 @@ impl Judge {
             is_over: false,
             regrants: false,
             keys: Keys::default(),
+            orders: Orders::default(),
             flows: Flows::default(),
             accepted: 0,
             violation: None,
@@ -209,6 +213,7 @@ impl Judge {
         self.end_parts_turn();
         self.end_asking();
         self.end_keyed_turn();
+        self.let_go();
     }
 
     /// After an input has been dealt with.

@@ -62,6 +62,7 @@ impl Judge {
         if let Some(record) = self.records.get_mut(&tag) {
             record.terms = Some(terms);
         }
+        self.asked_in_order(tag, request);
         self.sides.entry(conn).or_default().open.entry(request.id).or_insert(tag);
     }
 
@@ -415,6 +416,7 @@ impl Judge {
         self.check_job_deadlines();
         self.check_silence();
         self.check_key_deadlines();
+        self.tick_holds();
         let late = self.records.iter().find(|(_, record)| {
             let due = record.terms.is_some_and(|terms| terms.is_due(self.time));
             record.tracked && record.ended.is_none() && due

@@ -8,6 +8,7 @@ use super::super::repeater::is_keyed;
 use super::super::tag::Tag;
 use super::Judge;
 use super::native::Terms;
+use super::orders::Hold;
 use super::talk::Asks;
 
 /// A request, from outside.
@@ -34,7 +35,23 @@ pub(in crate::proto::simulation) struct Record {
     /// Its caller has said CANCEL.
     pub(super) cancelled: bool,
     pub(super) asks: Asks,
+    /// What may hold it up.
+    pub(super) hold: Option<Hold>,
     pub(in crate::proto::simulation) ended: Option<Outcome>,
+}
+
+impl Record {
+    /// Whether its time has not come, or another one of its order is before it.
+    pub(super) fn is_held(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.is_held)
+    }
+
+    /// Nothing holds it up any more.
+    pub(super) fn let_go(&mut self) {
+        if let Some(hold) = &mut self.hold {
+            hold.is_held = false;
+        }
+    }
 }
 
 impl Judge {
@@ -62,6 +79,7 @@ impl Judge {
             terms: None,
             cancelled: false,
             asks: Asks::default(),
+            hold: None,
             ended: None,
         });
     }
@@ -81,6 +99,7 @@ impl Judge {
         if let Some(record) = self.records.get(&tag)
             && record.deliveries == 0
             && record.ended.is_none()
+            && !record.is_held()
         {
             let lane = (tag.conn, record.service.clone());
             self.overtaken.entry(lane).or_default();

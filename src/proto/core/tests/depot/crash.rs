@@ -1,14 +1,15 @@
 //! Brokers that are killed after any step of the disk: nothing acknowledged is lost, nobody sees two
 //! different answers to one request, and what ended without an answer is one dead letter, or one
-//! request again, and never both.
+//! request again, and never both. What has an order is given to a worker when all before it have
+//! ended, which is on the disk, and what is delayed not before its time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{DISK, House};
+use super::{BEGUN, DISK, House};
 use crate::id::PeerId;
 use crate::proto::dead::Causes;
-use crate::proto::depot::{DepotLimits, Head, LETTERS, REQUESTS, Record};
+use crate::proto::depot::{APART, DepotLimits, Head, LETTERS, REQUESTS, Record};
 use crate::proto::policy::{Backoff, DeadPolicy, ServicePolicy};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{self, DeadHeader, FromBroker, RequestHeader, ToBroker, Verb};
@@ -36,6 +37,9 @@ struct Seen {
     /// How often they were delivered, and put back at most.
     delivered: BTreeMap<u64, usize>,
     requeued: BTreeMap<u64, usize>,
+    /// When they were first asked, and how many were given to a worker that have an order or a delay.
+    asked: BTreeMap<u64, u64>,
+    held: [usize; 2],
     /// Answers that workers have given, so that each is another one.
     answers: u64,
 }
@@ -52,6 +56,21 @@ struct Play {
     held: Vec<(u64, u64)>,
     /// The key of the last request.
     last: u64,
+    /// Time that passed with the brokers before, ms, and since when there is the present one.
+    passed: u64,
+    since: Instant,
+    /// So much the clock is behind, ms.
+    back: u64,
+}
+
+/// The requests of level memory have keys from there on.
+const OF_MEMORY: u64 = 1 << 40;
+
+/// The order of a request, and its delay in ms.
+fn hold_of(key: u64) -> (Option<u64>, u64) {
+    let order = Some(key % 3).filter(|_| !key.is_multiple_of(4));
+    let delay = if key.is_multiple_of(5) && key < OF_MEMORY { 1 + key % 60 } else { 0 };
+    (order, delay)
 }
 
 impl Play {
@@ -63,7 +82,11 @@ impl Play {
             ServicePolicy { at_most_once: once, dead, backoff, ..ServicePolicy::default() };
         let mut house = House::new(limits, policy);
         let client = house.desk.join();
+        let since = house.desk.now;
         Self {
+            passed: 0,
+            since,
+            back: 0,
             house: Some(house),
             seen: Seen::default(),
             once,
@@ -79,10 +102,60 @@ impl Play {
         self.house.as_mut().unwrap()
     }
 
+    /// Time since the first broker began, ms; that which has begun counts.
+    fn time(&self) -> u64 {
+        let here = self.house.as_ref().unwrap().desk.now.duration_since(self.since);
+        self.passed + u64::try_from(here.as_micros().div_ceil(1000)).unwrap()
+    }
+
     /// Asks by a key, which is the id as well.
     fn ask(&mut self, key: u64) {
         let (client, octets) = (self.client, key.to_be_bytes());
-        self.house().desk.call(client, key, RequestHeader { key: Some(&octets), ..DISK });
+        let (order, delay) = hold_of(key);
+        let order = order.map(u64::to_be_bytes);
+        let says = RequestHeader {
+            order: order.as_ref().map(|order| &order[..]),
+            delay: Some(delay).filter(|delay| *delay > 0),
+            ..DISK
+        };
+        let says = if key < OF_MEMORY {
+            RequestHeader { key: Some(&octets), ..says }
+        } else {
+            RequestHeader { level: None, ..says }
+        };
+        let time = self.time();
+        self.seen.asked.entry(key).or_insert(time);
+        self.house().desk.call(client, key, says);
+    }
+
+    /// What is given to a worker may be.
+    fn judge(&mut self, key: u64) {
+        let (order, delay) = hold_of(key);
+        let (time, asked) = (self.time(), self.seen.asked[&key]);
+        assert!(time >= asked + delay, "{key} is delivered {} ms too early", asked + delay - time);
+        self.seen.held[1] += usize::from(delay > 0);
+        let Some(order) = order else { return };
+        self.seen.held[0] += 1;
+        let mut held = self.held.iter().map(|(_, other)| *other);
+        let other = held.find(|other| hold_of(*other).0 == Some(order));
+        assert!(other.is_none(), "{key} is delivered, and {other:?} of its order is not done");
+        if key >= OF_MEMORY {
+            return;
+        }
+        let first = self.requests().find(|other| hold_of(*other).0 == Some(order));
+        assert_eq!(first, Some(key), "it is delivered, and is not the first of its order");
+    }
+
+    /// The keys of the requests on the disk, each kind of them in the order of acceptance.
+    fn requests(&self) -> impl Iterator<Item = u64> {
+        let kept = &self.house.as_ref().unwrap().disk.kept;
+        let requests = kept.iter().filter(|(key, _)| matches!(key[0], REQUESTS | APART));
+        requests.map(|(_, value)| {
+            let (_, kept) = Head::read(value).unwrap();
+            let mut body = kept.frames();
+            body.take_first();
+            key_in(body)
+        })
     }
 
     /// Looks at what was said since it was last looked at.
@@ -92,9 +165,12 @@ impl Play {
         let said = house.desk.said.to.get(client).cloned().unwrap_or_default();
         for message in &said[std::mem::replace(&mut self.read[0], said.len())..] {
             match FromBroker::decode(message.frames()).unwrap() {
+                FromBroker::Accepted { id, .. } if id >= OF_MEMORY => {}
                 FromBroker::Accepted { id, .. } => {
                     self.seen.acknowledged.insert(id);
                 }
+                FromBroker::Final(answer) if answer.id >= OF_MEMORY => {}
+                FromBroker::Error(failure) if failure.id >= OF_MEMORY => {}
                 FromBroker::Final(answer) => {
                     let body = answer.body.flatten().copied().collect();
                     let before = self.seen.said.insert(answer.id, body);
@@ -117,6 +193,11 @@ impl Play {
         let works = house.desk.works(worker);
         for given in &works[std::mem::replace(&mut self.read[1], works.len())..] {
             let key = String::from_utf8_lossy(&given.body).parse().unwrap();
+            self.judge(key);
+            if key >= OF_MEMORY {
+                self.held.push((given.token, key));
+                continue;
+            }
             let times = self.seen.delivered.entry(key).or_default();
             *times += 1;
             let may = 1 + self.seen.requeued.get(&key).copied().unwrap_or(0);
@@ -166,16 +247,8 @@ impl Play {
 
     /// Nothing on the disk is in two places.
     fn places(&self) -> BTreeMap<u64, usize> {
-        let kept = &self.house.as_ref().unwrap().disk.kept;
-        let requests = kept.iter().filter(|(key, _)| key[0] == REQUESTS);
-        let request = |(_, value)| {
-            let (_, kept) = Head::read(value).unwrap();
-            let mut body = kept.frames();
-            body.take_first();
-            key_in(body)
-        };
         let mut places = BTreeMap::<_, usize>::new();
-        for key in requests.map(request).chain(self.letters().into_iter().map(|it| it.1)) {
+        for key in self.requests().chain(self.letters().into_iter().map(|it| it.1)) {
             *places.entry(key).or_default() += 1;
         }
         for (key, places) in &places {
@@ -213,12 +286,20 @@ impl Play {
             self.held.clear();
             let house = self.house();
             house.desk.core.leave(house.desk.now, worker, &mut house.desk.said);
+            house.desk.check();
         }
     }
 
     fn crash(&mut self) {
         self.places();
-        let mut house = self.house.take().unwrap().crash(Duration::from_millis(7));
+        self.passed = self.time();
+        let mut house = self.house.take().unwrap();
+        // Somebody sets the clock back from time to time.
+        self.back += if self.passed.is_multiple_of(4) { 10_000 } else { 0 };
+        house.unix = BEGUN + self.passed - self.back;
+        let mut house = house.crash(Duration::from_millis(7));
+        self.passed += 7;
+        self.since = house.desk.now;
         self.client = house.desk.join();
         self.house = Some(house);
         (self.worker, self.read) = (None, [0; 2]);
@@ -226,7 +307,12 @@ impl Play {
     }
 
     fn turn(&mut self, dice: &mut Dice) {
-        match dice.below(23) {
+        match dice.below(26) {
+            23 => {
+                self.last += 1;
+                self.ask(OF_MEMORY + self.last);
+            }
+            24 => self.house().desk.pass(Duration::from_micros(100 + dice.below(30_000))),
             20 => self.fail(dice.below(9), false),
             21 => self.fail(dice.below(9), true),
             22 => self.requeue(dice.below(9)),
@@ -240,6 +326,13 @@ impl Play {
             9 => self.lose_worker(),
             10..13 => self.answer(dice.below(9)),
             13 if dice.below(4) == 0 => self.crash(),
+            25 => {
+                let house = self.house();
+                house.listen();
+                if house.disk.read_first() {
+                    house.step();
+                }
+            }
             _ => {
                 self.house().step();
             }
@@ -308,7 +401,7 @@ fn key_in(mut body: Frames<'_>) -> u64 {
 #[test]
 fn brokers_that_are_killed_at_any_step_lose_nothing_and_say_nothing_twice() {
     let seeds = std::env::var("MAJORDOMO_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
-    let (mut crowds, mut put_back) = (0, 0);
+    let (mut crowds, mut put_back, mut held) = (0, 0, [0; 2]);
     for seed in 0..seeds.unwrap_or(2000_u64) / 4 {
         let mut dice = Dice(seed);
         let in_memory = [2, 5, 1000][usize::try_from(dice.below(3)).unwrap()];
@@ -319,7 +412,9 @@ fn brokers_that_are_killed_at_any_step_lose_nothing_and_say_nothing_twice() {
         play.heal(seed);
         crowds += usize::from(play.seen.acknowledged.len() > 20);
         put_back += play.seen.requeued.len();
+        held = [held[0] + play.seen.held[0], held[1] + play.seen.held[1]];
     }
+    assert!(held.iter().all(|some| *some > 20), "no orders or no delays: {held:?}");
     assert!(put_back > 0, "nothing died");
     assert!(crowds > 0, "the plays are too short");
 }

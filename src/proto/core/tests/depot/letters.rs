@@ -29,7 +29,7 @@ fn house() -> House {
 
 impl House {
     /// Says ADMIN with that header and body.
-    fn command(&mut self, peer: PeerId, says: &DeadHeader<'_>, body: &[&str]) {
+    pub(super) fn command(&mut self, peer: PeerId, says: &DeadHeader<'_>, body: &[&str]) {
         let header = crate::wire::mjp::Packed::new(says);
         let body = Message::new(body.iter().map(|frame| frame.as_bytes().to_vec()));
         let body = if body.frames().is_empty() { Frames::default() } else { body.frames() };
