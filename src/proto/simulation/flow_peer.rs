@@ -112,7 +112,9 @@ impl FlowPeer {
         if self.conn.is_none() {
             return self.connect_at;
         }
-        let late = self.party.as_ref().and_then(|party| party.endpoint.next_timeout());
+        // One that has fallen silent does nothing, however late it is.
+        let party = self.party.as_ref().filter(|_| self.words != Some(0));
+        let late = party.and_then(|party| party.endpoint.next_timeout());
         let late = late.map(|at| at.micros_since(Time::default()));
         [self.next_at, late].into_iter().flatten().min()
     }

@@ -101,6 +101,8 @@ pub(super) struct World {
 }
 
 impl World {
+    /// Events at one moment.
+    const AT_ONCE_MAX: u32 = 100_000;
     pub(super) const REQUESTS_MIN: u32 = 50;
     pub(super) const FAULTS_MIN: u32 = 5;
 
@@ -176,10 +178,16 @@ impl World {
     pub(super) fn run(&mut self) -> Result<(), String> {
         // A client of MDP/0.1 gives up one request after the other, if their answers are too big.
         let deadline = self.plan.calm_at + 60_000 * MS;
+        let mut at_once = 0;
         while !self.is_done() || self.asks_more() {
             let Some(Reverse((at, _, event))) = self.events.pop() else { break };
+            at_once = if at > self.now { 0 } else { at_once + 1 };
             self.now = self.now.max(at);
             self.sockets.judge.now = self.now;
+            if at_once > Self::AT_ONCE_MAX {
+                let actors: Vec<_> = self.actors.iter().zip(&self.links).collect();
+                return Err(format!("time stands still at {event:?}\n{actors:#?}"));
+            }
             if self.now > deadline {
                 let open = self.core.router().open_requests();
                 let actors: Vec<_> = self.actors.iter().zip(&self.links).collect();
