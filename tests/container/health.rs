@@ -101,7 +101,7 @@ pub(crate) async fn a_leader_looks_after_its_service<H: Home>(home: &H, service:
     let up = |wanted| Signal::ScaleUp { wanted };
     let (first, figures) = next(&mut heard).await;
     assert_eq!(first, up(2));
-    assert_eq!((figures.waiting, figures.instances), (6, 1));
+    assert!(figures.waiting > 4 && figures.instances == 1, "{figures:?}");
     let mut seen = leader.properties();
     let wanted = |count: &'static str| {
         move |it: &majordomo::container::Properties| it.get("wanted").is_some_and(|it| it == count)
@@ -110,7 +110,7 @@ pub(crate) async fn a_leader_looks_after_its_service<H: Home>(home: &H, service:
     let (topic, event) = timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
     assert_eq!(topic, format!("container.{service}.scale_up"));
     assert_eq!((&event["signal"], &event["wanted"]), (&json!("scale_up"), &json!(2)));
-    assert_eq!((&event["instance"], &event["figures"]["waiting"]), (&json!("one"), &json!(6)));
+    assert_eq!((&event["instance"], &event["figures"]), (&json!("one"), &json!(figures)));
     assert_eq!(event["epoch"].as_u64(), leader.status().borrow().epoch);
 
     let second = instance("two").start().unwrap();

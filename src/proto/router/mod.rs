@@ -31,6 +31,7 @@ mod service;
 mod settle;
 mod stored;
 mod talk;
+mod view;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,7 +41,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use slotmap::{SecondaryMap, SlotMap};
 
-use crate::id::{PeerId, RequestId, ServiceName, slot_of};
+use crate::id::{PeerId, RequestId, ServiceName};
 
 use super::clock::Time;
 use super::dead::{DeadLetters, Letter, LetterId};
@@ -68,6 +69,7 @@ pub use service::{Gate, ServiceId};
 pub(crate) use stored::{DepotNews, EndOfStored};
 pub use talk::TalkStats;
 pub(crate) use talk::{NewAsk, Unput};
+pub use view::ServiceView;
 pub use worker::{Worker, WorkerId};
 
 /// Hashes names and handles, seeded from the core's seed.
@@ -319,36 +321,6 @@ impl Router {
         requests.chain(rated).chain(tables.into_iter().chain(held).flatten()).min()
     }
 
-    /// The services, in no particular order. Those of the house are not among them.
-    pub fn services(&self) -> impl Iterator<Item = ServiceView<'_>> {
-        let services = self.services.values().filter(|service| !service.house);
-        services.map(|service| self.view(service))
-    }
-
-    /// The services from the slot `from` on, each with its slot: a listing takes some, lets
-    /// others have the tables, and goes on behind the last one.
-    pub fn services_from(
-        &self,
-        from: u32,
-    ) -> impl Iterator<Item = (u32, ServiceId, ServiceView<'_>)> {
-        let rest = self.services.iter().skip_while(move |(id, _)| slot_of(*id) < from);
-        rest.filter(|(_, service)| !service.house)
-            .map(|(id, service)| (slot_of(id), id, self.view(service)))
-    }
-
-    /// The workers from the slot `from` on, each with its slot.
-    pub(crate) fn workers_at(&self, from: u32) -> impl Iterator<Item = (u32, &Worker)> {
-        let rest = self.workers.iter().skip_while(move |(id, _)| slot_of(*id) < from);
-        let is_house = |worker: &Worker| self.service(worker.service).is_some_and(|s| s.house);
-        rest.filter(move |(_, worker)| !is_house(worker)).map(|(id, worker)| (slot_of(id), worker))
-    }
-
-    /// The service of that name.
-    pub(crate) fn service_named(&self, name: &[u8]) -> Option<ServiceView<'_>> {
-        let service = self.services.get(*self.by_name.get(name)?)?;
-        Some(self.view(service))
-    }
-
     /// Services offered or asked for, those of the house not counted.
     #[must_use]
     pub fn services_len(&self) -> usize {
@@ -359,21 +331,6 @@ impl Router {
     #[must_use]
     pub fn workers_len(&self) -> usize {
         self.workers.len()
-    }
-
-    fn view<'a>(&'a self, service: &'a Service) -> ServiceView<'a> {
-        let oldest = service.oldest().filter_map(|id| Some(self.requests.get(id)?.accepted_at));
-        ServiceView {
-            name: &service.name,
-            workers: service.workers.len(),
-            waiting: service.waiting(),
-            waiting_bytes: service.waiting_bytes,
-            in_flight: service.in_flight - service.husks,
-            oldest: oldest.min(),
-            dead: self.dead.in_queue(service.dead_queue()),
-            gate: service.gate,
-            stats: &service.stats,
-        }
     }
 
     /// What happened at services that have been forgotten.
@@ -475,27 +432,4 @@ impl Router {
             self.resume(paused.into_iter().collect(), out);
         }
     }
-}
-
-/// What can be seen of a service from outside.
-#[derive(Debug, Clone, Copy)]
-pub struct ServiceView<'a> {
-    /// Its name.
-    pub name: &'a ServiceName,
-    /// Workers registered.
-    pub workers: usize,
-    /// Requests waiting.
-    pub waiting: usize,
-    /// Memory of those, octets.
-    pub waiting_bytes: usize,
-    /// Requests at workers. Those that have ended there are not counted.
-    pub in_flight: usize,
-    /// When the oldest waiting request was accepted.
-    pub oldest: Option<Time>,
-    /// Dead letters in the queue that its policy names.
-    pub dead: usize,
-    /// What an operator lets it do.
-    pub gate: Gate,
-    /// What happened so far.
-    pub stats: &'a ServiceStats,
 }
