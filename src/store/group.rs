@@ -65,6 +65,11 @@ impl Group {
         self.batches.is_empty()
     }
 
+    /// Octets of all that is to be written.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn records(&self) -> usize {
         self.records
     }

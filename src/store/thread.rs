@@ -24,6 +24,8 @@ use super::group::{Group, Moment};
 
 /// How often to look at the free space.
 const LOOK: Duration = Duration::from_secs(1);
+/// So many octets may be stored without looking, or an eighth of what is to stay free.
+const UNSEEN: u64 = 64 << 10;
 
 /// What is told outside of a store.
 #[derive(Debug, Default)]
@@ -152,6 +154,7 @@ impl Opened {
             tell,
             full: false,
             looked: None,
+            unseen: 0,
         };
         let run = move || {
             if let Some(error) = keeper.run() {
@@ -242,6 +245,8 @@ pub(super) struct Keeper<T> {
     tell: T,
     full: bool,
     looked: Option<Instant>,
+    /// Octets stored since then.
+    unseen: u64,
 }
 
 fn now() -> Instant {
@@ -373,6 +378,7 @@ impl<T: FnMut(&Event)> Keeper<T> {
                 figures.commit_time.lock().unwrap_or_else(PoisonError::into_inner).record(took);
                 figures.bytes.store(self.disk.len(), Ordering::Relaxed);
                 group.pass(Moment::Stored);
+                self.unseen = self.unseen.saturating_add(group.bytes() as u64);
                 (self.tell)(&Event::Stored(group.up_to()));
                 group.pass(Moment::Told);
                 super::fail::point("store.after_told");
@@ -398,13 +404,15 @@ impl<T: FnMut(&Event)> Keeper<T> {
         warn!(what, "there is no room for the store; what is new is refused");
     }
 
-    /// Looks from time to time whether there is room.
+    /// Looks from time to time whether there is room, and before much of it can have been used: a
+    /// fast disk could be full before the time has come.
     fn look_at_space(&mut self) {
         let at = now();
-        if self.looked.is_some_and(|looked| at.saturating_duration_since(looked) < LOOK) {
+        let recent = self.looked.is_some_and(|looked| at.saturating_duration_since(looked) < LOOK);
+        if recent && (self.full || self.unseen < (self.min_free / 8).max(UNSEEN)) {
             return;
         }
-        self.looked = Some(at);
+        (self.looked, self.unseen) = (Some(at), 0);
         let Some(free) = (self.free)() else { return };
         self.desk.figures.free.store(free, Ordering::Relaxed);
         self.desk.figures.bytes.store(self.disk.len(), Ordering::Relaxed);
@@ -440,8 +448,16 @@ pub(super) mod testing {
     ) -> Store {
         let desk = Arc::new(Desk::default());
         let free = Box::new(free);
-        let keeper =
-            Keeper { disk, min_free: 1, free, desk: desk.clone(), tell, full: false, looked: None };
+        let keeper = Keeper {
+            disk,
+            min_free: 1,
+            free,
+            desk: desk.clone(),
+            tell,
+            full: false,
+            looked: None,
+            unseen: 0,
+        };
         let thread = std::thread::spawn(move || {
             if let Some(error) = keeper.run() {
                 fail(error);
