@@ -361,7 +361,7 @@ impl Builder {
             call_again_wait: self.call_again_wait,
             counters: Counters::default(),
             key: self.key,
-            tally: self.care.callers.is_some().then(Mutex::default),
+            tally: (settings.coordinated && self.care.callers.is_some()).then(Mutex::default),
         };
         let shop = Arc::new(shop);
         let mut care = self.care;

@@ -127,7 +127,7 @@ impl Doctor {
         let status = self.status.borrow().clone();
         if !status.leading || !status.state.is_running() {
             *place = None;
-            self.figures.send_replace(None);
+            self.show(None);
             self.tell(status.leader.as_deref()).await;
             return;
         }
@@ -144,7 +144,7 @@ impl Doctor {
         match line.measure().await {
             Ok(reading) => {
                 let signals = term.health.look(Instant::now().into_std(), reading);
-                self.figures.send_replace(Some(term.health.figures().clone()));
+                self.show(Some(term.health.figures()));
                 for signal in signals {
                     self.carry_out(term, signal, hooks).await;
                 }
@@ -152,6 +152,17 @@ impl Doctor {
             }
             Err(why) => warn!(why, service = self.shop.service, "the queue cannot be looked at"),
         }
+    }
+
+    /// Shows figures, if they are others than before.
+    fn show(&self, figures: Option<&Figures>) {
+        self.figures.send_if_modified(|shown| {
+            let other = shown.as_ref() != figures;
+            if other {
+                *shown = figures.cloned();
+            }
+            other
+        });
     }
 
     fn begin(&self, epoch: Option<u64>) -> Term {

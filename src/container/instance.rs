@@ -82,8 +82,8 @@ pub struct ServiceContainer {
     figures: watch::Receiver<Option<Figures>>,
     /// Hears what operators want.
     hearing: Option<JoinHandle<()>>,
-    /// Looks after the health of the service.
-    caring: JoinHandle<()>,
+    /// Looks after the health of the service, if somebody may lead it.
+    caring: Option<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Shop {
@@ -96,7 +96,7 @@ impl Drop for ServiceContainer {
     fn drop(&mut self) {
         self.task.abort();
         self.hearing.iter().for_each(JoinHandle::abort);
-        self.caring.abort();
+        self.caring.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -118,6 +118,7 @@ impl ServiceContainer {
         let now = Instant::now().into_std();
         let seed = fresh_id();
         let seed = u64::from_str_radix(seed.get(..16).unwrap_or_default(), 16).unwrap_or_default();
+        let led = settings.coordinated;
         let machine = Machine::new(now, settings, seed);
         let (status_to, status) = watch::channel(machine.status());
         let (properties_to, properties) = watch::channel(Properties::new());
@@ -143,7 +144,7 @@ impl ServiceContainer {
             figures: figures_to,
             told_at: Instant::now(),
         };
-        let caring = tokio::spawn(doctor.run());
+        let caring = led.then(|| tokio::spawn(doctor.run()));
         Self { instance, control, status, properties, caller, shop, task, figures, hearing, caring }
     }
 

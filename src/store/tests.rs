@@ -322,6 +322,30 @@ fn without_room_what_is_new_is_refused_until_there_is_some() {
     store.stop();
 }
 
+#[test]
+fn room_is_looked_for_as_soon_as_much_was_stored() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let room = Arc::new(AtomicBool::new(true));
+    let (told, events) = mpsc::channel();
+    let tell = move |event: &Event| drop(told.send(event.clone()));
+    let seen = room.clone();
+    let space = move || Some(u64::from(seen.load(Ordering::Relaxed)));
+    let disk = Box::new(open(&Model::default()).unwrap());
+    let store = testing::start(disk, space, tell, |error| panic!("{error}"));
+    store.order(vec![Order::Store(batch(1))]);
+    assert_eq!(events.recv(), Ok(Event::Stored(1)));
+    room.store(false, Ordering::Relaxed);
+    let mut large = batch(2);
+    large.writes.push(Write::Put(Key::new(b'h', b"large"), vec![0; 64 << 10].into()));
+    store.order(vec![Order::Store(large)]);
+    assert_eq!(events.recv(), Ok(Event::Stored(2)));
+    store.order(vec![Order::Store(batch(3))]);
+    assert_eq!(events.recv(), Ok(Event::Full(None)), "before the next is stored");
+    assert_eq!(events.recv(), Ok(Event::Stored(3)));
+    store.stop();
+}
+
 /// A store with a few hundred records, closed.
 fn closed_store() -> (Vec<u8>, State) {
     let model = Model::default();

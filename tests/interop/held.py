@@ -2,11 +2,11 @@
 worker that notes what it gets and when, whatever becomes of the broker."""
 
 import collections
-import itertools
 import random
 import threading
 import time
 
+import depot
 from depot import MINUTE
 from mjp import Peer, header, id_of, kind, second
 
@@ -70,25 +70,15 @@ class Worker(threading.Thread):
         self.join(30)
 
 
-class Load(threading.Thread):
+class Load(depot.Load):
     """A client with requests of its own orders in flight, some of which are delayed. Nobody asks
     again for what was not acknowledged."""
 
     def __init__(self, endpoint, number, seed, orders=2, in_flight=12, service="pay"):
-        super().__init__(daemon=True)
-        self.endpoint, self.service, self.in_flight = endpoint, service, in_flight
         self.chance = random.Random(seed)
         self.orders = [b"%d.%d" % (number, order) for order in range(orders)]
-        self.without = b"-%d" % number
-        self.ending = threading.Event()
-        self.acknowledged, self.not_before, self.errors = set(), {}, []
-        self.start()
-
-    def run(self):
-        numbers = itertools.count(1)
-        while not self.ending.is_set():
-            with Peer(self.endpoint) as peer:
-                self.session(peer, numbers)
+        self.without, self.not_before = b"-%d" % number, {}
+        super().__init__(endpoint, number, in_flight, service)
 
     def session(self, peer, numbers):
         waiting = {}
@@ -114,10 +104,6 @@ class Load(threading.Thread):
                 assert frames[3] == waiting.pop(id_of(frames))
             elif kind(frames) == "ERROR":
                 self.errors.append((waiting.pop(id_of(frames), None), header(frames)["code"]))
-
-    def stop(self):
-        self.ending.set()
-        self.join(30)
 
 
 def judge(worker, loads, wait=60):

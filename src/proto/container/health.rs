@@ -37,7 +37,8 @@ pub struct HealthSettings {
     pub cool_down: Duration,
     /// The fewest and the most instances that are ever wanted. Default 1 to 8.
     pub instances: RangeInclusive<u64>,
-    /// Messages that an instance has in work at a time, at the most.
+    /// Messages that an instance has in work at a time, at the most. Default 10; a container has its
+    /// own here.
     pub prefetch: u64,
     /// Dead letters within a `window` that are too many. Default 10; none: however many.
     pub dead_max: Option<u64>,
@@ -177,8 +178,8 @@ struct Calm {
 
 /// Time over which the rate is taken.
 const RATE_OVER: Duration = Duration::from_secs(10);
-/// Readings that are kept, at most.
-const READINGS_MAX: usize = 1_000;
+/// Readings that are kept of such a time, about.
+const READINGS: u32 = 100;
 
 impl Health {
     /// So many instances were wanted by whoever led before.
@@ -273,7 +274,7 @@ impl Health {
 
     fn scale(&mut self, now: Instant, reading: Reading, age: Option<Duration>) -> Option<Signal> {
         let range = self.settings.instances.clone();
-        let wanted = self.wanted.unwrap_or(reading.instances).clamp(*range.start(), *range.end());
+        let wanted = within(self.wanted.unwrap_or(reading.instances), &range);
         self.wanted = Some(wanted);
         let above = self.settings.hw_mark.is_some_and(|mark| reading.waiting > mark)
             || self.settings.age_max.is_some_and(|max| age > Some(max))
@@ -325,7 +326,7 @@ impl Health {
         let more = by_mark.clamp(there.saturating_add(1), there.saturating_mul(2));
         let range = &self.settings.instances;
         let more = if reading.instances < *range.start() { *range.start() } else { more };
-        more.clamp(*range.start(), *range.end())
+        within(more, range)
     }
 
     fn is_little(&self, reading: Reading, age: Option<Duration>) -> bool {
@@ -354,12 +355,20 @@ impl Health {
     }
 }
 
-/// Keeps a number, and forgets those that are older than that, but for one to compare with.
+/// The nearest number that may be wanted.
+fn within(wanted: u64, range: &RangeInclusive<u64>) -> u64 {
+    wanted.min(*range.end()).max(*range.start())
+}
+
+/// Keeps a number, of those that come close to one another the smallest, and forgets what is older
+/// than that, but for one to compare with.
 fn remember(kept: &mut VecDeque<(Instant, u64)>, now: Instant, over: Duration, number: u64) {
-    kept.push_back((now, number));
-    while kept.len() > READINGS_MAX
-        || kept.get(1).is_some_and(|(at, _)| now.saturating_duration_since(*at) >= over)
-    {
+    let passed = |at: &Instant| now.saturating_duration_since(*at);
+    match kept.back_mut().filter(|(at, _)| passed(at) < over / READINGS) {
+        Some((_, last)) => *last = number.min(*last),
+        None => kept.push_back((now, number)),
+    }
+    while kept.get(1).is_some_and(|(at, _)| passed(at) >= over) {
         kept.pop_front();
     }
 }

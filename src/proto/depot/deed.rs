@@ -7,7 +7,7 @@ use crate::proto::ledger::Purpose;
 use crate::proto::stats::Outcome;
 
 use super::entry::About;
-use super::record::{Hold, Lane, Name};
+use super::record::Lane;
 use super::waiters::Waiter;
 
 /// What a batch of writes is for.
@@ -38,12 +38,7 @@ pub(super) enum Deed {
 /// How a request ends, which nobody is told before it is stored.
 #[derive(Debug)]
 pub(super) struct Ending {
-    pub(super) number: u64,
-    pub(super) service: ServiceName,
-    pub(super) name: Option<Name>,
-    /// Octets of its record.
-    pub(super) bytes: u64,
-    pub(super) hold: Option<Hold>,
+    pub(super) about: About,
     pub(super) outcome: Outcome,
     /// What was said, if that was not by the broker itself.
     pub(super) said: Option<Kept>,

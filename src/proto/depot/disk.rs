@@ -63,19 +63,8 @@ impl Depot {
     }
 
     fn have_ended(&mut self, ending: Ending, effects: &mut Vec<Effect>) {
-        let Ending {
-            number,
-            service,
-            name,
-            bytes,
-            hold,
-            outcome,
-            said,
-            epoch,
-            ended,
-            kept,
-            letter,
-        } = ending;
+        let Ending { about, outcome, said, epoch, ended, kept, letter } = ending;
+        let About { number, service, name, bytes, hold } = about;
         self.stats.ended += 1;
         self.forget(number, bytes);
         if let Some(hold) = &hold {

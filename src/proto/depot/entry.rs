@@ -282,10 +282,10 @@ impl Depot {
     }
 
     pub(super) fn store_end(&mut self, about: About, end: End, ended: u64) {
-        let About { number, service, name, bytes, hold } = about;
+        let (number, name) = (about.number, about.name);
         let End { outcome, epoch, said, letter } = end;
-        let lane = lane_of(&service);
-        let mut writes = vec![Write::Remove(key_of(&lane, number, hold.as_ref()))];
+        let lane = lane_of(&about.service);
+        let mut writes = vec![Write::Remove(key_of(&lane, number, about.hold.as_ref()))];
         if self.marks.remove(&number).is_some() {
             writes.push(Write::Remove(mark_key(&lane, number)));
         }
@@ -301,19 +301,7 @@ impl Depot {
         self.ending.insert(number);
         let (letter, write) = letter.map(|it| (it.letter, it.write)).unzip();
         writes.extend(write);
-        let ending = Ending {
-            number,
-            service,
-            name,
-            bytes,
-            hold,
-            outcome,
-            said,
-            epoch,
-            ended,
-            kept,
-            letter,
-        };
+        let ending = Ending { about, outcome, said, epoch, ended, kept, letter };
         self.ledger.store(Deed::End(Box::new(ending)), writes);
     }
 

@@ -39,6 +39,8 @@ const FETCHED_MAX: usize = 256;
 impl Depot {
     /// Requests of a service that are looked at for one answer, at most.
     const LOOKED_AT: usize = 4096;
+    /// Requests whose time comes that are seen to at once.
+    const DUE_MAX: usize = 1024;
 
     /// Gives the next request a number that is above that of each request of level memory before
     /// it, of which the next one would have `sequence`; returns what that is to be.
@@ -161,13 +163,18 @@ impl Depot {
         self.entries.get(&number)?.head.hold.as_ref()?.order.clone()
     }
 
-    /// The services of which the time of a request has come.
+    /// The services of which the time of a request has come. If it has come for very many, the
+    /// others of them are due at once.
     pub(crate) fn come_due(&mut self, now: Time) -> Vec<ServiceName> {
-        let (unix, mut services) = (self.unix(now), Vec::new());
+        let (unix, mut services, mut left) = (self.unix(now), Vec::new(), Self::DUE_MAX);
         while let Some((due, service)) = self.dues.first().cloned()
             && due <= unix
+            && left > 0
         {
-            while let Some(one) = self.with_apart(&service, |apart| apart.pop_due(unix)) {
+            while left > 0
+                && let Some(one) = self.with_apart(&service, |apart| apart.pop_due(unix))
+            {
+                left -= 1;
                 let number = one.number;
                 if !self.entries.contains_key(&number) && !self.ending.contains(&number) {
                     self.line_of(&service).apart.lay_down(&one);

@@ -57,10 +57,12 @@ impl Router {
     /// One of level disk has ended, and with that its order goes on, or any order of the service.
     pub(crate) fn let_go_on(&mut self, service: &[u8], order: Option<&[u8]>) {
         let service = self.by_name.get(service).and_then(|id| self.services.get(*id));
-        let lines = service.into_iter().flat_map(|service| &service.lines);
-        let lines = lines.filter(|(of, _)| order.is_none_or(|order| &***of == order));
-        let firsts = lines.filter_map(|(_, line)| line.first_key_value());
-        self.moved_up.extend(firsts.map(|(_, first)| *first));
+        let Some(Service { lines, .. }) = service else { return };
+        let first = |line: &Line| line.first_key_value().map(|(_, first)| *first);
+        match order {
+            Some(order) => self.moved_up.extend(lines.get(order).and_then(first)),
+            None => self.moved_up.extend(lines.values().filter_map(first)),
+        }
     }
 
     /// Orders that requests of level disk may be of, and of which one here has ended.

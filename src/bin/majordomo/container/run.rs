@@ -79,9 +79,10 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     seal: SealArgs,
     #[command(flatten)]
-    care: CareArgs,
-    #[command(flatten)]
     home: WhereArgs,
+    // Last, since the heading holds for whatever comes next.
+    #[command(flatten)]
+    care: CareArgs,
 }
 
 /// What only callers and the service can read.

@@ -62,7 +62,7 @@ pub(super) async fn serve(
     let (settle, settled) = oneshot::channel();
     let (body, attempt) = (read(&request.body), request.attempt());
     let reply_to = matches!(body, Ok((Kind::Request, _))).then(|| place.number.clone());
-    let caller = request.identity().and_then(|it| str::from_utf8(it).ok()).map(str::to_owned);
+    let caller = request.identity().and_then(known_as).map(str::to_owned);
     let settle = Box::new(Duty { settle, request });
     let (redelivered, attempt) = (attempt > 1, Some(attempt));
     let incoming = Incoming { body, reply_to, caller, redelivered, attempt, settle };
@@ -78,6 +78,12 @@ pub(super) async fn serve(
         }
         Settlement::Rejected { class, text } => Err(Failure::new(class, text)),
     }
+}
+
+/// What the broker calls a caller with that identity. Names with `~` are those of peers that have
+/// none: whoever says one of itself means another one.
+fn known_as(identity: &[u8]) -> Option<&str> {
+    str::from_utf8(identity).ok().filter(|name| !name.starts_with('~'))
 }
 
 /// Two frames: the type, and the body as NuroPb has it; behind one that is encrypted, `yes`.
@@ -115,5 +121,20 @@ impl Settle for Duty {
             }
             settle.send(how).map_err(|_| "the worker has ended".to_owned())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_taken_for_a_peer_without_a_name() {
+        assert_eq!(
+            known_as(b"container-client-joe-01234567"),
+            Some("container-client-joe-01234567")
+        );
+        assert_eq!(known_as(b"~0000000100000001"), None);
+        assert_eq!(known_as(b"\xff"), None);
     }
 }

@@ -143,7 +143,15 @@ fn dead_letters_that_pile_up_are_told_of_once_in_a_while() {
     // After the window that is how things are.
     assert_eq!(service.looks(90, dead(510)), []);
     assert!(!service.health.figures().alarm);
+    // A window of an hour is one, however often it is looked.
+    let long = HealthSettings { window: Duration::from_secs(3_600), ..settings() };
+    let mut service = Service::new(HealthSettings { hw_mark: None, ..long });
+    assert_eq!(service.looks(1, dead(0)), []);
+    assert_eq!(service.looks(3_000, dead(9)), []);
+    assert_eq!(service.looks(1, dead(10)), [(0, Signal::DeadLetters { dead: 10, grown: 10 })]);
     // Those that were put back do not count.
+    let mut service = Service::new(HealthSettings { hw_mark: None, ..settings() });
+    assert_eq!(service.looks(1, dead(510)), []);
     assert_eq!(service.looks(1, dead(0)), []);
     assert_eq!(service.looks(1, dead(9)), []);
 }

@@ -449,6 +449,26 @@ fn many_that_are_held_are_a_few_octets_each() {
 }
 
 #[test]
+fn many_whose_time_comes_at_once_are_seen_to_in_turns() {
+    let mut house = house();
+    let client = house.desk.join();
+    for id in 1..=1_100 {
+        house.ask(client, id, RequestHeader { wait: Some(false), ..delayed(1_000) });
+    }
+    let left = |house: &House| house.desk.core.depot().unwrap().counts_of(DISK.service).unwrap().0;
+    house.desk.pass(980 * MS);
+    house.desk.now += 40 * MS;
+    let mut turns = Vec::new();
+    while left(&house) > 0 {
+        turns.push(left(&house));
+        let due = house.desk.core.next_timeout();
+        assert!(due.is_some_and(|due| due <= house.desk.now), "the others are due at once");
+        house.desk.core.tick(house.desk.now, &mut house.desk.said);
+    }
+    assert_eq!(turns, [1_100, 76]);
+}
+
+#[test]
 fn records_are_where_they_belong() {
     let mut house = house();
     let client = house.desk.join();
