@@ -7,16 +7,25 @@ use stateright::{Model, Property};
 
 /// Members; a poll is opened when all are there.
 const MEMBERS: u64 = 3;
-/// An incarnation is the member and how often it has come again.
+/// An incarnation is the member, how often it has come again, and in which run of the broker.
 const AGAIN: u64 = 10;
+const RUN: u64 = 100;
+
+/// How a broken broker is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It counts whatever comes, and not by whom.
+    Twice,
+    /// It knows members by their names, and what one said before a restart is its vote behind that.
+    ByName,
+}
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Scope {
     /// The rule of the poll.
     pub(crate) unanimous: bool,
-    /// A broker that counts whatever comes, and not by whom.
-    pub(crate) twice: bool,
+    pub(crate) fault: Option<Fault>,
 }
 
 /// How the poll ended.
@@ -28,12 +37,16 @@ pub(crate) enum End {
     Timeout,
     /// By a change of leader.
     Aborted,
+    /// By the deadline of who asked: the broker has not said anything.
+    Unknown,
 }
 
 /// All there is at a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct World {
-    ballot: Ballot,
+    /// None behind a restart, until the poll is asked for again under its id.
+    ballot: Option<Ballot>,
+    electors: Vec<u64>,
     /// Votes that came, as a broker counts that does not look by whom.
     came: [u64; 3],
     /// Which incarnation of each member is there.
@@ -42,7 +55,11 @@ pub(crate) struct World {
     net: BTreeSet<(u64, Vote)>,
     /// The vote of each incarnation that came first, kept beside the ballot.
     first: BTreeMap<u64, Vote>,
+    /// Of the poll as it was asked for last.
     ends: Vec<End>,
+    /// What its requester has been told, or has told itself.
+    heard: Option<End>,
+    restarted: bool,
 }
 
 /// What may happen.
@@ -58,6 +75,12 @@ pub(crate) enum Step {
     Timeout,
     /// Another one leads.
     LeaderChanges,
+    /// The requester hears of the end, or waits no longer.
+    Hear,
+    GiveUp,
+    /// The broker starts again: it knows nothing, and all come again.
+    Restart,
+    AskAgain,
 }
 
 const VOTES: [Vote; 3] = [Vote::Yes, Vote::No, Vote::Abstain];
@@ -69,11 +92,12 @@ impl Scope {
 
     /// What the broker goes by.
     fn verdict(self, world: &World) -> Option<Verdict> {
-        if !self.twice {
-            return world.ballot.verdict();
+        let ballot = world.ballot.as_ref()?;
+        if self.fault != Some(Fault::Twice) {
+            return ballot.verdict();
         }
         let [yes, no, _] = world.came;
-        let half = world.ballot.threshold();
+        let half = ballot.threshold();
         match (yes >= half, no >= half) {
             (true, _) => Some(Verdict::Yes),
             (_, true) => Some(Verdict::No),
@@ -88,29 +112,48 @@ impl Model for Scope {
 
     fn init_states(&self) -> Vec<World> {
         vec![World {
-            ballot: Ballot::new(self.rule(), MEMBERS, 0..MEMBERS),
+            ballot: Some(Ballot::new(self.rule(), MEMBERS, 0..MEMBERS)),
+            electors: (0..MEMBERS).collect(),
             came: [0; 3],
             present: (0..MEMBERS).collect(),
             net: BTreeSet::new(),
             first: BTreeMap::new(),
             ends: Vec::new(),
+            heard: None,
+            restarted: false,
         }]
     }
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
-        // Behind the end nothing counts: the ballot is not there any more.
-        if !world.ends.is_empty() {
+        // Who has heard of an end does not ask again.
+        if world.heard.is_some() {
             return;
         }
-        let crashes = world.present.iter().filter(|who| **who >= AGAIN).count();
+        steps.push(Step::GiveUp);
+        if world.ballot.is_none() {
+            return steps.push(Step::AskAgain);
+        }
+        if !world.restarted && self.fault != Some(Fault::Twice) {
+            steps.push(Step::Restart);
+        }
+        // Behind the end nothing counts: the ballot is not there any more.
+        if !world.ends.is_empty() {
+            return steps.push(Step::Hear);
+        }
+        let crashes = world.present.iter().filter(|who| !world.electors.contains(who)).count();
         for (index, who) in world.present.iter().enumerate() {
             let sent = world.net.iter().filter(|(from, _)| from == who).count();
-            if *who < AGAIN && sent < 2 {
-                steps.extend(VOTES.iter().map(|vote| Step::Send(*who, *vote)));
-            } else if *who >= AGAIN && sent == 0 {
-                steps.push(Step::Send(*who, Vote::Yes));
+            if !world.electors.contains(who) {
+                if sent == 0 {
+                    steps.push(Step::Send(*who, Vote::Yes));
+                }
+                continue;
             }
-            if *who < AGAIN && crashes < 2 {
+            // A changed vote is looked at in the first run alone: there are states enough.
+            if sent < if world.restarted { 1 } else { 2 } {
+                steps.extend(VOTES.iter().map(|vote| Step::Send(*who, *vote)));
+            }
+            if crashes < 2 && !world.restarted {
                 steps.push(Step::Crash(index));
             }
         }
@@ -126,20 +169,43 @@ impl Model for Scope {
             }
             Step::Crash(index) => {
                 let who = world.present.get_mut(index)?;
-                world.ballot.leave(*who);
+                world.ballot.as_mut()?.leave(*who);
                 *who += AGAIN;
             }
-            // A vote of a connection that has ended does not come.
             Step::Deliver(who, vote) => {
-                if !world.present.contains(&who) {
+                let of = |one: &&u64| **one % AGAIN == who % AGAIN;
+                let as_whom = match self.fault {
+                    Some(Fault::ByName) => *world.present.iter().find(of)?,
+                    _ => who,
+                };
+                // A vote of a connection that has ended does not come.
+                if !world.present.contains(&as_whom) {
                     return None;
                 }
-                let counted = world.ballot.vote(who, vote) == Ok(true);
-                if counted {
+                if world.ballot.as_mut()?.vote(as_whom, vote) == Ok(true) {
                     world.first.insert(who, vote);
                 }
                 let came = world.came.get_mut(vote as usize)?;
                 *came = (*came + 1).min(MEMBERS);
+            }
+            Step::Hear => world.heard = world.ends.first().copied(),
+            Step::GiveUp => world.heard = Some(End::Unknown),
+            Step::Restart => {
+                world.restarted = true;
+                world.ballot = None;
+                world.ends.clear();
+                world.first.clear();
+                world.came = [0; 3];
+                for who in &mut world.present {
+                    *who += RUN;
+                }
+                // What is still under way is of no use to anybody, but what would help a "yes".
+                world.net.retain(|(_, vote)| *vote == Vote::Yes);
+            }
+            Step::AskAgain => {
+                world.electors.clone_from(&world.present);
+                let electors = world.electors.iter().copied();
+                world.ballot = Some(Ballot::new(self.rule(), MEMBERS, electors));
             }
             Step::Timeout => world.ends.push(End::Timeout),
             Step::LeaderChanges => world.ends.push(End::Aborted),
@@ -147,7 +213,7 @@ impl Model for Scope {
         if world.ends.is_empty() {
             world.ends.extend(self.verdict(&world).map(End::Decided));
         }
-        if !self.twice {
+        if self.fault != Some(Fault::Twice) {
             world.came = [0; 3];
         }
         (world != *before).then_some(world)
@@ -164,16 +230,19 @@ impl Model for Scope {
                 wanted || !world.ends.contains(&End::Decided(Verdict::Yes))
             }),
             Property::always("only electors count, once each", |scope: &Self, world: &World| {
-                let counts = world.ballot.counts();
+                let Some(ballot) = &world.ballot else { return true };
+                let counts = ballot.counts();
                 let first = u64::try_from(world.first.len()).unwrap_or(u64::MAX);
-                let electors = world.first.keys().all(|who| *who < MEMBERS);
-                scope.twice || electors && counts.yes + counts.no + counts.abstain == first
+                let electors = world.first.keys().all(|who| world.electors.contains(who));
+                let twice = scope.fault == Some(Fault::Twice);
+                twice || electors && counts.yes + counts.no + counts.abstain == first
             }),
             Property::always(
                 "no result can still be another one",
                 |scope: &Self, world: &World| {
                     // Whatever those say who have not: a "no" stays one.
-                    let counts = world.ballot.counts();
+                    let Some(ballot) = &world.ballot else { return true };
+                    let counts = ballot.counts();
                     let refused = world
                         .ends
                         .iter()
@@ -181,7 +250,8 @@ impl Model for Scope {
                     let can = 2 * (counts.yes + counts.pending) > MEMBERS;
                     let can = can && (!scope.unanimous || counts.no == 0);
                     let gone = counts.yes + counts.no + counts.abstain + counts.pending < MEMBERS;
-                    scope.twice || !refused || !can || scope.unanimous && gone
+                    let twice = scope.fault == Some(Fault::Twice);
+                    twice || !refused || !can || scope.unanimous && gone
                 },
             ),
             Property::sometimes("yes", |_, world: &World| {
@@ -194,8 +264,11 @@ impl Model for Scope {
                 world.ends.contains(&End::Decided(Verdict::NoQuorum))
             }),
             Property::sometimes("yes, and a voter has left", |_, world: &World| {
-                let left = world.present.iter().any(|who| *who >= AGAIN);
+                let left = world.present.iter().any(|who| !world.electors.contains(who));
                 left && world.ends.contains(&End::Decided(Verdict::Yes))
+            }),
+            Property::sometimes("asked again behind a restart, and yes", |_, world: &World| {
+                world.restarted && world.heard == Some(End::Decided(Verdict::Yes))
             }),
         ]
     }

@@ -3,7 +3,8 @@
 //!
 //! After each step: the table is sound; no epoch is given twice or goes back, over restarts too;
 //! what passes a fence has the epoch that holds, and none that is older than one that has passed;
-//! who believes that it holds does, unless the end of its connection has not reached it. Without
+//! who believes that it holds does, unless the end of its connection has not reached it; who is
+//! named as the successor is the next holder, and nobody waits for longer than it wanted to. Without
 //! faults there is one holder within three expiries.
 
 use std::collections::BTreeMap;
@@ -33,13 +34,16 @@ enum Word {
     Campaign {
         id: u64,
         terms: Terms,
+        wait: Option<Duration>,
     },
     Renew {
         id: u64,
         epoch: u64,
     },
+    /// For whoever is next, or for this node.
     Resign {
         epoch: u64,
+        to: Option<usize>,
     },
     /// Something that only the holder may do.
     Act {
@@ -115,8 +119,12 @@ struct World {
     given: u64,
     passed: u64,
     unaware: Vec<u64>,
-    /// What must not be empty at the end of all runs.
-    seen: [u64; 5],
+    /// Who has been named as the next holder, and until when those wait that have a limit.
+    heir: Option<usize>,
+    patience: BTreeMap<(PeerId, u64), Time>,
+    /// What must not be empty at the end of all runs: restarts, what was refused, what has passed,
+    /// expiries, beliefs, hand-overs, resignations for one that does not wait, and ends of patience.
+    seen: [u64; 8],
 }
 
 impl World {
@@ -150,7 +158,9 @@ impl World {
             given: 0,
             passed: 0,
             unaware: Vec::new(),
-            seen: [0; 5],
+            heir: None,
+            patience: BTreeMap::new(),
+            seen: [0; 8],
         }
     }
 
@@ -202,6 +212,7 @@ impl World {
             self.cut(line);
         }
         self.peers.clear();
+        self.patience.clear();
         self.leases = Leases::new(LeaseLimits::default());
         // A clock that goes on: 2^-20 s are less than a millisecond.
         self.leases.begin_above(1_000_000 + self.now * 1000);
@@ -239,6 +250,9 @@ impl World {
             let now = self.time();
             self.leases.tick(now);
             self.say()?;
+            if let Some((who, until)) = self.patience.iter().find(|(_, until)| **until <= now) {
+                return Err(format!("{who:?} still waits, and wanted to until {until:?}"));
+            }
         }
         for node in 0..NODES {
             if self.nodes[node].paused <= self.now {
@@ -255,6 +269,7 @@ impl World {
                 if let Some(peer) = self.lines[line].peer.take() {
                     let now = self.time();
                     self.peers.remove(peer);
+                    self.patience.retain(|(of, _), _| *of != peer);
                     self.leases.forget(now, peer);
                 }
             }
@@ -280,18 +295,10 @@ impl World {
         let Some(peer) = self.lines[line].peer else { return Ok(()) };
         let principal = Principal::Address([u8::try_from(node).unwrap(); 16]);
         match word {
-            Word::Campaign { id, terms } => {
-                let (lease, name, value) = (LEASE, "", &[][..]);
-                let one = Candidacy {
-                    peer,
-                    id,
-                    principal: &principal,
-                    lease,
-                    name,
-                    value,
-                    terms,
-                    wait: None,
-                };
+            Word::Campaign { id, terms, wait } => {
+                let (lease, name, value) = (LEASE, &*node.to_string(), &[][..]);
+                let principal = &principal;
+                let one = Candidacy { peer, id, principal, lease, name, value, terms, wait };
                 let answer = match self.leases.check_campaign(now, &one) {
                     Ok(()) => match self.leases.campaign(now, &one) {
                         Place::Holds(_) => return Ok(()),
@@ -299,6 +306,9 @@ impl World {
                     },
                     Err(_) => Word::Refused,
                 };
+                if let (Word::Waiting { .. }, Some(wait)) = (answer, wait) {
+                    self.patience.insert((peer, id), now.after(wait));
+                }
                 self.send(line, 1, Due::ToNode(line, answer));
             }
             Word::Renew { id, epoch } => {
@@ -307,8 +317,16 @@ impl World {
                 let answer = if done { Word::Renewed { id } } else { Word::Lost };
                 self.send(line, 1, Due::ToNode(line, answer));
             }
-            Word::Resign { epoch } => {
-                let _ = self.leases.resign(now, &principal, (LEASE, epoch), None);
+            Word::Resign { epoch, to } => {
+                let name = to.map(|node| node.to_string());
+                match self.leases.resign(now, &principal, (LEASE, epoch), name.as_deref()) {
+                    Ok(Ok(())) => self.heir = to,
+                    Ok(Err(_)) if self.leases.current(LEASE) != Some(epoch) => {
+                        return Err(format!("{epoch} holds no more, and nobody in its place"));
+                    }
+                    Ok(Err(_)) => self.seen[6] += 1,
+                    Err(_) => {}
+                }
             }
             Word::Act { epoch } => {
                 let current = self.leases.current(LEASE);
@@ -336,7 +354,15 @@ impl World {
                         return Err(format!("epoch {epoch} behind {}", self.given));
                     }
                     self.given = epoch;
+                    self.patience.remove(&(peer, id));
                     let line = self.peers[peer];
+                    if let Some(heir) = self.heir.take() {
+                        let next = self.lines[line].node;
+                        if next != heir {
+                            return Err(format!("{next} holds in the place of {heir}"));
+                        }
+                        self.seen[5] += 1;
+                    }
                     self.send(line, 1, Due::ToNode(line, Word::Held { id, epoch }));
                 }
                 News::Freed { peer, epoch, why, .. } => {
@@ -349,11 +375,21 @@ impl World {
                         self.send(line, 1, Due::ToNode(line, Word::Lost));
                     }
                 }
-                News::Patience { .. } => {}
+                News::Patience { peer, id, .. } => {
+                    if self.patience.remove(&(peer, id)).is_none() {
+                        return Err(format!("{id} of {peer:?} did not wait, or for ever"));
+                    }
+                    self.seen[7] += 1;
+                    let line = self.peers[peer];
+                    self.send(line, 1, Due::ToNode(line, Word::Refused));
+                }
             }
         }
         self.leases.take_freed();
-        Ok(())
+        match self.heir {
+            Some(heir) => Err(format!("{heir} was to hold, and does not")),
+            None => Ok(()),
+        }
     }
 
     fn hang_up(&mut self, node: usize) {
@@ -407,6 +443,8 @@ impl World {
         let (may_act, resigns) = (self.rng.one_in(10), self.faults && self.rng.one_in(400));
         let (ttl, grace) = (self.rng.pick(&TTLS), self.rng.one_in(2));
         let delay = if self.rng.one_in(3) { LOCK_DELAY } else { 0 };
+        let wait = self.rng.one_in(3).then(|| ms(self.rng.within(1, 1000)));
+        let to = self.rng.one_in(2).then(|| self.rng.index(NODES));
         let it = &mut self.nodes[node];
         let id = it.next_id;
         let said = match &mut it.state {
@@ -414,7 +452,7 @@ impl World {
                 let grace = if grace { ms(2 * ttl) } else { ms(0) };
                 it.terms = Terms { ttl: ms(ttl), grace, lock_delay: ms(delay) };
                 it.state = State::Asked { id, sent: now, waits: false };
-                vec![Word::Campaign { id, terms: it.terms }]
+                vec![Word::Campaign { id, terms: it.terms, wait }]
             }
             State::Asked { .. } => Vec::new(),
             State::Holds { hold, epoch, asked } => {
@@ -435,7 +473,7 @@ impl World {
                     }
                     Standing::Holds(_) if resigns => {
                         it.state = State::Idle;
-                        vec![Word::Resign { epoch }]
+                        vec![Word::Resign { epoch, to }]
                     }
                     Standing::Holds(_) => act.into_iter().collect(),
                 }
@@ -496,7 +534,7 @@ fn leases_of_ten_thousand_seeds_hold_every_invariant() {
     let count = number("MAJORDOMO_SEEDS").unwrap_or(10_000);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let run = |thread: usize| {
-        let mut seen = [0; 5];
+        let mut seen = [0; 8];
         for seed in (first..first + count).skip(thread).step_by(threads) {
             let mut world = World::new(seed);
             if let Err(why) = world.run() {
@@ -513,8 +551,7 @@ fn leases_of_ten_thousand_seeds_hold_every_invariant() {
         let run = &run;
         let runs: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread))).collect();
         let seen = runs.into_iter().map(|run| run.join().expect("a seed breaks an invariant"));
-        seen.fold([0; 5], |sum, one| std::array::from_fn(|index| sum[index] + one[index]))
+        seen.fold([0; 8], |sum, one| std::array::from_fn(|index| sum[index] + one[index]))
     });
-    // Restarts, what was refused, what has passed, expiries, beliefs.
     assert!(count < 20 || seen.iter().all(|count| *count > 0), "{seen:?}");
 }
