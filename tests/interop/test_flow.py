@@ -24,7 +24,7 @@ def factory():
 def flows(start, factory):
     """A broker that asks the factory."""
     broker = start("--flow-factory", f"127.0.0.1:{factory.port}")
-    factory.accept()
+    factory.accept(broker)
     return broker
 
 
@@ -203,7 +203,7 @@ def test_who_breaks_the_rules_of_credit_ends_its_own_flow(end, factory):
 
 def test_a_peer_that_does_not_read_stops_its_partner_alone(start, factory, peers):
     broker = start("--flow-factory", f"127.0.0.1:{factory.port}", "--set", "flow.queue=64KiB")
-    factory.accept()
+    factory.accept(broker)
     client, handler, other, third = (peers(End(broker.endpoint)) for _ in range(4))
     credit = 10_000
     pair(client, handler, factory, credit=credit)
@@ -293,7 +293,7 @@ class TestFactory:
     def test_a_slow_one_holds_up_nobody_else_and_has_a_time(self, start, factory, peers):
         times = ("--set", "flow.decision_timeout=500ms")
         broker = start("--flow-factory", f"127.0.0.1:{factory.port}", *times)
-        factory.accept()
+        factory.accept(broker)
         client, handler, slow = (peers(End(broker.endpoint)) for _ in range(3))
         slow.tell("BOT", direction="extract", credit=1)
         late, _, _ = factory.asked()
@@ -304,7 +304,7 @@ class TestFactory:
         factory.answer(late)
         slow.no_more()
 
-    def test_when_it_is_lost_flows_are_refused_until_it_is_back(self, end, factory):
+    def test_when_it_is_lost_flows_are_refused_until_it_is_back(self, flows, end, factory):
         client = end()
         client.tell("BOT", direction="extract", credit=1)
         factory.asked()
@@ -312,21 +312,21 @@ class TestFactory:
         assert client.get().kind == "EOT"
         client.tell("BOT", direction="extract", credit=1)
         assert client.get().kind == "EOT"
-        factory.accept()
+        factory.accept(flows)
         handler = end()
         pair(client, handler, factory)
 
-    def test_a_line_without_an_end_is_not_heard(self, end, factory):
+    def test_a_line_without_an_end_is_not_heard(self, flows, end, factory):
         factory.send(b" " * 5000)
         with pytest.raises((AssertionError, ConnectionResetError)):
             factory.asked()
-        factory.accept()
+        factory.accept(flows)
         pair(end(), end(), factory)
 
     def test_a_handler_that_does_not_come_is_not_waited_for(self, start, factory, peers):
         times = ("--set", "flow.handler_timeout=300ms")
         broker = start("--flow-factory", f"127.0.0.1:{factory.port}", *times)
-        factory.accept()
+        factory.accept(broker)
         client = peers(End(broker.endpoint))
         client.tell("BOT", direction="extract", credit=1)
         factory.answer(factory.asked()[0])
@@ -335,7 +335,7 @@ class TestFactory:
 
 def test_an_idle_flow_is_said_to_be_one_and_goes_on(start, factory, peers):
     broker = start("--flow-factory", f"127.0.0.1:{factory.port}", "--set", "flow.idle_after=200ms")
-    factory.accept()
+    factory.accept(broker)
     client, handler = (peers(End(broker.endpoint)) for _ in range(2))
     pair(client, handler, factory)
     deadline = time.monotonic() + 10

@@ -71,7 +71,7 @@ class Command:
 def flows(start):
     factory = Factory()
     broker = start("--flow-factory", f"127.0.0.1:{factory.port}")
-    factory.accept()
+    factory.accept(broker)
     broker.factory = factory
     yield broker
     factory.close()

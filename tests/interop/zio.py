@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 
+from mdp import until
 from zmtp import MORE, WAIT, Peer, command, frame, greeting, message, properties
 
 
@@ -118,12 +119,15 @@ class Factory:
         self.listener.settimeout(WAIT)
         self.port = self.listener.getsockname()[1]
         self.line = None
+        self.lines = 0
 
-    def accept(self):
+    def accept(self, broker):
+        """The broker's line, when the broker knows of it as well: until then it refuses flows."""
         self.line, _ = self.listener.accept()
         self.line.settimeout(WAIT)
         self.text = self.line.makefile("rb")
-        return self
+        self.lines += 1
+        until(lambda: broker.log().count("connected to the flow factory") >= self.lines)
 
     def asked(self):
         """The next question: its number, the BOT with its cid, and the same as octets."""
