@@ -15,6 +15,8 @@ use crate::server::{self, Server};
 
 /// Electors of the polls that are measured.
 const SIZES: [usize; 4] = [3, 5, 8, 100];
+/// Leaders that fall silent at a time: each takes a time to live.
+const SILENT: u64 = 20;
 /// Memberships of one connection, where there are many.
 const EACH: usize = 500;
 
@@ -38,10 +40,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("{} runs each:", options.runs);
     print("join, connection there", &each(options, || runtime.block_on(joins(&endpoint)))?)?;
     print("leader resigns", &each(options, || runtime.block_on(resigns(&endpoint)))?)?;
-    let ends = each(options, || breaks_off(&runtime, &endpoint, false))?;
+    let ends = each(options, || breaks_off(&endpoint, "Lost.1", false))?;
     print("connection of the leader ends", &ends)?;
-    let silent = each(options, || breaks_off(&runtime, &endpoint, true))?;
-    print("leader falls silent, ttl 1000 ms", &silent)?;
+    print("leader falls silent, ttl 1000 ms", &silences(&endpoint, options.runs)?)?;
     for size in SIZES {
         let took = runtime.block_on(polls(&endpoint, size, options.runs))?;
         print(&format!("poll, {size} members"), &took)?;
@@ -69,7 +70,8 @@ fn print(what: &str, took: &[Duration]) -> Result<()> {
 }
 
 fn led() -> GroupKind {
-    GroupKind::default().leader(true)
+    // One that is alone leads, too: there has to be another leader when one of two has gone.
+    GroupKind::default().leader(true).min_size(1)
 }
 
 async fn member(groups: &Groups, group: &str, name: &str) -> Result<(Group, Events)> {
@@ -109,20 +111,33 @@ async fn resigns(endpoint: &str) -> Result<Duration> {
     Ok(took)
 }
 
+/// Leaders of as many groups fall silent at a time, so that it does not take all day.
+fn silences(endpoint: &str, runs: u64) -> Result<Vec<Duration>> {
+    let one_after_the_other = |group: u64| {
+        let runs = (group..runs).step_by(SILENT as usize);
+        runs.map(|_| breaks_off(endpoint, &format!("Silent.{group}"), true)).collect()
+    };
+    std::thread::scope(|scope| {
+        let groups = (0..SILENT).map(|group| scope.spawn(move || one_after_the_other(group)));
+        let took = groups.collect::<Vec<_>>().into_iter().map(|run| run.join().expect("no panic"));
+        took.collect::<Result<Vec<Vec<_>>>>().map(|took| took.concat())
+    })
+}
+
 /// The runtime of the leader is gone, and its sockets with it; or it is only not driven any more.
-fn breaks_off(runtime: &Runtime, endpoint: &str, stays: bool) -> Result<Duration> {
-    let own = self::runtime()?;
+fn breaks_off(endpoint: &str, group: &str, stays: bool) -> Result<Duration> {
+    let (own, runtime) = (runtime()?, runtime()?);
     let (one, leader) = own.block_on(async {
         let one = Groups::connect(endpoint).await?;
-        let leader = member(&one, "Lost.1", "anna").await?;
+        let leader = member(&one, group, "anna").await?;
         Ok::<_, anyhow::Error>((one, leader))
     })?;
     let (two, mut events) = runtime.block_on(async {
         let two = Groups::connect(endpoint).await?;
-        let (next, events) = member(&two, "Lost.1", "bert").await?;
+        let (next, events) = member(&two, group, "bert").await?;
         Ok::<_, anyhow::Error>(((two, next), events))
     })?;
-    let (group, mut own_events) = leader;
+    let (leader, mut own_events) = leader;
     own.block_on(until_led_by(&mut own_events, "anna"))?;
     let begin = Instant::now();
     let kept = if stays {
@@ -133,7 +148,7 @@ fn breaks_off(runtime: &Runtime, endpoint: &str, stays: bool) -> Result<Duration
     };
     runtime.block_on(until_led_by(&mut events, "bert"))?;
     let took = begin.elapsed();
-    drop((events, own_events, group, one, kept));
+    drop((events, own_events, leader, one, kept));
     runtime.block_on(two.0.close());
     Ok(took)
 }
@@ -196,9 +211,9 @@ fn many(runtime: &Runtime, options: &Options) -> Result<()> {
         Ok::<_, anyhow::Error>(held)
     })?;
     let time = Duration::from_secs_f64(seconds);
-    runtime.block_on(tokio::time::sleep(Duration::from_secs(3)));
+    runtime.block_on(async { tokio::time::sleep(Duration::from_secs(3)).await });
     let begin = cpu_of(process)?;
-    runtime.block_on(tokio::time::sleep(time));
+    runtime.block_on(async { tokio::time::sleep(time).await });
     let cpu = (cpu_of(process)? - begin) / seconds;
     let each = resident(process)?.saturating_sub(before) as f64 / 1024.0 / (10 * count) as f64;
     println!(

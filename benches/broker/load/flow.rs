@@ -207,6 +207,8 @@ async fn give(mut end: End, args: FlowArgs) {
     let hear = |(_, message): Heard<'_>, _: &mut Outbox| {
         if is(message, "PAY") {
             *credit.borrow_mut() += credit_of(message);
+        } else if is(message, "EOT") {
+            // The givers are stopped first, when all has been measured.
         } else {
             assert!(
                 is(message, "BOT"),
@@ -329,6 +331,8 @@ async fn take_all(end: End, args: FlowArgs, tally: Rc<RefCell<Tally>>) {
             if *held >= half {
                 pay(std::mem::take(held), back, outbox);
             }
+        } else if is(message, "EOT") {
+            // The givers are stopped first, when all has been measured.
         } else {
             assert!(
                 is(message, "BOT"),
