@@ -443,8 +443,18 @@ impl Core {
         self.look_at_worker(now, id, out);
     }
 
-    /// Ends the peers that cannot be served any more, and sees to jobs of which parts have ended.
+    /// Sees to what an input has left behind; most leave nothing.
+    #[inline]
     fn end_doomed<O: Output>(&mut self, now: Time, out: &mut O) {
+        let keeps_nothing = self.titanic.is_none() && self.keeper.is_none();
+        if !(keeps_nothing && self.router.is_settled()) {
+            self.settle(now, out);
+        }
+    }
+
+    /// Ends the peers that cannot be served any more, sees to jobs of which parts have ended, and to
+    /// all that follows from that.
+    fn settle<O: Output>(&mut self, now: Time, out: &mut O) {
         // A caller that an outcome found no room for is told no tally.
         loop {
             while let Some((id, why)) = self.router.pop_doomed() {

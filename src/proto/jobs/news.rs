@@ -12,6 +12,13 @@ impl Jobs {
         }
     }
 
+    /// Whether any job has begun or ended since the news were taken.
+    #[inline]
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.news.as_ref().is_some_and(|news| !news.is_empty())
+    }
+
     /// The jobs that have begun (`false`) or ended (`true`) since the last call.
     pub fn take_news(&mut self) -> Vec<(JobId, bool)> {
         self.news.as_mut().map(std::mem::take).unwrap_or_default()

@@ -72,7 +72,8 @@ impl Router {
             None => self.make_service(now, caller, name, &voice, out)?,
         };
         let sequence = wanted.place.unwrap_or(self.sequence);
-        let held = wanted.delay.is_some() || !self.is_free(id, wanted.order.as_deref(), sequence);
+        let behind = |order: &_| !self.is_free(id, Some(order), sequence);
+        let held = wanted.delay.is_some() || wanted.order.as_deref().is_some_and(behind);
         let taker = match self.admit(caller, id, (cost, voice.beside()), held, out) {
             Ok(taker) => taker,
             Err(pause) => {
@@ -82,6 +83,7 @@ impl Router {
             }
         };
         let course = self.course_of(now, id, &voice, &wanted);
+        let sets_out = course.is_some();
         let (losses, solo_losses) = voice.losses();
         let request = self.requests.insert(Request {
             sequence,
@@ -110,7 +112,9 @@ impl Router {
             caller.bytes += cost;
             caller.last_service = id;
         }
-        self.set_out(request);
+        if sets_out {
+            self.set_out(request);
+        }
         let goes_on = match key {
             Some(key) => self.begin(now, request, key, out),
             None => self.time(now, request, deadline, out),

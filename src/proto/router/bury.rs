@@ -40,6 +40,7 @@ fn cause_of(request: &Request, outcome: Outcome) -> Option<Cause> {
 
 impl Router {
     /// What of a new request most do without.
+    #[inline]
     pub(super) fn course_of(
         &self,
         now: Time,

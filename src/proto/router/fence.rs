@@ -108,6 +108,9 @@ impl Router {
     #[inline]
     pub(super) fn fenced_out(&mut self, now: Time, id: RequestId) -> Option<Outcome> {
         let request = self.requests.get(id)?;
+        if request.fence.is_none() && self.fenced_workers == 0 {
+            return None;
+        }
         let wanted = self.services.get(request.service)?.fence.as_ref();
         if request.fence.is_none() && wanted.is_none() {
             return None;

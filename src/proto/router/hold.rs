@@ -141,11 +141,16 @@ impl Router {
     }
 
     /// Nothing of a request is at a worker any more: the next one of its order may go on.
-    pub(super) fn leave_line(&mut self, id: RequestId) {
-        let Some(request) = self.requests.get(id) else { return };
-        let Some(order) = request.order() else { return };
+    #[inline]
+    pub(super) fn leave_line(&mut self, request: &Request) {
+        if let Some(order) = request.order() {
+            self.leave_line_of(order, request);
+        }
+    }
+
+    fn leave_line_of(&mut self, order: &Arc<[u8]>, request: &Request) {
         let Some(service) = self.services.get_mut(request.service) else { return };
-        let Some(line) = service.lines.get_mut(order) else { return };
+        let Some(line) = service.lines.get_mut(&**order) else { return };
         line.remove(&request.sequence);
         if let Some(depot) = &self.depot
             && depot.first_of_order(service.name.as_bytes(), order).is_some()
@@ -154,7 +159,7 @@ impl Router {
         }
         match line.first_key_value() {
             None => {
-                service.lines.remove(order);
+                service.lines.remove(&**order);
             }
             Some((_, next)) => self.moved_up.push(*next),
         }

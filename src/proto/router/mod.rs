@@ -260,6 +260,17 @@ impl Router {
         self.doomed.iter().any(|(doomed, _)| *doomed == peer)
     }
 
+    /// Whether nothing is left over of what has happened that others have to be told of.
+    #[inline]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.doomed.is_empty()
+            && self.ended_parts.is_empty()
+            && self.moved_up.is_empty()
+            && self.buried.is_empty()
+            && self.leases.is_quiet()
+            && !self.jobs.has_news()
+    }
+
     /// Takes a peer that cannot be served any more, and why.
     pub fn pop_doomed(&mut self) -> Option<(PeerId, CloseReason)> {
         self.doomed.pop()

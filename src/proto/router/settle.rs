@@ -85,8 +85,8 @@ impl Router {
     /// Ends a request that is in no place.
     #[inline]
     pub(super) fn end<O: Output>(&mut self, id: RequestId, outcome: Outcome, out: &mut O) {
-        self.leave_line(id);
         let Some(request) = self.requests.remove(id) else { return };
+        self.leave_line(&request);
         let service = request.service;
         if request.is_husk() {
             out.release(request.cost);
