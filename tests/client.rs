@@ -6,6 +6,8 @@ mod disk;
 mod events;
 #[path = "client/keys.rs"]
 mod keys;
+#[path = "client/old_broker.rs"]
+mod old_broker;
 #[path = "common/relay.rs"]
 #[expect(dead_code, reason = "leases and groups need more of it")]
 mod relay;

@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use majordomo::broker::Broker;
-use majordomo::client::{CallError, Client};
+use majordomo::client::{CallError, Client, To};
 use majordomo::config::BrokerConfig;
 use majordomo::lease::{Fence, Held, LeaseError, Lost, Seat, Seen};
+use majordomo::wire::mjp::{AdminHeader, Verb};
 use majordomo::worker::{Failure, Request, Worker};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -139,6 +140,46 @@ async fn a_holder_that_hears_nothing_stops_before_the_broker_gives_the_lease_awa
     assert_eq!(code, "fence_required");
     second.call("pay", ["5"]).fence(&next).await.unwrap();
     assert_eq!(paid.load(Ordering::SeqCst), 2, "the first one, and that of the second holder");
+}
+
+#[tokio::test]
+async fn what_a_holder_that_hears_nothing_publishes_scatters_and_asks_comes_too_late() {
+    let (_broker, endpoint) = broker();
+    let relay = Relay::to(&endpoint).await;
+    let (first, second) = (client(&relay.endpoint).await, client(&endpoint).await);
+    let (_worker, paid) = till(&endpoint).await;
+    let mut news = second.subscribe("news").await.unwrap();
+    let held = first.lease("billing").ttl(TTL).grace(TTL).campaign().await.unwrap();
+    let clients = AdminHeader::new(Verb::Clients);
+    assert_eq!(first.publish("news", "1").fence(&held).await, Ok(1));
+    let mut scatter = first.scatter("pay", To::All, "1").fence(&held).await.unwrap();
+    assert!(scatter.rest().await.unwrap()[0].result.is_ok());
+    first.admin(&clients).fence(&held).await.unwrap();
+    let fence = Fence::from(&held);
+    let campaign = second.clone();
+    let next = tokio::spawn(async move { campaign.lease("billing").campaign().await });
+    promises::wait_for_line(&second, "billing", 1).await;
+    relay.hold_up(true);
+    let (one, other) = (first.clone(), fence.clone());
+    let late = tokio::spawn(async move {
+        tokio::join!(
+            one.publish("news", "2").fence(other.clone()).into_future(),
+            one.scatter("pay", To::All, "2").fence(other.clone()).timeout(SOON).into_future(),
+            one.admin(&clients).fence(other).into_future(),
+        )
+    });
+    let next = soon(next).await.unwrap().unwrap();
+    relay.hold_up(false);
+    let stale = CallError::Stale { current: Some(next.epoch()) };
+    let (published, scattered, asked) = soon(late).await.unwrap();
+    assert_eq!(published, Err(stale.clone()));
+    assert_eq!(scattered.err(), Some(stale.clone()));
+    assert_eq!(asked, Err(stale));
+    assert_eq!(second.publish("news", "3").fence(&next).await, Ok(1));
+    for expected in [b"1", b"3"] {
+        assert_eq!(news.next().await.unwrap().unwrap().body.first(), expected);
+    }
+    assert_eq!(paid.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! A closer look at the broker, and what an operator changes.
 
+mod call;
+
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::call::{Guard, Replies};
 use super::error::CallError;
@@ -12,6 +14,8 @@ use crate::wire::mjp::{
     AdminEvent, AdminHeader, AdminReport, BackupHeader, BackupReport, DeadHeader, DeadReport,
     ExplainReport, HEADER_MAX, KeyHeader, KeyReport, Packed, Verb,
 };
+
+pub use call::AdminCall;
 
 /// What a broker answers to ADMIN.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,19 +159,19 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// As a call: [`CallError::Refused`] with `denied`, `not_found`, `bad_request` or
+    /// To be awaited, as a call: [`CallError::Refused`] with `denied`, `not_found`, `bad_request` or
     /// `unsupported`; [`CallError::Unsupported`] over MDP or for `follow`, and
     /// [`CallError::Convert`].
-    ///
-    /// # Cancel safety
-    /// The question is forgotten; the broker may do what was asked all the same.
-    pub async fn admin(&self, ask: &AdminHeader<'_>) -> Result<Answered, CallError> {
+    pub fn admin(&self, ask: &AdminHeader<'_>) -> AdminCall<Answered> {
+        let call = AdminCall::new(self, ask, |said| {
+            let octets = said.first().to_vec();
+            AdminReport::decode(&octets).map_err(unreadable)?;
+            Ok(Answered { octets })
+        });
         if ask.verb == Verb::Follow.as_str() {
-            return Err(CallError::Unsupported { what: "one answer to ADMIN `follow`" });
+            return call.refused(CallError::Unsupported { what: "one answer to ADMIN `follow`" });
         }
-        let octets = self.ask_admin(packed(ask)?).await?;
-        AdminReport::decode(&octets).map_err(unreadable)?;
-        Ok(Answered { octets })
+        call
     }
 
     /// Asks about keys and rights, or has them changed: with a verb of keys, `acl.test` or
@@ -175,26 +179,24 @@ impl Client {
     ///
     /// # Errors
     /// As [`Self::admin`].
-    ///
-    /// # Cancel safety
-    /// As [`Self::admin`].
-    pub async fn key_admin(&self, ask: &KeyHeader<'_>) -> Result<KeyAnswered, CallError> {
-        let octets = self.ask_admin(packed(ask)?).await?;
-        KeyReport::decode(&octets).map_err(unreadable)?;
-        Ok(KeyAnswered { octets })
+    pub fn key_admin(&self, ask: &KeyHeader<'_>) -> AdminCall<KeyAnswered> {
+        AdminCall::new(self, ask, |said| {
+            let octets = said.first().to_vec();
+            KeyReport::decode(&octets).map_err(unreadable)?;
+            Ok(KeyAnswered { octets })
+        })
     }
 
     /// Has the broker copy its store into a new directory of its machine, while it works. Needs MJP/1
-    /// and the right `admin`; give it time (SPEC 15.7).
+    /// and the right `admin`; give it time (SPEC 15.7). The broker goes on with the copy if nobody
+    /// waits for it.
     ///
     /// # Errors
     /// As [`Self::admin`].
-    ///
-    /// # Cancel safety
-    /// As [`Self::admin`]; the broker goes on with the copy.
-    pub async fn back_up(&self, to: &str) -> Result<BackupReport, CallError> {
-        let octets = self.ask_admin(packed(&BackupHeader::new(to))?).await?;
-        BackupReport::decode(&octets).map_err(unreadable)
+    pub fn back_up(&self, to: &str) -> AdminCall<BackupReport> {
+        AdminCall::new(self, &BackupHeader::new(to), |said| {
+            BackupReport::decode(said.first()).map_err(unreadable)
+        })
     }
 
     /// Lists dead letters, shows one, puts them back, changes or drops them. With `dlq.edit`, `body`
@@ -202,22 +204,16 @@ impl Client {
     ///
     /// # Errors
     /// As [`Self::admin`].
-    ///
-    /// # Cancel safety
-    /// As [`Self::admin`].
-    pub async fn dead_admin(
+    pub fn dead_admin(
         &self,
         ask: &DeadHeader<'_>,
         body: Option<Message>,
-    ) -> Result<DeadAnswered, CallError> {
-        let header = packed(ask)?;
-        let ask = match body {
-            Some(body) => Message::joined(&[header, body]),
-            None => header,
-        };
-        let said = self.ask_all(ask).await?;
-        DeadReport::decode(said.first()).map_err(unreadable)?;
-        Ok(DeadAnswered { said })
+    ) -> AdminCall<DeadAnswered> {
+        let call = AdminCall::new(self, ask, |said| {
+            DeadReport::decode(said.first()).map_err(unreadable)?;
+            Ok(DeadAnswered { said })
+        });
+        call.body(body)
     }
 
     /// Asks where a request is, and why it is not at a worker: the one of `ask.uuid`. Or how the
@@ -225,30 +221,12 @@ impl Client {
     ///
     /// # Errors
     /// As [`Self::admin`].
-    ///
-    /// # Cancel safety
-    /// As [`Self::admin`].
-    pub async fn explain(&self, ask: &AdminHeader<'_>) -> Result<Explained, CallError> {
-        let octets = self.ask_admin(packed(ask)?).await?;
-        ExplainReport::decode(&octets).map_err(unreadable)?;
-        Ok(Explained { octets })
-    }
-
-    async fn ask_admin(&self, header: Message) -> Result<Vec<u8>, CallError> {
-        Ok(self.ask_all(header).await?.first().to_vec())
-    }
-
-    async fn ask_all(&self, header: Message) -> Result<Message, CallError> {
-        let (to, answer) = oneshot::channel();
-        let (timeout, attempts) = (self.config().timeout, self.config().attempts);
-        let (ask, sink) = (Ask::Admin(header), Sink::Whole(to, Vec::new()));
-        // What changes something may have been done when a connection is lost: it may be done
-        // twice, which makes no difference.
-        let guard =
-            Guard::submit(self.clone(), attempts, Box::new(Pending { ask, timeout, sink }))?;
-        let answer = answer.await.unwrap_or(Err(CallError::Closed));
-        guard.ended();
-        answer
+    pub fn explain(&self, ask: &AdminHeader<'_>) -> AdminCall<Explained> {
+        AdminCall::new(self, ask, |said| {
+            let octets = said.first().to_vec();
+            ExplainReport::decode(&octets).map_err(unreadable)?;
+            Ok(Explained { octets })
+        })
     }
 
     /// Follows what happens at the broker, as far as its name begins with `prefix`, until the

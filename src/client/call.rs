@@ -222,12 +222,13 @@ impl Call {
     /// # }
     /// ```
     pub fn fence(mut self, fence: impl Into<Fence>) -> Self {
-        let fence = fence.into();
-        let len = fence.lease().len();
-        if !(1..=LEASE_NAME_MAX).contains(&len) {
-            self.pending = Err(CallError::LeaseName { len, max: LEASE_NAME_MAX });
-        } else if let Some(request) = self.request() {
-            request.fence = Some(Box::new(fence));
+        match checked(fence.into()) {
+            Err(error) => self.pending = Err(error),
+            Ok(fence) => {
+                if let Some(request) = self.request() {
+                    request.fence = Some(fence);
+                }
+            }
         }
         self
     }
@@ -426,6 +427,16 @@ impl Stream for Replies {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll(cx)
+    }
+}
+
+/// A fence of which there can be one.
+pub(super) fn checked(fence: Fence) -> Result<Box<Fence>, CallError> {
+    let len = fence.lease().len();
+    if (1..=LEASE_NAME_MAX).contains(&len) {
+        Ok(Box::new(fence))
+    } else {
+        Err(CallError::LeaseName { len, max: LEASE_NAME_MAX })
     }
 }
 

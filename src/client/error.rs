@@ -151,7 +151,8 @@ pub enum CallError {
     /// The broker is one that knows neither orders nor delays. Nothing was sent.
     #[error("the broker knows neither orders nor delays; call without, or take a newer broker")]
     NoOrder,
-    /// The lease of its fence is not held by that epoch any more: no worker has seen the request.
+    /// The lease of its fence is not held by that epoch any more: no worker has seen the request, no
+    /// subscriber the publication, and nothing of what was asked of the broker is done.
     #[error("the epoch is old: {}", holder(*.current))]
     Stale {
         /// The epoch of who holds the lease. None: nobody does.
@@ -171,8 +172,9 @@ pub enum CallError {
         /// Longest name allowed.
         max: usize,
     },
-    /// The broker is one that knows no leases: the request would not be fenced. Nothing was sent.
-    #[error("the broker knows no leases, and would deliver what comes too late; ask another one")]
+    /// The broker is one that knows no leases, or no fences but those of requests: what was asked
+    /// would not be fenced. Nothing was sent.
+    #[error("the broker knows no fences here, and would do what comes too late; ask another one")]
     NoFences,
     /// No service can have that name. Nothing was sent.
     #[error("the service: {0}")]

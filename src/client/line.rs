@@ -32,8 +32,10 @@ pub(super) struct Connected {
 pub(super) struct Knows {
     /// Idempotency keys.
     pub(super) keys: bool,
-    /// Leases.
+    /// Leases, and fences of requests.
     pub(super) leases: bool,
+    /// Fences of all else.
+    pub(super) fences: bool,
     /// Orders and delays.
     pub(super) retry: bool,
 }

@@ -53,7 +53,12 @@ fn greeting(frames: Frames<'_>) -> Option<Result<(HelloLimits, Knows), ConnectEr
     match FromBroker::decode(frames) {
         Ok(FromBroker::Hello(hello)) => {
             let has = |feature| hello.features.contains(&feature);
-            let knows = Knows { keys: has("keys"), leases: has("leases"), retry: has("retry") };
+            let knows = Knows {
+                keys: has("keys"),
+                leases: has("leases"),
+                fences: has("fences"),
+                retry: has("retry"),
+            };
             Some(Ok((hello.limits.unwrap_or_default(), knows)))
         }
         Ok(FromBroker::Error(failure)) if failure.id == 0 => {
@@ -78,8 +83,8 @@ pub(super) fn encode(id: u64, pending: &Pending, left: Duration, attempts: u32, 
         Ask::Scatter(ask) => scatter::encode(id, ask, left, out),
         Ask::Publish(publication) => topics::encode_publish(id, publication, out),
         Ask::Subscribe(pattern) => topics::encode_subscribe(id, pattern, out),
-        Ask::Admin(header) | Ask::Follow(header) => {
-            let mut body = header.frames();
+        Ask::Admin { says, .. } | Ask::Follow(says) => {
+            let mut body = says.frames();
             let header = body.take_first().unwrap_or_default();
             encode_admin(id, header, &body, out);
         }

@@ -116,7 +116,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use accepted::Accepted;
-pub use admin::{Answered, DeadAnswered, Explained, Happening, Happenings, KeyAnswered};
+pub use admin::{AdminCall, Answered, DeadAnswered, Explained, Happening, Happenings, KeyAnswered};
 pub use builder::ClientBuilder;
 pub use call::{Answer, Call, Replies};
 pub use error::{CallError, ClientError, ConnectError};
@@ -124,7 +124,7 @@ pub use lease::{ClientSeat, Held, Observation};
 pub use pending::Reply;
 pub use scatter::{Miss, Outcome, Scatter, ScatterCall, ScatterUpdate, TargetError, To};
 pub use status::Status;
-pub use topics::{Lapse, Published, Subscription};
+pub use topics::{Lapse, PublishCall, Published, Subscription};
 pub use updates::{Event, Question, Update, Updates};
 
 pub use crate::wire::mjp::Level;
@@ -251,7 +251,7 @@ impl Client {
             (Ask::Scatter(_), Protocol::Mdp01 | Protocol::Mdp02) => {
                 return Err(CallError::Unsupported { what: "SCATTER" });
             }
-            (Ask::Admin(_) | Ask::Follow(_), Protocol::Mdp01 | Protocol::Mdp02) => {
+            (Ask::Admin { .. } | Ask::Follow(_), Protocol::Mdp01 | Protocol::Mdp02) => {
                 return Err(CallError::Unsupported { what: "ADMIN" });
             }
             (Ask::Subscribe(_) | Ask::Publish(_), Protocol::Mdp01 | Protocol::Mdp02) => {
@@ -327,7 +327,7 @@ fn too_big(ask: &Ask, limits: &Limits) -> Result<(), CallError> {
         Ask::Scatter(scatter) => (scatter.texts(), &scatter.body),
         Ask::Publish(publication) => (publication.subject.len(), &publication.body),
         Ask::Status(_)
-        | Ask::Admin(_)
+        | Ask::Admin { .. }
         | Ask::Follow(_)
         | Ask::Subscribe(_)
         | Ask::Lease(_)

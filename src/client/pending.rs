@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::CallError;
 use super::lease;
+use super::line::Knows;
 use super::scatter::{self, Told};
 use super::topics::{self, Publication};
 use super::updates::{self, Update};
@@ -44,8 +45,12 @@ pub(super) enum Ask {
     Status(Query),
     /// Boxed: it is rare, and large.
     Scatter(Box<scatter::Ask>),
-    /// ADMIN that is answered once: its header.
-    Admin(Message),
+    /// ADMIN that is answered once: its header, and its body if there is one.
+    Admin {
+        says: Message,
+        /// The header says that the asker holds a lease.
+        fenced: bool,
+    },
     /// ADMIN that is answered until its caller has gone.
     Follow(Message),
     /// Something for all who have subscribed to it. Boxed: it is large.
@@ -157,9 +162,20 @@ impl Pending {
         matches!(self.ask, Ask::Campaign(_) | Ask::Observe(_))
     }
 
-    /// Whether the caller says that it holds a lease.
-    pub(super) fn is_fenced(&self) -> bool {
-        matches!(&self.ask, Ask::Request(request) if request.fence.is_some())
+    /// Whether a broker that knows so much would not look at the lease that the caller holds.
+    pub(super) fn is_unfenced_by(&self, knows: Knows) -> bool {
+        match &self.ask {
+            Ask::Request(request) => request.fence.is_some() && !knows.leases,
+            Ask::Scatter(scatter) => scatter.fence.is_some() && !knows.fences,
+            Ask::Publish(publication) => publication.fence.is_some() && !knows.fences,
+            Ask::Admin { fenced, .. } => *fenced && !knows.fences,
+            Ask::Status(_)
+            | Ask::Follow(_)
+            | Ask::Subscribe(_)
+            | Ask::Lease(_)
+            | Ask::Campaign(_)
+            | Ask::Observe(_) => false,
+        }
     }
 
     /// What makes a repeat of the request known as one.
@@ -168,7 +184,7 @@ impl Pending {
             Ask::Request(request) => request.key.as_deref(),
             Ask::Status(_)
             | Ask::Scatter(_)
-            | Ask::Admin(_)
+            | Ask::Admin { .. }
             | Ask::Follow(_)
             | Ask::Subscribe(_)
             | Ask::Publish(_)

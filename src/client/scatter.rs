@@ -24,7 +24,8 @@ pub use ask::{ScatterCall, To};
 pub enum Miss {
     /// It said an error, or its answer could not be passed on.
     Failed,
-    /// Its protocol cannot say the request.
+    /// It was not given the request: its protocol cannot say it, or the caller did not hold the
+    /// lease any more that it said to hold, or not the one that the service wants.
     Refused,
     /// It was lost. It may have carried the request out.
     Lost,
@@ -64,6 +65,8 @@ pub struct TargetError {
     pub code: String,
     /// The same for people.
     pub message: String,
+    /// With the code `stale_epoch`: the epoch of who holds the lease now. None: nobody does.
+    pub epoch: Option<u64>,
 }
 
 /// The end of one worker's part in a scatter.

@@ -262,7 +262,7 @@ impl Task {
         let Some((pending, left, attempts)) = self.core.get(now, id) else { return };
         let checked = too_big(&pending.ask, &line.limits).and_then(|()| match pending.key() {
             Some(_) if !line.knows.keys => Err(CallError::NoKeys),
-            _ if !line.knows.leases && pending.is_fenced() => Err(CallError::NoFences),
+            _ if pending.is_unfenced_by(line.knows) => Err(CallError::NoFences),
             _ if !line.knows.retry && pending.is_ordered() => Err(CallError::NoOrder),
             _ => Ok(()),
         });

@@ -9,10 +9,11 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use tokio::sync::oneshot;
 
-use super::call::Guard;
+use super::call::{Guard, checked};
 use super::error::CallError;
 use super::pending::{Ask, Pending, Sink as AnySink};
 use super::{Client, FOREVER};
+use crate::lease::Fence;
 use crate::proto::topics::{Pattern, Subject};
 use crate::wire::codec::Encoder;
 use crate::wire::message::Message;
@@ -172,6 +173,82 @@ impl Sink {
 pub(super) struct Publication {
     pub(super) subject: Box<str>,
     pub(super) body: Message,
+    pub(super) fence: Option<Box<Fence>>,
+}
+
+/// Something that has not been published yet: `.await` it.
+///
+/// # Cancel safety
+/// It may have been published, or not.
+#[derive(Debug)]
+#[must_use = "nothing is sent before it is awaited"]
+pub struct PublishCall {
+    client: Client,
+    publication: Result<Publication, CallError>,
+}
+
+impl PublishCall {
+    /// The publisher says that it holds a lease: `&held` of a [`Held`](super::Held), or a [`Fence`].
+    /// If that epoch does not hold when the broker reads it, it is [`CallError::Stale`], and nobody
+    /// has heard it. Who hears it may read the lease and the epoch in its header.
+    ///
+    /// ```
+    /// # use majordomo::broker::Broker;
+    /// # use majordomo::client::{CallError, Client};
+    /// # use majordomo::config::BrokerConfig;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # runtime.block_on(run())
+    /// # }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut config = BrokerConfig::default();
+    /// # config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
+    /// # let broker = Broker::bind(config)?;
+    /// # let endpoint = broker.local_addrs()[0].to_string();
+    /// # let client = Client::connect(&endpoint).await?;
+    /// let held = client.lease("weather").campaign().await?;
+    /// client.publish("weather.oslo.wind", ["9 m/s"]).fence(&held).await?;
+    ///
+    /// held.resign().await?;
+    /// let late = client.publish("weather.oslo.wind", ["8 m/s"]).fence(&held).await;
+    /// assert_eq!(late, Err(CallError::Stale { current: None }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fence(mut self, fence: impl Into<Fence>) -> Self {
+        match (checked(fence.into()), &mut self.publication) {
+            (Ok(fence), Ok(publication)) => publication.fence = Some(fence),
+            (Err(error), Ok(_)) => self.publication = Err(error),
+            (_, Err(_)) => {}
+        }
+        self
+    }
+
+    async fn publish(self) -> Result<u64, CallError> {
+        let (to, answer) = oneshot::channel();
+        let pending = Box::new(Pending {
+            ask: Ask::Publish(Box::new(self.publication?)),
+            timeout: self.client.config().timeout,
+            sink: AnySink::Whole(to, Vec::new()),
+        });
+        let guard = Guard::submit(self.client, 1, pending)?;
+        let answer = answer.await.unwrap_or(Err(CallError::Closed));
+        guard.ended();
+        let count = answer?.first().try_into().map(u64::from_be_bytes);
+        count.map_err(|_| CallError::Convert {
+            what: "read the answer to PUBLISH",
+            reason: "it is none".into(),
+        })
+    }
+}
+
+impl IntoFuture for PublishCall {
+    type Output = Result<u64, CallError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.publish())
+    }
 }
 
 impl Client {
@@ -206,29 +283,18 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`CallError::Subject`], [`CallError::Unsupported`] over MDP, [`CallError::Refused`] with
-    /// `overloaded`, `too_big`, `denied` or `forbidden`, and as a call. It is sent once: with
-    /// [`CallError::Disconnected`] or [`CallError::Timeout`] nobody knows whether it was heard.
-    ///
-    /// # Cancel safety
-    /// It may have been published, or not.
-    pub async fn publish(&self, subject: &str, body: impl Into<Message>) -> Result<u64, CallError> {
-        Subject::parse(subject)?;
-        let (to, answer) = oneshot::channel();
-        let publication = Publication { subject: subject.into(), body: body.into() };
-        let pending = Box::new(Pending {
-            ask: Ask::Publish(Box::new(publication)),
-            timeout: self.config().timeout,
-            sink: AnySink::Whole(to, Vec::new()),
+    /// To be awaited: [`CallError::Subject`], [`CallError::Unsupported`] over MDP,
+    /// [`CallError::Refused`] with `overloaded`, `too_big`, `denied` or `forbidden`, and as a call. It
+    /// is sent once: with [`CallError::Disconnected`] or [`CallError::Timeout`] nobody knows whether
+    /// it was heard.
+    pub fn publish(&self, subject: &str, body: impl Into<Message>) -> PublishCall {
+        let subject = Subject::parse(subject).map_err(CallError::Subject);
+        let publication = subject.map(|subject| Publication {
+            subject: subject.as_str().into(),
+            body: body.into(),
+            fence: None,
         });
-        let guard = Guard::submit(self.clone(), 1, pending)?;
-        let answer = answer.await.unwrap_or(Err(CallError::Closed));
-        guard.ended();
-        let count = answer?.first().try_into().map(u64::from_be_bytes);
-        count.map_err(|_| CallError::Convert {
-            what: "read the answer to PUBLISH",
-            reason: "it is none".into(),
-        })
+        PublishCall { client: self.clone(), publication }
     }
 
     /// Subscribes to all subjects that `pattern` means, until the result is dropped: a subject, in
@@ -314,7 +380,11 @@ pub(super) fn encode_unsubscribe(id: u64, out: &mut Encoder) {
 
 /// Writes PUBLISH.
 pub(super) fn encode_publish(id: u64, publication: &Publication, out: &mut Encoder) {
-    let says = PublishHeader { subject: &publication.subject };
+    let says = PublishHeader {
+        lease: publication.fence.as_ref().map(|fence| fence.lease()),
+        epoch: publication.fence.as_ref().map(|fence| fence.epoch()),
+        ..PublishHeader::new(&publication.subject)
+    };
     let header = Packed::new(&says);
     let (header, body) = (header.octets(), publication.body.frames());
     mjp::Publish { id, header, says, body }.encode(out);

@@ -29,10 +29,11 @@ mod store;
 mod talk;
 mod texts;
 mod topics;
+mod verb;
 
 pub use admin::{
     AdminEvent, AdminHeader, AdminReport, ClientReport, EndReport, FlowReport, JobReport,
-    RegistrationReport, TargetReport, Verb,
+    RegistrationReport, TargetReport,
 };
 pub use code::Code;
 pub use dead::{DeadHeader, DeadReport, LetterReport, SeenReport};
@@ -47,7 +48,9 @@ pub use header::{
 pub use hello::{AGENT, BrokerHello, HelloLimits, PeerHello, Versions};
 pub use keys::{ChangeReport, DecisionReport, KeyHeader, KeyReport, StrangerReport, encode_admin};
 pub use lane::{Lane, LaneHeader};
-pub use lease::{LEASE_NAME_MAX, LeaseHeader, LeaseReport, LeaseRow, LeaseVerb, encode_lease};
+pub use lease::{
+    LEASE_NAME_MAX, LeaseHeader, LeaseReport, LeaseRow, LeaseVerb, encode_lease, fenced,
+};
 pub use level::Level;
 pub use malformed::{Malformed, Rejected};
 pub use pack::{DEPTH_MAX, HEADER_MAX, Packed};
@@ -68,6 +71,7 @@ pub use topics::{
     GapHeader, News, NewsHeader, Publish, PublishHeader, PublishedHeader, SUBJECT_MAX,
     SubscribeHeader,
 };
+pub use verb::Verb;
 
 use header::{CreditHeader, DrainHeader};
 use opening::{Opening, bare, open, with_header};

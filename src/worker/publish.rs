@@ -119,7 +119,7 @@ impl Publishing {
             return;
         };
         self.last += 1;
-        let says = PublishHeader { subject: &subject };
+        let says = PublishHeader::new(&subject);
         let header = Packed::new(&says);
         let (id, header, body) = (self.last, header.octets(), body.frames());
         session.send(|out| ToBroker::Publish(Publish { id, header, says, body }).encode(out));

@@ -185,8 +185,33 @@ fn a_call_with_an_old_epoch_is_refused() {
     assert_eq!(code, 2, "{err}");
     let (code, _, err) = call(&["--lease", "billing", "--epoch", "1", "--protocol", "mdp02"]);
     assert_eq!(code, 2, "{err}");
+    let (code, out, err) = call(&["--to", "all", "--lease", "billing", "--epoch", &epoch]);
+    assert!(code == 0 && out.contains("\treplied\t7"), "{out}{err}");
+    let (code, _, err) = call(&["--to", "all", "--lease", "billing", "--epoch", "1"]);
+    assert!(code == 8 && err.contains(&format!("{epoch} does")), "{err}");
+    let (code, out, _) = call(&["--to", "all", "--json"]);
+    assert_eq!((code, &object(&out)["error"]["code"]), (5, &json!("fence_required")));
     holder.signal("INT");
     holder.line();
     let (code, out, _) = call(&["--lease", "billing", "--epoch", &epoch, "--json"]);
     assert_eq!((code, &object(&out)["error"]["code"]), (8, &json!("stale_epoch")));
+}
+
+#[test]
+fn what_is_published_with_an_old_epoch_is_heard_by_nobody() {
+    let stage = Stage::new();
+    let mut listener = stage.start(&["subscribe", "news", "--json"]);
+    assert_eq!(object(&listener.line())["event"], "subscribed");
+    let mut holder = stage.start(&["lease", "campaign", "desk", "--json"]);
+    let epoch = object(&holder.line())["epoch"].as_u64().unwrap().to_string();
+    let publish = |text: &str, epoch: &str| {
+        stage.run(&["publish", "news", text, "--lease", "desk", "--epoch", epoch])
+    };
+    let (code, out, err) = publish("late", "1");
+    assert_eq!((code, out.as_str()), (8, ""), "{err}");
+    assert!(err.contains(&format!("{epoch} holds it")), "{err}");
+    let (code, out, err) = publish("in time", &epoch);
+    assert_eq!((code, out.as_str()), (0, "published to 1 subscription\n"), "{err}");
+    assert_eq!(object(&listener.line())["frames"], json!(["in time"]));
+    assert_eq!(stage.run(&["publish", "news", "x", "--lease", "desk"]).0, 2);
 }

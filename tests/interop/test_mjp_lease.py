@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from broker import HERE
-from mjp import Peer, example, header
+from mjp import Peer, example, header, id_of, kind, with_id
 
 # Holders that are stopped, in all and at a time; 1,000 of them are a long suite.
 STOPPED = int(os.environ.get("MAJORDOMO_STOPS", "20"))
@@ -157,6 +157,83 @@ def test_what_waits_is_refused_when_another_one_holds(peer):
     now = hold(other, 1, "a")
     worker = peer().ready()
     assert refusal(holder, 2) == ("stale_epoch", now)
+    worker.hears_nothing()
+
+
+def test_a_scatter_of_an_old_epoch_reaches_no_worker(peer):
+    holder, other, worker = peer(), peer(), peer(b"b").ready()
+    shown = header(example("mjp", "SCATTER 6"))
+    epoch = hold(holder, 1, "billing")
+    # With the octets of the specification, whose epoch is that of nobody here.
+    holder.send(example("mjp", "SCATTER 6"))
+    assert refusal(holder, 6) == ("stale_epoch", epoch)
+    holder.say("SCATTER", 7, {**shown, "epoch": epoch}, b"now")
+    holder.expect("TARGETS", 7)
+    # Its worker has this, and so the next one waits for it.
+    first, _, body = worker.request()
+    assert body == [b"now"]
+    holder.say("SCATTER", 8, {**shown, "epoch": epoch}, b"late")
+    holder.expect("TARGETS", 8)
+    lease(holder, 9, "resign", "billing", epoch=epoch)
+    assert header(holder.expect("LEASE", 1))["reason"] == "resigned"
+    holder.expect("LEASE", 9)
+    now = hold(other, 1, "billing")
+    worker.say("FINAL", first, {}, b"done")
+    said = {(kind(frames), id_of(frames)): frames for frames in [holder.recv() for _ in range(4)]}
+    assert header(said["OUTCOME", 7])["outcome"] == "replied"
+    assert header(said["FINAL", 7])["replied"] == 1
+    told = said["OUTCOME", 8]
+    expected = example("mjp-broker", "OUTCOME 6")
+    message = header(told)["message"]
+    assert header(told) == {**header(expected), "epoch": now, "message": message}
+    assert told[3:] == expected[3:]
+    assert header(said["FINAL", 8])["refused"] == 1
+    worker.hears_nothing()
+
+
+def test_a_publication_of_an_old_epoch_is_heard_by_nobody(peer):
+    holder, listener = peer(), peer()
+    listener.say("SUBSCRIBE", 1, {"subject": "weather.>", "ack": True})
+    listener.expect("ACCEPTED", 1)
+    epoch = hold(holder, 1, "weather")
+    holder.send(example("mjp", "PUBLISH 4"))
+    assert refusal(holder, 4) == ("stale_epoch", epoch)
+    holder.send(with_id(example("mjp", "PUBLISH 4"), 0))
+    assert refusal(holder, 0) == ("stale_epoch", epoch)
+    says = {**header(example("mjp", "PUBLISH 4")), "epoch": epoch}
+    holder.say("PUBLISH", 5, says, b"9")
+    assert header(holder.expect("PUBLISHED", 5))["subscriptions"] == 1
+    heard = listener.expect("MESSAGE", 1)
+    # What was refused has had no number, and who hears it sees by which epoch it was said.
+    assert (header(heard)["seq"], header(heard, 3), heard[4:]) == (1, says, [b"9"])
+    listener.hears_nothing()
+
+
+def test_an_operator_of_an_old_epoch_changes_nothing(start, peers, tmp_path):
+    broker = start(binds=("tcp://127.0.0.1:0", f"ipc://{tmp_path}/admin.sock"))
+    guest, one, other = [peers(Peer(broker.endpoints[at])) for at in (0, 1, 1)]
+    worker = peers(Peer(broker.endpoints[0])).ready()
+    epoch = hold(one, 1, "operator")
+    one.send(example("mjp", "ADMIN 6"))
+    assert refusal(one, 6) == ("stale_epoch", epoch)
+    guest.send(example("mjp", "ADMIN 6"))
+    assert refusal(guest, 6) == ("denied", None)
+    guest.call(1, b"hi")
+    token, _, _ = worker.request()
+    worker.say("FINAL", token, {}, b"it goes on")
+    guest.expect("FINAL", 1)
+    pause = {**header(example("mjp", "ADMIN 6")), "epoch": epoch}
+    one.say("ADMIN", 7, pause)
+    assert header(one.expect("ADMIN", 7)) == {}
+    guest.call(2, b"hi")
+    guest.hears_nothing()
+    worker.hears_nothing()
+    lease(one, 8, "resign", "operator", epoch=epoch)
+    one.expect("LEASE", 1)
+    one.expect("LEASE", 8)
+    hold(other, 1, "operator")
+    one.say("ADMIN", 9, {**pause, "verb": "resume"})
+    assert refusal(one, 9)[0] == "stale_epoch"
     worker.hears_nothing()
 
 

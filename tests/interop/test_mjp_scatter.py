@@ -43,7 +43,7 @@ def outcome(client, id):
     """One target's end: its name, the outcome, the code of the broker, the worker's header, body."""
     frames = client.expect("OUTCOME", id)
     says = header(frames)
-    assert set(says) <= {"target", "outcome", "code", "message"}
+    assert set(says) <= {"target", "outcome", "code", "message", "epoch"}
     return says["target"], says["outcome"], says.get("code"), header(frames, 3), frames[4:]
 
 

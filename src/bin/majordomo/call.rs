@@ -18,7 +18,6 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use majordomo::client::{Accepted, CallError, Client, Reply, To};
 use majordomo::config::ClientConfig;
-use majordomo::lease::Fence;
 use majordomo::wire::Protocol;
 use majordomo::wire::message::Message;
 use majordomo::wire::mjp::Level;
@@ -27,6 +26,7 @@ use tokio::time::Instant as Clock;
 
 use crate::connect::{ConnectArgs, Target, some_time};
 use crate::failure::{CliError, Exit};
+use crate::fence::FenceArgs;
 use crate::output::{complain, complain_of, millis, octets_json, print};
 pub(crate) use trouble::{cannot_connect, no_session, nobody_serves, of_call};
 
@@ -89,13 +89,8 @@ pub(crate) struct CallArgs {
     /// Hand the request in at level disk and do not wait: prints its key, for a later call (mjp)
     #[arg(long, conflicts_with_all = ["to", "count", "events", "answer", "raw", "level"])]
     hand_in: bool,
-    /// Call as the holder of this lease, by the epoch of --epoch, or be refused (mjp)
-    #[arg(long, value_name = "NAME", requires = "epoch", conflicts_with = "to")]
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    lease: Option<String>,
-    /// The epoch by which the lease is held, as in MAJORDOMO_EPOCH
-    #[arg(long, value_name = "NUMBER", requires = "lease")]
-    epoch: Option<u64>,
+    #[command(flatten)]
+    fence: FenceArgs,
     /// Print one JSON object for each part of a reply
     #[arg(long)]
     pub(crate) json: bool,
@@ -264,9 +259,9 @@ impl Run<'_> {
             Some(level) => call.level(level),
             None => call,
         };
-        let call = match (&self.args.lease, self.args.epoch) {
-            (Some(lease), Some(epoch)) => call.fence(Fence::new(lease.as_str(), epoch)),
-            _ => call,
+        let call = match self.args.fence.fence() {
+            Some(fence) => call.fence(fence),
+            None => call,
         };
         if self.follows {
             return self.follow(call, number, began).await;

@@ -12,6 +12,7 @@ mod demo;
 mod docs;
 mod etcd;
 mod failure;
+mod fence;
 mod file;
 mod flow;
 mod group;

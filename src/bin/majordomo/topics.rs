@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::call::body;
 use crate::failure::{CliError, Exit};
+use crate::fence::FenceArgs;
 use crate::manage::{AskArgs, block_on};
 use crate::output::{complain, harmless, octets_json, print, print_json};
 
@@ -26,6 +27,8 @@ pub(crate) struct PublishArgs {
     /// Take each BODY as it is, also `-` and what begins with `@`
     #[arg(long)]
     literal: bool,
+    #[command(flatten)]
+    fence: FenceArgs,
     #[command(flatten)]
     ask: AskArgs,
 }
@@ -47,10 +50,13 @@ pub(crate) const PUBLISH_EXAMPLES: &str = "\
 Examples:
   majordomo publish weather.oslo.wind '9 m/s'
   date | majordomo publish clock - --json
+  majordomo publish orders.closed now --lease orders --epoch $MAJORDOMO_EPOCH
 
 It says how many subscriptions it was for. Nothing is kept for those that come later, and what finds
 no room at a slow subscriber is dropped there, and counted.
-Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 5 not allowed, 9 overloaded";
+With --lease and --epoch nobody hears what comes from one who does not hold that lease any more.
+Exit codes: 0 ok, 1 failed, 2 usage, 3 cannot connect, 4 timed out, 5 not allowed, 8 the lease is
+not held by that epoch, 9 overloaded";
 
 pub(crate) const SUBSCRIBE_EXAMPLES: &str = "\
 Examples:
@@ -78,8 +84,12 @@ pub(crate) fn publish(args: &PublishArgs) -> Result<ExitCode> {
     let body = body::read(&args.body, args.literal)?;
     block_on(async {
         let desk = args.ask.connect().await?;
-        let subscriptions = desk.client.publish(&args.subject, body).await;
-        let subscriptions = subscriptions.map_err(|error| trouble(&args.subject, &error))?;
+        let publication = desk.client.publish(&args.subject, body);
+        let publication = match args.fence.fence() {
+            Some(fence) => publication.fence(fence),
+            None => publication,
+        };
+        let subscriptions = publication.await.map_err(|error| trouble(&args.subject, &error))?;
         if args.ask.json {
             let said = json!({"v": 1, "subject": args.subject, "subscriptions": subscriptions});
             return print_json(said);
@@ -162,6 +172,9 @@ fn trouble(subject: &str, error: &CallError) -> CliError {
     };
     match error {
         CallError::Subject(why) => CliError::usage(format!("{subject}: {why}")),
+        CallError::LeaseName { .. } => CliError::usage(error.to_string()),
+        CallError::Stale { .. } => said(Exit::Conflict, "stale_epoch", &error.to_string())
+            .hint("stop what you do, and campaign again: `majordomo lease campaign`"),
         CallError::Refused { code, message, .. } => match Code::from_name(code) {
             Some(Code::Forbidden | Code::Denied) => said(Exit::NotAllowed, code, message),
             Some(Code::Overloaded | Code::Draining) => said(Exit::Overloaded, code, message)

@@ -8,11 +8,12 @@ use tokio::sync::mpsc;
 
 use super::{Miss, Outcome, Scatter, Sink, TargetError, Told};
 use crate::client::Client;
-use crate::client::call::Guard;
+use crate::client::call::{Guard, checked};
 use crate::client::error::CallError;
 use crate::client::pending::{self, Pending};
 use crate::client::updates::Event;
 use crate::id::ServiceName;
+use crate::lease::Fence;
 use crate::wire::codec::Encoder;
 use crate::wire::message::Message;
 use crate::wire::mjp::{self, Fault, Malformed, Packed, Recipients, ScatterHeader, Targets};
@@ -71,6 +72,7 @@ pub(in crate::client) struct Ask {
     to: To,
     events: bool,
     pub(in crate::client) body: Message,
+    pub(in crate::client) fence: Option<Box<Fence>>,
 }
 
 impl Ask {
@@ -114,6 +116,49 @@ impl ScatterCall {
     pub fn events(mut self, events: bool) -> Self {
         if let Ok(ask) = &mut self.ask {
             ask.events = events;
+        }
+        self
+    }
+
+    /// The caller says that it holds a lease: `&held` of a [`Held`](crate::client::Held), or a
+    /// [`Fence`]. If that epoch does not hold when the broker reads it, it is [`CallError::Stale`],
+    /// and no worker has seen it. A worker that would get its part only when the epoch does not hold
+    /// any more does not see it either: it is [`Miss::Refused`], with the code `stale_epoch`.
+    ///
+    /// ```
+    /// # use majordomo::broker::Broker;
+    /// # use majordomo::config::BrokerConfig;
+    /// # use majordomo::worker::{Failure, Request, Worker};
+    /// use majordomo::client::{CallError, Client, To};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # runtime.block_on(run())
+    /// # }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut config = BrokerConfig::default();
+    /// # config.broker.bind = vec!["tcp://127.0.0.1:0".parse()?];
+    /// # let broker = Broker::bind(config)?;
+    /// # let endpoint = broker.local_addrs()[0].to_string();
+    /// # let echo = |request: Request| async move { Ok::<_, Failure>(request.body) };
+    /// # let worker = Worker::builder(&endpoint, "update")?.start(echo)?;
+    /// # worker.registered().await;
+    /// # let client = Client::connect(&endpoint).await?;
+    /// let held = client.lease("updates").campaign().await?;
+    /// let mut scatter = client.scatter("update", To::All, ["2.0"]).fence(&held).await?;
+    /// assert!(scatter.rest().await?.iter().all(|outcome| outcome.result.is_ok()));
+    ///
+    /// held.resign().await?;
+    /// let late = client.scatter("update", To::All, ["1.9"]).fence(&held).await;
+    /// assert_eq!(late.err(), Some(CallError::Stale { current: None }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fence(mut self, fence: impl Into<Fence>) -> Self {
+        match (checked(fence.into()), &mut self.ask) {
+            (Ok(fence), Ok(ask)) => ask.fence = Some(fence),
+            (Err(error), Ok(_)) => self.ask = Err(error),
+            (_, Err(_)) => {}
         }
         self
     }
@@ -208,7 +253,7 @@ impl Client {
     ) -> ScatterCall {
         let service = ServiceName::try_from(service.as_ref()).map_err(CallError::Service);
         let body = body.into();
-        let ask = service.map(|service| Ask { service, to, events: false, body });
+        let ask = service.map(|service| Ask { service, to, events: false, body, fence: None });
         ScatterCall { client: self.clone(), ask, timeout: self.config().timeout }
     }
 }
@@ -217,10 +262,11 @@ impl Client {
 pub(in crate::client) fn encode(id: u64, ask: &Ask, left: Duration, out: &mut Encoder) {
     let left = left.saturating_sub(GRACE).as_millis();
     let says = ScatterHeader {
-        service: ask.service.as_bytes(),
-        to: ask.to.recipients(),
         timeout: Some(u64::try_from(left).unwrap_or(u64::MAX)),
         events: ask.events.then_some(true),
+        lease: ask.fence.as_ref().map(|fence| fence.lease()),
+        epoch: ask.fence.as_ref().map(|fence| fence.epoch()),
+        ..ScatterHeader::new(ask.service.as_bytes(), ask.to.recipients())
     };
     let header = Packed::new(&says);
     let (header, body) = (header.octets(), ask.body.frames());
@@ -260,7 +306,7 @@ pub(in crate::client) fn heard_outcome(outcome: &mjp::Outcome<'_>) -> Told {
             let code = text(says.code, worker.as_ref().map(|fault| fault.code));
             let message = text(says.message, worker.as_ref().and_then(|fault| fault.message));
             let code = if code.is_empty() { says.outcome.to_owned() } else { code };
-            Err(TargetError { miss, code, message })
+            Err(TargetError { miss, code, message, epoch: says.epoch })
         }
     };
     Told::Outcome(Outcome { target: says.target.to_owned(), result })

@@ -116,6 +116,7 @@ enum Type {
     Labels,
     Limits,
     What,
+    Level,
     To,
     Names,
     Kind,
@@ -161,6 +162,7 @@ const GROUP: Keys = &[
     ("kind", Type::Text),
     ("timeout", ANY),
     ("when", ANY),
+    ("in", ANY),
     ("error", ANY),
     ("vote", Type::Text),
     ("outcome", Type::Text),
@@ -197,6 +199,8 @@ const REQUEST: Keys = &[
     ("epoch", ANY),
     ("order", Type::Name),
     ("delay", ANY),
+    ("level", Type::Level),
+    ("wait", Type::Bool),
 ];
 const READY: Keys = &[
     ("service", Type::Name),
@@ -209,16 +213,29 @@ const READY: Keys = &[
 ];
 const ASK: Keys = &[("ask", ANY), ("message", Type::Text)];
 const TELL: Keys = &[("ask", ANY), ("code", Type::Text), ("message", Type::Text)];
-const SCATTER: Keys =
-    &[("service", Type::Name), ("to", Type::To), ("timeout", ANY), ("events", Type::Bool)];
+const SCATTER: Keys = &[
+    ("service", Type::Name),
+    ("to", Type::To),
+    ("timeout", ANY),
+    ("events", Type::Bool),
+    ("lease", Type::Subject),
+    ("epoch", ANY),
+];
 const OUTCOME: Keys = &[
     ("target", Type::Text),
     ("outcome", Type::Text),
     ("code", Type::Text),
     ("message", Type::Text),
+    ("epoch", ANY),
 ];
-const DELIVERY: Keys =
-    &[("attempt", Type::Int(1, u32::MAX as u64)), ("timeout", ANY), ("identity", Type::Octets)];
+const DELIVERY: Keys = &[
+    ("attempt", Type::Int(1, u32::MAX as u64)),
+    ("timeout", ANY),
+    ("identity", Type::Octets),
+    ("fingerprint", Type::Text),
+    ("name", Type::Text),
+];
+const PUBLISH: Keys = &[("subject", Type::Subject), ("lease", Type::Subject), ("epoch", ANY)];
 const NEWS: Keys =
     &[("subject", Type::Subject), ("seq", ANY), ("missed", ANY), ("identity", Type::Octets)];
 const LIMITS: Keys = &[
@@ -268,6 +285,8 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
                 ("prefix", Type::Text),
                 ("after", ANY),
                 ("max", Type::Int(1, u16::MAX as u64)),
+                ("lease", Type::Subject),
+                ("epoch", ANY),
             ],
             true,
         ),
@@ -280,7 +299,7 @@ fn keys(to_broker: bool, kind: u8) -> Option<(Keys, bool)> {
         (kind::GROUP, true) => (GROUP, true),
         (kind::NOTE, false) => (&[("target", Type::Text)], true),
         (kind::SUBSCRIBE, true) => (&[("subject", Type::Subject), ("ack", Type::Bool)], true),
-        (kind::PUBLISH, true) => (&[("subject", Type::Subject)], true),
+        (kind::PUBLISH, true) => (PUBLISH, true),
         (kind::MESSAGE, false) => (NEWS, true),
         (kind::PUBLISHED, false) => (&[("subscriptions", ANY)], true),
         (kind::GAP, false) => (&[("missed", ANY)], true),
@@ -427,6 +446,9 @@ fn typed(value: &Value, kind: Type) -> Option<String> {
             (1..=255).contains(&text.len()).then(|| format!("{text:?}"))
         }
         (Type::Text, value) => value.text().map(|text| format!("{text:?}")),
+        (Type::Level, value) => {
+            value.text().filter(|text| matches!(*text, "memory" | "disk")).map(str::to_owned)
+        }
         (Type::Bool, Value::Bool(value)) => Some(value.to_string()),
         (Type::Int(from, to), Value::Int(value)) => {
             (from..=to).contains(value).then(|| value.to_string())

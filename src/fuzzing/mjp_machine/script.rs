@@ -184,7 +184,8 @@ fn scatter(service: &[u8], choices: &mut Choices<'_>) -> Message {
     };
     let timeout = [None, Some(0), Some(40), Some(700)].get(usize::from(terms % 4)).copied();
     let events = Some(terms & 8 != 0);
-    let says = ScatterHeader { service, to, timeout: timeout.flatten(), events };
+    let says =
+        ScatterHeader { timeout: timeout.flatten(), events, ..ScatterHeader::new(service, to) };
     let (header, body) = (Packed::new(&says), Message::new([vec![id], vec![4; 40]]));
     let (id, header, body) = (u64::from(id % 8), header.octets(), body.frames());
     let scatter = Scatter { id, header, says: says.clone(), body };

@@ -26,7 +26,7 @@ pub(super) fn script(how: u8, which: u8) -> Message {
     const SUBJECTS: [&str; 8] = ["a", "a.b", "b", "$a", "*", "a.*", ">", "a..b"];
     let id = IDS + u64::from(how % 4);
     let subject = SUBJECTS.get(usize::from(which % 8)).copied().unwrap_or_default();
-    let says = PublishHeader { subject };
+    let says = PublishHeader::new(subject);
     let (header, body) = (Packed::new(&says), Message::new([vec![how], vec![7; 40]]));
     let said = match how >> 6 {
         0 => ToBroker::Unsubscribe { id },

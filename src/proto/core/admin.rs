@@ -40,20 +40,26 @@ impl Core {
         (says, header, body): (&AdminHeader<'_>, &[u8], Frames<'_>),
         out: &mut O,
     ) {
-        if let Err((code, why)) = self.try_to_administer(now, id, query, (says, header, body), out)
-        {
+        let verb = match self.verb_of(id, says, out) {
+            Ok(verb) => verb,
+            Err((code, why)) => return self.object(id, query, code, &why, out),
+        };
+        if let Err(why) = self.check_fence(now, id, None, (says.lease, says.epoch)) {
+            return self.object_fenced(id, query, &why, out);
+        }
+        let asked = (verb, says, header, body);
+        if let Err((code, why)) = self.carry_out_verb(now, id, query, asked, out) {
             self.object(id, query, code, &why, out);
         }
     }
 
-    fn try_to_administer<O: Output>(
+    /// What the peer wants done, if it may want that.
+    fn verb_of<O: Output>(
         &mut self,
-        now: Time,
         id: PeerId,
-        query: u64,
-        (says, header, body): (&AdminHeader<'_>, &[u8], Frames<'_>),
+        says: &AdminHeader<'_>,
         out: &mut O,
-    ) -> Result<(), Refused> {
+    ) -> Result<Verb, Refused> {
         let Some(verb) = Verb::from_name(says.verb) else {
             return Err((Code::Unsupported, "no verb of this broker".into()));
         };
@@ -70,6 +76,17 @@ impl Core {
             );
             return Err((Code::Denied, why.into()));
         }
+        Ok(verb)
+    }
+
+    fn carry_out_verb<O: Output>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        query: u64,
+        (verb, says, header, body): (Verb, &AdminHeader<'_>, &[u8], Frames<'_>),
+        out: &mut O,
+    ) -> Result<(), Refused> {
         match verb {
             Verb::Jobs => self.say_jobs(now, id, query, says, out)?,
             Verb::Job => self.say_job(now, id, query, says, out)?,

@@ -12,6 +12,7 @@ use crate::proto::router::{Refusal, Wanted};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{Answer, Code, FromBroker, Request, RequestHeader};
 
+use super::mjp::fence::Said;
 use super::rights::{TOO_OFTEN, why_denied};
 use super::{Core, Taken};
 
@@ -86,7 +87,8 @@ impl Core {
             self.object_new(id, request.id, Code::BadRequest, why, out);
             return true;
         }
-        if let Err(why) = self.check_fence(now, id, &request.says) {
+        if let Err(why) = self.check_fence(now, id, Some(request.says.service), said(&request.says))
+        {
             if self.router.is_open(id, request.id) {
                 self.refuse_ask(id, request.id, Refusal::DuplicateId, out);
             } else {
@@ -106,7 +108,7 @@ impl Core {
     pub(super) fn wanted<'a>(&self, id: PeerId, says: &RequestHeader<'a>) -> Wanted<'a> {
         Wanted {
             service: says.service,
-            fence: self.fence(id, says),
+            fence: self.fence(id, said(says)),
             order: says.order.map(Arc::from),
             delay: says.delay().filter(|delay| !delay.is_zero()),
             place: None,
@@ -162,6 +164,12 @@ impl Core {
         let answer = Answer { id: request.id, header: &[], body: status.frames() };
         self.say(id, status.bytes(), out, |encoder| FromBroker::Final(answer).encode(encoder));
     }
+}
+
+/// What a request says of a lease.
+#[inline]
+pub(super) fn said<'a>(says: &RequestHeader<'a>) -> Said<'a> {
+    (says.lease, says.epoch)
 }
 
 /// What the caller of a request wants.

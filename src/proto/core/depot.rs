@@ -19,7 +19,7 @@ use crate::wire::message::Frames;
 use crate::wire::mjp::{Code, Digest, Fault, Level, Request};
 
 use super::admin::Changes;
-use super::ask::native;
+use super::ask::{native, said};
 use super::{Core, Hello};
 
 /// Octets of an ERROR, or of ACCEPTED, about.
@@ -154,7 +154,7 @@ impl Core {
         }
         // Header and body are held twice for a moment: for the disk, and for the worker.
         let fits = out.would_take(2 * kept.bytes(), 0) && self.may_wait(waiter.peer);
-        let fence = self.fence(waiter.peer, says);
+        let fence = self.fence(waiter.peer, said(says));
         self.router.align();
         let Some(peer) = self.peers.get(waiter.peer) else { return };
         let Some(depot) = &mut self.router.depot else {

@@ -77,7 +77,7 @@ impl Core {
             return Taken::Yes;
         }
         // MDP has no word for that.
-        let fenced = self.router.check_fence(now, request.service, None).is_err();
+        let fenced = self.router.check_fence(now, Some(request.service), None).is_err();
         if fenced {
             self.router.leases.count_refused(false);
         }

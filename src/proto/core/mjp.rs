@@ -1,8 +1,9 @@
 //! What MJP/1 peers say, carried out.
 
 mod answer;
+pub(super) mod fence;
 mod group;
-pub(super) mod lease;
+mod lease;
 
 use crate::id::{PeerId, RequestId, ServiceName};
 use crate::proto::clock::Time;
@@ -331,7 +332,7 @@ impl Core {
             agent: Some(AGENT),
             features: vec![
                 "scatter", "admin", "topics", "events", "keys", "leases", "groups", "flows",
-                "retry", "lanes",
+                "retry", "lanes", "fences",
             ],
             heartbeat: Some(heartbeat),
             liveness: Some(settings.mdp.liveness),

@@ -1,14 +1,12 @@
 //! SCATTER: one request to several workers, with an outcome for each.
 
-use std::borrow::Cow;
-
 use crate::id::{Identity, PeerId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::dialect::{CallerVoice, Part, Terms, Way, progress_of};
 use crate::proto::jobs::{Job, JobId, Progress};
 use crate::proto::output::Output;
 use crate::proto::rights::Verb as Right;
-use crate::proto::router::{Worker, WorkerId};
+use crate::proto::router::{Pin, Worker, WorkerId};
 use crate::proto::stats::Outcome;
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::{
@@ -16,7 +14,7 @@ use crate::wire::mjp::{
 };
 
 use super::Core;
-use super::mjp::lease::why_fenced;
+use super::mjp::fence::Why;
 use super::rights::{TOO_OFTEN, why_denied};
 
 /// Most workers of one scatter.
@@ -51,8 +49,8 @@ impl Core {
         kept: Frames<'_>,
         out: &mut O,
     ) {
-        if let Err((code, why)) = self.try_scatter(now, peer, scatter, kept, out) {
-            self.object(peer, scatter.id, code, &why, out);
+        if let Err(why) = self.try_scatter(now, peer, scatter, kept, out) {
+            self.object_fenced(peer, scatter.id, &why, out);
         }
     }
 
@@ -63,52 +61,28 @@ impl Core {
         scatter: &Scatter<'_>,
         kept: Frames<'_>,
         out: &mut O,
-    ) -> Result<(), (Code, Cow<'static, str>)> {
+    ) -> Result<(), Why> {
         let (id, says) = (scatter.id, &scatter.says);
-        let taken = self.router.is_open(peer, id) || self.is_scattering(peer, id);
-        if taken || self.is_following(peer, id) {
-            let why = "another request of this id is open on the connection";
-            return Err((Code::DuplicateId, why.into()));
-        }
-        if self.take_turn(now, peer).is_err() {
-            return Err((Code::Overloaded, TOO_OFTEN.into()));
-        }
-        if !self.may(peer, Right::Call, says.service, out) {
-            return Err((Code::Denied, why_denied(Right::Call, says.service).into()));
-        }
-        if self.router.is_draining() || self.router.is_closed(says.service) {
-            return Err((Code::Draining, self.why_draining().into()));
-        }
-        if let Err(fenced) = self.router.check_fence(now, says.service, None) {
-            self.router.leases.count_refused(false);
-            let (code, why, _) = why_fenced(fenced);
-            return Err((code, why));
-        }
-        let workers = self.recipients(says.service, &says.to);
-        match workers.len() {
-            0 => return Err((Code::NoTarget, "no worker of the service is meant".into())),
-            1..=TARGETS_MAX => {}
-            _ => {
-                let why = "more than 1000 workers are meant; name some of them";
-                return Err((Code::TooBig, why.into()));
-            }
-        }
+        let workers = self.recipients_of(now, peer, scatter, out)?;
+        let fence = self.fence(peer, (says.lease, says.epoch));
         let owner = self.name_of(peer);
         let uuid = uuid_of(peer, id);
         let cost = Job::cost_of(uuid.as_bytes(), workers.len());
-        let parts = self.router.cost_of_parts(workers.len(), kept.bytes());
+        let bytes = kept.bytes() + fence.as_ref().map_or(0, |fence| fence.bytes());
+        let parts = self.router.cost_of_parts(workers.len(), bytes);
         if !self.router.has_room_for(peer, workers.len(), parts)
             || !self.router.jobs.has_room(&owner)
             || !self.router.charge_forgetting(cost + parts, out)
         {
             let why = "a limit of the client or the broker is reached";
-            return Err((Code::Overloaded, why.into()));
+            return Err((Code::Overloaded, why.into(), None));
         }
         // Each part takes its own share of this.
         out.release(parts);
         let Ok(service) = ServiceName::try_from(says.service) else {
             out.release(cost);
-            return Err((Code::BadRequest, "a service has a name of 1 to 255 octets".into()));
+            let why = "a service has a name of 1 to 255 octets";
+            return Err((Code::BadRequest, why.into(), None));
         };
         let mut job = Job::new(uuid.as_bytes(), owner, service, "", now);
         job.scatter = Some((peer, id));
@@ -130,9 +104,44 @@ impl Core {
             })
             .collect();
         for (worker, part) in added {
-            self.give_part(now, peer, worker, part, kept, out);
+            self.give_part(now, peer, Pin { worker, fence: fence.clone() }, part, kept, out);
         }
         Ok(())
+    }
+
+    /// The workers that a scatter is for, if it may be asked at all.
+    fn recipients_of<O: Output>(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        scatter: &Scatter<'_>,
+        out: &mut O,
+    ) -> Result<Vec<WorkerId>, Why> {
+        let (id, says) = (scatter.id, &scatter.says);
+        let taken = self.router.is_open(peer, id) || self.is_scattering(peer, id);
+        if taken || self.is_following(peer, id) {
+            let why = "another request of this id is open on the connection";
+            return Err((Code::DuplicateId, why.into(), None));
+        }
+        if self.take_turn(now, peer).is_err() {
+            return Err((Code::Overloaded, TOO_OFTEN.into(), None));
+        }
+        if !self.may(peer, Right::Call, says.service, out) {
+            return Err((Code::Denied, why_denied(Right::Call, says.service).into(), None));
+        }
+        if self.router.is_draining() || self.router.is_closed(says.service) {
+            return Err((Code::Draining, self.why_draining().into(), None));
+        }
+        self.check_fence(now, peer, Some(says.service), (says.lease, says.epoch))?;
+        let workers = self.recipients(says.service, &says.to);
+        match workers.len() {
+            0 => Err((Code::NoTarget, "no worker of the service is meant".into(), None)),
+            1..=TARGETS_MAX => Ok(workers),
+            _ => {
+                let why = "more than 1000 workers are meant; name some of them";
+                Err((Code::TooBig, why.into(), None))
+            }
+        }
     }
 
     /// Makes the request that stands for one worker's part in a job.
@@ -140,14 +149,14 @@ impl Core {
         &mut self,
         now: Time,
         peer: PeerId,
-        worker: WorkerId,
+        pin: Pin,
         part: Part,
         kept: Frames<'_>,
         out: &mut O,
     ) {
         let (job, index) = (part.job, part.index);
         let voice = CallerVoice::Part(Box::new(part));
-        match self.router.accept_pinned(now, peer, voice, worker, kept, out) {
+        match self.router.accept_pinned(now, peer, voice, pin, kept, out) {
             Some(request) => {
                 if let Some(target) = self.router.jobs.target_mut(job, index) {
                     target.child = Some(request);

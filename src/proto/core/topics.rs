@@ -1,5 +1,7 @@
 //! SUBSCRIBE, UNSUBSCRIBE, PUBLISH: what is published goes to all who have subscribed, at most once.
 
+use std::borrow::Cow;
+
 use crate::id::{Identity, PeerId};
 use crate::proto::clock::Time;
 use crate::proto::output::Output;
@@ -11,6 +13,7 @@ use crate::wire::mjp::{
 };
 
 use super::Core;
+use super::mjp::fence::Why;
 use super::rights::why_denied;
 
 /// Octets that one publication may have the broker copy, to all its subscribers together.
@@ -20,8 +23,10 @@ const ADDED: usize = 64 + SUBJECT_MAX + Identity::LEN_MAX;
 /// Frames that are not the body of a message: signature, kind and id, and two headers.
 const FRAMES_BEFORE: usize = 4;
 
-/// Why something is not done.
-type Refused = (Code, String);
+/// Why something is not done, where it is about no lease.
+fn refused(code: Code, why: impl Into<Cow<'static, str>>) -> Why {
+    (code, why.into(), None)
+}
 
 impl Core {
     pub(super) fn on_topic<O: Output>(
@@ -48,8 +53,8 @@ impl Core {
         };
         match done {
             // Who wants no answer is told what is wrong with what it says, and nothing else.
-            Err((Code::Overloaded, _)) if id == 0 => {}
-            Err((code, why)) => self.object(peer, id, code, &why, out),
+            Err((Code::Overloaded, ..)) if id == 0 => {}
+            Err(why) => self.object_fenced(peer, id, &why, out),
             Ok(()) => {}
         }
     }
@@ -60,28 +65,29 @@ impl Core {
         id: u64,
         says: &SubscribeHeader<'_>,
         out: &mut O,
-    ) -> Result<(), Refused> {
-        let pattern =
-            Pattern::parse(says.subject).map_err(|why| (Code::BadRequest, why.to_string()))?;
+    ) -> Result<(), Why> {
+        let pattern = Pattern::parse(says.subject)
+            .map_err(|why| refused(Code::BadRequest, why.to_string()))?;
         if !self.may_subscribe(peer, says.subject, out) {
-            return Err((Code::Denied, why_denied(Right::Subscribe, says.subject.as_bytes())));
+            let why = why_denied(Right::Subscribe, says.subject.as_bytes());
+            return Err(refused(Code::Denied, why));
         }
         if self.router.is_draining() {
-            return Err((Code::Draining, self.why_draining().into()));
+            return Err(refused(Code::Draining, self.why_draining()));
         }
-        self.topics.check(peer, id).map_err(|refused| match refused {
+        self.topics.check(peer, id).map_err(|why| match why {
             TableRefused::DuplicateId => {
                 let why = "another subscription of this id is open on the connection";
-                (Code::DuplicateId, why.to_owned())
+                refused(Code::DuplicateId, why)
             }
             TableRefused::TooMany => {
                 let why = "limits.subscriptions or limits.subscriptions_per_peer is reached";
-                (Code::Overloaded, why.to_owned())
+                refused(Code::Overloaded, why)
             }
         })?;
         let cost = Topics::cost_of(pattern);
         if !out.charge(cost) {
-            return Err((Code::Overloaded, "the broker's memory is short".into()));
+            return Err(refused(Code::Overloaded, "the broker's memory is short"));
         }
         self.topics.subscribe(peer, id, pattern, cost);
         if says.ack() {
@@ -99,31 +105,32 @@ impl Core {
         peer: PeerId,
         publish: &Publish<'_>,
         out: &mut O,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Why> {
         let (header, body) = (publish.header, publish.body);
         let subject = Subject::parse(publish.says.subject)
-            .map_err(|why| (Code::BadRequest, why.to_string()))?;
+            .map_err(|why| refused(Code::BadRequest, why.to_string()))?;
         if subject.is_reserved() {
-            return Err((Code::Forbidden, "what begins with `$` only the broker says".into()));
+            return Err(refused(Code::Forbidden, "what begins with `$` only the broker says"));
         }
         if !self.may(peer, Right::Publish, subject.as_str().as_bytes(), out) {
             let why = why_denied(Right::Publish, subject.as_str().as_bytes());
-            return Err((Code::Denied, why));
+            return Err(refused(Code::Denied, why));
         }
+        self.check_fence(now, peer, None, (publish.says.lease, publish.says.epoch))?;
         let (bytes, wire) = (ADDED + header.len() + body.bytes(), &self.settings.wire);
         if body.len() + FRAMES_BEFORE > wire.message_frames_max || bytes > wire.message_bytes_max {
             let why = "with what the broker adds it would be over limits.frames or limits.message";
-            return Err((Code::TooBig, why.into()));
+            return Err(refused(Code::TooBig, why));
         }
         let mut found = Vec::new();
         self.topics.find(now, subject, &mut found).map_err(|_| {
             let why = "it would be for more than limits.fan_out subscriptions, or take as long";
-            (Code::Overloaded, why.to_owned())
+            refused(Code::Overloaded, why)
         })?;
         let copied = ADDED + header.len() + body.bytes_copied();
         if copied.saturating_mul(found.len()) > COPIED_MAX {
             let why = "64 MiB and more would have to be copied; send less, or fewer small frames";
-            return Err((Code::TooBig, why.into()));
+            return Err(refused(Code::TooBig, why));
         }
         self.topics.count_published();
         let identity = self.peers.get(peer).and_then(|peer| peer.identity.as_ref());

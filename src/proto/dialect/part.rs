@@ -85,6 +85,7 @@ impl Part {
             outcome: outcome.label(),
             code: None,
             message: None,
+            epoch: None,
         };
         mjp::Outcome { id, says, header, body }.encode(parts, out);
     }
@@ -105,6 +106,7 @@ impl Part {
             outcome: progress_of(outcome).label(),
             code: Some(fault.code),
             message: fault.message,
+            epoch: fault.epoch,
         };
         let (header, body) = (&[][..], Frames::default());
         FromBroker::Outcome(mjp::Outcome { id, says, header, body }).encode(out);

@@ -67,20 +67,22 @@ impl Wanted<'_> {
 }
 
 impl Router {
-    /// Whether a service takes at this moment what is asked under that fence.
+    /// Whether a service takes at this moment what is asked under that fence; or whether what is for
+    /// no service may be done.
     ///
     /// # Errors
     /// It does not.
     pub(crate) fn check_fence(
         &self,
         now: Time,
-        service: &[u8],
+        service: Option<&[u8]>,
         fence: Option<&Fence>,
     ) -> Result<(), Fenced> {
         if fence.is_none() && self.fenced_workers == 0 {
             return Ok(());
         }
-        let wanted = self.service_id(service).and_then(|id| self.fence_of(id));
+        let wanted =
+            service.and_then(|name| self.service_id(name)).and_then(|id| self.fence_of(id));
         self.check_fences(now, wanted, fence)
     }
 

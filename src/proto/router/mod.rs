@@ -61,6 +61,7 @@ pub(crate) use explain::{Situation, Standing};
 pub(crate) use fence::{Fence, Fenced, Wanted};
 use hold::Agenda;
 pub(crate) use keyed::{Asked, say_kept};
+pub(crate) use pinned::Pin;
 use request::Request;
 pub(crate) use revive::Unrevived;
 use service::Service;

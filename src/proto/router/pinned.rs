@@ -9,13 +9,27 @@ use crate::proto::stats::Outcome;
 use crate::wire::message::Frames;
 
 use super::Router;
+use super::fence::Fence;
 use super::list::Links;
 use super::request::{Parts, Place, Request};
 use super::service::Service;
 use super::worker::WorkerId;
 
+/// The worker that a request is for, and the lease that its caller says to hold.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    pub(crate) worker: WorkerId,
+    pub(crate) fence: Option<Box<Fence>>,
+}
+
+impl From<WorkerId> for Pin {
+    fn from(worker: WorkerId) -> Self {
+        Self { worker, fence: None }
+    }
+}
+
 impl Router {
-    /// Memory that so many parts of a job take, each with frames of `bytes`, octets.
+    /// Memory that so many parts of a job take, each with frames and a fence of `bytes`, octets.
     pub(crate) fn cost_of_parts(&self, count: usize, bytes: usize) -> usize {
         // A name, and what stands in the voice and in the index.
         let voice = size_of::<Part>() + 2 * Identity::LEN_MAX;
@@ -40,14 +54,15 @@ impl Router {
         now: Time,
         caller: PeerId,
         voice: CallerVoice,
-        worker_id: WorkerId,
+        Pin { worker: worker_id, fence }: Pin,
         body: Frames<'_>,
         out: &mut O,
     ) -> Option<RequestId> {
         let worker = self.workers.get(worker_id)?;
         let (service_id, free) = (worker.service, worker.level().is_some());
         let free = free && !self.services.get(service_id)?.is_paused();
-        let cost = Request::cost_of(voice.bytes() + body.bytes());
+        let fenced = fence.as_ref().map_or(0, |fence| fence.bytes());
+        let cost = Request::cost_of(voice.bytes() + body.bytes() + fenced);
         let service = self.services.get_mut(service_id)?;
         out.take(cost);
         service.stats.accepted += 1;
@@ -67,7 +82,7 @@ impl Router {
             answering: false,
             parts: Parts::default(),
             asks: None,
-            fence: None,
+            fence,
             course: None,
             last_holder: None,
             links: Links::default(),

@@ -69,7 +69,7 @@ impl Listener {
     /// Publishes something: whose it is, and the how manieth.
     pub(super) fn publish(&mut self, conn: u32, cx: &mut Context<'_>) {
         self.last += 1;
-        let says = PublishHeader { subject: cx.rng.pick(&SUBJECTS) };
+        let says = PublishHeader::new(cx.rng.pick(&SUBJECTS));
         let header = Packed::new(&says);
         let mut frames = vec![format!("{conn} {}", self.last).into_bytes()];
         match cx.rng.within(0, 9) {

@@ -91,7 +91,7 @@ pub(super) fn scatter(
         _ => Recipients::All,
     };
     let events = Some(cx.rng.one_in(2));
-    let says = ScatterHeader { service: service.as_bytes(), to, timeout, events };
+    let says = ScatterHeader { timeout, events, ..ScatterHeader::new(service.as_bytes(), to) };
     let mut frames = vec![if service == MIXED { tag.to_job(None) } else { tag.encode() }];
     if cx.rng.one_in(4) {
         frames.push(vec![5; cx.rng.pick(&[0, 200, 5_000])]);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::header::{bin, some_octets};
 use super::malformed::Malformed;
-use super::{kind, pack, with_header};
+use super::{Packed, kind, pack, with_header};
 use crate::wire::codec::Encoder;
 
 /// Writes LEASE of a client, with a header as it is: a [`LeaseHeader`].
@@ -215,6 +215,40 @@ pub struct LeaseRow<'a> {
     pub observers: u64,
 }
 
+/// A header, a map as it stands on the wire, that says besides which lease its sender holds, and by
+/// which epoch. What is no map comes back as it is.
+#[must_use]
+pub fn fenced(header: &[u8], lease: &str, epoch: u64) -> Vec<u8> {
+    /// Keys of which a map may have so many without an octet more for it.
+    const SHORT_MAX: u16 = 15;
+    #[derive(Serialize)]
+    struct Fence<'a> {
+        lease: &'a str,
+        epoch: u64,
+    }
+    let (count, keys) = match header {
+        [] => (0, header),
+        [first @ 0x80..=0x8f, keys @ ..] => (u16::from(first & 0x0f), keys),
+        [0xde, high, low, keys @ ..] => (u16::from_be_bytes([*high, *low]), keys),
+        _ => return header.to_vec(),
+    };
+    let Some(count) = count.checked_add(2) else { return header.to_vec() };
+    let packed = Packed::new(&Fence { lease, epoch });
+    // Behind its first octet, which says that it is a map of two.
+    let more = packed.octets().get(1..).unwrap_or_default();
+    let mut octets = Vec::with_capacity(3 + keys.len() + more.len());
+    match u8::try_from(count) {
+        Ok(few) if count <= SHORT_MAX => octets.push(0x80 | few),
+        _ => {
+            octets.push(0xde);
+            octets.extend_from_slice(&count.to_be_bytes());
+        }
+    }
+    octets.extend_from_slice(keys);
+    octets.extend_from_slice(more);
+    octets
+}
+
 /// A name of 1 to 255 octets, or none.
 pub(super) fn some_name<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -224,5 +258,34 @@ pub(super) fn some_name<'de, D: Deserializer<'de>>(
         Ok(name)
     } else {
         Err(de::Error::custom("no name of 1 to 255 octets"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::de::IgnoredAny;
+
+    use super::super::{AdminHeader, Verb};
+    use super::*;
+
+    #[test]
+    fn a_header_of_any_length_says_besides_which_lease_is_held() {
+        let says = AdminHeader { name: Some("x"), ..AdminHeader::new(Verb::Kick) };
+        let octets = fenced(Packed::new(&says).octets(), "billing", 7);
+        let held = AdminHeader { lease: Some("billing"), epoch: Some(7), ..says };
+        assert_eq!(octets, Packed::new(&held).octets());
+        assert_eq!(fenced(b"", "a", 1), b"\x82\xa5lease\xa1a\xa5epoch\x01");
+        // The length of a map of 16 keys and more takes two octets more.
+        for count in [13, 14, 15, 16, 300] {
+            let long: BTreeMap<String, u8> = (0..count).map(|key| (key.to_string(), 0)).collect();
+            let octets = fenced(Packed::new(&long).octets(), "a", 1);
+            let read: BTreeMap<String, IgnoredAny> = rmp_serde::from_slice(&octets).unwrap();
+            assert_eq!(read.len(), long.len() + 2);
+            assert!(octets.ends_with(b"\xa5lease\xa1a\xa5epoch\x01"), "{count} keys");
+        }
+        // What is no map is the caller's affair.
+        assert_eq!(fenced(b"\x01", "a", 1), b"\x01");
     }
 }

@@ -29,6 +29,25 @@ pub struct ScatterHeader<'a> {
     /// What happens at the workers is to be told by NOTE. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<bool>,
+    /// The caller holds this lease, or the scatter is refused; 1 to 255 octets.
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::lease::some_name"
+    )]
+    pub lease: Option<&'a str>,
+    /// With `lease`, and only with it: the epoch of the holder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+}
+
+impl<'a> ScatterHeader<'a> {
+    /// A request to those workers of the service, and nothing else.
+    #[must_use]
+    pub fn new(service: &'a [u8], to: Recipients<'a>) -> Self {
+        Self { service, to, timeout: None, events: None, lease: None, epoch: None }
+    }
 }
 
 impl ScatterHeader<'_> {
@@ -192,6 +211,9 @@ pub struct OutcomeHeader<'a> {
     /// For people.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub message: Option<&'a str>,
+    /// With the code `stale_epoch`: the epoch of who holds the lease now. Absent: nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
 }
 
 /// OUTCOME of a broker: the end of one worker's part in a scatter. The header is that of the
@@ -229,7 +251,8 @@ pub struct Tally {
     pub replied: u64,
     /// Workers that said ERROR.
     pub failed: u64,
-    /// Workers whose dialect cannot say the request.
+    /// Workers that were not given the request: their dialect cannot say it, or a fence was in the
+    /// way.
     pub refused: u64,
     /// Workers that were lost.
     pub lost: u64,

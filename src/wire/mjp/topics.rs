@@ -38,6 +38,25 @@ pub struct PublishHeader<'a> {
     /// What it is about, 1 to 255 octets.
     #[serde(borrow, deserialize_with = "subject")]
     pub subject: &'a str,
+    /// The publisher holds this lease, or nobody gets it; 1 to 255 octets.
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::lease::some_name"
+    )]
+    pub lease: Option<&'a str>,
+    /// With `lease`, and only with it: the epoch of the holder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+}
+
+impl<'a> PublishHeader<'a> {
+    /// What is about that, and from anybody.
+    #[must_use]
+    pub fn new(subject: &'a str) -> Self {
+        Self { subject, lease: None, epoch: None }
+    }
 }
 
 /// Something for all who have subscribed to it.

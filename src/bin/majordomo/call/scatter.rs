@@ -47,6 +47,10 @@ impl Run<'_> {
         let began = Clock::now().into_std();
         let asked = self.client.scatter(&self.args.service, to.clone(), self.body.clone());
         let asked = asked.events(self.args.events);
+        let asked = match self.args.fence.fence() {
+            Some(fence) => asked.fence(fence),
+            None => asked,
+        };
         let done = match asked.await {
             Ok(mut scatter) => self.outcomes(&mut scatter, began).await?,
             Err(error) => Err(error),
@@ -114,7 +118,7 @@ impl Run<'_> {
 fn line(outcome: &Outcome) -> String {
     let (how, said) = match &outcome.result {
         Ok(reply) => ("replied", text(reply)),
-        Err(TargetError { miss, code, message }) => {
+        Err(TargetError { miss, code, message, .. }) => {
             let said = if message.is_empty() { code.clone() } else { format!("{code}: {message}") };
             (miss.as_str(), harmless(&said))
         }
@@ -147,9 +151,9 @@ fn object(outcome: &Outcome, began: Instant) -> String {
                 "frames": frames,
             })
         }
-        Err(TargetError { miss, code, message }) => json!({
+        Err(TargetError { miss, code, message, epoch }) => json!({
             "v": 1, "event": "outcome", "target": target, "outcome": miss.as_str(), "ms": ms,
-            "error": {"code": code, "message": message},
+            "error": {"code": code, "message": message, "epoch": epoch},
         }),
     };
     format!("{said}\n")
@@ -180,8 +184,8 @@ mod tests {
             of(Ok(Message::new([&b"one\ntwo\n"[..], b"\xff"]))),
             "a\\u{7}\treplied\tone\\ntwo \u{fffd}\n"
         );
-        let error =
-            TargetError { miss: Miss::TimedOut, code: "timeout".into(), message: "l\nate".into() };
+        let (code, message) = ("timeout".into(), "l\nate".into());
+        let error = TargetError { miss: Miss::TimedOut, code, message, epoch: None };
         assert_eq!(of(Err(error)), "a\\u{7}\ttimed_out\ttimeout: l\\nate\n");
     }
 }

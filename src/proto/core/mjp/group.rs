@@ -16,7 +16,7 @@ use crate::wire::mjp::{
     Code, FromBroker, GROUP_NAME_MAX, Group, GroupHeader, GroupReport, GroupVerb, Packed,
 };
 
-use super::lease::Why;
+use super::fence::Why;
 use told::millis;
 
 /// What stands before the name of a group where who looks at it is asked for a right.

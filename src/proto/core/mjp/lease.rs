@@ -1,29 +1,26 @@
-//! LEASE: who holds what, who waits for it, and who is told; and the fences of requests.
+//! LEASE: who holds what, who waits for it, and who is told.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::id::{PeerId, Principal};
+use crate::id::PeerId;
 use crate::proto::clock::Time;
 use crate::proto::core::Core;
 use crate::proto::core::rights::why_denied;
-use crate::proto::dialect::{STALE, fault};
 use crate::proto::lease::{
     Candidacy, Freed, LeaseLimits, Leases, News, Place, Refused, Row, Stale, Terms, WARD,
 };
 use crate::proto::output::Output;
 use crate::proto::rights::{Grants, Verb as Right};
-use crate::proto::router::{Fence, Fenced};
 use crate::wire::mjp::{
-    AdminEvent, Code, Fault, FromBroker, HEADER_MAX, LEASE_NAME_MAX, LeaseHeader, LeaseReport,
-    LeaseRow, LeaseVerb, Packed, RequestHeader,
+    AdminEvent, Code, FromBroker, HEADER_MAX, LEASE_NAME_MAX, LeaseHeader, LeaseReport, LeaseRow,
+    LeaseVerb, Packed, RequestHeader,
 };
+
+use super::fence::{Why, why_stale};
 
 /// What stands before the name of a lease where who observes it is asked for a right.
 const LOOK: &str = "lease.";
-
-/// Why something is not done, and the epoch that holds.
-pub(in crate::proto::core) type Why = (Code, Cow<'static, str>, Option<u64>);
 
 impl Core {
     /// Every epoch from now on is above `last`: none of an earlier run of the broker comes back.
@@ -353,48 +350,6 @@ impl Core {
         });
     }
 
-    /// Says ERROR with the epoch that holds.
-    pub(in crate::proto::core) fn object_fenced<O: Output>(
-        &mut self,
-        peer: PeerId,
-        id: u64,
-        (code, why, epoch): &Why,
-        out: &mut O,
-    ) {
-        let fault = Fault { epoch: *epoch, ..fault(*code, why) };
-        self.say(peer, 80 + why.len(), out, |encoder| fault.encode(id, encoder));
-    }
-
-    /// Whether what the peer asks for may be asked at this moment, for its fence or without one.
-    pub(in crate::proto::core) fn check_fence(
-        &mut self,
-        now: Time,
-        peer: PeerId,
-        says: &RequestHeader<'_>,
-    ) -> Result<(), Why> {
-        if says.lease.is_some() != says.epoch.is_some() {
-            let why = "`lease` and `epoch` go together";
-            return Err((Code::BadRequest, why.into(), None));
-        }
-        let fence = self.fence(peer, says);
-        let checked = self.router.check_fence(now, says.service, fence.as_deref());
-        checked.map_err(|fenced| {
-            self.router.leases.count_refused(matches!(fenced, Fenced::Stale(_)));
-            why_fenced(fenced)
-        })
-    }
-
-    /// The fence of a request.
-    pub(in crate::proto::core) fn fence(
-        &self,
-        peer: PeerId,
-        says: &RequestHeader<'_>,
-    ) -> Option<Box<Fence>> {
-        let (lease, epoch) = (says.lease?, says.epoch?);
-        let principal: Principal = self.peers.get(peer)?.principal;
-        Some(Box::new(Fence { lease: lease.into(), epoch, principal }))
-    }
-
     fn check_value(&self, value: &[u8]) -> Result<(), Why> {
         let max = self.settings.lease.value_bytes_max;
         if value.len() <= max {
@@ -422,27 +377,6 @@ impl Core {
             grace: within("grace", says.grace, zero, zero)?,
             lock_delay: within("lock_delay", says.lock_delay, zero, zero)?,
         })
-    }
-}
-
-/// Why a request is not taken for its fence, or for the lack of one.
-pub(in crate::proto::core) fn why_fenced(fenced: Fenced) -> Why {
-    match fenced {
-        Fenced::Stale(stale) => why_stale(stale),
-        Fenced::Required(lease) => {
-            let lease = lease.escape_default();
-            let why = format!("only the holder of the lease {lease} may ask; say `lease`, `epoch`");
-            (Code::FenceRequired, why.into(), None)
-        }
-    }
-}
-
-fn why_stale(stale: Stale) -> Why {
-    match stale {
-        Stale::Epoch(epoch) => (Code::StaleEpoch, STALE.into(), epoch),
-        Stale::Stranger => {
-            (Code::Denied, "another principal holds the lease by that epoch".into(), None)
-        }
     }
 }
 

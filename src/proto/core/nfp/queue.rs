@@ -83,7 +83,7 @@ impl Core {
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Err("the time of the job is over".into());
         }
-        if self.router.check_fence(now, service, None).is_err() {
+        if self.router.check_fence(now, Some(service), None).is_err() {
             self.router.leases.count_refused(false);
             return Err("the service takes requests of the holder of a lease only".into());
         }

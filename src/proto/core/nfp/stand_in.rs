@@ -46,7 +46,7 @@ impl Core {
             let way = Way::Post(Post { uuid, task, era, queued: false });
             let terms = Terms { deadline, attempts: None };
             let part = Part { job: known, index, name, terms, way };
-            self.give_part(now, id, *worker, part, job.body, out);
+            self.give_part(now, id, (*worker).into(), part, job.body, out);
         }
     }
 

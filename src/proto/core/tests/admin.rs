@@ -58,8 +58,7 @@ impl Desk {
     }
 
     pub(super) fn scatter_to_all(&mut self, client: PeerId, id: u64) {
-        let says =
-            ScatterHeader { service: b"echo", to: Recipients::All, timeout: None, events: None };
+        let says = ScatterHeader::new(b"echo", Recipients::All);
         let (header, body) = (Packed::new(&says), Message::new([id.to_string().into_bytes()]));
         let (header, body) = (header.octets(), body.frames());
         self.mjp(client, &ToBroker::Scatter(Scatter { id, header, says, body }));

@@ -37,7 +37,7 @@ impl Desk {
     }
 
     fn scatter(&mut self, client: PeerId, id: u64, to: Recipients<'_>, timeout: Option<u64>) {
-        let says = ScatterHeader { service: b"echo", to, timeout, events: None };
+        let says = ScatterHeader { timeout, ..ScatterHeader::new(b"echo", to) };
         let (header, body) = (Packed::new(&says), Message::new([id.to_string().into_bytes()]));
         let (header, body) = (header.octets(), body.frames());
         self.mjp(client, &ToBroker::Scatter(Scatter { id, header, says, body }));
@@ -233,7 +233,7 @@ fn who_wants_to_know_hears_what_happens_at_each_target() {
     let nfp = desk.nfp_ready("b", "echo");
     let scatter = |desk: &mut Desk, id, events: Option<bool>| {
         let to = if events.is_some() { Recipients::All } else { Recipients::Names(vec!["a"]) };
-        let says = ScatterHeader { service: b"echo", to, timeout: None, events };
+        let says = ScatterHeader { events, ..ScatterHeader::new(b"echo", to) };
         let (header, body) = (Packed::new(&says), Message::new([&br#"{"task":"run"}"#[..]]));
         let (header, body) = (header.octets(), body.frames());
         desk.mjp(client, &ToBroker::Scatter(Scatter { id, header, says: says.clone(), body }));

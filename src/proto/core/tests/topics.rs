@@ -14,7 +14,7 @@ impl Desk {
     }
 
     pub(super) fn publish(&mut self, peer: PeerId, id: u64, subject: &str, body: &str) {
-        let says = PublishHeader { subject };
+        let says = PublishHeader::new(subject);
         let (header, body) = (Packed::new(&says), Message::new([body.as_bytes().to_vec()]));
         let (header, body) = (header.octets(), body.frames());
         self.mjp(peer, &ToBroker::Publish(Publish { id, header, says, body }));
@@ -201,7 +201,7 @@ fn each_limit_has_its_answer() {
 fn what_would_be_too_much_for_subscribers_or_for_the_broker_is_refused() {
     let mut desk = desk();
     let (source, client) = (desk.join(), desk.join());
-    let says = PublishHeader { subject: "a" };
+    let says = PublishHeader::new("a");
     let header = Packed::new(&says);
     let publish = |desk: &mut Desk, frames: usize| {
         let body = Message::new(vec![vec![0; 4000]; frames]);
@@ -238,8 +238,7 @@ fn the_header_of_a_publisher_arrives_octet_by_octet() {
     let mut desk = desk();
     let client = desk.join();
     desk.subscribe(client, 1, "a");
-    let (says, header) =
-        (PublishHeader { subject: "a" }, b"\x82\xa3x-k\x93\x01\xc0\xc3\xa7subject\xa1a");
+    let (says, header) = (PublishHeader::new("a"), b"\x82\xa3x-k\x93\x01\xc0\xc3\xa7subject\xa1a");
     let body = Message::new([&b"x"[..], b"", b"y"]);
     let publish = Publish { id: 0, header, says, body: body.frames() };
     desk.mjp(client, &ToBroker::Publish(publish));
@@ -274,7 +273,7 @@ fn one_who_publishes_to_many_has_its_next_turn_behind_others() {
     let (client, source) = (desk.join(), desk.join());
     (1..=3).for_each(|id| desk.subscribe(client, id, "a"));
     let publish = |desk: &mut Desk| {
-        let says = PublishHeader { subject: "a" };
+        let says = PublishHeader::new("a");
         let (header, body) = (Packed::new(&says), Message::new([&b"x"[..]]));
         let (header, body) = (header.octets(), body.frames());
         let publish = Publish { id: 0, header, says, body };

@@ -135,7 +135,7 @@ fn what_waits_for_a_worker_alone_comes_behind_a_suspect_that_it_cannot_take() {
     desk.ask(client, b"no job");
     stock.into_iter().for_each(|worker| desk.leave(worker));
     let native = desk.join();
-    let says = ScatterHeader { service: b"echo", to: Recipients::All, timeout: None, events: None };
+    let says = ScatterHeader::new(b"echo", Recipients::All);
     let (header, body) = (Packed::new(&says), Message::new([ADD.as_bytes()]));
     let (header, body) = (header.octets(), body.frames());
     desk.mjp(native, &ToBroker::Scatter(Scatter { id: 1, header, says: says.clone(), body }));
