@@ -20,7 +20,7 @@ class Lines:
         self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(words, env=environment, stdin=stdin or subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=self.errors, text=True)
-        self.said, self.heard = [], queue.Queue()
+        self.said, self.heard, self.ended = [], queue.Queue(), None
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self):
@@ -58,6 +58,7 @@ class Lines:
     def kill(self):
         self.process.kill()
         self.process.wait()
+        self.ended = time.monotonic()
 
     def close(self):
         if self.process.poll() is None:
@@ -95,6 +96,23 @@ class Ours(Lines):
     def now(self):
         """What it said last of itself."""
         return next((it for _, it in reversed(self.said) if it.get("event") == "status"), {})
+
+    def when(self, wanted, after=0.0):
+        """When it first said of itself what is wanted; None: not since then."""
+        said = (at for at, it in list(self.said) if at > after and it.get("event") == "status" and wanted(it))
+        return next(said, None)
+
+    def spans(self, wanted):
+        """Times from and to which what it said of itself was what is wanted."""
+        spans, since = [], None
+        for at, said in list(self.said):
+            if said.get("event") == "status" and wanted(said) != (since is not None):
+                since, done = (at, None) if since is None else (None, since)
+                if done is not None:
+                    spans.append((done, at))
+        if since is not None:
+            spans.append((since, self.ended or time.monotonic()))
+        return spans
 
     def stop(self, timeout=40.0):
         self.signal(signal.SIGTERM)

@@ -103,6 +103,18 @@ class Etcd:
         lines = self.ctl("get", key).splitlines()
         return lines[1] if lines else None
 
+    def history(self, key: str):
+        """All that has ever become of a key: PUT or DELETE, and the value."""
+        environment = dict(os.environ, ETCDCTL_API="3")
+        words = ["etcdctl", "--endpoints", self.endpoint, "watch", "--rev=1", key]
+        try:
+            # It goes on for ever.
+            text = subprocess.run(words, env=environment, capture_output=True, timeout=2).stdout
+        except subprocess.TimeoutExpired as over:
+            text = over.stdout
+        lines = (text or b"").decode().splitlines()
+        return list(zip(lines[0::3], lines[2::3]))
+
     def close(self):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)

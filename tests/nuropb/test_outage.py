@@ -2,12 +2,12 @@
 
 import os
 import signal
-import threading
 import time
 
 import pytest
 
 from conftest import Mesh
+from load import Load, keep
 from servers import Etcd, EtcdCluster, Rabbit, until
 
 LONG = os.environ.get("MAJORDOMO_LONG") == "1"
@@ -25,40 +25,6 @@ def own(binary, rabbit):
         if mesh:
             mesh.close()
         etcd.close()
-
-
-class Load:
-    """Commands that are sent one after the other; those that RabbitMQ has confirmed are kept."""
-
-    def __init__(self, mesh, path):
-        self.mesh, self.path, self.confirmed, self.refused = mesh, path, [], 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self):
-        number = 0
-        while not self._stop.is_set():
-            number += 1
-            done = self.mesh.cli("call", self.mesh.service, "keep", f'{{"n": {number}}}', "--command",
-                                 "--timeout", "3s")
-            if done.returncode == 0:
-                self.confirmed.append(number)
-            else:
-                self.refused += 1
-
-    def end(self):
-        self._stop.set()
-        self._thread.join(60)
-
-    def kept(self):
-        if not self.path.exists():
-            return set()
-        return {int(line.strip(' {}"n:\n')) for line in self.path.read_text().splitlines()}
-
-
-def keep(path):
-    return "--method", f"keep=cat >> {path}"
 
 
 def test_etcd_is_killed_and_comes_back(own, tmp_path):
@@ -80,7 +46,7 @@ def test_etcd_is_killed_and_comes_back(own, tmp_path):
     assert max(it.now()["epoch"] for it in members) > epoch
     load.end()
     assert load.refused == 0 and load.confirmed
-    until(lambda: set(load.confirmed) <= load.kept())
+    until(lambda: set(load.confirmed) <= set(load.kept()))
 
 
 def test_etcd_is_frozen_and_thaws(own):
@@ -151,7 +117,7 @@ def test_rabbitmq_is_killed_and_comes_back(own, tmp_path):
         until(lambda: all(it.now()["queues"]["link"] == "up" for it in members), timeout=60)
         until(lambda: len(load.confirmed) > before + 10, timeout=60)
     load.end()
-    until(lambda: set(load.confirmed) <= load.kept(), timeout=30)
+    until(lambda: set(load.confirmed) <= set(load.kept()), timeout=30)
     assert sum(it.now()["leading"] for it in members) == 1
     print(f"{len(load.confirmed)} confirmed, {load.refused} refused")
 
@@ -170,7 +136,7 @@ def test_rabbitmq_is_frozen_and_thaws(own, tmp_path):
     before = len(load.confirmed)
     until(lambda: len(load.confirmed) > before + 5, timeout=40)
     load.end()
-    until(lambda: set(load.confirmed) <= load.kept(), timeout=30)
+    until(lambda: set(load.confirmed) <= set(load.kept()), timeout=30)
 
 
 def test_rabbitmq_is_not_there_at_the_start(binary, etcd):
@@ -209,5 +175,5 @@ def test_an_instance_that_is_killed_loses_nothing(own, tmp_path):
         members.append(own.ours(f"s{number}", "--ttl", "2s", *slow))
         members[-1].running()
     load.end()
-    until(lambda: set(load.confirmed) <= load.kept(), timeout=30)
+    until(lambda: set(load.confirmed) <= set(load.kept()), timeout=30)
     assert load.refused == 0
