@@ -28,6 +28,7 @@ pub mod folder;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod group;
+mod http;
 pub mod id;
 pub mod inventory;
 pub mod keys;

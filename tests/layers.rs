@@ -26,6 +26,8 @@ const RANKS: &[(&str, u32)] = &[
     ("keys", 3),
     // What any store of leases can do.
     ("lease", 3),
+    // How health and metrics are shown.
+    ("http", 3),
     // What is kept on a disk; it knows what the core orders.
     ("store", 3),
     // Servers of others; one of them keeps leases.

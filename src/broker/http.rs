@@ -1,44 +1,23 @@
-//! `/livez`, `/readyz` and `/metrics`, on a thread and a runtime of their own.
-//!
-//! A connection is good for one request and lives for [`CONNECTION_MAX`] at most; what it may send
-//! is bounded, and so is how many there are. Nothing here waits for the core's lock.
+//! `/livez`, `/readyz` and `/metrics` of a broker. Nothing here waits for the core's lock.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tracing::{debug, info, warn};
 
+use crate::http::{answer, measured, unavailable};
 use crate::id::ServiceName;
 
 use super::BrokerError;
 use super::metrics;
 use super::shared::Shared;
 use super::survey::Ledger;
-
-/// Connections at a time; more wait in the system's backlog.
-const CONNECTIONS_MAX: usize = 32;
-/// From accept to the end of the request's head.
-const HEAD_MAX: Duration = Duration::from_secs(2);
-/// From accept to the last octet of the answer.
-const CONNECTION_MAX: Duration = Duration::from_secs(10);
-/// Octets of a request's head, and its fields.
-const HEAD_BYTES_MAX: usize = 16 << 10;
-const HEAD_FIELDS_MAX: usize = 64;
-/// How long to wait when the system cannot accept.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// What the requests share.
 #[derive(Debug)]
@@ -50,13 +29,8 @@ struct Site {
 
 /// Binds, so that a port in use is known before anything is answered.
 pub(super) fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
-    let bind = || {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let real = listener.local_addr()?;
-        Ok((listener, real))
-    };
-    bind().map_err(|source| BrokerError::Bind { endpoint: format!("http://{address}"), source })
+    crate::http::bind(address)
+        .map_err(|source| BrokerError::Bind { endpoint: format!("http://{address}"), source })
 }
 
 /// Serves until the broker has ended.
@@ -64,33 +38,7 @@ pub(super) fn start(
     listener: TcpListener,
     shared: Arc<Shared>,
 ) -> Result<JoinHandle<()>, BrokerError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(BrokerError::Thread)?;
-    let run = move || {
-        runtime.block_on(async {
-            let ended = shared.running.clone();
-            tokio::select! {
-                () = ended.cancelled() => {}
-                () = serve(listener, shared) => {}
-            }
-        });
-    };
-    std::thread::Builder::new()
-        .name("majordomo-http".into())
-        .spawn(run)
-        .map_err(BrokerError::Thread)
-}
-
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return warn!(%error, "cannot serve HTTP"),
-    };
-    if let Ok(address) = listener.local_addr() {
-        info!(endpoint = %format_args!("http://{address}"), "listening");
-    }
+    let ended = shared.running.clone();
     let site = Site { shared, ledger: Mutex::default() };
     let app = Router::new()
         .route("/livez", get(livez))
@@ -98,37 +46,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/metrics", get(scrape))
         .fallback(nothing)
         .with_state(Arc::new(site));
-    let mut open = JoinSet::new();
-    loop {
-        tokio::select! {
-            Some(_) = open.join_next() => {}
-            accepted = listener.accept(), if open.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    open.spawn(converse(stream, app.clone()));
-                }
-                Err(error) => {
-                    debug!(%error, "cannot accept; trying again");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                }
-            },
-        }
-    }
-}
-
-/// One request, one answer.
-async fn converse(stream: tokio::net::TcpStream, app: Router) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
-        .keep_alive(false)
-        .max_headers(HEAD_FIELDS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX);
-    let conversation = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    match timeout(CONNECTION_MAX, conversation).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "an HTTP connection broke"),
-        Err(_) => debug!("an HTTP client was too slow; closed"),
-    }
+    crate::http::start(listener, app, ended).map_err(BrokerError::Thread)
 }
 
 async fn nothing() -> Response {
@@ -165,18 +83,7 @@ async fn scrape(State(site): State<Arc<Site>>) -> Response {
         return unavailable("the core is too busy to be asked".into());
     };
     drop(ledger);
-    match metrics::write(site.shared.clone(), survey) {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    }
-}
-
-fn unavailable(why: String) -> Response {
-    answer(StatusCode::SERVICE_UNAVAILABLE, why)
-}
-
-fn answer(status: StatusCode, text: impl Into<String>) -> Response {
-    (status, text.into() + "\n").into_response()
+    measured(metrics::write(site.shared.clone(), survey))
 }
 
 /// The service in `service=NAME`. Names are octets, so any octet may be written as `%XX`; `+` is a

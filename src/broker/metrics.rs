@@ -9,34 +9,23 @@ mod kept;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Unit;
 
+use crate::http::{Label, NO_LABEL, Page};
 use crate::proto::group::{Exit, Left, Status};
 use crate::proto::lease::Freed;
-use crate::proto::stats::{Histogram, Loss, Outcome, ServiceStats};
+use crate::proto::stats::{Loss, Outcome, ServiceStats};
 use crate::wire::greeting::Mechanism;
 
-use super::process::Process;
 use super::shared::Shared;
 use super::survey::{Row, Survey};
 
-/// What [`write`] gives.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// The text of a scrape.
 pub(super) fn write(shared: Arc<Shared>, survey: Survey) -> Result<String, fmt::Error> {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Process));
-    let ours = registry.sub_registry_with_prefix("majordomo");
-    ours.register_collector(Box::new(Scrape { shared, survey }));
-    let mut text = String::new();
-    text::encode(&mut text, &registry)?;
-    Ok(text)
+    crate::http::write(Scrape { shared, survey })
 }
 
 #[derive(Debug)]
@@ -47,7 +36,7 @@ struct Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut page = Page { encoder };
+        let mut page = Page::new(encoder);
         self.write_process(&mut page)?;
         self.write_connections(&mut page)?;
         self.write_requests(&mut page)?;
@@ -65,25 +54,9 @@ impl Collector for Scrape {
     }
 }
 
-/// A label and its value.
-type Label<'a> = (&'static str, &'a str);
-
-const NO_LABEL: &[Label<'static>; 0] = &[];
-
 impl Scrape {
     fn write_process(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
-        page.encoder
-            .encode_descriptor("build", "What runs.", None, MetricType::Info)?
-            .encode_info(&version)?;
-        let start = self.shared.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let start = [(NO_LABEL, start.as_secs_f64())];
-        page.gauge(
-            "start_time",
-            Some(Unit::Seconds),
-            "When the broker began, since the epoch.",
-            start,
-        )?;
+        page.begin(self.shared.started_at, "When the broker began, since the epoch.")?;
         let account = &self.shared.account;
         let (limit, taken) = (account.limit(), account.taken());
         let help = "Memory that peers may make the broker hold.";
@@ -351,79 +324,4 @@ impl Scrape {
 
 fn service(row: &Row) -> Label<'_> {
     ("service", &row.label)
-}
-
-/// The text as it is written, a family at a time.
-struct Page<'e> {
-    encoder: DescriptorEncoder<'e>,
-}
-
-impl Page<'_> {
-    fn counter<'a, L: AsRef<[Label<'a>]>>(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (L, u64)>,
-    ) -> Result<(), fmt::Error> {
-        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, count) in samples {
-            let labels = labels.as_ref();
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
-        }
-        Ok(())
-    }
-
-    /// A counter by reason.
-    fn reasons(
-        &mut self,
-        name: &str,
-        help: &str,
-        counts: impl IntoIterator<Item = (&'static str, u64)>,
-    ) -> Result<(), fmt::Error> {
-        let counts = counts.into_iter().map(|(reason, count)| ([("reason", reason)], count));
-        self.counter(name, help, counts)
-    }
-
-    fn gauge<'a, L: AsRef<[Label<'a>]>>(
-        &mut self,
-        name: &str,
-        unit: Option<Unit>,
-        help: &str,
-        samples: impl IntoIterator<Item = (L, f64)>,
-    ) -> Result<(), fmt::Error> {
-        let unit = unit.as_ref();
-        let mut family = self.encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-        for (labels, value) in samples {
-            let labels = labels.as_ref();
-            family.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
-    }
-
-    /// Durations.
-    fn histogram<'a, L: AsRef<[Label<'a>]>>(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (L, &'a Histogram)>,
-    ) -> Result<(), fmt::Error> {
-        const US_PER_SECOND: f64 = 1e6;
-        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
-        let mut family = self.encoder.encode_descriptor(name, help, unit, kind)?;
-        let bounds = Histogram::BOUNDS_US.map(|us| us as f64 / US_PER_SECOND);
-        for (labels, histogram) in samples {
-            let count = histogram.count();
-            if count == 0 {
-                continue;
-            }
-            let bounds = bounds.into_iter().chain([f64::INFINITY]);
-            let buckets: Vec<_> = bounds.zip(histogram.buckets).collect();
-            let sum = histogram.sum_us as f64 / US_PER_SECOND;
-            let labels = labels.as_ref();
-            family
-                .encode_family(&labels)?
-                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
-        }
-        Ok(())
-    }
 }

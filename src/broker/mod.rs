@@ -31,7 +31,6 @@ mod metrics;
 mod outboxes;
 mod pace;
 mod permits;
-mod process;
 mod rates;
 mod shared;
 mod shortage;

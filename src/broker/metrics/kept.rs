@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::registry::Unit;
 
+use crate::http::{NO_LABEL, Page};
 use crate::proto::dead::Cause;
 
 use super::super::survey::DepotSurvey;
-use super::{NO_LABEL, Page, Scrape};
+use super::Scrape;
 
 impl Scrape {
     pub(super) fn write_keys(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {

@@ -6,9 +6,9 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::broker::process;
 use crate::broker::shared::{Shared, now};
 use crate::config::BrokerConfig;
+use crate::http::process;
 use crate::inventory::Inventory;
 use crate::transport::endpoint::Endpoint;
 

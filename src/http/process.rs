@@ -76,24 +76,24 @@ fn started(stat: &str) -> Option<f64> {
 }
 
 /// CPU time used, user and system.
-pub(super) fn cpu_seconds() -> Option<f64> {
+pub(crate) fn cpu_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     Some((field(&stat, 14)? + field(&stat, 15)?) / TICKS_PER_SECOND)
 }
 
 /// Threads of this process.
-pub(super) fn threads() -> Option<u64> {
+pub(crate) fn threads() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
 }
 
 /// File descriptors in use. One more is the directory that is read.
-pub(super) fn descriptors() -> Option<usize> {
+pub(crate) fn descriptors() -> Option<usize> {
     Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
 }
 
 /// TCP sockets among them: those that stand in the tables of the system.
-pub(super) fn tcp_sockets() -> Option<usize> {
+pub(crate) fn tcp_sockets() -> Option<usize> {
     let open = fs::read_dir("/proc/self/fd").ok()?.filter_map(|entry| {
         let target = fs::read_link(entry.ok()?.path()).ok()?;
         let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
@@ -107,7 +107,7 @@ pub(super) fn tcp_sockets() -> Option<usize> {
 }
 
 /// Resident memory, octets.
-pub(super) fn resident() -> Option<f64> {
+pub(crate) fn resident() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
