@@ -13,6 +13,11 @@ mod etcd;
 mod health;
 #[path = "container/homes.rs"]
 mod homes;
+#[path = "container/metrics.rs"]
+mod metrics;
+#[path = "http/openmetrics.rs"]
+#[expect(dead_code, reason = "brokers need more of it")]
+mod openmetrics;
 #[path = "common/relay.rs"]
 #[expect(dead_code, reason = "groups need more of it")]
 mod relay;
@@ -21,12 +26,13 @@ mod servers;
 
 use std::time::Duration;
 
-use behaviour::{PATIENCE, every_home_does_it};
+use behaviour::{Home, PATIENCE, every_home_does_it};
 use etcd::EtcdServer;
 use health::{a_bad_caller_is_ended, a_leader_looks_after_its_service};
 use homes::{AtBroker, AtRabbit, RabbitLeases, Standalone, broker_with};
 use majordomo::container::ServiceContainer;
 use majordomo::engine::etcd::{Etcd, EtcdConfig, EtcdError, Txn, WatchEvent};
+use metrics::{a_loop_that_does_not_run_is_not_live, an_instance_shows_its_numbers};
 use servers::RabbitServer;
 use tokio::time::timeout;
 
@@ -40,6 +46,13 @@ async fn a_leader_at_our_broker_looks_after_its_service() {
     let home = AtBroker::new(None);
     a_leader_looks_after_its_service(&home, "cared").await;
     a_bad_caller_is_ended(&home, "strict", async |caller| home.connection(caller).await).await;
+}
+
+#[tokio::test]
+async fn an_instance_at_our_broker_shows_its_numbers() {
+    let home = AtBroker::new(None);
+    an_instance_shows_its_numbers(&home, "counted").await;
+    a_loop_that_does_not_run_is_not_live(home.instance("stuck", "one")).await;
 }
 
 #[tokio::test]
@@ -63,6 +76,7 @@ async fn rabbitmq_is_a_home_with_the_leader_in_etcd_or_at_our_broker() {
     every_home_does_it(&home).await;
     a_leader_looks_after_its_service(&home, "cared").await;
     a_bad_caller_is_ended(&home, "strict", async |caller| home.connection(caller).await).await;
+    an_instance_shows_its_numbers(&home, "counted").await;
     let (_broker, embedded) = broker_with(|_| ());
     let leases = RabbitLeases::Broker(Box::new(embedded));
     every_home_does_it(&AtRabbit { rabbit: &rabbit, vhost: "mixed", leases }).await;

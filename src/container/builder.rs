@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::client::fresh_id;
 use super::coordinate::{Post, Reach, Store};
+use super::counts::Counters;
 use super::embedded::{Connection, Embedded};
 use super::handler::{Event, Failure, Hearer, IntoMethod, Method, hearer};
 use super::health::Care;
@@ -17,7 +19,7 @@ use super::instance::{Servers, ServiceContainer};
 use super::operator::Wishes;
 use super::queues::{BrokerQueues, Queues};
 use super::seal::ServiceKey;
-use super::serve::{Counters, Shop};
+use super::serve::Shop;
 use crate::config::ConfigError;
 use crate::lease::Coordinator;
 use crate::proto::container::{CallerSettings, Figures, HealthSettings, Settings, Signal};
@@ -58,6 +60,14 @@ pub enum BuildError {
     /// A method wants to be encrypted.
     #[error("the method `{0}` has to be encrypted, and the service has no key")]
     NoKey(String),
+    /// Health and metrics cannot be served there.
+    #[error("cannot serve HTTP at {address}: {why}")]
+    Http {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        why: String,
+    },
     /// Our broker cannot be asked so.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -92,6 +102,7 @@ pub struct Builder {
     call_again_wait: Duration,
     care: Care,
     key: Option<ServiceKey>,
+    http: Option<SocketAddr>,
 }
 
 impl fmt::Debug for Builder {
@@ -120,6 +131,7 @@ impl Builder {
             call_again_wait: Duration::from_millis(100),
             care: Care::default(),
             key: None,
+            http: None,
         }
     }
 
@@ -294,6 +306,14 @@ impl Builder {
         self
     }
 
+    /// `/livez`, `/readyz` and `/metrics` of this instance are served there, on a thread of their
+    /// own; with port 0 at a free one, see [`ServiceContainer::http_addr`]. Default: nowhere.
+    #[must_use]
+    pub fn http(mut self, address: SocketAddr) -> Self {
+        self.http = Some(address);
+        self
+    }
+
     /// Starts the instance. It goes through its steps by itself, see
     /// [`ServiceContainer::status`]. To be called within a runtime of tokio.
     ///
@@ -301,30 +321,7 @@ impl Builder {
     ///
     /// A name or a setting is wrong; nothing is started.
     pub fn start(self) -> Result<ServiceContainer, BuildError> {
-        for name in [&self.service, &self.instance] {
-            // Names are parts of keys, too.
-            if !fits_short_string(name) || name.contains('/') {
-                return Err(BuildError::Name(name.chars().take(64).collect()));
-            }
-        }
-        let topics: Vec<String> = self.hearers.iter().map(|(topics, _)| topics.clone()).collect();
-        if let Some(topic) = topics.iter().find(|topic| !fits_short_string(topic)) {
-            return Err(BuildError::Name(topic.chars().take(64).collect()));
-        }
-        let ttl = self.settings.ttl;
-        if !(Duration::from_secs(2)..=Duration::from_secs(600)).contains(&ttl) {
-            let (name, value, range) = ("ttl", format!("{} ms", ttl.as_millis()), "2 s to 10 min");
-            return Err(BuildError::Range { name, value, range });
-        }
-        if self.settings.prefetch == 0 || self.settings.prefetch_leader == 0 {
-            let (name, value, range) = ("prefetch", "0".into(), "1 to 65535");
-            return Err(BuildError::Range { name, value, range });
-        }
-        validate(&self.care)?;
-        let mut methods = self.methods.iter();
-        if let (None, Some((name, _))) = (&self.key, methods.find(|(_, method)| method.encrypted)) {
-            return Err(BuildError::NoKey(name.clone()));
-        }
+        let topics = self.check()?;
         let mut settings = self.settings;
         let (service, instance) = (&*self.service, &*self.instance);
         let queues = match self.queues {
@@ -351,6 +348,12 @@ impl Builder {
             }
         };
         settings.coordinated = store.is_some();
+        let not_served = |address, error: std::io::Error| {
+            let why = error.to_string();
+            BuildError::Http { address, why }
+        };
+        let bind = |at| crate::http::bind(at).map_err(|error| not_served(at, error));
+        let http = self.http.map(bind).transpose()?;
         let shop = Shop {
             service: self.service,
             version: self.version,
@@ -359,7 +362,7 @@ impl Builder {
             hearers: self.hearers,
             call_again_max: self.call_again_max,
             call_again_wait: self.call_again_wait,
-            counters: Counters::default(),
+            counters: Arc::new(Counters::default()),
             key: self.key,
             tally: (settings.coordinated && self.care.callers.is_some()).then(Mutex::default),
         };
@@ -367,7 +370,41 @@ impl Builder {
         let mut care = self.care;
         care.settings.prefetch = settings.prefetch.into();
         let servers = Servers { store, queues, ttl: settings.ttl, hw_mark: care.settings.hw_mark };
-        Ok(ServiceContainer::run(shop, self.instance, settings, servers, wishes, care))
+        let mut container =
+            ServiceContainer::run(shop, self.instance, settings, servers, wishes, care);
+        if let Some((listener, at)) = http {
+            container.show(listener, at).map_err(|error| not_served(at, error))?;
+        }
+        Ok(container)
+    }
+
+    /// Whether it can be started so; the topics that it hears.
+    fn check(&self) -> Result<Vec<String>, BuildError> {
+        for name in [&self.service, &self.instance] {
+            // Names are parts of keys, too.
+            if !fits_short_string(name) || name.contains('/') {
+                return Err(BuildError::Name(name.chars().take(64).collect()));
+            }
+        }
+        let topics: Vec<String> = self.hearers.iter().map(|(topics, _)| topics.clone()).collect();
+        if let Some(topic) = topics.iter().find(|topic| !fits_short_string(topic)) {
+            return Err(BuildError::Name(topic.chars().take(64).collect()));
+        }
+        let ttl = self.settings.ttl;
+        if !(Duration::from_secs(2)..=Duration::from_secs(600)).contains(&ttl) {
+            let (name, value, range) = ("ttl", format!("{} ms", ttl.as_millis()), "2 s to 10 min");
+            return Err(BuildError::Range { name, value, range });
+        }
+        if self.settings.prefetch == 0 || self.settings.prefetch_leader == 0 {
+            let (name, value, range) = ("prefetch", "0".into(), "1 to 65535");
+            return Err(BuildError::Range { name, value, range });
+        }
+        validate(&self.care)?;
+        let mut methods = self.methods.iter();
+        if let (None, Some((name, _))) = (&self.key, methods.find(|(_, method)| method.encrypted)) {
+            return Err(BuildError::NoKey(name.clone()));
+        }
+        Ok(topics)
     }
 }
 

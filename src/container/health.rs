@@ -212,6 +212,7 @@ impl Doctor {
     /// Says it to all instances, publishes it, and does what is to be done about it.
     async fn carry_out(&self, term: &mut Term, signal: Signal, hooks: &mut JoinSet<()>) {
         let (service, figures) = (&*self.shop.service, term.health.figures().clone());
+        self.shop.counters.signalled(&signal);
         match &signal {
             Signal::ScaleUp { wanted } | Signal::ScaleDown { wanted } => {
                 info!(service, wanted, instances = figures.instances, "{}", signal.name());

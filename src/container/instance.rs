@@ -1,21 +1,27 @@
 //! What a user holds of an instance.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::builder::Builder;
 use super::client::{Caller, LineNow, Pending, fresh_id};
 use super::coordinate::Store;
+use super::counts::Served;
 use super::health::{Care, Doctor};
+use super::meter::{Meter, Pulse};
 use super::operator::Wishes;
 use super::queues::Queues;
 use super::runtime::Runtime;
-use super::serve::{Served, Shop};
+use super::serve::Shop;
+use super::site;
 use crate::proto::container::{Figures, Machine, Settings, Status};
 
 /// Orders that were not yet read.
@@ -64,6 +70,7 @@ pub(super) struct Tell {
     pub(super) status: watch::Sender<Status>,
     pub(super) properties: watch::Sender<Properties>,
     pub(super) line: watch::Sender<LineNow>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// One instance of a service, from the start until it is stopped; dropped, it ends as if it had
@@ -77,13 +84,22 @@ pub struct ServiceContainer {
     status: watch::Receiver<Status>,
     properties: watch::Receiver<Properties>,
     caller: Caller,
-    shop: Arc<Shop>,
     task: JoinHandle<()>,
-    figures: watch::Receiver<Option<Figures>>,
+    meter: Meter,
+    /// Where it shows that.
+    site: Option<Site>,
     /// Hears what operators want.
     hearing: Option<JoinHandle<()>>,
     /// Looks after the health of the service, if somebody may lead it.
     caring: Option<JoinHandle<()>>,
+}
+
+/// A server of HTTP, on a thread of its own.
+#[derive(Debug)]
+struct Site {
+    address: SocketAddr,
+    ended: CancellationToken,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl std::fmt::Debug for Shop {
@@ -94,6 +110,7 @@ impl std::fmt::Debug for Shop {
 
 impl Drop for ServiceContainer {
     fn drop(&mut self) {
+        self.site.iter().for_each(|site| site.ended.cancel());
         self.task.abort();
         self.hearing.iter().for_each(JoinHandle::abort);
         self.caring.iter().for_each(JoinHandle::abort);
@@ -126,7 +143,13 @@ impl ServiceContainer {
         let (control, controls) = mpsc::channel(CONTROLS_MAX);
         let pending = Arc::new(Pending::default());
         let caller = Caller::new(line, pending);
-        let tell = Tell { status: status_to, properties: properties_to, line: line_to };
+        let pulse = Arc::new(Pulse::new());
+        let tell = Tell {
+            status: status_to,
+            properties: properties_to,
+            line: line_to,
+            pulse: pulse.clone(),
+        };
         let (runtime, inbox) =
             Runtime::new(machine, servers, tell, shop.clone(), caller.clone(), controls);
         let task = tokio::spawn(runtime.drive(inbox));
@@ -145,7 +168,35 @@ impl ServiceContainer {
             told_at: Instant::now(),
         };
         let caring = led.then(|| tokio::spawn(doctor.run()));
-        Self { instance, control, status, properties, caller, shop, task, figures, hearing, caring }
+        let meter = Meter {
+            service: shop.service.as_str().into(),
+            instance: instance.as_str().into(),
+            started_at: SystemTime::now(),
+            counters: shop.counters.clone(),
+            status: status.clone(),
+            figures,
+            pulse,
+        };
+        Self {
+            instance,
+            control,
+            status,
+            properties,
+            caller,
+            task,
+            meter,
+            site: None,
+            hearing,
+            caring,
+        }
+    }
+
+    /// Shows its health and its numbers over HTTP.
+    pub(super) fn show(&mut self, listener: TcpListener, address: SocketAddr) -> io::Result<()> {
+        let ended = CancellationToken::new();
+        let thread = site::start(listener, self.meter.clone(), ended.clone())?;
+        self.site = Some(Site { address, ended, thread });
+        Ok(())
     }
 
     /// The name of this instance.
@@ -176,7 +227,7 @@ impl ServiceContainer {
     /// How the service is, as this instance sees it while it leads; otherwise nothing.
     #[must_use]
     pub fn figures(&self) -> watch::Receiver<Option<Figures>> {
-        self.figures.clone()
+        self.meter.figures.clone()
     }
 
     /// What the leader says of the service, now and at each change: `consume` (False: no instance
@@ -217,7 +268,19 @@ impl ServiceContainer {
     /// What it has done so far.
     #[must_use]
     pub fn served(&self) -> Served {
-        self.shop.counters.read()
+        self.meter.counters.served()
+    }
+
+    /// All numbers of it, and their text for Prometheus.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
+    }
+
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    #[must_use]
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.site.as_ref().map(|site| site.address)
     }
 
     /// Takes nothing new, gives up the lead at once, finishes what is in work within that time, and
@@ -230,6 +293,11 @@ impl ServiceContainer {
         let _ = self.control.send(Control::Stop(drain)).await;
         // It has panicked, or was aborted: nothing is left to wait for.
         let _ = (&mut self.task).await;
+        if let Some(Site { ended, thread, .. }) = self.site.take() {
+            ended.cancel();
+            // The address is free then.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
         self.served()
     }
 }

@@ -74,16 +74,19 @@
 mod builder;
 mod client;
 mod coordinate;
+mod counts;
 mod describe;
 mod embedded;
 mod handler;
 mod health;
 mod instance;
+mod meter;
 mod operator;
 mod queues;
 mod runtime;
 mod seal;
 mod serve;
+mod site;
 
 pub use crate::proto::container::{
     CallerSettings, Dealt, Figures, HealthSettings, Link, Reading, Signal, State, Status, Step,
@@ -93,9 +96,11 @@ pub use crate::wire::nuropb::class;
 pub use builder::{BuildError, Builder};
 pub use client::{CallError, Caller, Client};
 pub use coordinate::BoxFuture;
+pub use counts::{Connections, Counts, Fates, Served, Signals};
 pub use embedded::Embedded;
 pub use handler::{Call, Event, Failure, IntoMethod, Method, Parameter};
 pub use instance::{Properties, PropertyError, ServiceContainer};
+pub use meter::Meter;
 pub use operator::{Operator, OperatorError, ServiceSeen};
 pub use queues::{
     BrokerQueues, Incoming, Line, Outgoing, Queues, Reply, SendError, Sent, Settle, Settlement,
@@ -105,5 +110,3 @@ pub use queues::{RabbitQueues, RabbitQueuesConfig};
 #[cfg(feature = "encryption")]
 pub use seal::ServiceKey;
 pub use seal::{Seal, SealError};
-
-pub use serve::Served;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::client::Caller;
 use super::coordinate::{BoxFuture, Observation, Opened, Session};
 use super::instance::{Control, PropertyError, Servers, Tell};
+use super::meter::BEAT;
 use super::queues::{Incoming, Line, Reply};
 use super::serve::Shop;
 use crate::proto::container::{Input, Machine, Op, Output, Refusal, State, Status};
@@ -97,6 +98,8 @@ impl Runtime {
 
     pub(super) async fn drive(mut self, mut inbox: Inbox) {
         self.tell(Input::Start);
+        let mut beats = interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if self.carry_out() {
                 break;
@@ -113,6 +116,7 @@ impl Runtime {
                 Some(incoming) = inbox.incoming.recv() => self.begin(incoming),
                 Some(answer) = inbox.answers.recv() => self.caller.pending.answered(answer),
                 Some(_) = self.work.join_next() => {}
+                _ = beats.tick() => self.to.pulse.beat(),
                 () = until(timeout) => self.machine.handle_timeout(Instant::now().into_std()),
             }
         }
@@ -181,6 +185,9 @@ impl Runtime {
         match made {
             Ok(Made::Nothing) | Err(_) => {}
             Ok(Made::Session(op, observing, outcome)) => {
+                if outcome.is_err() {
+                    self.shop.counters.not_connected(false);
+                }
                 let outcome = outcome.map(|session| {
                     self.session = Some((op, session));
                     self.observing = Some(observing);
@@ -189,6 +196,9 @@ impl Runtime {
                 self.tell(Input::Opened(op, outcome));
             }
             Ok(Made::Line(op, outcome)) => {
+                if outcome.is_err() {
+                    self.shop.counters.not_connected(true);
+                }
                 let outcome = outcome.map(|line| self.line_up(op, line));
                 self.tell(Input::Connected(op, outcome));
             }
@@ -265,6 +275,7 @@ impl Runtime {
 
     fn say(&mut self, status: Status) {
         let before = self.to.status.borrow().clone();
+        self.shop.counters.changed(&before, &status);
         if before.state != status.state {
             let (from, to) = (before.state.as_str(), status.state.as_str());
             let leader = status.leader.as_deref();

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
-use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::client::Caller;
+use super::counts::{Counters, Fate, Kind as Counted};
 use super::describe::describe;
 use super::handler::{Call, Emitted, Event, Failure, Hearer, Method};
 use super::queues::{Incoming, Line, Outgoing, Sent, Settle, Settlement};
@@ -30,61 +29,6 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// The key of the context whose value is a token.
 const TOKEN: &str = "Authorization";
-
-/// What an instance has done since it began.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    requests: AtomicU64,
-    commands: AtomicU64,
-    events: AtomicU64,
-    failed: AtomicU64,
-    again: AtomicU64,
-    malformed: AtomicU64,
-    answers_lost: AtomicU64,
-    unsettled: AtomicU64,
-}
-
-/// What an instance has done since it began: numbers of messages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Served {
-    /// Requests that have had an answer, of whatever kind.
-    pub requests: u64,
-    /// Commands that were carried out, or have failed.
-    pub commands: u64,
-    /// Events that were heard.
-    pub events: u64,
-    /// Of all of these, those that have failed and became dead letters.
-    pub failed: u64,
-    /// Messages that were given back to be tried again.
-    pub again: u64,
-    /// Messages that could not be read and became dead letters.
-    pub malformed: u64,
-    /// Answers that nobody was there for.
-    pub answers_lost: u64,
-    /// Messages whose connection broke before they were settled: somebody gets them again.
-    pub unsettled: u64,
-}
-
-impl Counters {
-    pub(super) fn read(&self) -> Served {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Served {
-            requests: get(&self.requests),
-            commands: get(&self.commands),
-            events: get(&self.events),
-            failed: get(&self.failed),
-            again: get(&self.again),
-            malformed: get(&self.malformed),
-            answers_lost: get(&self.answers_lost),
-            unsettled: get(&self.unsettled),
-        }
-    }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
 
 /// What may be done about a message that asks to be tried again.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +53,7 @@ pub(super) struct Shop {
     /// How often a message is tried again after a [`Failure::CallAgain`].
     pub(super) call_again_max: u32,
     pub(super) call_again_wait: Duration,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
     /// To read what is encrypted.
     pub(super) key: Option<ServiceKey>,
     /// Whose messages have failed since the leader was told, if it wants to know.
@@ -125,12 +69,14 @@ impl Shop {
         caller: Caller,
     ) {
         let Incoming { body, reply_to, caller: from, redelivered, attempt, settle } = incoming;
+        let (_work, began) = (self.counters.taken(), Instant::now());
         let tries = self.tries(redelivered, attempt);
         let (body, seal) = self.open(body).await;
+        let kind = counted(&body);
+        self.counters.begun(kind);
         let how = match body {
             Ok((kind @ (Kind::Request | Kind::Command), Body::Call(call))) => {
                 let command = kind == Kind::Command;
-                count(if command { &self.counters.commands } else { &self.counters.requests });
                 let outcome = match self.refusal(&call, seal.is_some()) {
                     Some(refusal) => Err(refusal),
                     None => self.call(&call, command, (redelivered, tries), &caller).await,
@@ -138,21 +84,16 @@ impl Shop {
                 let reply_to = reply_to.filter(|_| !command).map(|to| (to, seal));
                 self.conclude(&call, outcome, reply_to, tries, &*line).await
             }
-            Ok((_, Body::Event(event))) => {
-                count(&self.counters.events);
-                match self.event(event, redelivered, &caller).await {
-                    Ok(()) => Ok(Settlement::Done),
-                    Err(failure) => Ok(self.failed(failure, tries)),
-                }
-            }
+            Ok((_, Body::Event(event))) => match self.event(event, redelivered, &caller).await {
+                Ok(()) => Ok(Settlement::Done),
+                Err(failure) => Ok(self.failed(failure, tries)),
+            },
             // An answer in the queue of a service is as good as one that cannot be read.
             Ok((_, Body::Response(_) | Body::Call(_) | Body::Sealed(_))) => {
-                count(&self.counters.malformed);
                 tracing::warn!("an answer among the requests; rejected");
                 Ok(rejected(class::HANDLING, "an answer among the requests"))
             }
             Err(error) => {
-                count(&self.counters.malformed);
                 tracing::warn!(%error, "a message that cannot be read; rejected");
                 Ok(rejected(class::VALIDATION, error.to_string()))
             }
@@ -160,7 +101,8 @@ impl Shop {
         if let (Some(from), Ok(how)) = (from, &how) {
             self.dealt_with(&from, how);
         }
-        self.settle(settle, how).await;
+        let fate = self.settle(settle, how).await;
+        self.counters.ended(kind, fate, began.elapsed());
     }
 
     /// Reads what is encrypted, and says how the answer is to be; the key is found out beside
@@ -203,22 +145,22 @@ impl Shop {
         }
     }
 
-    async fn settle(&self, settle: Box<dyn Settle>, how: Result<Settlement, String>) {
+    async fn settle(&self, settle: Box<dyn Settle>, how: Result<Settlement, String>) -> Fate {
         let done = match how {
             Ok(how) => {
-                match how {
-                    Settlement::Done => {}
-                    Settlement::Again { .. } => count(&self.counters.again),
-                    Settlement::Rejected { .. } => count(&self.counters.failed),
-                }
-                settle.settle(how).await
+                let fate = match how {
+                    Settlement::Done => Fate::Done,
+                    Settlement::Again { .. } => Fate::Again,
+                    Settlement::Rejected { .. } => Fate::Rejected,
+                };
+                settle.settle(how).await.map(|()| fate)
             }
             Err(why) => Err(why),
         };
-        if let Err(why) = done {
-            count(&self.counters.unsettled);
+        done.unwrap_or_else(|why| {
             tracing::warn!(why, "a message is not settled, and will come again");
-        }
+            Fate::Unsettled
+        })
     }
 
     /// Calls the method, as often as it asks for.
@@ -262,7 +204,7 @@ impl Shop {
             match done {
                 Err(Failure::CallAgain(_)) if left > 0 => {
                     left -= 1;
-                    count(&self.counters.again);
+                    self.counters.retried();
                     sleep(waits.next_wait()).await;
                 }
                 done => return done.map(|value| (value, emitted.take())),
@@ -391,9 +333,19 @@ impl Shop {
                 sleep(waits.next_wait()).await;
             }
         }
-        count(&self.counters.answers_lost);
+        self.counters.answer_lost();
         tracing::info!(to, "nobody is there for an answer; dropped");
         Ok(())
+    }
+}
+
+/// As what a message is counted.
+fn counted(body: &Result<(Kind, Body), Bad>) -> Counted {
+    match body {
+        Ok((Kind::Command, Body::Call(_))) => Counted::Command,
+        Ok((Kind::Request, Body::Call(_))) => Counted::Request,
+        Ok((_, Body::Event(_))) => Counted::Event,
+        Ok(_) | Err(_) => Counted::Unreadable,
     }
 }
 

@@ -2,6 +2,8 @@
 //! `tests/interop/test_container.py`.
 #![cfg(all(feature = "etcd", feature = "rabbitmq"))]
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -79,6 +81,14 @@ fn what_cannot_be_run_is_refused_before_anybody_is_asked() {
         (
             &["run", "sums", "--method", "m=cat", "--on-signal", "bored=cat"],
             "error: invalid value 'bored=cat' for '--on-signal <SIGNAL=COMMAND>': there is no signal",
+        ),
+        (
+            &["run", "sums", "--method", "m=cat", "--http", "127.0.0.1:0", "--max", "2"],
+            "error: the argument '--http <ADDRESS>' cannot be used with '--max <COUNT>'",
+        ),
+        (
+            &["run", "sums", "--method", "m=cat", "--http", "x"],
+            "error: invalid value 'x' for '--http",
         ),
         (&["run", "sums", "--prefetch", "0"], "error: invalid value '0' for '--prefetch"),
         (
@@ -183,4 +193,70 @@ fn instances(home: &Path, count: Option<u64>) {
         }
         assert!(Instant::now() < ends, "{count:?}: {seen}");
     }
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Asks until the answer has it.
+fn shown(address: SocketAddr, path: &str, wanted: &str) {
+    let ends = Instant::now() + PATIENCE;
+    loop {
+        let answer = get(address, path);
+        if answer.contains(wanted) {
+            return;
+        }
+        assert!(Instant::now() < ends, "no {wanted:?} in {answer}");
+    }
+}
+
+#[test]
+fn an_instance_shows_its_health_and_its_numbers() {
+    let home = home();
+    let home = home.path();
+    let flags = ["--http", "127.0.0.1:0", "--endpoint", "ipc://socket"];
+    let start = ["container", "run", "sums", "--method", "echo=cat", "--interval", "200ms"];
+    let mut instance = Process::start(home, &[&start[..], &flags].concat());
+    let address = instance.address("http://");
+    shown(address, "/readyz", "503 Service Unavailable");
+    shown(address, "/livez", "200 OK");
+    shown(
+        address,
+        "/metrics",
+        "container_state{service=\"sums\",state=\"startup-leader-election\"} 1",
+    );
+    let mut broker = Process::broker(home, &["--bind", "ipc://socket"]);
+    broker.line();
+    shown(address, "/readyz", "200 OK");
+    let call = ["container", "call", "sums", "echo", "{\"a\": 1}", "--endpoint", "ipc://socket"];
+    let (code, out, err) = run(&mut majordomo(home, &call));
+    assert_eq!((code, out.as_str()), (0, "{\"a\":1}\n"), "{err}");
+    for line in [
+        "messages_total{service=\"sums\",kind=\"request\",outcome=\"done\"} 1\n",
+        "leader{service=\"sums\"} 1",
+        "instances{service=\"sums\"} 1",
+        "connected{service=\"sums\",server=\"queues\"} 1",
+    ] {
+        shown(address, "/metrics", &format!("\nmajordomo_container_{line}"));
+    }
+    // A port in use is no good usage, and known before anything is done.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap().to_string();
+    let (code, out, err) = run(&mut majordomo(home, &[&start[..], &["--http", &at]].concat()));
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    assert!(err.starts_with(&format!("majordomo: cannot serve HTTP at {at}: ")), "{err}");
+    broker.signal("KILL");
+    shown(address, "/readyz", "503 Service Unavailable");
+    shown(
+        address,
+        "/metrics",
+        "container_connections_lost_total{service=\"sums\",server=\"queues\"} 1\n",
+    );
+    instance.signal("TERM");
+    assert_eq!(instance.wait().0.code(), Some(0));
 }

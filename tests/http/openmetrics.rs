@@ -144,6 +144,10 @@ fn lint_sample(name: &str, family: &Family<'_>, sample: &Sample) {
             "cause",
             "status",
             "level",
+            "kind",
+            "server",
+            "signal",
+            "name",
         ];
         assert!(known.contains(&key.as_str()), "label {key} of {name}");
         assert!(value.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "{sample:?}");

@@ -27,6 +27,19 @@ pub enum State {
 }
 
 impl State {
+    /// All of them, in their order.
+    pub const ALL: [Self; 9] = [
+        Self::Startup,
+        Self::StartupLeaderElection,
+        Self::StartupLeaderDecided,
+        Self::RunningLeader,
+        Self::RunningFollower,
+        Self::RunningStandalone,
+        Self::TakingLeadership,
+        Self::Stopping,
+        Self::Shutdown,
+    ];
+
     /// As NuroPb writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -1,5 +1,6 @@
 //! `container run`: an instance whose methods are commands.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ Examples:
   majordomo container run sums --method add='jq .a+.b'
   majordomo container run audit --on 'orders.#=cat >> orders.log' --prefetch 1
   majordomo container run sums --method add='jq .a+.b' --hw-mark 100 --min 1 --max 8
+  majordomo container run sums --method add='jq .a+.b' --http 127.0.0.1:9465
   majordomo container run sums --method add='jq .a+.b' --queues rabbitmq --leases etcd
 
 The command is run by `sh -c` for each call, the arguments are one line of JSON on its standard
@@ -73,6 +75,9 @@ pub(crate) struct RunArgs {
     /// Share the queue as a quorum queue; instances of NuroPb's Python package cannot
     #[arg(long)]
     quorum: bool,
+    /// Serve /livez, /readyz and /metrics of this instance there
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["min", "max"])]
+    http: Option<SocketAddr>,
     /// Print one JSON object for each change of state
     #[arg(long)]
     pub(super) json: bool,
@@ -115,7 +120,8 @@ mod running {
     #[cfg(feature = "encryption")]
     use majordomo::container::ServiceKey;
     use majordomo::container::{
-        Builder, Call, Event, Method, Properties, Served, ServiceContainer, State, Status,
+        BuildError, Builder, Call, Event, Method, Properties, Served, ServiceContainer, State,
+        Status,
     };
     use serde_json::{Value, json};
     use tokio::sync::{oneshot, watch};
@@ -143,6 +149,11 @@ mod running {
         }
         let mut signals = Signals::new()?;
         let container = start(args)?;
+        if let Some(address) = container.http_addr() {
+            let address = format!("http://{address}");
+            let told = json!({"v": 1, "event": "http", "address": address});
+            print(if json { format!("{told}\n") } else { format!("{address}\n") })?;
+        }
         let telling = (json || supervised).then(|| {
             tokio::spawn(tell(container.status(), supervised.then(|| container.properties())))
         });
@@ -171,6 +182,9 @@ mod running {
         let instance = args.supervised.or(args.instance);
         let instance = instance.unwrap_or_else(|| format!("{}-{}", host(), std::process::id()));
         builder = builder.instance(&instance);
+        if let Some(address) = args.http {
+            builder = builder.http(address);
+        }
         let command = |text: String| {
             let (service, instance) = (args.service.clone(), instance.clone());
             Arc::new(Command { text, service, instance, timeout: args.timeout })
@@ -208,7 +222,10 @@ mod running {
                 }
             });
         }
-        builder.start().map_err(|error| CliError::usage(error.to_string()).into())
+        builder.start().map_err(|error| match error {
+            error @ BuildError::Http { .. } => error.into(),
+            error => CliError::usage(error.to_string()).into(),
+        })
     }
 
     /// Where it has its messages and its leader from.
