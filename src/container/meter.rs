@@ -177,7 +177,8 @@ impl Sheet<'_, '_> {
                 ([service, ("kind", kind.label()), ("outcome", outcome)], count)
             })
         });
-        let help = "Messages that it is done with, by what has become of them: again, they were                     given back; unsettled, their connection broke before.";
+        let help = "Messages that it is done with, by what has become of them: again, they were \
+                    given back; unsettled, their connection broke before.";
         self.page.counter("container_messages", help, messages)?;
         let help = "Messages in work.";
         self.gauge("container_messages_in_flight", None, help, counts.in_work as f64)?;
