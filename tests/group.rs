@@ -11,6 +11,8 @@ mod leaders;
 mod members;
 #[path = "group/messages.rs"]
 mod messages;
+#[path = "group/observe.rs"]
+mod observe;
 #[path = "group/polls.rs"]
 mod polls;
 #[path = "common/relay.rs"]

@@ -258,12 +258,13 @@ impl Scrape {
     }
 
     fn write_groups(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
-        let ([groups, members, leaders, polls], counts) = &self.survey.groups;
+        let ([groups, members, leaders, polls, observing], counts) = &self.survey.groups;
         let one = |count: &usize| [(NO_LABEL, *count as f64)];
         page.gauge("groups", None, "Groups that have members, or results of polls.", one(groups))?;
         page.gauge("group_members", None, "Members of groups.", one(members))?;
         page.gauge("group_leaders", None, "Groups that have a leader.", one(leaders))?;
         page.gauge("group_polls_open", None, "Polls that are open.", one(polls))?;
+        page.gauge("group_observers", None, "Observations of groups.", one(observing))?;
         let joined = [(NO_LABEL, counts.joined)];
         page.counter("group_members_joined", "Members that groups have had.", joined)?;
         let left = Left::ALL.into_iter().zip(counts.left);

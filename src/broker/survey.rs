@@ -62,7 +62,7 @@ pub(super) struct Survey {
     /// Leases held, candidates in line, observations, and what was counted.
     pub(super) leases: ((usize, usize, usize), LeaseCounts),
     /// Groups, members, leaders, open polls, and what was counted.
-    pub(super) groups: ([usize; 4], GroupCounts),
+    pub(super) groups: ([usize; 5], GroupCounts),
     pub(super) flows: Flows,
     /// Requests that are kept on a disk, their octets, and what became of them.
     pub(super) titanic: Option<(usize, u64, TitanicStats)>,
@@ -299,7 +299,10 @@ async fn count_peers(shared: &Shared, survey: &mut Survey) -> Option<()> {
                 survey.subscriptions = core.topics().len();
                 survey.topics = core.topics().counts();
                 survey.leases = (core.leases().population(), *core.leases().counts());
-                survey.groups = (core.groups().population(), *core.groups().counts());
+                let [groups, members, leaders, polls] = core.groups().population();
+                let observing = core.groups().observing();
+                survey.groups =
+                    ([groups, members, leaders, polls, observing], *core.groups().counts());
                 let jobs = &core.router().jobs;
                 let (open, ended) = (jobs.open(), jobs.ended().collect());
                 survey.talk = *core.router().talk();

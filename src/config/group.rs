@@ -23,8 +23,10 @@ pub struct GroupSection {
     pub groups: usize,
     /// Members of one group, 1 to 65,536. Default 1,000.
     pub members: usize,
-    /// Memberships of one connection, 1 to 1,000,000. Default 1,000.
+    /// Memberships and observations of one connection, 1 to 1,000,000. Default 1,000.
     pub per_peer: usize,
+    /// Observers of one group, who are no members of it, 1 to 100,000. Default 1,000.
+    pub observers: usize,
     /// One message, or what a poll is about, 1 KiB to 1 GiB. Default 1 MiB.
     #[serde(with = "units::text")]
     pub message: usize,
@@ -57,6 +59,7 @@ impl Default for GroupSection {
             groups: limits.groups_max,
             members: limits.members_max,
             per_peer: limits.per_peer_max,
+            observers: limits.observers_max,
             message: limits.message_bytes_max,
             queue: limits.queue_bytes_max,
             polls: limits.polls_max,
@@ -183,6 +186,7 @@ impl GroupSection {
             groups_max: self.groups,
             members_max: self.members,
             per_peer_max: self.per_peer,
+            observers_max: self.observers,
             message_bytes_max: self.message,
             queue_bytes_max: self.queue,
             polls_max: self.polls,
@@ -199,6 +203,7 @@ impl GroupSection {
         check.count(key("groups"), self.groups, 1..=1_000_000);
         check.count(key("members"), self.members, 1..=65_536);
         check.count(key("per_peer"), self.per_peer, 1..=1_000_000);
+        check.count(key("observers"), self.observers, 1..=100_000);
         check.text(key("message"), self.message, KIB..=1 << 30);
         check.text(key("queue"), self.queue, 64 * KIB..=1 << 30);
         check.count(key("polls"), self.polls, 1..=10_000);

@@ -165,7 +165,7 @@ impl Join {
     }
 }
 
-fn check(what: &str, name: &str, max: usize) -> Result<(), GroupError> {
+pub(super) fn check(what: &str, name: &str, max: usize) -> Result<(), GroupError> {
     let len = name.len();
     if (1..=max).contains(&len) {
         return Ok(());

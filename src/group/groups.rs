@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::builder::{GroupsBuilder, Join};
 use super::error::{ConnectError, GroupError};
 use super::member::{Group, Inner};
+use super::observe::Queue as Sights;
 use super::seat::{Reply, Wants, Wish};
 use super::shared::{Shared, Standing};
 use super::survey::{Answer, Survey};
@@ -64,6 +65,7 @@ pub(super) enum Command {
     Join { seat: u32, wants: Wants, shared: Arc<Shared>, group: Weak<Inner> },
     Wish { seat: u32, wish: Wish },
     Survey { survey: Survey, reply: Reply<Answer> },
+    Observe { group: String, queue: Arc<Sights> },
 }
 
 impl Groups {

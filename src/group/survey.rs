@@ -49,6 +49,7 @@ pub struct GroupInfo {
 pub(super) enum Survey {
     List { prefix: String, after: Option<String> },
     Info { group: String },
+    Observe { group: String },
 }
 
 /// The header of an answer and what follows it.
@@ -63,11 +64,8 @@ impl Survey {
                 after: after.as_deref(),
                 ..GroupHeader::default()
             },
-            Self::Info { group } => GroupHeader {
-                verb: GroupVerb::Info.as_str(),
-                group: Some(group),
-                ..GroupHeader::default()
-            },
+            Self::Info { group } => about(GroupVerb::Info, group),
+            Self::Observe { group } => about(GroupVerb::Observe, group),
         };
         Group { id, says, body: Frames::default() }.encode(out);
     }
@@ -117,27 +115,7 @@ impl Groups {
             answer => answer?,
         };
         let report = GroupReport::decode(&header).map_err(|why| malformed(&why))?;
-        let roster = GroupRoster::decode(body.first()).map_err(|why| malformed(&why))?;
-        let members = roster.members.unwrap_or_default();
-        let members: Vec<_> = members
-            .iter()
-            .map(|row| Peer {
-                member: MemberId::new(row.member, row.incarnation),
-                suspect: row.suspect.unwrap_or_default(),
-            })
-            .collect();
-        let leader = report.leader.zip(report.epoch).and_then(|(name, epoch)| {
-            let leads = members.iter().find(|peer| peer.member.name() == name)?;
-            Some(Leader { member: leads.member.clone(), epoch })
-        });
-        let kind = super::seat::charter(&report);
-        Ok(Some(GroupInfo {
-            group: group.to_owned(),
-            view: report.view.unwrap_or_default(),
-            members,
-            leader,
-            kind: kind.map(|kind| Charter::clone(&kind)).unwrap_or_default(),
-        }))
+        info_of(group, &report, &body)
     }
 
     async fn survey(&self, survey: Survey) -> Result<Answer, GroupError> {
@@ -146,6 +124,40 @@ impl Groups {
         self.channel().commands.send(command).await.map_err(|_| GroupError::Closed)?;
         answer.await.unwrap_or(Err(GroupError::Closed))
     }
+}
+
+fn about(verb: GroupVerb, group: &str) -> GroupHeader<'_> {
+    GroupHeader { verb: verb.as_str(), group: Some(group), ..GroupHeader::default() }
+}
+
+/// What "info" says of a group.
+pub(super) fn info_of(
+    group: &str,
+    report: &GroupReport<'_>,
+    body: &Message,
+) -> Result<Option<GroupInfo>, GroupError> {
+    let Some(view) = report.view else { return Ok(None) };
+    let roster = GroupRoster::decode(body.first()).map_err(|why| malformed(&why))?;
+    let members = roster.members.unwrap_or_default();
+    let members: Vec<_> = members
+        .iter()
+        .map(|row| Peer {
+            member: MemberId::new(row.member, row.incarnation),
+            suspect: row.suspect.unwrap_or_default(),
+        })
+        .collect();
+    let leader = report.leader.zip(report.epoch).and_then(|(name, epoch)| {
+        let leads = members.iter().find(|peer| peer.member.name() == name)?;
+        Some(Leader { member: leads.member.clone(), epoch })
+    });
+    let kind = super::seat::charter(report);
+    Ok(Some(GroupInfo {
+        group: group.to_owned(),
+        view,
+        members,
+        leader,
+        kind: kind.map(|kind| Charter::clone(&kind)).unwrap_or_default(),
+    }))
 }
 
 fn malformed(why: &dyn std::fmt::Display) -> GroupError {

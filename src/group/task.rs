@@ -16,12 +16,13 @@ use super::error::GroupError;
 use super::event::{Outcome, Parted};
 use super::groups::{Command, Desk};
 use super::line::{Connected, Heard, Line, Turn, because};
+use super::observe::{Eye, Eyes};
 use super::seat::{Output, Reply, Seat};
 use super::survey::{Answer, Survey};
 use super::words::PollId;
 use crate::config::MemberConfig;
 use crate::proto::backoff::Backoff;
-use crate::wire::mjp::GroupReport;
+use crate::wire::mjp::{GroupReport, ToBroker};
 
 /// What is taken of the holders in one turn.
 const BATCH: usize = 256;
@@ -49,6 +50,7 @@ pub(super) struct Task {
     due: BTreeSet<(Instant, u32)>,
     dues: BTreeMap<u32, Instant>,
     surveys: BTreeMap<u64, (Instant, Reply<Answer>)>,
+    eyes: Eyes,
     surveyed: u32,
     actions: JoinSet<(u32, PollId, Outcome)>,
     /// Cancelled when the task ends, however it does.
@@ -89,6 +91,7 @@ impl Task {
             due: BTreeSet::new(),
             dues: BTreeMap::new(),
             surveys: BTreeMap::new(),
+            eyes: Eyes::default(),
             surveyed: 0,
             actions: JoinSet::new(),
             _ended: ended,
@@ -137,7 +140,7 @@ impl Task {
                         self.command(command);
                     }
                 }
-                Round::Abandoned => {}
+                Round::Abandoned => self.look_away(),
                 Round::Acted(acted) => {
                     if let Some(Ok((seat, poll, outcome))) = acted {
                         self.at(seat, |seat| seat.acted(now(), poll, outcome));
@@ -233,6 +236,9 @@ impl Task {
                 self.desk.set_limits(connected.limits);
                 self.line = Line::Up(Box::new(connected.session), Instant::now());
                 self.each(|seat| seat.connected(now()));
+                for eye in self.eyes.take() {
+                    self.look(eye);
+                }
             }
             Turn::Failed(error) => {
                 // The first of a row is news; the rest of it is not.
@@ -267,6 +273,7 @@ impl Task {
             let _ = reply.send(Err(lost.clone()));
         }
         self.each(|seat| seat.disconnected(now(), &trouble));
+        self.eyes.part();
     }
 
     fn hear(&mut self, heard: Heard) {
@@ -275,6 +282,11 @@ impl Task {
                 (0, id) => {
                     if let Some((_, reply)) = self.surveys.remove(&id) {
                         let _ = reply.send(Ok((header, body)));
+                    } else if self.eyes.get(id).is_some_and(|eye| !eye.hear(&header, &body))
+                        && let Some(eye) = self.eyes.remove(id)
+                    {
+                        self.cancel(id);
+                        self.look(eye);
                     }
                 }
                 (seat, id) => match GroupReport::decode(&header) {
@@ -289,6 +301,8 @@ impl Task {
                 0 => {
                     if let Some((_, reply)) = self.surveys.remove(&id) {
                         let _ = reply.send(Err(GroupError::of(&code, &message)));
+                    } else if let Some(eye) = self.eyes.remove(id) {
+                        eye.queue.end(GroupError::of(&code, &message));
                     }
                 }
                 seat => self.at(seat, |seat| seat.hear_error(now(), id, &code, &message)),
@@ -320,17 +334,45 @@ impl Task {
                 }
             }
             Command::Survey { survey, reply } => self.survey(&survey, reply),
+            Command::Observe { group, queue } => self.look(Eye { group, queue }),
         }
     }
 
+    /// Has the broker tell how a group is, and what changes; or, without a connection, later.
+    fn look(&mut self, eye: Eye) {
+        let id = self.next_id();
+        if let Some(session) = self.line.session() {
+            let survey = Survey::Observe { group: eye.group.clone() };
+            session.send(|out| survey.encode(id, out));
+        }
+        self.eyes.insert(id, eye);
+    }
+
+    /// Tells the broker of those that look no more.
+    fn look_away(&mut self) {
+        for id in self.eyes.take_closed() {
+            self.cancel(id);
+        }
+    }
+
+    fn cancel(&mut self, id: u64) {
+        if let Some(session) = self.line.session() {
+            session.send(|out| ToBroker::Cancel { id }.encode(out));
+        }
+    }
+
+    /// 0 stands for no id; and seats are above all of these.
+    fn next_id(&mut self) -> u64 {
+        self.surveyed = self.surveyed.checked_add(1).unwrap_or(1);
+        u64::from(self.surveyed)
+    }
+
     fn survey(&mut self, survey: &Survey, reply: Reply<Answer>) {
+        let id = self.next_id();
         let Some(session) = self.line.session() else {
             let _ = reply.send(Err(GroupError::Apart { because: self.trouble.clone() }));
             return;
         };
-        // 0 stands for no id; and seats are above all of these.
-        self.surveyed = self.surveyed.checked_add(1).unwrap_or(1);
-        let id = u64::from(self.surveyed);
         session.send(|out| survey.encode(id, out));
         self.surveys.insert(id, (Instant::now() + self.config.timeout, reply));
     }
@@ -344,8 +386,10 @@ impl Task {
                 Command::Join { .. } => {}
                 Command::Wish { wish, .. } => wish.fail(GroupError::Closed),
                 Command::Survey { reply, .. } => drop(reply.send(Err(GroupError::Closed))),
+                Command::Observe { queue, .. } => queue.end(GroupError::Closed),
             }
         }
+        self.eyes.end(&GroupError::Closed);
         if let Line::Up(session, _) = self.line {
             // Whoever has gone needs no goodbye.
             let _ = timeout(LAST_WORDS, session.close()).await;

@@ -131,11 +131,14 @@ fn members_talk_and_are_seen_from_outside() {
         (&json!("anna"), epoch)
     );
 
-    let words = ["watch", "Escort.1", "--count", "3", "--interval", "20ms"];
+    let words = ["watch", "Escort.1", "--count", "3"];
     let (code, out, _) = house.run(&words);
     let lines: Vec<_> = out.lines().map(|line| line.split('#').next().unwrap()).collect();
     let expected = ["member joined: anna", "member joined: bert", "leader elected: anna"];
     assert_eq!((code, lines.as_slice()), (0, &expected[..]));
+    let words = ["group", "watch", "Escort.1", "--json", "--endpoint", &house.endpoint];
+    let mut watch = Member(Process::start(house.home.path(), &words));
+    watch.until("leader_elected");
 
     // It leaves when it is told to end.
     bert.0.signal("TERM");
@@ -145,6 +148,9 @@ fn members_talk_and_are_seen_from_outside() {
     let left = left.into_iter().find(|left| left["member"] == "bert").unwrap();
     assert_eq!(left["reason"], "said");
     assert_eq!(anna.until("leader_exited")["reason"], "too_few");
+    // Who looks on is told the same, as it happens.
+    assert_eq!(watch.until("member_left"), left);
+    assert_eq!(watch.until("leader_exited")["reason"], "too_few");
 }
 
 #[test]

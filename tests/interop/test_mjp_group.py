@@ -125,6 +125,37 @@ def test_a_group_with_the_octets_of_the_specification(peer):
     assert header(told(bert, "exited"))["reason"] == "too_few"
 
 
+def test_who_is_no_member_looks_on(peer):
+    """With the octets of the specification: a group that is not there yet, and who comes and goes."""
+    eye, bert, anna = peer(), peer(), peer()
+    eye.send(example("mjp", "GROUP 12"))
+    assert header(told(eye, "info", 12)) == header(of_spec(12, "info"))
+    joined = join(bert, "bert")
+    view = header(told(eye, "view", 12))
+    assert view == shown(of_spec(12, "view"), incarnation=joined["incarnation"], seq=view["seq"])
+    join(anna, "anna")
+    # What members are told under the same numbers.
+    same = header(told(bert, "view"))
+    assert header(told(eye, "view", 12)) == same and same["member"] == "anna"
+    elected = header(told(eye, "elected", 12))
+    assert elected == header(told(bert, "elected"))
+    do(bert, 0, "send", b"not for it")
+    anna.close()
+    left = header(told(eye, "view", 12))
+    assert (left["change"], left["reason"]) == ("left", "closed")
+    assert header(told(eye, "exited", 12))["reason"] == "too_few"
+    # One that comes now is told first how things are.
+    late = peer()
+    late.say("GROUP", 1, {"verb": "observe", "group": "Escort.1"})
+    info = told(late, "info")
+    assert roster(info) == ["bert"] and header(info)["view"] == left["view"]
+    late.say("CANCEL", 1)
+    late.hears_nothing()
+    bert.close()
+    assert header(told(eye, "view", 12))["member"] == "bert"
+    late.hears_nothing()
+
+
 def test_keys_of_later_versions_are_survived(peer):
     client = peer()
     client.say("GROUP", 1, {"verb": "join", "group": "a", "member": "x", "later": [1, None]})

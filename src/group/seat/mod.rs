@@ -43,7 +43,7 @@ use ask::Asks;
 pub(super) use ask::{Reply, Wish};
 pub(super) use polls::{Agreed, Opened, When};
 use polls::{Promise, Request};
-pub(super) use report::charter;
+pub(super) use report::{charter, event_of};
 pub(super) use say::{Open, Say, Send};
 
 /// What is joined, and how.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::group::event::{GroupMessage, Outcome, Outcomes, PollResult, Status, To};
+use crate::group::event::{Event, GroupMessage, Outcome, Outcomes, PollResult, Status, To};
 use crate::group::words::{BrokerTime, Leader, MemberId, Peer, PollId, Reason, View};
 use crate::proto::group::{Charter, GroupLimits, Rule};
 use crate::wire::message::Message;
@@ -100,4 +100,30 @@ pub(super) fn outcomes(report: &GroupReport<'_>, body: &Message) -> Option<Outco
 /// Times of the broker are in ms, and those of clocks in µs.
 pub(super) fn ms(ms: Option<u64>) -> Duration {
     Duration::from_millis(ms.unwrap_or_default())
+}
+
+/// Something that has happened in a group, as it is seen from outside. `None`: nothing of that.
+pub(in crate::group) fn event_of(report: &GroupReport<'_>, body: &Message) -> Option<Event> {
+    let size = || usize::try_from(report.size.unwrap_or_default()).unwrap_or(usize::MAX);
+    let leader = || Some(Leader { member: member(report)?, epoch: report.epoch? });
+    Some(match report.event {
+        "view" => {
+            let (member, view) = (member(report)?, report.view?);
+            match report.change? {
+                "joined" => Event::MemberJoined { member, view, size: size() },
+                "suspect" => Event::MemberSuspect { member, view },
+                "alive" => Event::MemberAlive { member, view },
+                "left" => {
+                    let reason = Reason::of(report.reason);
+                    Event::MemberLeft { member, reason, view, size: size() }
+                }
+                _ => return None,
+            }
+        }
+        "elected" => Event::LeaderElected(leader()?),
+        "exited" => Event::LeaderExited { leader: leader()?, reason: Reason::of(report.reason) },
+        "result" => Event::VoteResult(result(report)?),
+        "outcomes" => Event::Outcomes(outcomes(report, body)?),
+        _ => return None,
+    })
 }

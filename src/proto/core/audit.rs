@@ -83,6 +83,10 @@ impl Core {
             let may = grants.allows(Verb::Group, group.as_bytes());
             demand!(may, "{id:?} is a member of {group} and may not");
         }
+        for (_, group) in self.groups.observed_by(id) {
+            let may = grants.allows(Verb::Call, ["mmi.group.", group].concat().as_bytes());
+            demand!(may, "{id:?} looks at {group} and may not");
+        }
         let follows = self.followers.contains_key(&id);
         demand!(!follows || grants.allows(Verb::Admin, b"follow"), "{id:?} follows and may not");
         Ok(())

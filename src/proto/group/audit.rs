@@ -49,10 +49,28 @@ impl Groups {
         demand!(owned == seats.len(), "{owned} seats, {} members", seats.len());
         let stranger = self.seats.keys().find(|peer| !is_peer(**peer));
         demand!(stranger.is_none(), "{stranger:?} is a member and no peer");
+        cost += self.audit_eyes(&is_peer)?;
         let counts = [self.members, self.leading, self.polling, self.acting];
         demand!(counts == counted, "{counts:?} are counted, there are {counted:?}");
         demand!(cost == self.charged, "{cost} octets, and {} charged", self.charged);
         Ok(())
+    }
+
+    /// Memory of observations.
+    fn audit_eyes(&self, is_peer: impl Fn(PeerId) -> bool) -> Result<usize, String> {
+        let eyes = &self.eyes;
+        for ((peer, id), eye) in &eyes.eyes {
+            let (who, group) = ((*peer, *id), &eye.group);
+            let known = eyes.by_group.get(group).is_some_and(|others| others.contains(&who));
+            demand!(known, "{group} does not know that {who:?} looks");
+            demand!(is_peer(*peer), "{peer:?} looks and is no peer");
+            let member = self.seats.get(peer).is_some_and(|own| own.contains_key(id));
+            demand!(!member, "{who:?} looks and is a member");
+        }
+        let named: usize = eyes.by_group.values().map(BTreeSet::len).sum();
+        demand!(named == eyes.eyes.len(), "{named} look, there are {}", eyes.eyes.len());
+        demand!(eyes.late.is_empty() || eyes.again.is_some(), "nobody tells {:?}", eyes.late);
+        Ok(eyes.eyes.values().map(|eye| eye.cost).sum())
     }
 
     fn audit_lead(&self, group: &Group, epochs: &mut BTreeSet<u64>) -> Result<(), String> {

@@ -48,11 +48,10 @@ impl Groups {
     /// # Errors
     /// It may not join.
     pub fn check_join(&self, one: &Joining<'_>) -> Result<usize, Refused> {
-        let own = self.seats.get(&one.peer);
-        if own.is_some_and(|own| own.contains_key(&one.id)) {
+        if self.has_id(one.peer, one.id) {
             return Err(Refused::DuplicateId);
         }
-        if own.is_some_and(|own| own.len() >= self.limits.per_peer_max) {
+        if self.count_of(one.peer) >= self.limits.per_peer_max {
             return Err(Refused::TooMany("group.per_peer"));
         }
         let (member, group) = self.costs(one);

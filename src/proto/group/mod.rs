@@ -26,6 +26,7 @@ mod lead;
 mod listing;
 mod membership;
 mod news;
+mod observe;
 mod order;
 mod poll;
 mod silence;
@@ -69,8 +70,10 @@ pub struct GroupLimits {
     pub groups_max: usize,
     /// Members of one group. Default 1,000.
     pub members_max: usize,
-    /// Memberships of one connection. Default 1,000.
+    /// Memberships and observations of one connection. Default 1,000.
     pub per_peer_max: usize,
+    /// Observers of one group. Default 1,000.
+    pub observers_max: usize,
     /// One message, or what a poll is about, octets. Default 1 MiB.
     pub message_bytes_max: usize,
     /// What waits for one peer before messages to it are dropped, octets. Default 8 MiB.
@@ -95,6 +98,7 @@ impl Default for GroupLimits {
             groups_max: 10_000,
             members_max: 1_000,
             per_peer_max: 1_000,
+            observers_max: 1_000,
             message_bytes_max: 1 << 20,
             queue_bytes_max: 8 << 20,
             polls_max: 100,

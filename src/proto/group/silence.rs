@@ -123,7 +123,7 @@ impl Groups {
     #[must_use]
     pub fn next_due(&self) -> Option<Time> {
         let silences = [self.silences.next(), self.leads.next(), self.ends.next()];
-        let rest = [self.keeps.next(), self.gaps.next()];
+        let rest = [self.keeps.next(), self.gaps.next(), self.eyes.again];
         silences.into_iter().chain(rest).flatten().min()
     }
 }

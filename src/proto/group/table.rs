@@ -8,6 +8,7 @@ use slotmap::SlotMap;
 use super::lead::Lead;
 use super::listing::Counts;
 use super::news::{Change, Event, News, Outgoing};
+use super::observe::Eyes;
 use super::poll::Ballots;
 use super::{Charter, GroupLimits};
 use crate::id::{PeerId, Principal};
@@ -78,6 +79,7 @@ pub struct Groups {
     /// Groups in which somebody may have to lead, or polls are to be looked at.
     pub(super) unsettled: BTreeSet<GroupId>,
     pub(super) news: Outgoing,
+    pub(super) eyes: Eyes,
     /// What the fences of requests are to know of leaders: name, and who leads until when.
     pub(super) wards: VecDeque<(Arc<str>, Option<Leader>)>,
     pub(super) numbers: u64,
@@ -148,6 +150,7 @@ impl Groups {
             silent: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             news: Outgoing::default(),
+            eyes: Eyes::default(),
             wards: VecDeque::new(),
             numbers: 0,
             counts: Counts::default(),

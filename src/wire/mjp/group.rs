@@ -44,11 +44,13 @@ pub enum GroupVerb {
     List,
     /// Who is in a group.
     Info,
+    /// The same, and from then on what changes.
+    Observe,
 }
 
 impl GroupVerb {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Join,
         Self::Leave,
         Self::Beat,
@@ -60,6 +62,7 @@ impl GroupVerb {
         Self::Outcome,
         Self::List,
         Self::Info,
+        Self::Observe,
     ];
 
     /// As on the wire.
@@ -77,6 +80,7 @@ impl GroupVerb {
             Self::Outcome => "outcome",
             Self::List => "list",
             Self::Info => "info",
+            Self::Observe => "observe",
         }
     }
 
@@ -126,7 +130,7 @@ pub(super) fn encode(id: u64, header: &[u8], body: &Frames<'_>, out: &mut Encode
 pub struct GroupHeader<'a> {
     /// What is to be done, see [`GroupVerb`].
     pub verb: &'a str,
-    /// Of `join`, `info`: the group, 1 to 240 octets.
+    /// Of `join`, `info`, `observe`: the group, 1 to 240 octets.
     #[serde(
         default,
         borrow,
@@ -134,7 +138,7 @@ pub struct GroupHeader<'a> {
         deserialize_with = "some_name"
     )]
     pub group: Option<&'a str>,
-    /// Of all verbs but `join`, `info`, `list`: the id of the `join`.
+    /// Of all verbs but `join`, `info`, `observe`, `list`: the id of the `join`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seat: Option<u64>,
     /// Of `join`: what the member calls itself; of `send`, `resign`: for whom it is. 1 to 255 octets.

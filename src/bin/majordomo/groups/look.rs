@@ -1,20 +1,18 @@
 //! `majordomo group ls|info|watch`: from outside.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use majordomo::group::{GroupInfo, Groups, Leader, MemberId, Peer};
+use majordomo::group::{Event, GroupInfo, Groups, Leader, MemberId, Peer, Sight};
 use serde_json::{Value, json};
 
 use super::LineArgs;
-use super::show::{kind_json, kind_text, leader_json, member_json};
+use super::show::{event_json, kind_json, kind_text, leader_json, line, member_json};
 use super::trouble::of_group;
-use crate::connect::some_time;
 use crate::failure::CliError;
 use crate::manage::not_found;
-use crate::output::{Table, harmless, print, print_json};
+use crate::output::{Table, complain, harmless, print, print_json};
 
 pub(super) const LS_EXAMPLES: &str = "\
 Examples:
@@ -31,10 +29,11 @@ Exit code 6: there is no such group.";
 pub(super) const WATCH_EXAMPLES: &str = "\
 Examples:
   majordomo group watch Escort.1
-  majordomo group watch Escort.1 --interval 200ms --json
+  majordomo group watch Escort.1 --count 10 --json
 
-Each line is a change since the look before: who has joined, is suspect or has left, and who leads.
-What has come and gone between two looks is not seen; `majordomo group join` is told all of it.";
+Who is there, and then each change as it happens: who has joined, is suspect or has left and why, who
+leads, and what polls decide. The group need not be there. It goes on over lost connections, and says
+then what is otherwise; what has come and gone meanwhile is not seen.";
 
 #[derive(Debug, Args)]
 pub(crate) struct LsArgs {
@@ -56,9 +55,6 @@ pub(crate) struct InfoArgs {
 pub(crate) struct WatchArgs {
     /// The group
     group: String,
-    /// Time between two looks
-    #[arg(long, value_name = "DURATION", value_parser = some_time, default_value = "1s")]
-    interval: Duration,
     /// End behind so many changes [default: go on until interrupted]
     #[arg(long, short = 'n', value_name = "COUNT")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -142,18 +138,37 @@ struct Seen {
 }
 
 pub(super) async fn watch(args: &WatchArgs) -> Result<ExitCode> {
+    let trouble = |error| of_group(&args.group, &error);
     let groups = args.line.connect().await?;
+    let mut sights = groups.observe(&args.group).await.map_err(trouble)?;
     let (mut seen, mut left) = (Seen::default(), args.count);
-    loop {
-        let now = match look(&groups, &args.group).await {
-            Ok(info) => info.map_or_else(Seen::default, |info| Seen {
-                view: info.view,
-                members: info.members,
-                leader: info.leader,
-            }),
-            Err(error) => return Err(error.into()),
+    while let Some(sight) = sights.next().await {
+        let said = match sight.map_err(trouble)? {
+            Sight::Info(info) => {
+                let now = info.map_or_else(Seen::default, |info| Seen {
+                    view: info.view,
+                    members: info.members,
+                    leader: info.leader,
+                });
+                let changes = seen.changes(&now);
+                seen = now;
+                changes
+            }
+            Sight::Event(event) => {
+                seen.note(&event);
+                vec![(line(&event), event_json(&event))]
+            }
+            Sight::Unknown => {
+                if args.line.json {
+                    print(format!("{}\n", json!({"v": 1, "event": "unknown"})))?;
+                } else {
+                    complain(&"majordomo: the connection is lost; how the group is, is unknown");
+                }
+                continue;
+            }
+            _ => continue,
         };
-        for (words, value) in seen.changes(&now) {
+        for (words, value) in said {
             if args.line.json {
                 print(format!("{value}\n"))?;
             } else {
@@ -164,12 +179,32 @@ pub(super) async fn watch(args: &WatchArgs) -> Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
         }
-        seen = now;
-        tokio::time::sleep(args.interval).await;
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Seen {
+    /// Something has happened.
+    fn note(&mut self, event: &Event) {
+        let mut suspect = |member: &MemberId, suspect| {
+            let peer = self.members.iter_mut().find(|peer| peer.member == *member);
+            peer.into_iter().for_each(|peer| peer.suspect = suspect);
+        };
+        match event {
+            Event::MemberJoined { member, .. } => {
+                self.members.push(Peer { member: member.clone(), suspect: false });
+            }
+            Event::MemberSuspect { member, .. } => suspect(member, true),
+            Event::MemberAlive { member, .. } => suspect(member, false),
+            Event::MemberLeft { member, .. } => self.members.retain(|peer| peer.member != *member),
+            Event::LeaderElected(leader) => self.leader = Some(leader.clone()),
+            Event::LeaderExited { leader, .. } => {
+                self.leader.take_if(|known| known.epoch == leader.epoch);
+            }
+            _ => {}
+        }
+    }
+
     fn find(&self, member: &MemberId) -> Option<&Peer> {
         self.members.iter().find(|peer| peer.member == *member)
     }

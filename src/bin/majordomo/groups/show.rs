@@ -43,7 +43,7 @@ fn to(message: &GroupMessage) -> &'static str {
     }
 }
 
-fn line(event: &Event) -> String {
+pub(super) fn line(event: &Event) -> String {
     match event {
         Event::Joined(view) => {
             let names: Vec<_> = view.members.iter().map(|it| it.member.to_string()).collect();
@@ -139,7 +139,7 @@ pub(super) fn outcomes_json(outcomes: &Outcomes) -> Value {
     })
 }
 
-fn event_json(event: &Event) -> Value {
+pub(super) fn event_json(event: &Event) -> Value {
     let changed = |event: &str, member: &MemberId, view: &u64| {
         json!({
             "v": 1, "event": event, "member": member.name(),

@@ -1,5 +1,6 @@
 //! GROUP: who is a member, who leads, what is said in which order, and what polls decide.
 
+mod observe;
 mod polls;
 mod told;
 
@@ -79,6 +80,7 @@ impl Core {
             GroupVerb::Join => return self.join_group(now, peer, id, says, out),
             GroupVerb::List => return self.list_groups(peer, id, says, out),
             GroupVerb::Info => return self.tell_group(now, peer, id, says, out),
+            GroupVerb::Observe => return self.observe_group(now, peer, id, says, out),
             _ => {}
         }
         let seat = (peer, says.seat.ok_or_else(|| missing("seat"))?);
@@ -271,25 +273,28 @@ impl Core {
     /// id.
     pub(super) fn cancel_seat<O: Output>(&mut self, now: Time, peer: PeerId, id: u64, out: &mut O) {
         self.cancel_lease(now, peer, id, out);
-        if self.groups.leave_seat(self.moment(now), peer, id, Left::Said).is_ok() {
+        let looked = self.groups.unobserve(peer, id);
+        if looked || self.groups.leave_seat(self.moment(now), peer, id, Left::Said).is_ok() {
             self.tell_groups(now, out);
         }
     }
 
-    /// The connection of a peer has ended: it is a member of nothing any more.
+    /// The connection of a peer has ended: it is a member of nothing any more, and looks at nothing.
     pub(in crate::proto::core) fn leave_groups<O: Output>(
         &mut self,
         now: Time,
         peer: PeerId,
         out: &mut O,
     ) {
+        self.stop_looking(peer, |_| true);
         while let Some(id) = self.groups.first_seat_of(peer) {
             let _ = self.groups.leave_seat(self.moment(now), peer, id, Left::Closed);
             self.tell_groups(now, out);
         }
     }
 
-    /// The peer has other rights now: what it may not be a member of, it is not.
+    /// The peer has other rights now: what it may not be a member of, it is not, and what it may not
+    /// look at, it does not.
     pub(in crate::proto::core) fn regrant_groups<O: Output>(
         &mut self,
         now: Time,
@@ -300,6 +305,13 @@ impl Core {
         let over = self.groups.seats_of(peer);
         let over = over.filter(|(_, group)| !grants.allows(Right::Group, group.as_bytes()));
         let over: Vec<u64> = over.map(|(id, _)| id).collect();
+        let blind = self.stop_looking(peer, |group| {
+            !grants.allows(Right::Call, ["mmi.", LOOK, group].concat().as_bytes())
+        });
+        for id in blind {
+            let why = "the right `call` has been taken away; it is over";
+            self.object(peer, id, Code::Denied, why, out);
+        }
         for id in over {
             let _ = self.groups.leave_seat(self.moment(now), peer, id, Left::Denied);
             self.tell_groups(now, out);
@@ -319,6 +331,7 @@ impl Core {
         }
         self.groups.tick(moment);
         self.tell_groups(now, out);
+        self.tell_late_observers(now, out);
         let share = self.settings.group.limits.queue_bytes_max;
         self.groups.tell_gaps(moment, |peer, id, missed| {
             let says = GroupReport { event: "gap", missed: Some(missed), ..GroupReport::default() };
@@ -353,7 +366,7 @@ fn short() -> Why {
 fn refusal(refused: Refused) -> Why {
     let (code, why) = match refused {
         Refused::DuplicateId => {
-            (Code::DuplicateId, "another membership of this id is open on the connection")
+            (Code::DuplicateId, "another join or observation of this id is open on the connection")
         }
         Refused::TooMany(limit) => {
             return (Code::Overloaded, format!("{limit} is reached").into(), None);

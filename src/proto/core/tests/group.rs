@@ -3,6 +3,7 @@
 mod leaders;
 mod members;
 mod messages;
+mod observe;
 mod polls;
 mod refused;
 

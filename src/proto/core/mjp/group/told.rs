@@ -17,7 +17,7 @@ use crate::wire::mjp::{
     HEADER_MAX, MemberRow, Packed,
 };
 
-use super::{Done, LOOK, missing};
+use super::{Done, LOOK, Why, missing};
 
 impl Core {
     /// Settles the groups, tells their members and followers, and gives memory back.
@@ -43,6 +43,7 @@ impl Core {
         }
         while let Some((group, event)) = self.groups.pop_event() {
             self.announce_group(&group, &event, out);
+            self.tell_observers(now, &group, &event, out);
         }
         out.release(self.groups.take_freed());
         self.keep_mark(out);
@@ -90,7 +91,23 @@ impl Core {
         joined: Option<&Joined>,
         out: &mut O,
     ) {
-        let Some(row) = self.groups.row(group) else { return };
+        let (packed, body) = self.state_of(now, group, joined, None);
+        self.say_group(to, &packed, &body, out);
+    }
+
+    /// What a group is and who is in it, and how much the one who is told has missed.
+    pub(super) fn state_of(
+        &self,
+        now: Now,
+        group: &str,
+        joined: Option<&Joined>,
+        missed: Option<u64>,
+    ) -> (Packed, Message) {
+        let Some(row) = self.groups.row(group) else {
+            let nobody =
+                GroupReport { event: "info", size: Some(0), missed, ..GroupReport::default() };
+            return (Packed::new(&nobody), Message::default());
+        };
         let members = self.groups.members_of(group);
         let members = members.map(|(incarnation, member)| MemberRow {
             member: &member.name,
@@ -111,10 +128,10 @@ impl Core {
             kind_of_group: Some(row.charter.to_wire()),
             unused: Some(Charter::UNUSED.to_vec()).filter(|_| row.charter.leader),
             clock: joined.map(|_| now.clock),
+            missed,
             ..GroupReport::default()
         };
-        let (packed, body) = (Packed::new(&report), Message::new([roster.octets().to_vec()]));
-        self.say_group(to, &packed, &body, out);
+        (Packed::new(&report), Message::new([roster.octets().to_vec()]))
     }
 
     pub(super) fn say_opened<O: Output>(
@@ -147,17 +164,28 @@ impl Core {
         says: &GroupHeader<'_>,
         out: &mut O,
     ) -> Done {
-        let group = says.group.ok_or_else(|| missing("group"))?;
-        let what = [LOOK, group].concat();
-        if !self.may_look(peer, &what, out) {
-            let name = ["mmi.", &what].concat();
-            return Err((Code::Denied, why_denied(Right::Call, name.as_bytes()).into(), None));
-        }
+        let group = self.looked_at(peer, says, out)?;
         if self.groups.row(group).is_none() {
             return Err((Code::NotFound, "the group has no members".into(), None));
         }
         self.say_joined(self.moment(now), (peer, id), group, None, out);
         Ok(())
+    }
+
+    /// The group that the peer wants to look at, if it may.
+    pub(super) fn looked_at<'a, O: Output>(
+        &mut self,
+        peer: PeerId,
+        says: &GroupHeader<'a>,
+        out: &mut O,
+    ) -> Result<&'a str, Why> {
+        let group = says.group.ok_or_else(|| missing("group"))?;
+        let what = [LOOK, group].concat();
+        if self.may_look(peer, &what, out) {
+            return Ok(group);
+        }
+        let name = ["mmi.", &what].concat();
+        Err((Code::Denied, why_denied(Right::Call, name.as_bytes()).into(), None))
     }
 
     /// Answers `list`.
@@ -240,7 +268,7 @@ impl Core {
 }
 
 /// An event as members are told.
-fn written(event: &Event) -> (Packed, Message) {
+pub(super) fn written(event: &Event) -> (Packed, Message) {
     let report = report_of(event);
     let body = match event {
         Event::Outcomes { outcomes, .. } => {
