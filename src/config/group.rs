@@ -107,6 +107,13 @@ pub struct GroupTypeSection {
     pub ttl: Duration,
     /// What becomes of open polls when the leader changes. Default aborted.
     pub polls: GroupPolls,
+    /// One message, or what a poll is about, 1 B to `group.message`. Default: as that.
+    #[serde(with = "units::text", skip_serializing_if = "Option::is_none")]
+    pub message: Option<usize>,
+    /// Messages and polls of one member a second, 1 to 1,000,000; as many at once as in a second.
+    /// Default: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u64>,
 }
 
 /// What becomes of open polls when the leader changes.
@@ -136,6 +143,8 @@ impl Default for GroupTypeSection {
             consensus_timeout: charter.consensus_timeout,
             ttl: charter.ttl,
             polls: GroupPolls::Aborted,
+            message: None,
+            rate: None,
         }
     }
 }
@@ -162,6 +171,8 @@ impl GroupTypeSection {
                 GroupPolls::Aborted => Polls::Aborted,
                 GroupPolls::Durable => Polls::Durable,
             },
+            message: self.message.map(|message| u64::try_from(message).unwrap_or(u64::MAX)),
+            rate: self.rate,
         }
     }
 }
@@ -251,10 +262,14 @@ mod tests {
             voters = ["a", "b"]
             [group.types."Escort.1"]
             polls = "durable"
+            message = "4KiB"
+            rate = 20
         "#;
         let settings = loaded(text).unwrap().settings().group;
         let charter = |group| settings.charter_of(group);
         assert_eq!(charter("Escort.1").unwrap().polls, Polls::Durable);
+        let limits = charter("Escort.1").map(|kind| (kind.message, kind.rate));
+        assert_eq!(limits, Some((Some(4096), Some(20))));
         let kind = charter("Escort.2").unwrap();
         assert_eq!((kind.leader, kind.heartbeat), (true, Duration::from_millis(500)));
         assert!(matches!(&kind.electorate, Electorate::Voters(names) if names.len() == 2));
@@ -268,6 +283,8 @@ mod tests {
             ("consensus_timeout = \"5s\"", "`consensus_timeout` < `election_max`"),
             ("min_size = 2000", "`min_size` is out of range"),
             ("voters = [\"a\"]\nexpected_size = 2", "two ways"),
+            ("message = \"2MiB\"", "`message` is out of range: 1 to group.message = 1048576"),
+            ("rate = 0", "`rate` is out of range"),
         ] {
             let error = loaded(&format!("[group.types.a]\n{line}")).unwrap_err();
             assert!(error.contains(why) && error.contains("group.types"), "{error}");

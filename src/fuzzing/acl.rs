@@ -56,10 +56,15 @@ pub fn acl(input: &[u8]) {
 }
 
 fn ask(grants: &Grants, lines: &[Line<'_>], recent: &mut Recent, verb: Verb, name: &str) {
+    // Of what a member of a group may do, its membership decides if nothing is said of that.
+    let silent = lines.iter().all(|line| line.verb != verb.as_str());
+    let word = match verb.as_str().strip_prefix("group.") {
+        Some(_) if silent => "group",
+        _ => verb.as_str(),
+    };
     let about = |deny: bool| {
-        let is_it = |line: &&Line<'_>| {
-            line.deny == deny && line.verb == verb.as_str() && means(line.pattern, name)
-        };
+        let is_it =
+            |line: &&Line<'_>| line.deny == deny && line.verb == word && means(line.pattern, name);
         lines.iter().find(is_it).map(|line| line.number)
     };
     let (denied, allowed) = (about(true), about(false));

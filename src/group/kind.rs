@@ -36,6 +36,8 @@ pub struct GroupKind {
     consensus_timeout: Option<Duration>,
     ttl: Option<Duration>,
     polls: Option<Polls>,
+    message: Option<u64>,
+    rate: Option<u64>,
 }
 
 macro_rules! setters {
@@ -74,6 +76,12 @@ impl GroupKind {
         ttl: Duration;
         /// What becomes of open polls when the leader changes. Default: they are aborted.
         polls: Polls;
+        /// One message, or what a poll is about, octets, 1 and more. Default: as for all groups of
+        /// the broker.
+        message: u64;
+        /// Messages and polls of one member a second, 1 to 1,000,000; as many at once as in a
+        /// second. Default: any number.
+        rate: u64;
     }
 
     /// Who votes, by name, be they there or not; 1 to 1,000, no two alike. Default: who is there.
@@ -113,7 +121,8 @@ impl GroupKind {
             peer_timeout: None,
             ..self.clone()
         };
-        let limits = GroupLimits { members_max: 1_000_000, ..GroupLimits::default() };
+        let (members_max, message_bytes_max) = (1_000_000, usize::MAX);
+        let limits = GroupLimits { members_max, message_bytes_max, ..GroupLimits::default() };
         match Charter::default().with(&rest.to_wire(), &limits) {
             Ok(_) => Ok(()),
             Err(unfit) => invalid(unfit.to_string()),
@@ -138,6 +147,8 @@ impl GroupKind {
             consensus_timeout: self.consensus_timeout.map(millis),
             ttl: self.ttl.map(millis),
             polls: self.polls.map(Polls::as_str),
+            message: self.message,
+            rate: self.rate,
         }
     }
 }
@@ -164,6 +175,8 @@ mod tests {
             kind().consensus_timeout(ms(0)),
             kind().ttl(ms(49)),
             kind().min_size(0),
+            kind().message(0),
+            kind().rate(0),
             kind().expected_size(0),
             kind().voters(["a", "a"]),
             kind().voters(["a"]).expected_size(2),

@@ -125,6 +125,29 @@ def test_a_group_with_the_octets_of_the_specification(peer):
     assert header(told(bert, "exited"))["reason"] == "too_few"
 
 
+def test_a_type_limits_what_members_say(start, peers):
+    """Declared in the configuration: then nobody says it otherwise."""
+    kind = '{min_size = 1, leader = true, message = "8B", rate = 2}'
+    broker = start(f'--set=group.types={{"Escort.*" = {kind}}}')
+    anna, bert = peers(Peer(broker.endpoint)), peers(Peer(broker.endpoint))
+    bert.say("GROUP", 1, {"verb": "join", "group": "Escort.1", "member": "bert", "type": {"rate": 9}})
+    assert refusal(bert, 1) == "group_conflict"
+    anna.say("GROUP", 1, {"verb": "join", "group": "Escort.1", "member": "anna"})
+    kind = header(told(anna, "joined"))["type"]
+    assert (kind["message"], kind["rate"]) == (8, 2)
+    do(anna, 2, "send", b"123456789")
+    assert refusal(anna, 2) == "too_big"
+    for id in (3, 4):
+        do(anna, id, "send", b"12345678")
+        told(anna, "ack", id)
+    do(anna, 5, "send", b"3")
+    do(anna, 6, "open", poll="p")
+    assert (refusal(anna, 5), refusal(anna, 6)) == ("overloaded", "overloaded")
+    time.sleep(0.6)
+    do(anna, 7, "send", b"4")
+    told(anna, "ack", 7)
+
+
 def test_who_is_no_member_looks_on(peer):
     """With the octets of the specification: a group that is not there yet, and who comes and goes."""
     eye, bert, anna = peer(), peer(), peer()

@@ -36,8 +36,9 @@ pub(super) fn view(report: &GroupReport<'_>, body: &Message) -> Option<View> {
 /// What kind of group it is.
 pub(in crate::group) fn charter(report: &GroupReport<'_>) -> Option<Arc<Charter>> {
     let says = report.kind_of_group.as_ref()?;
-    // How many members there may be is the broker's to say.
-    let limits = GroupLimits { members_max: usize::MAX, ..GroupLimits::default() };
+    // How many members there may be, and how much they may say, is the broker's to say.
+    let (members_max, message_bytes_max) = (usize::MAX, usize::MAX);
+    let limits = GroupLimits { members_max, message_bytes_max, ..GroupLimits::default() };
     Charter::default().with(says, &limits).ok().map(Arc::new)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::lead::may_lead;
 use super::table::{Group, GroupId, Groups};
 use crate::id::PeerId;
 use crate::proto::router::audit::demand;
@@ -81,12 +82,11 @@ impl Groups {
                 demand!(charter.leader && enough, "{name} has a leader");
                 demand!(epochs.insert(lead.epoch), "{name}: epoch {} twice", lead.epoch);
                 demand!(lead.armed.is_some(), "{name}: nobody ends {}", lead.epoch);
-                let led = group.members.contains_key(&lead.member);
-                demand!(led, "{name} is led by {}, who is no member", lead.member);
+                let led = group.members.get(&lead.member).is_some_and(|member| member.may_lead);
+                demand!(led, "{name} is led by {}, who is no member, or may not", lead.member);
             }
             None => {
-                let able = |it: &super::Member| !it.suspect && !it.stalled;
-                let able = charter.leader && enough && group.members.values().any(able);
+                let able = charter.leader && enough && group.members.values().any(may_lead);
                 demand!(!able, "{name} has no leader and could");
             }
         }

@@ -64,6 +64,10 @@ pub struct Charter {
     pub ttl: Duration,
     /// What becomes of open polls when the leader changes.
     pub polls: Polls,
+    /// One message, or what a poll is about, octets. `None`: as for all groups.
+    pub message: Option<u64>,
+    /// Messages and polls of one member a second. `None`: any number.
+    pub rate: Option<u64>,
 }
 
 impl Default for Charter {
@@ -81,6 +85,8 @@ impl Default for Charter {
             consensus_timeout: ms(1500),
             ttl: ms(1000),
             polls: Polls::Aborted,
+            message: None,
+            rate: None,
         }
     }
 }
@@ -116,6 +122,12 @@ pub enum Unfit {
     /// What becomes of polls.
     #[error("`polls` is neither aborted nor durable")]
     Polls,
+    /// The size of messages.
+    #[error("`message` is out of range: 1 to group.message = {0}")]
+    Message(usize),
+    /// How many of them.
+    #[error("`rate` is out of range: 1 to 1000000")]
+    Rate,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -123,6 +135,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 impl Charter {
     /// What of it is said and changes nothing.
     pub const UNUSED: [&'static str; 2] = ["election_min", "election_max"];
+
+    /// Largest `rate`: the clock counts microseconds.
+    pub const RATE_MAX: u64 = 1_000_000;
 
     /// From how much silence on a member is suspect: two beats, or half of what is left of its
     /// time behind one.
@@ -159,6 +174,8 @@ impl Charter {
         self.leader = says.leader.unwrap_or(self.leader);
         self.timed = says.timed.unwrap_or(self.timed);
         self.min_size = says.min_size.unwrap_or(self.min_size);
+        self.message = says.message.or(self.message);
+        self.rate = says.rate.or(self.rate);
         self.polls = match says.polls {
             None => self.polls,
             Some(name) => polls_of(name).ok_or(Unfit::Polls)?,
@@ -208,6 +225,13 @@ impl Charter {
         if !fits(self.min_size) {
             return Err(Unfit::MinSize(max));
         }
+        let largest = u64::try_from(limits.message_bytes_max).unwrap_or(u64::MAX);
+        if self.message.is_some_and(|message| !(1..=largest).contains(&message)) {
+            return Err(Unfit::Message(limits.message_bytes_max));
+        }
+        if self.rate.is_some_and(|rate| !(1..=Self::RATE_MAX).contains(&rate)) {
+            return Err(Unfit::Rate);
+        }
         match &self.electorate {
             Electorate::Expected(size) if !fits(*size) => Err(Unfit::ExpectedSize(max)),
             Electorate::Voters(names) if names.is_empty() || names.len() > max => {
@@ -247,6 +271,8 @@ impl Charter {
             ),
             ("ttl", says.ttl.is_none() || says.ttl == is.ttl),
             ("polls", says.polls.is_none() || says.polls == is.polls),
+            ("message", says.message.is_none() || says.message == is.message),
+            ("rate", says.rate.is_none() || says.rate == is.rate),
         ];
         same.into_iter().find(|(_, same)| !same).map(|(key, _)| key)
     }
@@ -273,6 +299,8 @@ impl Charter {
             consensus_timeout: ms(self.consensus_timeout),
             ttl: ms(self.ttl),
             polls: Some(self.polls.as_str()),
+            message: self.message,
+            rate: self.rate,
         }
     }
 }
@@ -307,6 +335,24 @@ mod tests {
         assert_eq!(with(both), Err(Unfit::TwoElectorates));
         let twice = GroupType { voters: Some(vec!["a", "a"]), ..none };
         assert_eq!(with(twice), Err(Unfit::Voters(1000)));
+    }
+
+    #[test]
+    fn limits_of_messages_are_within_those_of_all_groups() {
+        let none = GroupType::default();
+        for (message, fits) in [(0, false), (1, true), (1 << 20, true), ((1 << 20) + 1, false)] {
+            let says = GroupType { message: Some(message), ..none.clone() };
+            assert_eq!(with(says).is_ok(), fits, "{message} octets");
+        }
+        for (rate, fits) in [(0, false), (1, true), (1_000_000, true), (1_000_001, false)] {
+            let says = GroupType { rate: Some(rate), ..none.clone() };
+            assert_eq!(with(says).is_ok(), fits, "{rate} a second");
+        }
+        let is = with(GroupType { message: Some(10), rate: Some(5), ..none.clone() }).unwrap();
+        assert_eq!(is.conflict(&is.to_wire()), None);
+        assert_eq!(is.conflict(&GroupType { message: Some(9), ..none.clone() }), Some("message"));
+        assert_eq!(is.conflict(&GroupType { rate: Some(6), ..none }), Some("rate"));
+        assert_eq!(Charter::default().conflict(&is.to_wire()), Some("message"));
     }
 
     #[test]

@@ -180,6 +180,20 @@ impl Groups {
         Ok(())
     }
 
+    /// From now on the member has the right to lead, or has it no more: then it does not.
+    pub fn set_may_lead(&mut self, now: Now, peer: PeerId, id: u64, may_lead: bool) {
+        let Ok((group, who)) = self.place(peer, id) else { return };
+        let Some(known) = self.groups.get_mut(group) else { return };
+        let Some(member) = known.members.get_mut(&who) else { return };
+        if std::mem::replace(&mut member.may_lead, may_lead) == may_lead {
+            return;
+        }
+        if !may_lead && known.lead.as_ref().is_some_and(|lead| lead.member == who) {
+            self.exit(now, group, Exit::Left(Left::Denied));
+        }
+        self.unsettled.insert(group);
+    }
+
     /// Whether the member leads by that epoch at this moment, if it says one.
     ///
     /// # Errors
@@ -240,8 +254,8 @@ impl Groups {
     }
 }
 
-fn may_lead(member: &Member) -> bool {
-    !member.suspect && !member.stalled
+pub(super) fn may_lead(member: &Member) -> bool {
+    member.may_lead && !member.suspect && !member.stalled
 }
 
 impl Group {

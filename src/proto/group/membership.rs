@@ -27,6 +27,8 @@ pub struct Joining<'a> {
     pub charter: &'a Charter,
     /// What it sends to all comes back to it.
     pub own: bool,
+    /// It has the right to lead.
+    pub may_lead: bool,
 }
 
 /// A membership that has begun.
@@ -112,6 +114,8 @@ impl Groups {
             suspect: false,
             principal: *one.principal,
             own: one.own,
+            may_lead: one.may_lead,
+            paid: now.time,
             stalled: false,
             rank: incarnation,
             missed: 0,

@@ -50,6 +50,36 @@ impl Groups {
     /// From when there was no room for that to the next time.
     const AGAIN: Duration = Duration::from_millis(250);
 
+    /// The largest body of a message or a poll in the group of a member, octets.
+    ///
+    /// # Errors
+    /// There is no such member.
+    pub fn message_bytes_max(&self, (peer, id): (PeerId, u64)) -> Result<usize, Refused> {
+        let (group, _) = self.place(peer, id)?;
+        let own = self.groups.get(group).and_then(|group| group.charter.message);
+        let own = own.and_then(|own| usize::try_from(own).ok()).unwrap_or(usize::MAX);
+        Ok(own.min(self.limits.message_bytes_max))
+    }
+
+    /// A member says something: whether that is not too often.
+    ///
+    /// # Errors
+    /// It is, or there is no such member.
+    pub fn take_turn(&mut self, now: Now, (peer, id): (PeerId, u64)) -> Result<(), Refused> {
+        const SECOND: Duration = Duration::from_secs(1);
+        let (group, who) = self.place(peer, id)?;
+        let Some(group) = self.groups.get_mut(group) else { return Ok(()) };
+        let Some(rate) = group.charter.rate else { return Ok(()) };
+        let Some(member) = group.members.get_mut(&who) else { return Ok(()) };
+        let each = SECOND / u32::try_from(rate).unwrap_or(u32::MAX).max(1);
+        // As much as in a second it may say at once.
+        if member.paid.since(now.time) + each > SECOND {
+            return Err(Refused::TooOften(rate));
+        }
+        member.paid = member.paid.max(now.time).after(each);
+        Ok(())
+    }
+
     /// Takes a message. With an epoch its sender has to lead by it.
     ///
     /// # Errors

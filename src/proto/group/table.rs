@@ -48,6 +48,8 @@ pub enum Refused {
     Changed,
     /// The action would be too early: later than this, by the broker's clock, it may be.
     TooLate(u64),
+    /// The member says more than so much a second.
+    TooOften(u64),
 }
 
 /// All groups of a broker.
@@ -117,6 +119,10 @@ pub struct Member {
     pub suspect: bool,
     pub(super) principal: Principal,
     pub(super) own: bool,
+    /// It has the right to lead.
+    pub(super) may_lead: bool,
+    /// When it has said as much as it may say from then on at its rate.
+    pub(super) paid: Time,
     /// It has lost the leadership by its silence, and has said nothing since then.
     pub(super) stalled: bool,
     /// Its place among those who may lead.

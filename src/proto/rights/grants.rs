@@ -96,7 +96,7 @@ impl Grants {
             Kind::Everything => true,
             Kind::AllButAdmin => verb != Verb::Admin,
             Kind::Rules(rules) => {
-                let mut allowed = false;
+                let (verb, mut allowed) = (decides(rules, verb), false);
                 for rule in rules.iter().filter(|rule| rule.verb == verb) {
                     if rule.pattern.matches(name) {
                         if rule.deny {
@@ -143,6 +143,7 @@ impl Grants {
             Kind::Everything | Kind::AllButAdmin => return Decision::Allowed(Source::built_in()),
             Kind::Rules(rules) => rules,
         };
+        let verb = decides(rules, verb);
         let mut about = rules.iter().filter(|rule| rule.verb == verb && rule.pattern.matches(name));
         let Some(first) = about.next() else { return Decision::Default };
         let deny = std::iter::once(first).chain(about).find(|rule| rule.deny);
@@ -157,7 +158,10 @@ impl Grants {
         match &self.0 {
             Kind::Everything => true,
             Kind::AllButAdmin => verb != Verb::Admin,
-            Kind::Rules(rules) => rules.iter().any(|rule| !rule.deny && rule.verb == verb),
+            Kind::Rules(rules) => {
+                let verb = decides(rules, verb);
+                rules.iter().any(|rule| !rule.deny && rule.verb == verb)
+            }
         }
     }
 
@@ -166,5 +170,56 @@ impl Grants {
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         !matches!(self.0, Kind::Rules(_))
+    }
+}
+
+/// Which right is looked at: of what a member of a group may do besides that is `group` itself, for
+/// who has no rule of it at all.
+fn decides(rules: &[Rule], verb: Verb) -> Verb {
+    let instead = verb.instead().filter(|_| rules.iter().all(|rule| rule.verb != verb));
+    instead.unwrap_or(verb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(rules: &[&str]) -> Grants {
+        let rules = rules.iter().map(|rule| {
+            let (deny, rule) = match rule.strip_prefix("deny ") {
+                Some(rule) => (true, rule),
+                None => (false, *rule),
+            };
+            let (verb, pattern) = rule.split_once(' ').unwrap();
+            let (verb, pattern) = (verb.parse().unwrap(), pattern.try_into().unwrap());
+            Rule { deny, verb, pattern, source: Source { place: "test".into(), line: 1 } }
+        });
+        Grants::new(rules.collect()).unwrap()
+    }
+
+    #[test]
+    fn what_a_member_may_do_goes_by_its_own_rules_or_by_those_of_being_one() {
+        for verb in [Verb::Lead, Verb::Send, Verb::Poll] {
+            let own = format!("{verb} Escort.1");
+            let denies = format!("deny {verb} Escort.2");
+            for (rules, one, two) in [
+                (vec!["group Escort.*"], true, true),
+                (vec!["group Escort.*", "deny group Escort.2"], true, false),
+                // As soon as there is a rule of it, what no rule allows is denied.
+                (vec!["group Escort.*", &own], true, false),
+                (vec!["group Escort.*", &denies], false, false),
+                (vec!["group Escort.*", &own, &denies], true, false),
+                (vec!["call *"], false, false),
+            ] {
+                let grants = grants(&rules);
+                let may = |name: &str| grants.allows(verb, name.as_bytes());
+                assert_eq!((may("Escort.1"), may("Escort.2")), (one, two), "{rules:?}");
+                let why = matches!(grants.explain(verb, b"Escort.1"), Decision::Allowed(_));
+                assert_eq!(why, one, "{rules:?}");
+            }
+        }
+        let lead = grants(&["group *", "group.lead Escort.1"]);
+        assert!(lead.allows(Verb::Send, b"Escort.2") && lead.allows(Verb::Group, b"Escort.2"));
+        assert!(Grants::all_but_admin().allows(Verb::Lead, b"Escort.2"));
     }
 }

@@ -19,20 +19,27 @@ pub enum Verb {
     Subscribe,
     /// Have the command of administration carried out.
     Admin,
-    /// Be a member of the group. Nothing asks for it yet.
+    /// Be a member of the group.
     Group,
-    /// Hold the lease. Nothing asks for it yet.
+    /// Hold the lease.
     Lease,
     /// Open flows of the flow service.
     Flow,
     /// Have files of the name. Nothing asks for it yet.
     File,
+    /// As a member, lead the group.
+    Lead,
+    /// As a member, say something in the group.
+    Send,
+    /// As a member, open polls in the group.
+    Poll,
 }
 
 /// What is no verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{given}` is no right; write call, serve, publish, subscribe, admin, group, lease, flow or file"
+    "`{given}` is no right; write call, serve, publish, subscribe, admin, group, group.lead, \
+     group.send, group.poll, lease, flow or file"
 )]
 pub struct UnknownVerb {
     /// What was written.
@@ -41,7 +48,7 @@ pub struct UnknownVerb {
 
 impl Verb {
     /// All verbs, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Call,
         Self::Serve,
         Self::Publish,
@@ -51,6 +58,9 @@ impl Verb {
         Self::Lease,
         Self::Flow,
         Self::File,
+        Self::Lead,
+        Self::Send,
+        Self::Poll,
     ];
 
     /// As it is written, and the value of the label `right` in the metrics.
@@ -66,6 +76,28 @@ impl Verb {
             Self::Lease => "lease",
             Self::Flow => "flow",
             Self::File => "file",
+            Self::Lead => "group.lead",
+            Self::Send => "group.send",
+            Self::Poll => "group.poll",
+        }
+    }
+}
+
+impl Verb {
+    /// The right that counts for who has no rule of this one at all.
+    #[must_use]
+    pub(super) fn instead(self) -> Option<Self> {
+        match self {
+            Self::Lead | Self::Send | Self::Poll => Some(Self::Group),
+            Self::Call
+            | Self::Serve
+            | Self::Publish
+            | Self::Subscribe
+            | Self::Admin
+            | Self::Group
+            | Self::Lease
+            | Self::Flow
+            | Self::File => None,
         }
     }
 }

@@ -273,6 +273,12 @@ pub struct GroupType<'a> {
     /// What becomes of polls when the leader changes: `aborted` or `durable`. Default `aborted`.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub polls: Option<&'a str>,
+    /// One message, or what a poll is about, octets. Default: as for all groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<u64>,
+    /// Messages and polls of one member a second. Default: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u64>,
 }
 
 /// GROUP of a broker: an answer, or something that has happened.

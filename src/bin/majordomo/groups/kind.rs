@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use majordomo::config::Text;
 use majordomo::group::{GroupKind, Polls};
 
 use crate::connect::some_time;
@@ -48,6 +49,12 @@ pub(super) struct KindArgs {
     /// What becomes of open polls when the leader changes [default: aborted]
     #[arg(long, value_parser = PossibleValuesParser::new(["aborted", "durable"]))]
     polls: Option<String>,
+    /// Size of one message, or of what a poll is about, such as 4KiB [default: as for all groups]
+    #[arg(long, value_name = "SIZE", value_parser = <usize as Text>::read)]
+    message: Option<usize>,
+    /// Messages and polls of one member a second [default: any number]
+    #[arg(long, value_name = "COUNT")]
+    rate: Option<u64>,
 }
 
 impl KindArgs {
@@ -67,6 +74,12 @@ impl KindArgs {
         }
         if let Some(size) = self.expected_size {
             kind = kind.expected_size(size);
+        }
+        if let Some(message) = self.message {
+            kind = kind.message(u64::try_from(message).unwrap_or(u64::MAX));
+        }
+        if let Some(rate) = self.rate {
+            kind = kind.rate(rate);
         }
         if let Some(polls) = &self.polls {
             let durable = polls == "durable";

@@ -208,8 +208,11 @@ pub(super) fn kind_text(kind: &Charter) -> String {
             harmless(&names.iter().map(String::as_str).collect::<Vec<_>>().join(" ")).to_string()
         }
     };
+    let message = kind.message.map(|size| format!(", message: {size} octets"));
+    let rate = kind.rate.map(|rate| format!(", rate: {rate} a second"));
+    let limits = [message, rate].map(Option::unwrap_or_default).concat();
     format!(
-        "leader: {}, timed: {}, min size: {}, voters: {electorate}, polls: {}\n\
+        "leader: {}, timed: {}, min size: {}, voters: {electorate}, polls: {}{limits}\n\
          heartbeat: {}, peer timeout: {}, consensus timeout: {}, ttl: {}; \
          unused: election min: {}, election max: {}\n",
         yes_or_no(kind.leader),
@@ -238,6 +241,6 @@ pub(super) fn kind_json(kind: &Charter) -> Value {
         "election_min_ms": ms(kind.election_min), "election_max_ms": ms(kind.election_max),
         "peer_timeout_ms": ms(kind.peer_timeout),
         "consensus_timeout_ms": ms(kind.consensus_timeout), "ttl_ms": ms(kind.ttl),
-        "polls": kind.polls.as_str(), "unused": ["election_min", "election_max"],
+        "polls": kind.polls.as_str(), "message": kind.message, "rate": kind.rate, "unused": ["election_min", "election_max"],
     })
 }

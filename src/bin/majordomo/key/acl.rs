@@ -41,7 +41,8 @@ pub(crate) struct TestArgs {
     /// Whose rights: a fingerprint, a key in Z85, a public file, or a name
     #[arg(long, value_name = "KEY")]
     key: String,
-    /// What is done: call, serve, publish, subscribe, admin, group, lease, flow or file
+    /// What is done: call, serve, publish, subscribe, admin, group, group.lead,
+    /// group.send, group.poll, lease, flow or file
     right: String,
     /// With what: the name of a service, a subject, a command
     name: String,

@@ -13,6 +13,7 @@ use crate::proto::dialect::STALE;
 use crate::proto::group::{Groups, Joining, Left, Now, Refused, To};
 use crate::proto::output::Output;
 use crate::proto::rights::{Grants, Verb as Right};
+use crate::wire::message::Frames;
 use crate::wire::mjp::{
     Code, FromBroker, GROUP_NAME_MAX, Group, GroupHeader, GroupReport, GroupVerb, Packed,
 };
@@ -142,7 +143,8 @@ impl Core {
         let member = says.member.or(identity.as_deref());
         let own = says.own.unwrap_or(true);
         let (principal, charter) = (&principal, &charter);
-        let one = Joining { peer, id, principal, group, member, charter, own };
+        let may_lead = known.rights.grants().allows(Right::Lead, group.as_bytes());
+        let one = Joining { peer, id, principal, group, member, charter, own, may_lead };
         let cost = self.groups.check_join(&one).map_err(refusal)?;
         if !out.charge(cost) {
             return Err(short());
@@ -191,7 +193,8 @@ impl Core {
             }
             Some(_) => return Err(bad("`to` is neither all, leader nor member")),
         };
-        let bytes = self.check_size(body)?;
+        self.may_as_member(seat, Right::Send, out)?;
+        let bytes = self.check_size(seat, body)?;
         let copied = ADDED + body.bytes_copied();
         let members = self.groups.size_of_group(seat).map_err(refusal)?;
         if to == To::All && copied.saturating_mul(members) > COPIED_MAX {
@@ -199,6 +202,7 @@ impl Core {
             return Err((Code::TooBig, why.into(), None));
         }
         let moment = self.moment(now);
+        self.groups.take_turn(moment, seat).map_err(refusal)?;
         let taken = self.groups.send(moment, seat, to, says.epoch).map_err(refusal)?;
         self.topics.spend(now, taken.recipients.len());
         let report = GroupReport {
@@ -236,12 +240,29 @@ impl Core {
         Ok(())
     }
 
-    /// Octets of a message with that body, as its receivers get it.
-    fn check_size(&self, body: crate::wire::message::Frames<'_>) -> Result<usize, Why> {
-        let (max, wire) = (self.settings.group.limits.message_bytes_max, &self.settings.wire);
+    /// Whether a member may do that in its group.
+    pub(super) fn may_as_member<O: Output>(
+        &mut self,
+        (peer, id): (PeerId, u64),
+        right: Right,
+        out: &mut O,
+    ) -> Done {
+        let open = self.peers.get(peer).is_some_and(|peer| peer.rights.grants().is_open());
+        let Some((group, _)) = self.groups.seat(peer, id).filter(|_| !open) else { return Ok(()) };
+        let group = group.as_bytes().to_vec();
+        if self.may(peer, right, &group, out) {
+            return Ok(());
+        }
+        Err((Code::Denied, why_denied(right, &group).into(), None))
+    }
+
+    /// Octets of a message of a member with that body, as its receivers get it.
+    fn check_size(&self, seat: (PeerId, u64), body: Frames<'_>) -> Result<usize, Why> {
+        let (max, wire) = (self.groups.message_bytes_max(seat), &self.settings.wire);
+        let max = max.map_err(refusal)?;
         let octets: usize = body.map(<[u8]>::len).sum();
         if octets > max {
-            let why = format!("the body has {octets} octets, more than group.message = {max}");
+            let why = format!("the body has {octets} octets; {max} is the most in this group");
             return Err((Code::TooBig, why.into(), None));
         }
         let bytes = ADDED + body.bytes();
@@ -287,6 +308,7 @@ impl Core {
         out: &mut O,
     ) {
         self.stop_looking(peer, |_| true);
+        self.tell_groups(now, out);
         while let Some(id) = self.groups.first_seat_of(peer) {
             let _ = self.groups.leave_seat(self.moment(now), peer, id, Left::Closed);
             self.tell_groups(now, out);
@@ -318,6 +340,12 @@ impl Core {
             let why = "the right `group` has been taken away; you are no member any more";
             self.object(peer, id, Code::Denied, why, out);
         }
+        let seats = self.groups.seats_of(peer);
+        let leads = seats.map(|(id, it)| (id, grants.allows(Right::Lead, it.as_bytes())));
+        for (id, may_lead) in leads.collect::<Vec<_>>() {
+            self.groups.set_may_lead(self.moment(now), peer, id, may_lead);
+        }
+        self.tell_groups(now, out);
     }
 
     /// Does what is due in groups.
@@ -336,7 +364,7 @@ impl Core {
         self.groups.tell_gaps(moment, |peer, id, missed| {
             let says = GroupReport { event: "gap", missed: Some(missed), ..GroupReport::default() };
             let packed = Packed::new(&says);
-            let (header, body) = (packed.octets(), crate::wire::message::Frames::default());
+            let (header, body) = (packed.octets(), Frames::default());
             let gap = FromBroker::Group { id, header, body };
             out.spare(peer, 64, share, |encoder| gap.encode(encoder))
         });
@@ -382,6 +410,10 @@ fn refusal(refused: Refused) -> Why {
         Refused::NoPoll => (Code::NotFound, "no poll of this id is open or known"),
         Refused::Over => (Code::PollOver, "the poll has ended, or all is known of its action"),
         Refused::Changed => (Code::VoteChanged, "something else was said before, and counts"),
+        Refused::TooOften(rate) => {
+            let why = format!("a member of this group says no more than `rate` = {rate} a second");
+            return (Code::Overloaded, why.into(), None);
+        }
         Refused::TooLate(earliest) => {
             let why = format!("`when` has to be later than {earliest} µs: timeout and margin");
             return (Code::TooLate, why.into(), None);

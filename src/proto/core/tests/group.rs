@@ -1,6 +1,7 @@
 //! GROUP at the desk: who is a member, what is said in which order, who leads, what polls decide.
 
 mod leaders;
+mod limits;
 mod members;
 mod messages;
 mod observe;

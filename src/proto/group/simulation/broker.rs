@@ -34,6 +34,7 @@ impl World {
             Word::Join => {
                 let member = name(node);
                 let one = Joining {
+                    may_lead: true,
                     peer,
                     id: SEAT,
                     principal: &principal,

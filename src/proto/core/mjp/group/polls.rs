@@ -7,6 +7,7 @@ use crate::proto::clock::Time;
 use crate::proto::core::Core;
 use crate::proto::group::{Asked, Feat, Question, Rule, Vote};
 use crate::proto::output::Output;
+use crate::proto::rights::Verb as Right;
 use crate::wire::mjp::{FromBroker, Group, GroupHeader, GroupReport, GroupVerb, Packed, digest_of};
 
 use super::told::millis;
@@ -33,11 +34,13 @@ impl Core {
             let why = format!("`timeout` is out of range: 1 to {} ms", max.as_millis());
             return Err(bad_owned(why));
         }
-        let bytes = self.check_size(body)?;
+        self.may_as_member(seat, Right::Poll, out)?;
+        let bytes = self.check_size(seat, body)?;
         if says.when.is_some() && says.within.is_some() {
             return Err(bad("`when` and `in` are two moments; say one of them"));
         }
         let moment = self.moment(now);
+        self.groups.take_turn(moment, seat).map_err(refusal)?;
         let (within, error, epoch) = (says.within, says.error, says.epoch);
         // What is asked is what was said: `in` is the same again when it is asked later.
         let digest = digest_of(rule.as_str(), [says.when, within, error], body);
