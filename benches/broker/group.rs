@@ -16,7 +16,7 @@ use crate::server::{self, Server};
 /// Electors of the polls that are measured.
 const SIZES: [usize; 4] = [3, 5, 8, 100];
 /// Leaders that fall silent at a time: each takes a time to live.
-const SILENT: u64 = 20;
+const SILENT: u8 = 20;
 /// Memberships of one connection, where there are many.
 const EACH: usize = 500;
 
@@ -113,8 +113,8 @@ async fn resigns(endpoint: &str) -> Result<Duration> {
 
 /// Leaders of as many groups fall silent at a time, so that it does not take all day.
 fn silences(endpoint: &str, runs: u64) -> Result<Vec<Duration>> {
-    let one_after_the_other = |group: u64| {
-        let runs = (group..runs).step_by(SILENT as usize);
+    let one_after_the_other = |group: u8| {
+        let runs = (u64::from(group)..runs).step_by(SILENT.into());
         runs.map(|_| breaks_off(endpoint, &format!("Silent.{group}"), true)).collect()
     };
     std::thread::scope(|scope| {

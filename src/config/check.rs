@@ -431,7 +431,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 106, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 107, "a range is no longer written as the test reads it");
     }
 
     #[test]

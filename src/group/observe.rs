@@ -16,6 +16,7 @@ use crate::wire::message::Message;
 use crate::wire::mjp::{GROUP_NAME_MAX, GroupReport};
 
 /// What is seen of a group from outside.
+#[expect(clippy::large_enum_variant, reason = "most of what is seen is an event")]
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Sight {

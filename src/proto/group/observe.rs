@@ -103,7 +103,7 @@ impl Groups {
             if eye.missed > 0 || !say(who.0, who.1) {
                 eye.missed = eye.missed.saturating_add(1);
                 late.insert(*who);
-                again.get_or_insert(now.after(Self::LATER));
+                again.get_or_insert_with(|| now.after(Self::LATER));
             }
         }
     }
@@ -128,7 +128,7 @@ impl Groups {
         if let Some(eye) = self.eyes.eyes.get_mut(&(peer, id)) {
             eye.missed = missed;
             self.eyes.late.insert((peer, id));
-            self.eyes.again.get_or_insert(now.after(Self::LATER));
+            self.eyes.again.get_or_insert_with(|| now.after(Self::LATER));
         }
     }
 

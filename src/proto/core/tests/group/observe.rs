@@ -29,7 +29,7 @@ fn an_observer_is_told_how_a_group_is_and_then_all_that_changes() {
     assert_eq!(desk.group_told(other), ["1 info v2 #1 [a b]", "2 info"]);
     // What members are told under the same number, and why somebody has gone.
     desk.leave(a);
-    let told = ["view v3 a/1 left closed", "exited a/1 #1 closed"];
+    let told = ["exited a/1 #1 closed", "view v3 a/1 left closed"];
     for (peer, id) in [(eye, 7), (other, 1)] {
         assert_eq!(desk.group_told(peer), told.map(|told| format!("{id} {told}")));
     }
