@@ -151,10 +151,16 @@ fn object(outcome: &Outcome, began: Instant) -> String {
                 "frames": frames,
             })
         }
-        Err(TargetError { miss, code, message, epoch }) => json!({
-            "v": 1, "event": "outcome", "target": target, "outcome": miss.as_str(), "ms": ms,
-            "error": {"code": code, "message": message, "epoch": epoch},
-        }),
+        Err(TargetError { miss, code, message, epoch }) => {
+            let mut error = json!({"code": code, "message": message});
+            if let Some(epoch) = epoch {
+                error["epoch"] = json!(epoch);
+            }
+            json!({
+                "v": 1, "event": "outcome", "target": target, "outcome": miss.as_str(), "ms": ms,
+                "error": error,
+            })
+        }
     };
     format!("{said}\n")
 }
