@@ -68,6 +68,9 @@ pub(super) struct Counters {
     commands: Tray,
     events: Tray,
     unreadable: Tray,
+    /// Failed for good, and to be tried again, whether or not that could be said.
+    failed: AtomicU64,
+    again: AtomicU64,
     in_work: AtomicU64,
     /// Tried again by this instance itself.
     retries: AtomicU64,
@@ -217,6 +220,15 @@ impl Counters {
         tray.times.lock().unwrap_or_else(PoisonError::into_inner).record(us);
     }
 
+    /// What is to become of a message, before anybody is told.
+    pub(super) fn decided(&self, fate: Fate) {
+        match fate {
+            Fate::Rejected => count(&self.failed),
+            Fate::Again => count(&self.again),
+            Fate::Done | Fate::Unsettled => {}
+        }
+    }
+
     pub(super) fn retried(&self) {
         count(&self.retries);
     }
@@ -280,16 +292,15 @@ impl Counters {
         let counts = self.read();
         let Counts { requests, commands, events, unreadable, .. } = counts;
         let all = [requests, commands, events, unreadable];
-        let sum = |of: fn(&Fates) -> u64| all.iter().map(of).sum::<u64>();
         Served {
             requests: read(&self.requests.begun),
             commands: read(&self.commands.begun),
             events: read(&self.events.begun),
-            failed: sum(|fates| fates.rejected),
-            again: sum(|fates| fates.again) + counts.retries,
+            failed: read(&self.failed),
+            again: read(&self.again) + counts.retries,
             malformed: read(&self.unreadable.begun),
             answers_lost: counts.answers_lost,
-            unsettled: sum(|fates| fates.unsettled),
+            unsettled: all.iter().map(|fates| fates.unsettled).sum(),
         }
     }
 }

@@ -153,6 +153,7 @@ impl Shop {
                     Settlement::Again { .. } => Fate::Again,
                     Settlement::Rejected { .. } => Fate::Rejected,
                 };
+                self.counters.decided(fate);
                 settle.settle(how).await.map(|()| fate)
             }
             Err(why) => Err(why),
