@@ -137,7 +137,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     let opaque = matches!(kind, kind::PARTIAL..=kind::TELL)
         || matches!(
             (kind, to_broker),
-            (kind::REQUEST | kind::SCATTER | kind::PUBLISH | kind::LANE, _)
+            (kind::REQUEST | kind::SCATTER | kind::PUBLISH | kind::FLOW | kind::LANE, _)
                 | (kind::STATUS | kind::ADMIN | kind::LEASE | kind::GROUP, false)
         );
     if opaque {
@@ -165,7 +165,7 @@ pub(super) fn meaning(to_broker: bool, frames: &[Vec<u8>]) -> Option<String> {
     }
     let has_body =
         matches!(kind, kind::REQUEST | kind::PARTIAL | kind::FINAL | kind::SCATTER | kind::TARGETS)
-            || matches!(kind, kind::PUBLISH | kind::MESSAGE | kind::LANE);
+            || matches!(kind, kind::PUBLISH | kind::MESSAGE | kind::FLOW | kind::LANE);
     let id = matches!(kind, kind::REQUEST..=kind::GAP).then(|| second.get(1..)).flatten();
     let asks = to_broker && ASKING.contains(&kind) || kind == kind::LANE;
     // There may be one, and there need not.
