@@ -113,7 +113,8 @@ pub struct Fates {
     pub rejected: u64,
     /// They were given back to be tried again.
     pub again: u64,
-    /// Their connection broke before they were settled: somebody gets them again.
+    /// Their connection broke before they were settled, and somebody gets them again; or, at our
+    /// broker, their caller has gone.
     pub unsettled: u64,
 }
 

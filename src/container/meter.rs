@@ -178,7 +178,7 @@ impl Sheet<'_, '_> {
             })
         });
         let help = "Messages that it is done with, by what has become of them: again, they were \
-                    given back; unsettled, their connection broke before.";
+                    given back; unsettled, their connection broke before, or their caller has gone.";
         self.page.counter("container_messages", help, messages)?;
         let help = "Messages in work.";
         self.gauge("container_messages_in_flight", None, help, counts.in_work as f64)?;
