@@ -9,7 +9,7 @@ use crate::proto::dialect::{Asker, Proof};
 use crate::proto::durable::Key;
 use crate::proto::keys::{Kept, Scope};
 use crate::proto::router::Fence;
-use crate::proto::titanic::RecordError;
+use crate::proto::titanic::{NUMBER_MAX, RecordError};
 use crate::wire::message::{Frames, Message};
 use crate::wire::mjp::Digest;
 
@@ -87,8 +87,7 @@ pub(super) fn number_in(key: &[u8]) -> Result<u64, RecordError> {
     };
     let number = key.last_chunk().filter(|_| key.len() == len).ok_or(RecordError::Key)?;
     let number = u64::from_be_bytes(*number);
-    // There is one behind each.
-    if number < u64::MAX { Ok(number) } else { Err(RecordError::Key) }
+    if number <= NUMBER_MAX { Ok(number) } else { Err(RecordError::Key) }
 }
 
 /// By which a repeat is known as one.

@@ -200,7 +200,7 @@ impl Titanic {
         let (head, bytes) = (entry.head.clone(), entry.bytes());
         let body = entry.body.take();
         self.window = self.window.saturating_sub(body.map_or(0, |body| body.bytes()));
-        self.bytes = (self.bytes + bytes).saturating_sub(before.1);
+        self.bytes = self.bytes.saturating_add(bytes).saturating_sub(before.1);
         self.due.remove(&(before.0, uuid));
         self.due.insert((self.due_of(&head), uuid));
         let (letter, write) = burial.map(|burial| (burial.letter, burial.write)).unzip();

@@ -33,6 +33,7 @@ use super::stats::Outcome;
 pub(crate) use deed::Waiter;
 use deed::{Deed, Errand};
 use entry::{Entry, Stage};
+pub(in crate::proto) use record::NUMBER_MAX;
 pub use record::{ANSWERS, BODIES, HEADS, RecordError, companion};
 use record::{Head, Progress, answer_key, body_key, encode_body, head_key, uuid_in};
 use uuid::Mint;
@@ -492,7 +493,7 @@ impl Titanic {
     }
 
     fn insert(&mut self, uuid: Uuid, entry: Entry) {
-        self.bytes += entry.bytes();
+        self.bytes = self.bytes.saturating_add(entry.bytes());
         self.due.insert((self.due_of(&entry.head), uuid));
         self.entries.insert(uuid, entry);
     }

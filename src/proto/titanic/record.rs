@@ -61,6 +61,9 @@ pub(super) struct Head {
     pub(super) service: ServiceName,
 }
 
+/// No request has such a number, and no record so many octets: there is room to count on.
+pub(in crate::proto) const NUMBER_MAX: u64 = 1 << 60;
+
 /// Why a record cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -122,6 +125,9 @@ impl Head {
         let (ended, rest) = number(rest)?;
         let (request_bytes, rest) = number(rest)?;
         let (answer_bytes, rest) = number(rest)?;
+        if [sequence, request_bytes, answer_bytes].into_iter().any(|it| it > NUMBER_MAX) {
+            return Err(bad);
+        }
         let (owner, service) = rest.split_first_chunk().ok_or(bad)?;
         let owner = Principal::from_octets(owner).ok_or(bad)?;
         let service = ServiceName::try_from(service).map_err(|_| bad)?;
@@ -204,6 +210,12 @@ mod tests {
         for (at, value) in [(1, 4), (42, 9)] {
             let mut broken = octets.to_vec();
             broken[at] = value;
+            assert_eq!(Head::decode(&broken), Err(RecordError::Malformed), "{at}");
+        }
+        // The sequence, and the octets of request and answer: nobody has ever counted so far.
+        for at in [2, 26, 34] {
+            let mut broken = octets.to_vec();
+            broken[at] = 0xff;
             assert_eq!(Head::decode(&broken), Err(RecordError::Malformed), "{at}");
         }
     }

@@ -35,7 +35,7 @@ impl LargeBody {
     }
 
     /// Room for the next octets of the body and of nothing else: read from the socket into it.
-    /// Its buffer becomes [`Self::GROWTH`] times as large at most.
+    /// Its buffer becomes `GROWTH` times as large at most.
     pub fn spare(&mut self) -> impl BufMut + '_ {
         let (missing, arrived) = (self.missing(), self.octets.len());
         if self.octets.capacity() == arrived {
