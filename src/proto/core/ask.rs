@@ -81,14 +81,16 @@ impl Core {
             self.object_new(id, request.id, Code::Denied, &why, out);
             return true;
         }
-        let (delay, timeout) = (request.says.delay(), request.says.timeout());
-        if delay.zip(timeout).is_some_and(|(delay, timeout)| delay >= timeout) {
+        if let Some(delay) = request.says.delay()
+            && request.says.timeout().is_some_and(|timeout| delay >= timeout)
+        {
             let why = "the delay is not shorter than the timeout: no worker would ever get it";
             self.object_new(id, request.id, Code::BadRequest, why, out);
             return true;
         }
-        if let Err(why) = self.check_fence(now, id, Some(request.says.service), said(&request.says))
-        {
+        let said = said(&request.says);
+        let fenced = said != (None, None) || self.router.has_fences();
+        if fenced && let Err(why) = self.check_fence(now, id, Some(request.says.service), said) {
             if self.router.is_open(id, request.id) {
                 self.refuse_ask(id, request.id, Refusal::DuplicateId, out);
             } else {
@@ -105,6 +107,7 @@ impl Core {
     }
 
     /// What is asked for, and how it is to be carried out.
+    #[inline]
     pub(super) fn wanted<'a>(&self, id: PeerId, says: &RequestHeader<'a>) -> Wanted<'a> {
         Wanted {
             service: says.service,

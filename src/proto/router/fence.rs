@@ -67,6 +67,12 @@ impl Wanted<'_> {
 }
 
 impl Router {
+    /// Whether any worker wants a fence.
+    #[inline]
+    pub(crate) fn has_fences(&self) -> bool {
+        self.fenced_workers > 0
+    }
+
     /// Whether a service takes at this moment what is asked under that fence; or whether what is for
     /// no service may be done.
     ///
@@ -78,7 +84,7 @@ impl Router {
         service: Option<&[u8]>,
         fence: Option<&Fence>,
     ) -> Result<(), Fenced> {
-        if fence.is_none() && self.fenced_workers == 0 {
+        if fence.is_none() && !self.has_fences() {
             return Ok(());
         }
         let wanted =
@@ -110,7 +116,7 @@ impl Router {
     #[inline]
     pub(super) fn fenced_out(&mut self, now: Time, id: RequestId) -> Option<Outcome> {
         let request = self.requests.get(id)?;
-        if request.fence.is_none() && self.fenced_workers == 0 {
+        if request.fence.is_none() && !self.has_fences() {
             return None;
         }
         let wanted = self.services.get(request.service)?.fence.as_ref();

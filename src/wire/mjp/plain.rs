@@ -28,7 +28,8 @@ impl<'a> Plain<'a> {
     ///
     /// [`ToBroker::decode`]: super::ToBroker::decode
     /// [`FromBroker::decode`]: super::FromBroker::decode
-    #[inline]
+    // Left alone, the compiler moves the large result twice.
+    #[inline(always)]
     #[must_use]
     pub fn decode(message: Frames<'a>) -> Option<Self> {
         let (start, kept) = message.split_prefix::<17>(2)?;

@@ -40,6 +40,7 @@ impl Core {
     }
 
     /// The fence of what the peer wants.
+    #[inline]
     pub(in crate::proto::core) fn fence(
         &self,
         peer: PeerId,
