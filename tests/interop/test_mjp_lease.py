@@ -214,15 +214,15 @@ def test_an_operator_of_an_old_epoch_changes_nothing(start, peers, tmp_path):
     guest, one, other = [peers(Peer(broker.endpoints[at])) for at in (0, 1, 1)]
     worker = peers(Peer(broker.endpoints[0])).ready()
     epoch = hold(one, 1, "operator")
-    one.send(example("mjp", "ADMIN 6"))
-    assert refusal(one, 6) == ("stale_epoch", epoch)
-    guest.send(example("mjp", "ADMIN 6"))
-    assert refusal(guest, 6) == ("denied", None)
+    one.send(example("mjp", "ADMIN 11"))
+    assert refusal(one, 11) == ("stale_epoch", epoch)
+    guest.send(example("mjp", "ADMIN 11"))
+    assert refusal(guest, 11) == ("denied", None)
     guest.call(1, b"hi")
     token, _, _ = worker.request()
     worker.say("FINAL", token, {}, b"it goes on")
     guest.expect("FINAL", 1)
-    pause = {**header(example("mjp", "ADMIN 6")), "epoch": epoch}
+    pause = {**header(example("mjp", "ADMIN 11")), "epoch": epoch}
     one.say("ADMIN", 7, pause)
     assert header(one.expect("ADMIN", 7)) == {}
     guest.call(2, b"hi")
