@@ -24,7 +24,7 @@ impl Model {
             }
             Err(_) => true,
         };
-        self.end_doomed(world);
+        self.see_to_leftovers(world);
         taken
     }
 

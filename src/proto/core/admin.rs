@@ -45,7 +45,7 @@ impl Core {
             Err((code, why)) => return self.object(id, query, code, &why, out),
         };
         if let Err(why) = self.check_fence(now, id, None, (says.lease, says.epoch)) {
-            return self.object_fenced(id, query, &why, out);
+            return self.object_why(id, query, &why, out);
         }
         let asked = (verb, says, header, body);
         if let Err((code, why)) = self.carry_out_verb(now, id, query, asked, out) {

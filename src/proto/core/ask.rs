@@ -94,7 +94,7 @@ impl Core {
             if self.router.is_open(id, request.id) {
                 self.refuse_ask(id, request.id, Refusal::DuplicateId, out);
             } else {
-                self.object_fenced(id, request.id, &why, out);
+                self.object_why(id, request.id, &why, out);
             }
             return true;
         }

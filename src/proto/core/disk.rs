@@ -130,7 +130,7 @@ impl Core {
                 self.disk_for_depot(now, event, out);
             }
         }
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
     }
 
     /// Whether all that was ordered of the disk is done.

@@ -189,7 +189,7 @@ impl Core {
     ) {
         let now = self.clock.at(now);
         self.with_flows(out, |table, desk| table.decided(now, flow, decision, desk));
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
     }
 
     /// Whether the peer is an end of flows: all its messages are of them. The first message of a

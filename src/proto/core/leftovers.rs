@@ -11,16 +11,16 @@ use super::Core;
 impl Core {
     /// Sees to what an input has left behind; most leave nothing.
     #[inline]
-    pub(super) fn end_doomed<O: Output>(&mut self, now: Time, out: &mut O) {
+    pub(super) fn see_to_leftovers<O: Output>(&mut self, now: Time, out: &mut O) {
         let keeps_nothing = self.titanic.is_none() && self.keeper.is_none();
         if !(keeps_nothing && self.router.is_settled()) {
-            self.settle(now, out);
+            self.see_to_all(now, out);
         }
     }
 
     /// Ends the peers that cannot be served any more, sees to jobs of which parts have ended, and to
     /// all that follows from that.
-    fn settle<O: Output>(&mut self, now: Time, out: &mut O) {
+    fn see_to_all<O: Output>(&mut self, now: Time, out: &mut O) {
         // A caller that an outcome found no room for is told no tally.
         loop {
             while let Some((id, why)) = self.router.pop_doomed() {

@@ -192,7 +192,7 @@ impl Core {
         if let Admission::Refused(_) = admission {
             self.remove(now, id, Loss::Closed, out);
         }
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
         (id, admission)
     }
 
@@ -239,7 +239,7 @@ impl Core {
         } else {
             self.on_mdp(now, id, message, out)
         };
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
         taken
     }
 
@@ -267,21 +267,21 @@ impl Core {
             self.router.relieve(now, worker, out);
         }
         self.relieve_flows(id, out);
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
     }
 
     /// The connection of a peer has ended.
     pub fn leave<O: Output>(&mut self, now: Instant, id: PeerId, out: &mut O) {
         let now = self.clock.at(now);
         self.remove(now, id, Loss::Closed, out);
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
     }
 
     /// Gives up a peer that the shell cannot serve any more.
     pub fn give_up<O: Output>(&mut self, now: Instant, id: PeerId, why: CloseReason, out: &mut O) {
         let now = self.clock.at(now);
         self.end(now, id, why, out);
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
     }
 
     /// Does what is due. To be called at [`Self::next_timeout`], and at least every
@@ -294,7 +294,7 @@ impl Core {
             }
         }
         // A part that has ended so far is not due any more.
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
         self.router.expire(now, out);
         self.router.resume_paused(out);
         self.router.resume_rated(now, out);
@@ -303,7 +303,7 @@ impl Core {
         self.tell_gaps(now, out);
         self.tick_groups(now, out);
         self.tick_flows(now, out);
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
     }
 
     /// When the next deadline is due.
@@ -328,7 +328,7 @@ impl Core {
         self.stop_flows(now, within, out);
         // Without a time it would be the echo of a worker's own DRAIN.
         self.announce_end(u64::try_from(within.as_millis()).unwrap_or(u64::MAX), out);
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
     }
 
     /// Whether nothing is left that could still be finished.
@@ -351,7 +351,7 @@ impl Core {
         for id in workers {
             self.expire(now, id, Code::Draining, out);
         }
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
     }
 
     /// What the core was told before it started.

@@ -167,7 +167,7 @@ impl Core {
                 }
             }
         }
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
         done
     }
 

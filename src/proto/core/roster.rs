@@ -136,7 +136,7 @@ impl Core {
     pub fn disconnect<O: Output>(&mut self, now: Instant, name: &[u8], out: &mut O) -> bool {
         let now = self.clock.at(now);
         let is_there = self.kick(now, name, out);
-        self.end_doomed(now, out);
+        self.see_to_leftovers(now, out);
         is_there
     }
 

@@ -50,7 +50,7 @@ impl Core {
         out: &mut O,
     ) {
         if let Err(why) = self.try_scatter(now, peer, scatter, kept, out) {
-            self.object_fenced(peer, scatter.id, &why, out);
+            self.object_why(peer, scatter.id, &why, out);
         }
     }
 

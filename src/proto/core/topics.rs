@@ -54,7 +54,7 @@ impl Core {
         match done {
             // Who wants no answer is told what is wrong with what it says, and nothing else.
             Err((Code::Overloaded, ..)) if id == 0 => {}
-            Err(why) => self.object_fenced(peer, id, &why, out),
+            Err(why) => self.object_why(peer, id, &why, out),
             Ok(()) => {}
         }
     }

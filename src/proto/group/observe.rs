@@ -1,6 +1,7 @@
 //! Who looks at a group and is no member of it: told how it is, and all that changes from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ pub(super) struct Eyes {
     pub(super) by_group: BTreeMap<Arc<str>, BTreeSet<EyeId>>,
     /// Those that have missed something, and are to be told anew how things are.
     pub(super) late: BTreeSet<EyeId>,
-    /// When that is tried again.
+    /// The one of them that had its turn last.
+    last: EyeId,
+    /// When the next ones have theirs.
     pub(super) again: Option<Time>,
 }
 
@@ -33,6 +36,8 @@ pub(super) struct Eye {
 impl Groups {
     /// When an observer for which there was no room is told how things are.
     const LATER: Duration = Duration::from_millis(100);
+    /// So many of them have a turn at a time.
+    const LATE_MAX: usize = 100;
 
     /// Memory that one more observation takes, octets.
     ///
@@ -97,7 +102,7 @@ impl Groups {
         group: &str,
         mut say: impl FnMut(PeerId, u64) -> bool,
     ) {
-        let Eyes { eyes, by_group, late, again } = &mut self.eyes;
+        let Eyes { eyes, by_group, late, again, .. } = &mut self.eyes;
         for who in by_group.get(group).into_iter().flatten() {
             let Some(eye) = eyes.get_mut(who) else { continue };
             if eye.missed > 0 || !say(who.0, who.1) {
@@ -108,19 +113,27 @@ impl Groups {
         }
     }
 
-    /// Takes those that are to be told anew how things are: of which group, and how much they have
-    /// missed. For whom there is no room [`Self::put_off`] is to be called.
+    /// Takes some that are to be told anew how things are: of which group, and how much they have
+    /// missed. For whom there is no room [`Self::put_off`] is to be called; those that do not read
+    /// have their turns like others, and no more of them.
     pub fn take_late(&mut self, now: Time) -> Vec<(PeerId, u64, Arc<str>, u64)> {
-        if self.eyes.again.is_none_or(|again| again > now) {
+        let Eyes { eyes, late, last, again, .. } = &mut self.eyes;
+        if again.is_none_or(|again| again > now) {
             return Vec::new();
         }
-        self.eyes.again = None;
-        let late = std::mem::take(&mut self.eyes.late).into_iter();
-        late.filter_map(|(peer, id)| {
-            let eye = self.eyes.eyes.get_mut(&(peer, id))?;
-            Some((peer, id, eye.group.clone(), std::mem::take(&mut eye.missed)))
-        })
-        .collect()
+        let behind = late.range((Bound::Excluded(*last), Bound::Unbounded));
+        let turns = behind.chain(late.range(..=*last)).take(Self::LATE_MAX);
+        let turns: Vec<EyeId> = turns.copied().collect();
+        for who in &turns {
+            late.remove(who);
+        }
+        *last = turns.last().copied().unwrap_or_default();
+        *again = (!late.is_empty()).then(|| now.after(Self::LATER));
+        let told = turns.into_iter().filter_map(|who| {
+            let eye = eyes.get_mut(&who)?;
+            Some((who.0, who.1, eye.group.clone(), std::mem::take(&mut eye.missed)))
+        });
+        told.collect()
     }
 
     /// There was no room to tell it.

@@ -81,9 +81,7 @@ impl Verb {
             Self::Poll => "group.poll",
         }
     }
-}
 
-impl Verb {
     /// The right that counts for who has no rule of this one at all.
     #[must_use]
     pub(super) fn instead(self) -> Option<Self> {

@@ -14,8 +14,6 @@ pub struct LargeBody {
 impl LargeBody {
     /// First allocation, octets.
     const FIRST: usize = 16 << 10;
-    /// What is moved when it grows is a third of a body so, and not the whole of it as with 2.
-    const GROWTH: usize = 4;
 
     /// A body of `size` octets, of which none has arrived.
     pub(super) fn new(size: usize, more: bool) -> Self {
@@ -35,12 +33,11 @@ impl LargeBody {
     }
 
     /// Room for the next octets of the body and of nothing else: read from the socket into it.
-    /// Its buffer becomes `GROWTH` times as large at most.
+    /// Its buffer doubles at most.
     pub fn spare(&mut self) -> impl BufMut + '_ {
         let (missing, arrived) = (self.missing(), self.octets.len());
         if self.octets.capacity() == arrived {
-            let more = (arrived * (Self::GROWTH - 1)).max(Self::FIRST);
-            self.octets.reserve_exact(missing.min(more));
+            self.octets.reserve_exact(missing.min(arrived.max(Self::FIRST)));
         }
         let room = self.octets.capacity() - arrived;
         (&mut self.octets).limit(missing.min(room))

@@ -165,7 +165,7 @@ fn a_large_body_is_kept_in_a_buffer_of_its_very_size() {
             assert_eq!(at, octets.len() / 777);
             return;
         }
-        assert!(decoder.bytes_held() <= 4 * (at + 1) * 777 + (16 << 10));
+        assert!(decoder.bytes_held() <= 2 * (at + 1) * 777 + (16 << 10));
     }
     panic!("no message came");
 }

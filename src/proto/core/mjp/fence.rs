@@ -11,7 +11,7 @@ use crate::proto::output::Output;
 use crate::proto::router::{Fence, Fenced};
 use crate::wire::mjp::{Code, Fault};
 
-/// Why something is not done, and the epoch that holds.
+/// Why something is not done, and the epoch that holds if it is about one.
 pub(in crate::proto::core) type Why = (Code, Cow<'static, str>, Option<u64>);
 
 /// What a header says of a lease: its name, and the epoch of the holder.
@@ -51,8 +51,8 @@ impl Core {
         Some(Box::new(Fence { lease: lease.into(), epoch, principal }))
     }
 
-    /// Says ERROR with the epoch that holds.
-    pub(in crate::proto::core) fn object_fenced<O: Output>(
+    /// Says ERROR, with the epoch that holds if it is about one.
+    pub(in crate::proto::core) fn object_why<O: Output>(
         &mut self,
         peer: PeerId,
         id: u64,

@@ -51,7 +51,7 @@ impl Core {
         self.groups.heard(self.moment(now), peer);
         self.tell_groups(now, out);
         if let Err(why) = self.try_group(now, peer, said, out) {
-            self.object_fenced(peer, said.id, &why, out);
+            self.object_why(peer, said.id, &why, out);
         }
         self.tell_groups(now, out);
     }
@@ -247,13 +247,15 @@ impl Core {
         right: Right,
         out: &mut O,
     ) -> Done {
-        let open = self.peers.get(peer).is_some_and(|peer| peer.rights.grants().is_open());
-        let Some((group, _)) = self.groups.seat(peer, id).filter(|_| !open) else { return Ok(()) };
-        let group = group.as_bytes().to_vec();
-        if self.may(peer, right, &group, out) {
+        let Some((group, _)) = self.groups.seat(peer, id) else { return Ok(()) };
+        let known = self.peers.get(peer);
+        if known.is_none_or(|known| known.rights.grants().allows(right, group.as_bytes())) {
             return Ok(());
         }
-        Err((Code::Denied, why_denied(right, &group).into(), None))
+        let group = group.to_owned();
+        // It is counted.
+        self.may(peer, right, group.as_bytes(), out);
+        Err((Code::Denied, why_denied(right, group.as_bytes()).into(), None))
     }
 
     /// Octets of a message of a member with that body, as its receivers get it.

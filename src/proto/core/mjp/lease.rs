@@ -52,7 +52,7 @@ impl Core {
         out: &mut O,
     ) {
         if let Err(why) = self.try_lease(now, peer, id, says, out) {
-            self.object_fenced(peer, id, &why, out);
+            self.object_why(peer, id, &why, out);
         }
     }
 
@@ -331,7 +331,7 @@ impl Core {
             }
             News::Patience { peer, id, epoch } => {
                 let why = "nobody else has let go of the lease within `wait`";
-                return self.object_fenced(*peer, *id, &(Code::Held, why.into(), *epoch), out);
+                return self.object_why(*peer, *id, &(Code::Held, why.into(), *epoch), out);
             }
         };
         let name = Some(&**name).filter(|name| !name.is_empty());

@@ -1,5 +1,7 @@
 //! GROUP `observe`: for who is no member.
 
+use std::collections::BTreeMap;
+
 use crate::id::PeerId;
 use crate::proto::clock::Time;
 use crate::proto::core::Core;
@@ -33,11 +35,7 @@ impl Core {
             return Err(short());
         }
         self.groups.observe(peer, id, group, cost);
-        let (packed, body) = self.state_of(self.moment(now), group, None, None);
-        let (header, body) = (packed.octets(), body.frames());
-        self.say(peer, header.len() + body.bytes(), out, |encoder| {
-            FromBroker::Group { id, header, body }.encode(encoder);
-        });
+        self.say_joined(self.moment(now), (peer, id), group, None, out);
         Ok(())
     }
 
@@ -64,9 +62,12 @@ impl Core {
     /// Tells who has missed something how things are.
     pub(super) fn tell_late_observers<O: Output>(&mut self, now: Time, out: &mut O) {
         let share = self.settings.topics.outbox_bytes_max;
+        // A group may be large, and many may look at it.
+        let mut rosters = BTreeMap::new();
         for (peer, id, group, missed) in self.groups.take_late(now) {
-            let (packed, body) = self.state_of(self.moment(now), &group, None, Some(missed));
-            let (header, body) = (packed.octets(), body.frames());
+            let packed = self.state_of(self.moment(now), &group, None, Some(missed));
+            let roster = rosters.entry(group).or_insert_with_key(|group| self.roster_of(group));
+            let (header, body) = (packed.octets(), roster.frames());
             let fits = out.spare(peer, header.len() + body.bytes(), share, |encoder| {
                 FromBroker::Group { id, header, body }.encode(encoder);
             });

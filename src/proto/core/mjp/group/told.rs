@@ -91,23 +91,15 @@ impl Core {
         joined: Option<&Joined>,
         out: &mut O,
     ) {
-        let (packed, body) = self.state_of(now, group, joined, None);
-        self.say_group(to, &packed, &body, out);
+        let packed = self.state_of(now, group, joined, None);
+        self.say_group(to, &packed, &self.roster_of(group), out);
     }
 
-    /// What a group is and who is in it, and how much the one who is told has missed.
-    pub(super) fn state_of(
-        &self,
-        now: Now,
-        group: &str,
-        joined: Option<&Joined>,
-        missed: Option<u64>,
-    ) -> (Packed, Message) {
-        let Some(row) = self.groups.row(group) else {
-            let nobody =
-                GroupReport { event: "info", size: Some(0), missed, ..GroupReport::default() };
-            return (Packed::new(&nobody), Message::default());
-        };
+    /// Who is in a group, if anybody is.
+    pub(super) fn roster_of(&self, group: &str) -> Message {
+        if self.groups.row(group).is_none() {
+            return Message::default();
+        }
         let members = self.groups.members_of(group);
         let members = members.map(|(incarnation, member)| MemberRow {
             member: &member.name,
@@ -116,6 +108,22 @@ impl Core {
             outcome: None,
         });
         let roster = Packed::new(&GroupRoster { members: Some(members.collect()) });
+        Message::new([roster.octets().to_vec()])
+    }
+
+    /// What a group is, and how much the one who is told has missed.
+    pub(super) fn state_of(
+        &self,
+        now: Now,
+        group: &str,
+        joined: Option<&Joined>,
+        missed: Option<u64>,
+    ) -> Packed {
+        let Some(row) = self.groups.row(group) else {
+            let nobody =
+                GroupReport { event: "info", size: Some(0), missed, ..GroupReport::default() };
+            return Packed::new(&nobody);
+        };
         let report = GroupReport {
             event: if joined.is_some() { "joined" } else { "info" },
             seq: joined.map(|joined| joined.seq),
@@ -131,7 +139,7 @@ impl Core {
             missed,
             ..GroupReport::default()
         };
-        (Packed::new(&report), Message::new([roster.octets().to_vec()]))
+        Packed::new(&report)
     }
 
     pub(super) fn say_opened<O: Output>(

@@ -69,6 +69,38 @@ fn an_observer_that_has_missed_something_is_told_anew_how_things_are() {
 }
 
 #[test]
+fn those_that_do_not_read_are_in_the_way_of_nobody_that_looks() {
+    let mut desk = desk();
+    let (deaf, others) = (desk.join(), [desk.join(), desk.join()]);
+    for id in 1..=150 {
+        desk.group(deaf, id, observe(NAME), &[]);
+    }
+    for other in others {
+        desk.group(other, 1, observe(NAME), &[]);
+    }
+    desk.said.pressed.extend([deaf, others[0], others[1]]);
+    desk.member("a");
+    desk.said.pressed.retain(|peer| *peer == deaf);
+    for peer in [deaf, others[0], others[1]] {
+        desk.group_told(peer);
+    }
+    // Those before them in the line do not come to an end, and take two turns of a hundred.
+    let told = |desk: &mut Desk| others.map(|other| desk.group_told(other).len());
+    desk.pass(100 * MS);
+    assert_eq!(told(&mut desk), [0, 0]);
+    desk.pass(100 * MS);
+    assert_eq!(told(&mut desk), [1, 1]);
+    // When it reads, it is told all of it at last.
+    desk.said.pressed.clear();
+    desk.pass(100 * MS);
+    assert_eq!(desk.group_told(deaf).len(), 100);
+    desk.pass(100 * MS);
+    assert_eq!(desk.group_told(deaf).len(), 50);
+    desk.pass(100 * MS);
+    assert_eq!(desk.group_told(deaf), [""; 0]);
+}
+
+#[test]
 fn who_looks_needs_the_right_an_id_of_its_own_and_room() {
     let limits = GroupLimits { per_peer_max: 3, observers_max: 1, ..GroupLimits::default() };
     let group = GroupSettings { limits, rules: Vec::new() };
