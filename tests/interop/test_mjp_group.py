@@ -148,6 +148,20 @@ def test_a_type_limits_what_members_say(start, peers):
     told(anna, "ack", 7)
 
 
+def test_the_first_member_limits_what_members_say(peer):
+    """With the octets of the specification: where nothing is declared, the first one declares it."""
+    anna, bert = peer(), peer()
+    anna.send(example("mjp", "GROUP 13"))
+    kind = header(told(anna, "joined", 13))["type"]
+    assert (kind["message"], kind["rate"]) == (8, 2)
+    bert.say("GROUP", 1, {"verb": "join", "group": "Talk.1", "member": "bert", "type": {"message": 9}})
+    assert refusal(bert, 1) == "group_conflict"
+    anna.say("GROUP", 2, {"verb": "send", "seat": 13}, b"123456789")
+    assert refusal(anna, 2) == "too_big"
+    anna.say("GROUP", 3, {"verb": "send", "seat": 13}, b"12345678")
+    told(anna, "ack", 3)
+
+
 def test_who_is_no_member_looks_on(peer):
     """With the octets of the specification: a group that is not there yet, and who comes and goes."""
     eye, bert, anna = peer(), peer(), peer()

@@ -268,7 +268,7 @@ impl Model {
     }
 
     /// Ends the peers that could not be told something, the last one first.
-    pub(super) fn see_to_leftovers(&mut self, world: &World) {
+    pub(super) fn end_doomed(&mut self, world: &World) {
         while let Some(peer) = self.doomed.pop() {
             if self.peers.contains_key(&peer) {
                 let event = Event::Close(CloseReason::SlowReader);

@@ -24,7 +24,7 @@ impl Model {
             }
             Err(_) => true,
         };
-        self.see_to_leftovers(world);
+        self.end_doomed(world);
         taken
     }
 
