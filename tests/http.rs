@@ -195,6 +195,31 @@ fn octets_are_counted_whoever_writes_them() {
 }
 
 #[test]
+fn a_large_body_leaves_its_buffer_to_the_next_one() {
+    let mut config = config();
+    config.limits.spares = 3 << 20;
+    let broker = Broker::bind(config).unwrap();
+    let mut worker = Peer::worker(zmtp(&broker), b"big");
+    let mut client = Peer::dealer(zmtp(&broker));
+    let octets = |part| scrape(&broker).sum("majordomo_memory_accounted_bytes", &[("part", part)]);
+    let mut keeps = |size: usize, kept: usize| {
+        for fill in 1..4 {
+            let body = vec![fill; size];
+            client.request(b"big");
+            let request = worker.receive();
+            worker.send(&[b"MDPW02", b"\x04", &request[2], b"", &body]);
+            assert!(client.receive()[3] == body, "{size} {fill}: nothing of another body");
+            eventually(|| octets("spare"), |spare| *spare == kept as f64);
+        }
+    };
+    keeps(2 << 20, 2 << 20);
+    keeps(1 << 20, 3 << 20);
+    keeps(3 << 19, 5 << 19);
+    keeps(4 << 20, 5 << 19);
+    keeps(200 << 10, 5 << 19);
+}
+
+#[test]
 fn at_most_500_services_have_labels_and_the_rest_are_one() {
     let mut config = config();
     config.client.services_max = 300;

@@ -61,10 +61,15 @@ impl Scrape {
         let (limit, taken) = (account.limit(), account.taken());
         let help = "Memory that peers may make the broker hold.";
         page.gauge("memory_limit", Some(Unit::Bytes), help, [(NO_LABEL, limit as f64)])?;
-        let help = "Memory that is accepted or waits to be written.";
+        let help =
+            "Memory that is accepted, waits to be written, arrives, or waits to be used again.";
         let tables = account.tables().min(taken);
-        let parts =
-            [("tables", tables), ("leaving", taken - tables), ("arriving", account.arriving())];
+        let parts = [
+            ("tables", tables),
+            ("leaving", taken - tables),
+            ("arriving", account.arriving()),
+            ("spare", account.spare()),
+        ];
         let parts = parts.map(|(part, octets)| ([("part", part)], octets as f64));
         page.gauge("memory_accounted", Some(Unit::Bytes), help, parts)?;
         let help = "Pauses of a second or more in which the broker itself did not run.";

@@ -133,7 +133,7 @@ impl<'a> Outboxes<'a> {
 impl Output for Outboxes<'_> {
     fn memory(&self) -> Memory {
         let tables = (self.account.tables() + self.taken).saturating_sub(self.given);
-        let arriving = self.account.arriving();
+        let arriving = self.account.arriving() + self.account.spare();
         Memory { limit: self.account.limit(), taken: self.in_use(), tables, arriving }
     }
 

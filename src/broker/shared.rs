@@ -166,7 +166,9 @@ impl Shared {
     ) -> Self {
         let core = Core::new(config.settings(), seed, now()).with_flow_secret(flow_secret);
         Self {
-            account: Arc::new(Account::new(config.limits.memory.bytes())),
+            account: Arc::new(
+                Account::new(config.limits.memory.bytes()).with_spares(config.limits.spares),
+            ),
             counters: Counters::default(),
             furnished: CancellationToken::new(),
             accepting: CancellationToken::new(),
@@ -362,6 +364,7 @@ impl Shared {
         let since_start = now.saturating_duration_since(self.started).as_millis();
         let since_start = u64::try_from(since_start).unwrap_or(u64::MAX);
         self.last_tick.store(since_start, Ordering::Relaxed);
+        self.account.tidy_spares(now);
         if let Some(shortage) = Shortage::of(&self.account) {
             let last_look = Duration::from_millis(self.last_look.load(Ordering::Relaxed));
             if Duration::from_millis(since_start).saturating_sub(last_look) >= SHORTAGE_LOOK {

@@ -162,6 +162,7 @@ impl BrokerConfig {
         check.count(key("key_callers"), limits.key_callers, 1..=10_000);
         check.count(key("dead_letters"), limits.dead_letters, 0..=10_000_000);
         check.text(key("dead_letters_bytes"), limits.dead_letters_bytes, 64 * KIB..=TIB);
+        check.text(key("spares"), limits.spares, 0..=GIB);
         if let Memory::Bytes(octets) = limits.memory {
             check.text(key("memory"), octets, 16 * MIB..=TIB);
             // New work is taken up to 85 %: the largest message must fit in beside others.
@@ -431,7 +432,7 @@ mod tests {
             }
             ranges += 1;
         }
-        assert_eq!(ranges, 107, "a range is no longer written as the test reads it");
+        assert_eq!(ranges, 108, "a range is no longer written as the test reads it");
     }
 
     #[test]

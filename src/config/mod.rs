@@ -261,6 +261,10 @@ pub struct LimitsSection {
     /// Octets of those, in memory and on the disk, 64 KiB to 1 TiB. Default 1 GiB.
     #[serde(with = "units::text")]
     pub dead_letters_bytes: usize,
+    /// Buffers of large bodies that are kept for the next ones, while less than half of `memory` is
+    /// in use, 0 B to 1 GiB. Default 32 MiB.
+    #[serde(with = "units::text")]
+    pub spares: usize,
     /// Memory of all that is accepted or waits to be written, 16 MiB to 1 TiB. Default auto.
     #[serde(with = "units::text")]
     pub memory: Memory,
@@ -298,6 +302,7 @@ impl Default for LimitsSection {
             key_callers: keys.callers_max,
             dead_letters: dead.letters_max,
             dead_letters_bytes: dead.bytes_max,
+            spares: 32 << 20,
             memory: Memory::Auto,
         }
     }

@@ -92,7 +92,7 @@ pub struct Memory {
     pub taken: usize,
     /// Of that, what the core has charged; the rest is on its way out.
     pub tables: usize,
-    /// What is on its way in.
+    /// What is on its way in, and buffers that are kept for more.
     pub arriving: usize,
 }
 

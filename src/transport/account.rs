@@ -4,6 +4,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use crate::wire::codec::Shelf;
+
+use super::spares::Spares;
 
 /// Octets in use against a limit.
 ///
@@ -14,6 +19,9 @@ use std::task::{Context, Poll, Waker};
 /// What is already there is always counted, even over the limit. Asking first do: new requests
 /// ([`Self::high_mark`], up to 85 %) and large frames that have not arrived yet
 /// ([`Self::poll_reserve`], first come first served).
+///
+/// As a [`Shelf`] it keeps the buffers of large bodies for the next ones, as long as there is much
+/// room.
 #[derive(Debug)]
 pub struct Account {
     limit: usize,
@@ -21,6 +29,7 @@ pub struct Account {
     /// Of that, what is kept in tables; the rest is on its way out.
     tables: AtomicUsize,
     arriving: AtomicUsize,
+    spares: Spares,
     /// Tickets given out so far.
     tickets: AtomicUsize,
     line: Mutex<Line>,
@@ -52,10 +61,18 @@ impl Account {
             taken: AtomicUsize::new(0),
             tables: AtomicUsize::new(0),
             arriving: AtomicUsize::new(0),
+            spares: Spares::new(0),
             tickets: AtomicUsize::new(0),
             line: Mutex::default(),
             waiters: AtomicUsize::new(0),
         }
+    }
+
+    /// The same account, which keeps up to `octets` of buffers.
+    #[must_use]
+    pub fn with_spares(mut self, octets: usize) -> Self {
+        self.spares = Spares::new(octets);
+        self
     }
 
     /// Octets that may be used.
@@ -67,7 +84,38 @@ impl Account {
     /// Octets in use.
     #[must_use]
     pub fn used(&self) -> usize {
-        self.taken() + self.arriving()
+        self.taken() + self.arriving() + self.spare()
+    }
+
+    /// Of the octets in use, those of buffers that wait for a large body.
+    #[must_use]
+    pub fn spare(&self) -> usize {
+        self.spares.octets()
+    }
+
+    /// Whether the buffer of a body of that size would be kept if there is room.
+    #[must_use]
+    pub fn keeps_buffers_of(&self, size: usize) -> bool {
+        self.spares.keeps(size)
+    }
+
+    /// Frees buffers of which none has been taken for a while, and all when others need the room.
+    pub fn tidy_spares(&self, now: Instant) {
+        self.spares.rest(now);
+        if self.used() > self.spares_mark() {
+            self.free_spares();
+        }
+    }
+
+    /// Up to this mark buffers are kept: half.
+    fn spares_mark(&self) -> usize {
+        self.limit / 2
+    }
+
+    fn free_spares(&self) {
+        if self.spares.clear() && self.waiters.load(Ordering::Acquire) > 0 {
+            self.wake_first();
+        }
     }
 
     /// Of the octets in use, those that tables keep and those on their way out.
@@ -128,6 +176,9 @@ impl Account {
         let mut line = self.lock();
         let at = line.waiting.iter().position(|(number, _)| *number == ticket.0);
         let first = at.unwrap_or(line.waiting.len()) == 0;
+        if self.used().saturating_add(octets) > self.limit {
+            self.spares.clear();
+        }
         let fits = first && self.used().saturating_add(octets) <= self.limit;
         if first && !fits && line.exempt.is_none() && self.taken() <= self.high_mark() {
             line.exempt = Some(ticket.0);
@@ -192,6 +243,18 @@ impl Account {
     fn lock(&self) -> MutexGuard<'_, Line> {
         // The line is whole between any two statements: a panic elsewhere cannot harm it.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf for Account {
+    fn take(&self, size: usize) -> Option<Vec<u8>> {
+        self.spares.take(size)
+    }
+
+    fn put(&self, buffer: Vec<u8>) {
+        if self.used().saturating_add(buffer.capacity()) <= self.spares_mark() {
+            self.spares.put(buffer);
+        }
     }
 }
 
@@ -279,6 +342,25 @@ mod tests {
         assert!(account.poll_reserve(&cx, &large, 50).is_ready());
         assert!(account.poll_reserve(&cx, &small, 10).is_ready());
         assert_eq!((account.used(), account.arriving()), (100, 60));
+    }
+
+    #[test]
+    fn buffers_are_kept_while_there_is_much_room() {
+        const MIB: usize = 1 << 20;
+        let account = Arc::new(Account::new(10 * MIB).with_spares(4 * MIB));
+        let cx = Context::from_waker(Waker::noop());
+        let mut kept = taken(&account, 4 * MIB);
+        account.put(vec![0; MIB]);
+        account.put(vec![0; MIB / 2]);
+        assert_eq!((account.spare(), account.used()), (MIB, 5 * MIB), "up to half");
+        kept.set(9 * MIB);
+        assert!(account.poll_reserve(&cx, &account.ticket(), MIB).is_ready());
+        assert_eq!((account.spare(), account.used()), (0, 10 * MIB), "they are in nobody's way");
+        kept.set(0);
+        account.put(vec![0; MIB]);
+        kept.set(5 * MIB);
+        account.tidy_spares(tokio::time::Instant::now().into_std());
+        assert_eq!(account.spare(), 0, "others have taken the room");
     }
 
     #[test]

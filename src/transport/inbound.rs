@@ -262,6 +262,9 @@ impl Inbound {
         let missing = body.missing();
         (self.body, self.stood_in_line) = (Body::Asking, true);
         ready!(self.charge.poll_more(cx, &self.ticket, missing));
+        if self.charge.account().keeps_buffers_of(body.size()) {
+            body.shelve(self.charge.account().clone());
+        }
         let deadline = Box::pin(sleep(BODY_STALL_MAX));
         self.body = Body::Reserved { charge: self.charge.octets(), deadline };
         Poll::Ready(())

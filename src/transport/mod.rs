@@ -12,5 +12,6 @@ mod opening;
 mod pulse;
 mod sealing;
 pub mod session;
+mod spares;
 pub mod stream;
 pub mod workbench;

@@ -4,7 +4,7 @@ mod body;
 mod decoder;
 mod encoder;
 
-pub use body::LargeBody;
+pub use body::{LargeBody, Shelf};
 pub use decoder::{Decoder, Item};
 pub use encoder::Encoder;
 
