@@ -350,7 +350,7 @@ fn take_turn(
                 None => match decoder.next(&mut octets)? {
                     Some(Item::Message(frames)) => frames,
                     Some(Item::Command(body)) => {
-                        take_command(core, id, link, body, out)?;
+                        take_command(core, id, body, out)?;
                         continue;
                     }
                     None => break,
@@ -380,15 +380,14 @@ fn take_turn(
 fn take_command(
     core: &mut Core,
     id: PeerId,
-    link: &Link,
     body: &[u8],
-    _: &mut Outboxes<'_>,
+    out: &mut Outboxes<'_>,
 ) -> Result<(), End> {
     match Command::decode(body)? {
         Command::Ping { ttl_deciseconds, context } => {
             let mut pong = Vec::new();
             Command::Pong { context }.encode(&mut pong);
-            link.pong(&pong);
+            out.pong(id, &pong);
             core.pinged(now(), id, Duration::from_millis(100 * u64::from(ttl_deciseconds)));
         }
         Command::Pong { .. } => core.ponged(id),

@@ -11,7 +11,7 @@ use crate::proto::flow::FlowEvent;
 use crate::proto::output::{CloseReason, Memory, Output, Pressure};
 use crate::proto::rights::{Decision, Verb};
 use crate::transport::account::Account;
-use crate::transport::link::{Appended, Link};
+use crate::transport::link::{Appended, Link, Opened};
 use crate::wire::codec::Encoder;
 use crate::wire::command::Command;
 
@@ -30,6 +30,8 @@ pub(super) struct Outboxes<'a> {
     links: &'a Links,
     account: &'a Account,
     counters: &'a Counters,
+    /// The outbox that something was appended to last: the next message is often for the same peer.
+    open: Option<(PeerId, Opened<'a>)>,
     /// What the requests of this batch took, and gave back.
     taken: usize,
     given: usize,
@@ -103,7 +105,15 @@ impl Touched {
 
 impl<'a> Outboxes<'a> {
     pub(super) fn new(links: &'a Links, account: &'a Account, counters: &'a Counters) -> Self {
-        Self { links, account, counters, taken: 0, given: 0, said: 0, touched: Touched::default() }
+        let touched = Touched::default();
+        Self { links, account, counters, open: None, taken: 0, given: 0, said: 0, touched }
+    }
+
+    /// Answers a PING.
+    pub(super) fn pong(&mut self, peer: PeerId, pong: &[u8]) {
+        if let Some(opened) = self.open(peer) {
+            opened.pong(pong);
+        }
     }
 
     /// Settles with the account and says who has to write, once the core's lock is released.
@@ -116,10 +126,27 @@ impl<'a> Outboxes<'a> {
         self.touched
     }
 
+    /// The outbox of that peer, locked, and no other one.
     #[inline]
-    fn touch(&mut self, link: &Arc<Link>, appended: Appended) -> Pressure {
+    fn open(&mut self, peer: PeerId) -> Option<&mut Opened<'a>> {
+        if self.open.as_ref().is_none_or(|(id, _)| *id != peer) {
+            self.open = None;
+            self.open = self.links.get(peer).map(|link| (peer, link.open()));
+        }
+        self.open.as_mut().map(|(_, opened)| opened)
+    }
+
+    /// Something was said to that peer.
+    #[inline]
+    fn note_said(&mut self, peer: PeerId, inner: bool, appended: Appended) -> Pressure {
+        self.said += u64::from(!inner);
+        self.touch(peer, appended)
+    }
+
+    #[inline]
+    fn touch(&mut self, peer: PeerId, appended: Appended) -> Pressure {
         if appended.wake {
-            self.touched.links.push(link.clone());
+            self.touched.links.extend(self.links.get(peer).cloned());
         }
         if appended.pressed { Pressure::High } else { Pressure::Low }
     }
@@ -139,26 +166,16 @@ impl Output for Outboxes<'_> {
 
     #[inline]
     fn send(&mut self, peer: PeerId, write: impl FnOnce(&mut Encoder)) -> Pressure {
-        match self.links.get(peer) {
-            Some(link) => {
-                self.said += u64::from(!link.is_inner());
-                self.touch(link, link.append(write))
-            }
-            None => Pressure::Low,
-        }
+        let Some(opened) = self.open(peer) else { return Pressure::Low };
+        let (inner, appended) = (opened.is_inner(), opened.append(write));
+        self.note_said(peer, inner, appended)
     }
 
     #[inline]
     fn offer(&mut self, peer: PeerId, bytes: usize, write: impl FnOnce(&mut Encoder)) -> bool {
-        let Some(link) = self.links.get(peer) else { return true };
-        match link.offer(bytes, write) {
-            Some(appended) => {
-                self.said += u64::from(!link.is_inner());
-                self.touch(link, appended);
-                true
-            }
-            None => false,
-        }
+        let Some(opened) = self.open(peer) else { return true };
+        let (inner, appended) = (opened.is_inner(), opened.offer(bytes, write));
+        appended.map(|appended| self.note_said(peer, inner, appended)).is_some()
     }
 
     fn spare(
@@ -168,16 +185,13 @@ impl Output for Outboxes<'_> {
         share: usize,
         write: impl FnOnce(&mut Encoder),
     ) -> bool {
-        let Some(link) = self.links.get(peer) else { return true };
-        if self.in_use().saturating_add(bytes) > self.account.high_mark() {
+        let fits = self.would_take(bytes, 0);
+        let Some(opened) = self.open(peer) else { return true };
+        if !fits {
             return false;
         }
-        let appended = link.offer_within(share, bytes, write);
-        if let Some(appended) = appended {
-            self.said += u64::from(!link.is_inner());
-            self.touch(link, appended);
-        }
-        appended.is_some()
+        let (inner, appended) = (opened.is_inner(), opened.offer_within(share, bytes, write));
+        appended.map(|appended| self.note_said(peer, inner, appended)).is_some()
     }
 
     #[inline]
@@ -188,45 +202,39 @@ impl Output for Outboxes<'_> {
         waiting_max: usize,
         write: impl FnOnce(&mut Encoder),
     ) -> bool {
-        let Some(link) = self.links.get(peer) else { return true };
         let tight = !self.would_take(bytes, 0);
-        match link.pass(waiting_max, tight, write) {
-            Some(appended) => {
-                self.said += u64::from(!link.is_inner());
-                self.touch(link, appended);
-                true
-            }
-            None => false,
-        }
+        let Some(opened) = self.open(peer) else { return true };
+        let (inner, appended) = (opened.is_inner(), opened.pass(waiting_max, tight, write));
+        appended.map(|appended| self.note_said(peer, inner, appended)).is_some()
     }
 
-    fn is_full(&self, peer: PeerId, waiting_max: usize) -> bool {
-        self.links.get(peer).is_some_and(|link| link.is_full(waiting_max))
+    fn is_full(&mut self, peer: PeerId, waiting_max: usize) -> bool {
+        self.open(peer).is_some_and(|opened| opened.is_full(waiting_max))
     }
 
-    fn is_quiet(&self, peer: PeerId) -> bool {
-        self.links.get(peer).is_none_or(|link| link.is_quiet())
+    fn is_quiet(&mut self, peer: PeerId) -> bool {
+        self.open(peer).is_none_or(|opened| opened.is_quiet())
     }
 
     fn ping(&mut self, peer: PeerId) {
-        if let Some(link) = self.links.get(peer) {
+        if let Some(opened) = self.open(peer) {
             let mut ping = Vec::new();
             Command::Ping { ttl_deciseconds: 0, context: b"" }.encode(&mut ping);
-            let wake = link.ping(&ping);
-            self.touch(link, Appended { pressed: false, wake });
+            let wake = opened.ping(&ping);
+            self.touch(peer, Appended { pressed: false, wake });
         }
     }
 
     fn resume(&mut self, peer: PeerId) {
-        if let Some(link) = self.links.get(peer) {
-            link.resume();
+        if let Some(opened) = self.open(peer) {
+            opened.resume();
         }
     }
 
     fn close(&mut self, peer: PeerId, why: CloseReason) {
-        if let Some(link) = self.links.get(peer) {
+        if let Some(opened) = self.open(peer) {
+            opened.close(why);
             self.counters.close(why);
-            link.close(why);
         }
     }
 

@@ -289,7 +289,7 @@ impl Shared {
             links.insert(id, link.clone());
         }
         if self.running.is_cancelled() {
-            link.close(CloseReason::Shutdown);
+            link.open().close(CloseReason::Shutdown);
         }
         self.conclude(state, touched);
         Some((id, admission))
@@ -333,7 +333,7 @@ impl Shared {
     /// each time it is polled; who joins later is told by [`Self::join`].
     pub(super) fn end(&self) {
         self.running.cancel();
-        self.lock().links.values().for_each(|link| link.close(CloseReason::Shutdown));
+        self.lock().links.values().for_each(|link| link.open().close(CloseReason::Shutdown));
     }
 
     /// A peer goes.
@@ -426,7 +426,7 @@ impl Shared {
 
     /// Whether nothing waits to be written.
     pub(super) fn is_quiet(&self) -> bool {
-        self.lock().links.values().all(|link| link.is_quiet())
+        self.lock().links.values().all(|link| link.open().is_quiet())
     }
 
     /// Whether a line about an unwanted peer may be logged now, and how many were held back since

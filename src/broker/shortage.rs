@@ -124,7 +124,7 @@ mod tests {
 
         fn unread(&mut self, octets: usize) -> PeerId {
             let id = self.link();
-            self.links[id].append(|encoder| encoder.octets(&vec![0; octets]));
+            self.links[id].open().append(|encoder| encoder.octets(&vec![0; octets]));
             assert!(!self.links[id].is_stuck(self.now, PATIENCE_MAX));
             id
         }

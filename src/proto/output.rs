@@ -41,10 +41,10 @@ pub trait Output {
     ) -> bool;
 
     /// Whether `waiting_max` octets or more wait for `peer`. If so, the core is told when less does.
-    fn is_full(&self, peer: PeerId, waiting_max: usize) -> bool;
+    fn is_full(&mut self, peer: PeerId, waiting_max: usize) -> bool;
 
     /// Whether everything said to `peer` has left its outbox.
-    fn is_quiet(&self, peer: PeerId) -> bool;
+    fn is_quiet(&mut self, peer: PeerId) -> bool;
 
     /// Sends a ZMTP PING, unless one waits in the outbox already.
     fn ping(&mut self, peer: PeerId);

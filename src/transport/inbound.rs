@@ -86,8 +86,10 @@ enum Body {
 }
 
 impl Inbound {
-    /// Octets read in one turn.
-    pub const TURN_BYTES: usize = 64 << 10;
+    /// Octets read in one turn. A peer that has a thousand small requests under way should not have
+    /// most of them taken in one turn: while it has nothing to do but to wait for that, so have those
+    /// who serve it, and then all wait for one another.
+    pub const TURN_BYTES: usize = 40 << 10;
 
     /// Reads from `reader`.
     #[must_use]

@@ -1,5 +1,6 @@
 //! The way to one peer: a bounded outbox, and the socket behind it.
 
+mod opened;
 mod outbox;
 
 use std::future::Future;
@@ -11,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use crate::proto::curve::Sealer;
 use crate::proto::output::CloseReason;
-use crate::wire::codec::Encoder;
 
 use super::account::{Account, Charge};
 use super::sealing::Sealing;
 use super::stream::WriteHalf;
+pub use opened::Opened;
 use outbox::{Outbox, give_buffer};
 
 /// How much may wait in an outbox.
@@ -123,111 +124,6 @@ impl Link {
     #[must_use]
     pub fn is_inner(&self) -> bool {
         self.inner
-    }
-
-    /// Appends one message, whatever waits already.
-    #[inline]
-    pub fn append(&self, write: impl FnOnce(&mut Encoder)) -> Appended {
-        let mut outbox = self.lock();
-        outbox.append(write);
-        let pressed = outbox.waiting() > self.limits.high_mark();
-        if pressed {
-            outbox.press(self.limits.low_mark());
-        }
-        Appended { pressed, wake: outbox.touch() }
-    }
-
-    /// Appends one message of about `bytes`, if it fits.
-    #[inline]
-    pub fn offer(&self, bytes: usize, write: impl FnOnce(&mut Encoder)) -> Option<Appended> {
-        self.offer_within(self.limits.bytes_max, bytes, write)
-    }
-
-    /// Appends one message of about `bytes`, if no more than `bytes_max` wait then.
-    #[inline]
-    pub fn offer_within(
-        &self,
-        bytes_max: usize,
-        bytes: usize,
-        write: impl FnOnce(&mut Encoder),
-    ) -> Option<Appended> {
-        let mut outbox = self.lock();
-        let waiting = outbox.waiting();
-        if waiting > 0 && waiting.saturating_add(bytes) > bytes_max {
-            return None;
-        }
-        outbox.append(write);
-        Some(Appended { pressed: false, wake: outbox.touch() })
-    }
-
-    /// Appends one message unless `waiting_max` octets or more wait, or any do and `tight` says that
-    /// memory is short. If not, [`Call::Relieved`] follows when half as much waits.
-    #[inline]
-    pub fn pass(
-        &self,
-        waiting_max: usize,
-        tight: bool,
-        write: impl FnOnce(&mut Encoder),
-    ) -> Option<Appended> {
-        let mut outbox = self.lock();
-        let waiting = outbox.waiting();
-        if waiting > 0 && (tight || waiting >= waiting_max) {
-            outbox.press(waiting_max / 2);
-            return None;
-        }
-        outbox.append(write);
-        Some(Appended { pressed: false, wake: outbox.touch() })
-    }
-
-    /// Whether `waiting_max` octets or more wait. If so, [`Call::Relieved`] follows when half as
-    /// much does.
-    pub fn is_full(&self, waiting_max: usize) -> bool {
-        let mut outbox = self.lock();
-        let full = outbox.waiting() >= waiting_max.max(1);
-        if full {
-            outbox.press(waiting_max / 2);
-        }
-        full
-    }
-
-    /// Appends a PING, unless one waits.
-    pub fn ping(&self, ping: &[u8]) -> bool {
-        let mut outbox = self.lock();
-        if outbox.ping_until > outbox.written {
-            return false;
-        }
-        outbox.append(|encoder| encoder.octets(ping));
-        outbox.ping_until = outbox.appended;
-        outbox.touch()
-    }
-
-    /// Appends a PONG, unless one waits: a flood of PINGs gets one answer a write.
-    pub fn pong(&self, pong: &[u8]) {
-        let mut outbox = self.lock();
-        if outbox.pong_until <= outbox.written {
-            outbox.append(|encoder| encoder.octets(pong));
-            outbox.pong_until = outbox.appended;
-        }
-    }
-
-    /// Whether nothing waits.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        self.lock().waiting() == 0
-    }
-
-    /// Has the task go on reading.
-    pub fn resume(&self) {
-        let mut outbox = self.lock();
-        outbox.resume = true;
-        outbox.wake();
-    }
-
-    /// Has the task end the connection. The first reason holds.
-    pub fn close(&self, why: CloseReason) {
-        let mut outbox = self.lock();
-        outbox.close.get_or_insert(why);
-        outbox.wake();
     }
 
     /// What was appended is complete for now: writes at once if much waits, or else tells the
@@ -437,7 +333,7 @@ mod tests {
         let patience = Duration::from_secs(10);
         assert!(!link.is_stuck(at(0), patience), "nothing waits");
         // More than a socket takes, so that some of it waits.
-        link.append(|encoder| encoder.octets(&[0; 4 << 20]));
+        link.open().append(|encoder| encoder.octets(&[0; 4 << 20]));
         assert!(!link.is_stuck(at(20), patience), "it may have come just now");
         link.flush();
         assert!(!link.is_stuck(at(40), patience), "some of it was taken");
@@ -464,13 +360,13 @@ mod tests {
         let sizes = [0, 1, 255, 256, 4095, 4096, 70_000, 3 << 20, 5];
         let body = |size: usize| bytes::Bytes::from(vec![size.to_le_bytes()[0]; size]);
         for round in 0..50 {
-            link.append(|encoder| encoder.frame(&body(round)));
-            link.ping(b"\x04\x07\x04PING\0\0");
+            link.open().append(|encoder| encoder.frame(&body(round)));
+            link.open().ping(b"\x04\x07\x04PING\0\0");
             for size in sizes.into_iter().filter(|size| *size < 5000 || round == 7) {
                 let message = crate::wire::message::Message::new([body(size), body(round)]);
-                link.append(|encoder| encoder.frames_and_more(&message.frames()));
+                link.open().append(|encoder| encoder.frames_and_more(&message.frames()));
             }
-            link.append(|encoder| encoder.last_frame(b"end"));
+            link.open().append(|encoder| encoder.last_frame(b"end"));
         }
         let sender = tokio::spawn({
             let link = link.clone();

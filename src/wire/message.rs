@@ -131,11 +131,12 @@ impl<'a> Frames<'a> {
     /// shared.
     #[must_use]
     pub fn to_message(&self) -> Message {
-        Message {
-            head: SmallVec::from_slice(self.head),
-            large: self.large.to_vec(),
-            count: self.count,
-        }
+        // In place: octets that were just written in one way and are moved in another are waited for.
+        let head = SmallVec::new();
+        let mut message = Message { head, large: self.large.to_vec(), count: self.count };
+        message.head.reserve_exact(self.head.len());
+        message.head.extend_from_slice(self.head);
+        message
     }
 }
 

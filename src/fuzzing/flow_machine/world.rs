@@ -60,7 +60,7 @@ impl FlowOutput for World {
         room
     }
 
-    fn is_full(&self, to: End, _: usize) -> bool {
+    fn is_full(&mut self, to: End, _: usize) -> bool {
         self.full.contains(&to)
     }
 

@@ -68,11 +68,11 @@ impl Output for World {
         self.offer(peer, bytes, write)
     }
 
-    fn is_full(&self, peer: PeerId, _: usize) -> bool {
+    fn is_full(&mut self, peer: PeerId, _: usize) -> bool {
         self.full.contains(&peer)
     }
 
-    fn is_quiet(&self, peer: PeerId) -> bool {
+    fn is_quiet(&mut self, peer: PeerId) -> bool {
         !self.unread.contains(&peer)
     }
 

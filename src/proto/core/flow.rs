@@ -110,7 +110,7 @@ impl<O: Output> FlowOutput for Desk<'_, O> {
         self.out.pass(to.peer, bytes, waiting_max, |encoder| write(to, words, encoder))
     }
 
-    fn is_full(&self, to: End, waiting_max: usize) -> bool {
+    fn is_full(&mut self, to: End, waiting_max: usize) -> bool {
         self.out.is_full(to.peer, waiting_max)
     }
 

@@ -81,7 +81,7 @@ pub trait FlowOutput {
     fn forward(&mut self, to: End, words: Words<'_>, waiting_max: usize) -> bool;
 
     /// Whether `waiting_max` or more octets wait for `to`.
-    fn is_full(&self, to: End, waiting_max: usize) -> bool;
+    fn is_full(&mut self, to: End, waiting_max: usize) -> bool;
 
     /// Reads from `from` again, starting with the message that was not taken.
     fn resume(&mut self, from: End);

@@ -286,7 +286,7 @@ impl FlowTable {
 
     /// Whether more waits for an end than the broker adds to: it is read again later. A lane never
     /// has to wait, or all that its peer says would.
-    fn must_wait<O: FlowOutput>(&mut self, end: End, out: &O) -> bool {
+    fn must_wait<O: FlowOutput>(&mut self, end: End, out: &mut O) -> bool {
         let full = !end.is_lane() && out.is_full(end, self.settings.queue_bytes_max);
         if full {
             self.pause(end);

@@ -137,7 +137,8 @@ impl Request {
     }
 
     /// The caller's header, if its dialect has one, and the body.
-    #[inline]
+    // By a call the pair would go through memory, and be waited for.
+    #[inline(always)]
     pub(super) fn split(&self) -> (Option<&[u8]>, Frames<'_>) {
         let mut body = self.body.frames();
         let header = if self.voice.has_header() { body.take_first() } else { None };

@@ -284,7 +284,7 @@ impl Output for Sockets {
         true
     }
 
-    fn is_full(&self, peer: PeerId, waiting_max: usize) -> bool {
+    fn is_full(&mut self, peer: PeerId, waiting_max: usize) -> bool {
         let Some(conn) = self.conns.get(peer) else { return false };
         let full = self.boxes[*conn].octets.len() >= waiting_max;
         if full {
@@ -293,7 +293,7 @@ impl Output for Sockets {
         full
     }
 
-    fn is_quiet(&self, peer: PeerId) -> bool {
+    fn is_quiet(&mut self, peer: PeerId) -> bool {
         self.conns.get(peer).is_none_or(|conn| self.boxes[*conn].octets.is_empty())
     }
 

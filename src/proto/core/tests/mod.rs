@@ -100,11 +100,11 @@ impl Output for Said {
         self.offer(peer, bytes, write)
     }
 
-    fn is_full(&self, peer: PeerId, _: usize) -> bool {
+    fn is_full(&mut self, peer: PeerId, _: usize) -> bool {
         self.full.contains(&peer)
     }
 
-    fn is_quiet(&self, _: PeerId) -> bool {
+    fn is_quiet(&mut self, _: PeerId) -> bool {
         true
     }
 

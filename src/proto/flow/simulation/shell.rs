@@ -154,7 +154,7 @@ impl FlowOutput for Shell {
         true
     }
 
-    fn is_full(&self, to: End, waiting_max: usize) -> bool {
+    fn is_full(&mut self, to: End, waiting_max: usize) -> bool {
         self.links[self.by_end[&to]].bytes >= waiting_max
     }
 

@@ -54,7 +54,7 @@ impl FlowOutput for Desk {
         room
     }
 
-    fn is_full(&self, to: End, _: usize) -> bool {
+    fn is_full(&mut self, to: End, _: usize) -> bool {
         self.full.contains(&to)
     }
 
