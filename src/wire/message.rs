@@ -131,11 +131,8 @@ impl<'a> Frames<'a> {
     /// shared.
     #[must_use]
     pub fn to_message(&self) -> Message {
-        // In place: octets that were just written in one way and are moved in another are waited for.
-        let head = SmallVec::new();
-        let mut message = Message { head, large: self.large.to_vec(), count: self.count };
-        message.head.reserve_exact(self.head.len());
-        message.head.extend_from_slice(self.head);
+        let mut message = Message::default();
+        message.assign(self);
         message
     }
 }
@@ -200,6 +197,30 @@ impl Message {
         }
         self.head.extend_from_slice(body);
         self.count += 1;
+    }
+
+    /// Becomes what [`Frames::to_message`] gives, without being moved.
+    #[inline]
+    pub fn assign(&mut self, frames: &Frames<'_>) {
+        self.clear();
+        self.head.reserve_exact(frames.head.len());
+        self.head.extend_from_slice(frames.head);
+        self.large.reserve_exact(frames.large.len());
+        self.large.extend_from_slice(frames.large);
+        self.count = frames.count;
+    }
+
+    /// Keeps no frame, and no memory.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.head.clear();
+        if self.head.spilled() {
+            self.head = SmallVec::new();
+        }
+        if self.large.capacity() > 0 {
+            self.large = Vec::new();
+        }
+        self.count = 0;
     }
 
     /// A view of all its frames.

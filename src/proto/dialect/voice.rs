@@ -25,7 +25,7 @@ use super::{Asker, Part, Terms, Way};
 const ENTRY: usize = 2 * size_of::<(u64, RequestId, u8)>();
 
 /// How a caller is answered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) enum CallerVoice {
     /// Majordomo: the version, and the frames that came before the header.
     Mdp(Version, Envelope),
@@ -40,6 +40,7 @@ pub(crate) enum CallerVoice {
     /// Not at all: it was a dead letter, and its caller has been told so.
     Revived(Box<Revived>),
     /// Not at all: the request has ended, and only its worker does not know.
+    #[default]
     Nobody,
 }
 

@@ -10,7 +10,8 @@ use crate::wire::message::Frames;
 
 use super::fence::Wanted;
 use super::list::{Links, List};
-use super::request::{Parts, Place, Request};
+use super::opening::Opening;
+use super::request::{Place, Request};
 use super::service::{Gate, Service, ServiceId};
 use super::worker::{Worker, WorkerId};
 use super::{Pause, Router};
@@ -84,26 +85,19 @@ impl Router {
         };
         let course = self.course_of(now, id, &voice, &wanted);
         let sets_out = course.is_some();
-        let (losses, solo_losses) = voice.losses();
-        let request = self.requests.insert(Request {
+        let losses = voice.losses();
+        let request = self.open(Opening {
             sequence,
             service: id,
             caller,
             voice,
-            body: body.to_message(),
-            accepted_at: now,
-            delivered_at: now,
+            body,
+            now,
             place: Place::Waiting,
             cost,
             losses,
-            solo_losses,
-            answering: false,
-            parts: Parts::default(),
-            asks: None,
             fence: wanted.fence,
             course,
-            last_holder: None,
-            links: Links::default(),
         });
         self.sequence += u64::from(wanted.place.is_none());
         if let Some(entry) = self.callers.entry(caller) {
@@ -124,7 +118,7 @@ impl Router {
         }
         match taker {
             // It was suspect before the broker was started.
-            _ if losses >= Request::SUSPECT_LOSSES => {
+            _ if losses.0 >= Request::SUSPECT_LOSSES => {
                 self.wait(now, request);
                 self.dispatch(now, id, out);
             }

@@ -367,7 +367,7 @@ impl Router {
             }
             for id in caller.parts.iter().flat_map(|parts| parts.iter()) {
                 let request = self.requests.get(*id).filter(|request| request.caller == peer);
-                let is_part = request.is_some_and(Request::is_pinned);
+                let is_part = request.is_some_and(|request| request.is_pinned());
                 demand!(is_part, "{peer:?} has a part that is none: {id:?}");
             }
         }
@@ -424,7 +424,7 @@ impl Router {
         demand!(caller.bytes == bytes, "{} octets told, {bytes} open", caller.bytes);
         let list = caller.waiting.walk(&self.requests, |request| &request.links)?;
         let is_its = |request: &Request| request.caller == peer && Census::waits(request);
-        let strange = list.iter().find(|id| !self.requests.get(**id).is_some_and(is_its));
+        let strange = list.iter().find(|id| !self.requests.get(**id).is_some_and(|it| is_its(it)));
         demand!(strange.is_none(), "{strange:?} is listed and does not wait for it");
         let (told, waiting) = (list.len(), open.waiting);
         demand!(told == waiting, "{told} are listed, {waiting} of its requests wait");

@@ -12,7 +12,6 @@ use crate::wire::codec::Encoder;
 use crate::wire::nfp::{Era, Verb};
 
 use super::Router;
-use super::request::Request;
 use super::service::ServiceId;
 use super::worker::{Worker, WorkerId};
 
@@ -99,7 +98,7 @@ impl Router {
         while let Some(ended) = self.jobs.pop_due(now) {
             for ended in ended {
                 // A job that was posted again may have parts with more time than it has itself.
-                let open = |id: &RequestId| self.requests.get(*id).is_some_and(Request::is_pinned);
+                let open = |id: &RequestId| self.requests.get(*id).is_some_and(|it| it.is_pinned());
                 if let Some(child) = ended.child.filter(open) {
                     self.give_up(now, child, Outcome::TimedOut, out);
                 }

@@ -389,10 +389,8 @@ impl Router {
     /// The request is due when nobody waits for it any more.
     fn set_deadline(&mut self, id: RequestId, key: KeyId) {
         let deadline = self.keys.wanted_until(key).filter(|until| *until < Time::MAX);
-        let Some(Request { voice: CallerVoice::Keyed(keyed), .. }) = self.requests.get_mut(id)
-        else {
-            return;
-        };
+        let Some(request) = self.requests.get_mut(id) else { return };
+        let CallerVoice::Keyed(keyed) = &mut request.voice else { return };
         let before = std::mem::replace(&mut keyed.first.terms.deadline, deadline);
         if before == deadline {
             return;

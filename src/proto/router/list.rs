@@ -27,6 +27,12 @@ pub(super) trait Linked<K: Key> {
     fn links(&mut self) -> &mut Links<K>;
 }
 
+impl<K: Key, V: Linked<K>> Linked<K> for Box<V> {
+    fn links(&mut self) -> &mut Links<K> {
+        (**self).links()
+    }
+}
+
 /// First and last entry of a list.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct List<K> {

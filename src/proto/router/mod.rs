@@ -20,6 +20,7 @@ mod gate;
 mod hold;
 mod keyed;
 mod list;
+mod opening;
 mod pinned;
 mod queue;
 mod rate;
@@ -85,7 +86,10 @@ pub struct Router {
     by_name: HashMap<ServiceName, ServiceId, Hasher>,
     services: SlotMap<ServiceId, Service>,
     workers: SlotMap<WorkerId, Worker>,
-    requests: SlotMap<RequestId, Request>,
+    requests: SlotMap<RequestId, Box<Request>>,
+    /// Boxes for requests to come, with nothing in them.
+    #[expect(clippy::vec_box, reason = "it is the boxes that are kept")]
+    boxes: Vec<Box<Request>>,
     callers: SecondaryMap<PeerId, Caller>,
     /// Requests accepted so far: the order of acceptance.
     sequence: u64,
@@ -167,6 +171,7 @@ impl Router {
             services: SlotMap::with_key(),
             workers: SlotMap::with_key(),
             requests: SlotMap::with_key(),
+            boxes: Vec::new(),
             callers: SecondaryMap::new(),
             sequence: 0,
             paused: BTreeSet::new(),

@@ -10,8 +10,8 @@ use crate::wire::message::Frames;
 
 use super::Router;
 use super::fence::Fence;
-use super::list::Links;
-use super::request::{Parts, Place, Request};
+use super::opening::Opening;
+use super::request::{Place, Request};
 use super::service::Service;
 use super::worker::WorkerId;
 
@@ -67,25 +67,18 @@ impl Router {
         out.take(cost);
         service.stats.accepted += 1;
         let (sequence, deadline) = (self.sequence, voice.terms().deadline);
-        let request = self.requests.insert(Request {
+        let request = self.open(Opening {
             sequence,
             service: service_id,
             caller,
             voice,
-            body: body.to_message(),
-            accepted_at: now,
-            delivered_at: now,
+            body,
+            now,
             place: Place::Pinned(worker_id),
             cost,
-            losses: 0,
-            solo_losses: 0,
-            answering: false,
-            parts: Parts::default(),
-            asks: None,
+            losses: (0, 0),
             fence,
             course: None,
-            last_holder: None,
-            links: Links::default(),
         });
         self.sequence += 1;
         if let Some(entry) = self.callers.entry(caller) {
@@ -115,9 +108,8 @@ impl Router {
 
     /// Has the request stand for that part of a job, which was recorded when it had been accepted.
     pub(crate) fn join_job(&mut self, id: RequestId, job: JobId, index: usize) {
-        let Some(Request { voice: CallerVoice::Part(part), .. }) = self.requests.get_mut(id) else {
-            return;
-        };
+        let Some(request) = self.requests.get_mut(id) else { return };
+        let CallerVoice::Part(part) = &mut request.voice else { return };
         (part.job, part.index) = (job, index);
         if let Some(target) = self.jobs.target_mut(job, index) {
             target.child = Some(id);

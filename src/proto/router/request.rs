@@ -13,9 +13,10 @@ use super::talk::Asks;
 use super::worker::WorkerId;
 
 /// Where a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Place {
     /// In the queue of its service.
+    #[default]
     Waiting,
     /// Among the suspects of its service: it was lost with two workers.
     Suspect,
@@ -32,7 +33,7 @@ pub(super) enum Place {
 /// An accepted request that has not ended; or a *husk*: one that has, while its worker still owes an
 /// answer, without which its credit would not come back. A husk is always in flight, has no caller,
 /// and is gone when it is answered or its worker is lost.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Request {
     /// Its place in the order of acceptance.
     pub(super) sequence: u64,

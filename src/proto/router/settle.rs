@@ -63,7 +63,7 @@ impl Router {
                 self.dispatch(now, service_id, out);
             }
             Place::InFlight(worker) => {
-                let husk = request.husk();
+                let husk = Box::new(request.husk());
                 let kept = husk.cost;
                 let ended = std::mem::replace(request, husk);
                 self.husks += 1;
@@ -94,6 +94,7 @@ impl Router {
             if let Some(service) = self.services.get_mut(service) {
                 service.husks -= 1;
             }
+            self.put_away(request);
         } else {
             self.settle(id, request, outcome, 0, out);
         }
@@ -106,7 +107,7 @@ impl Router {
     fn settle<O: Output>(
         &mut self,
         id: RequestId,
-        mut request: Request,
+        mut request: Box<Request>,
         outcome: Outcome,
         kept: usize,
         out: &mut O,
@@ -155,8 +156,10 @@ impl Router {
         if let Some(service) = self.services.get_mut(request.service) {
             service.stats.end(outcome);
         }
-        if outcome != Outcome::Replied {
-            self.bury(id, request, outcome);
+        if outcome == Outcome::Replied {
+            self.put_away(request);
+        } else {
+            self.bury(id, *request, outcome);
         }
     }
 

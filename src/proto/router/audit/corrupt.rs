@@ -62,8 +62,8 @@ pub(crate) const CORRUPTIONS: [(&str, Corruption); 17] = [
 
 impl Router {
     fn in_flight(&mut self) -> &mut Request {
-        let there = |request: &&mut Request| matches!(request.place, Place::InFlight(_));
-        self.requests.values_mut().find(there).unwrap()
+        let there = |request: &Request| matches!(request.place, Place::InFlight(_));
+        self.requests.values_mut().map(|it| &mut **it).find(|it| there(it)).unwrap()
     }
 
     fn idle(&mut self) -> (WorkerId, &mut Worker) {

@@ -3,7 +3,7 @@
 use crate::id::RequestId;
 
 use super::super::Router;
-use super::super::request::{Place, Request};
+use super::super::request::Place;
 use super::super::service::{Service, ServiceId};
 use super::{Census, Places, demand};
 
@@ -25,7 +25,7 @@ impl Router {
             demand!(!line.is_empty(), "the line {order:?} is empty and not forgotten");
             for (at, (sequence, request_id)) in line.iter().enumerate() {
                 let request = self.requests.get(*request_id);
-                let own = request.and_then(Request::order) == Some(order);
+                let own = request.and_then(|request| request.order()) == Some(order);
                 demand!(own, "{request_id:?} is not of the order {order:?}");
                 let is_behind = request.is_some_and(|it| it.place == Place::Behind);
                 let is_first = self.is_free(id, Some(order), *sequence);
