@@ -369,7 +369,8 @@ pub enum ToWorker<'a> {
 
 impl<'a> ToWorker<'a> {
     /// Writes the command for a worker of `version`.
-    #[inline]
+    // By a call the body would be moved right after it was put together, and be waited for.
+    #[inline(always)]
     pub fn encode(&self, version: Version, out: &mut Encoder) {
         match version {
             Version::V01 => out.octets(b"\x01\x00\x01\x06MDPW01"),

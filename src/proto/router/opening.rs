@@ -34,7 +34,8 @@ impl Router {
     const BOXES_MAX: usize = 1024;
 
     /// Begins a request: it is written where it stays, and not moved about.
-    #[inline]
+    // By a call what it begins with would be moved once more.
+    #[inline(always)]
     pub(super) fn open(&mut self, opening: Opening<'_>) -> RequestId {
         let mut request = self.boxes.pop().unwrap_or_default();
         request.sequence = opening.sequence;
