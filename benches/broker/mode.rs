@@ -14,7 +14,7 @@ pub(crate) enum Mode {
     /// 64 octets, one client with 1000 in flight, one worker
     #[value(name = "W2")]
     W2,
-    /// As W2, strict MDP: one request at the worker
+    /// As W2, strict MDP: one request at the worker, everything on one CPU
     #[value(name = "S1")]
     S1,
     /// As S1 with 64 workers
@@ -56,7 +56,8 @@ impl Mode {
         match self {
             Self::W1 => Shape { window: 1, one_cpu: true, ..base },
             Self::W2 => Shape { prefetch: 1000, ..base },
-            Self::S1 => base,
+            // It is held against W1.
+            Self::S1 => Shape { one_cpu: true, ..base },
             Self::S64 => Shape { workers: 64, ..base },
             Self::W3 => Shape { clients: 16, window: 64, workers: 4, prefetch: 64, ..base },
             Self::W4 => Shape { window: 8, size: 1 << 20, prefetch: 8, ..base },
