@@ -95,7 +95,7 @@ impl Link {
     /// Much waits: it is written at once.
     const FLUSH_AT: usize = 64 << 10;
     /// Where so many outboxes are touched at once, more is likely to come for each: they are written
-    /// when the sockets were asked once more.
+    /// when the sockets were asked once more, and again as long as that brings more for them.
     const CROWD: usize = 4;
 
     /// A link that writes to `writer`.
@@ -131,7 +131,9 @@ impl Link {
     /// something at once, this one among them. Returns the octets written.
     pub fn kick(&self, touched: usize) -> u64 {
         let mut outbox = self.lock();
-        outbox.in_crowd |= touched >= Self::CROWD;
+        if touched >= Self::CROWD {
+            outbox.join_crowd();
+        }
         // Boxes are made by the task of the link: others would wait for it.
         let much = outbox.encoder.len() >= Self::FLUSH_AT && self.seal.is_none();
         let written = if much { self.write_some(&mut outbox) } else { 0 };
@@ -167,7 +169,7 @@ impl Link {
             return Poll::Pending;
         }
         let _writable = ready!(self.writer.poll_writable(cx));
-        if std::mem::take(&mut outbox.in_crowd) {
+        if outbox.put_off(Self::FLUSH_AT) {
             // Wakes this task when the runtime has asked the system what is ready to be read.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;

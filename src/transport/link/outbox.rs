@@ -20,8 +20,8 @@ pub(super) struct Outbox {
     pub(super) waker: Option<Waker>,
     /// Its task knows that something waits.
     pub(super) touched: bool,
-    /// It was touched together with many others.
-    pub(super) in_crowd: bool,
+    /// It was touched together with many others, and may be put off.
+    pub(super) crowd: Option<Crowd>,
     /// The core is to be told when no more octets than that wait.
     pub(super) relieve_at: Option<usize>,
     pub(super) relieved: bool,
@@ -41,6 +41,20 @@ pub(super) struct Outbox {
     pub(super) arriving: Option<Arriving>,
 }
 
+/// How far an outbox among many is put off: one write for several messages costs as much as for one.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    /// How often the sockets may still be asked for more before it is written.
+    looks: u8,
+    /// Octets ever appended when they were last asked.
+    appended: u64,
+}
+
+impl Crowd {
+    /// How often the sockets are asked at most.
+    const LOOKS_MAX: u8 = 8;
+}
+
 impl Outbox {
     pub(super) fn new(account: Arc<Account>) -> Self {
         Self {
@@ -49,7 +63,7 @@ impl Outbox {
             charge: Charge::new(account),
             waker: None,
             touched: false,
-            in_crowd: false,
+            crowd: None,
             relieve_at: None,
             relieved: false,
             resume: false,
@@ -113,6 +127,26 @@ impl Outbox {
         self.charge.set(self.encoder.bytes_held());
     }
 
+    /// Notes that it was touched together with many others.
+    pub(super) fn join_crowd(&mut self) {
+        self.crowd.get_or_insert(Crowd { looks: Crowd::LOOKS_MAX, appended: 0 });
+    }
+
+    /// Whether to ask the sockets once more before it is written: it is one of many, the last look
+    /// brought more for it, and it is small.
+    pub(super) fn put_off(&mut self, octets_max: usize) -> bool {
+        let (waiting, appended) = (self.waiting(), self.appended);
+        let goes_on = self.crowd.as_mut().is_some_and(|crowd| {
+            let more = std::mem::replace(&mut crowd.appended, appended) < appended;
+            crowd.looks = crowd.looks.saturating_sub(1);
+            more && crowd.looks > 0 && waiting < octets_max
+        });
+        if !goes_on {
+            self.crowd = None;
+        }
+        goes_on
+    }
+
     /// Notes that something waits; true if the task does not know yet.
     #[inline]
     pub(super) fn touch(&mut self) -> bool {
@@ -148,5 +182,54 @@ pub(super) fn give_buffer(buffer: Vec<u8>) {
                 buffers.push(buffer);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FEW: usize = 1000;
+
+    fn outbox() -> Outbox {
+        Outbox::new(Arc::new(Account::new(1 << 20)))
+    }
+
+    fn say(outbox: &mut Outbox, octets: usize) {
+        outbox.append(|encoder| encoder.octets(&vec![0; octets]));
+    }
+
+    #[test]
+    fn one_of_many_is_put_off_as_long_as_more_comes_for_it() {
+        let mut outbox = outbox();
+        say(&mut outbox, 1);
+        assert!(!outbox.put_off(FEW), "alone");
+        outbox.join_crowd();
+        assert!(outbox.put_off(FEW));
+        say(&mut outbox, 1);
+        assert!(outbox.put_off(FEW));
+        assert!(!outbox.put_off(FEW), "nothing came");
+        say(&mut outbox, 1);
+        assert!(!outbox.put_off(FEW), "that has ended");
+    }
+
+    #[test]
+    fn nobody_is_put_off_for_ever_or_while_much_waits() {
+        let mut outbox = outbox();
+        outbox.join_crowd();
+        let mut looks = 0;
+        loop {
+            say(&mut outbox, 1);
+            if !outbox.put_off(FEW) {
+                break;
+            }
+            looks += 1;
+            // Whoever is touched again has no more time for that.
+            outbox.join_crowd();
+        }
+        assert_eq!(looks, Crowd::LOOKS_MAX - 1);
+        outbox.join_crowd();
+        say(&mut outbox, FEW);
+        assert!(!outbox.put_off(FEW));
     }
 }
