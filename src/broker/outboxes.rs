@@ -136,11 +136,19 @@ impl<'a> Outboxes<'a> {
         self.open.as_mut().map(|(_, opened)| opened)
     }
 
-    /// Something was said to that peer.
+    /// Says something to that peer, if `append` finds room for it. `None`: it did not. Who has gone
+    /// needs none.
     #[inline]
-    fn note_said(&mut self, peer: PeerId, inner: bool, appended: Appended) -> Pressure {
+    fn say(
+        &mut self,
+        peer: PeerId,
+        append: impl FnOnce(&mut Opened<'a>) -> Option<Appended>,
+    ) -> Option<Pressure> {
+        let Some(opened) = self.open(peer) else { return Some(Pressure::Low) };
+        let inner = opened.is_inner();
+        let appended = append(opened)?;
         self.said += u64::from(!inner);
-        self.touch(peer, appended)
+        Some(self.touch(peer, appended))
     }
 
     #[inline]
@@ -166,16 +174,12 @@ impl Output for Outboxes<'_> {
 
     #[inline]
     fn send(&mut self, peer: PeerId, write: impl FnOnce(&mut Encoder)) -> Pressure {
-        let Some(opened) = self.open(peer) else { return Pressure::Low };
-        let (inner, appended) = (opened.is_inner(), opened.append(write));
-        self.note_said(peer, inner, appended)
+        self.say(peer, |opened| Some(opened.append(write))).unwrap_or(Pressure::Low)
     }
 
     #[inline]
     fn offer(&mut self, peer: PeerId, bytes: usize, write: impl FnOnce(&mut Encoder)) -> bool {
-        let Some(opened) = self.open(peer) else { return true };
-        let (inner, appended) = (opened.is_inner(), opened.offer(bytes, write));
-        appended.map(|appended| self.note_said(peer, inner, appended)).is_some()
+        self.say(peer, |opened| opened.offer(bytes, write)).is_some()
     }
 
     fn spare(
@@ -186,12 +190,8 @@ impl Output for Outboxes<'_> {
         write: impl FnOnce(&mut Encoder),
     ) -> bool {
         let fits = self.would_take(bytes, 0);
-        let Some(opened) = self.open(peer) else { return true };
-        if !fits {
-            return false;
-        }
-        let (inner, appended) = (opened.is_inner(), opened.offer_within(share, bytes, write));
-        appended.map(|appended| self.note_said(peer, inner, appended)).is_some()
+        let offer = |opened: &mut Opened<'_>| opened.offer_within(share, bytes, write);
+        self.say(peer, |opened| fits.then_some(opened).and_then(offer)).is_some()
     }
 
     #[inline]
@@ -203,9 +203,7 @@ impl Output for Outboxes<'_> {
         write: impl FnOnce(&mut Encoder),
     ) -> bool {
         let tight = !self.would_take(bytes, 0);
-        let Some(opened) = self.open(peer) else { return true };
-        let (inner, appended) = (opened.is_inner(), opened.pass(waiting_max, tight, write));
-        appended.map(|appended| self.note_said(peer, inner, appended)).is_some()
+        self.say(peer, |opened| opened.pass(waiting_max, tight, write)).is_some()
     }
 
     fn is_full(&mut self, peer: PeerId, waiting_max: usize) -> bool {

@@ -131,13 +131,13 @@ impl Link {
     /// something at once, this one among them. Returns the octets written.
     pub fn kick(&self, touched: usize) -> u64 {
         let mut outbox = self.lock();
-        if touched >= Self::CROWD {
-            outbox.join_crowd();
-        }
         // Boxes are made by the task of the link: others would wait for it.
         let much = outbox.encoder.len() >= Self::FLUSH_AT && self.seal.is_none();
         let written = if much { self.write_some(&mut outbox) } else { 0 };
         if outbox.waiting() > 0 {
+            if touched >= Self::CROWD {
+                outbox.join_crowd();
+            }
             outbox.wake();
         } else {
             outbox.touched = false;

@@ -1,7 +1,7 @@
 //! Buffers of large bodies that nobody reads any more, kept for a while for the next ones.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,16 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Spares {
     octets_max: usize,
-    buffers: Mutex<VecDeque<Vec<u8>>>,
+    kept: Mutex<Kept>,
     /// Octets of all of them, readable without their lock.
     octets: AtomicUsize,
-    /// One was taken since somebody last looked.
-    used: AtomicBool,
-    /// When somebody looked and one had been taken.
-    used_at: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    buffers: VecDeque<Vec<u8>>,
+    /// When somebody first looked since one was taken, or the first of them came.
+    idle_since: Option<Instant>,
 }
 
 impl Spares {
@@ -25,13 +28,7 @@ impl Spares {
     const REST_MAX: Duration = Duration::from_secs(10);
 
     pub(super) fn new(octets_max: usize) -> Self {
-        Self {
-            octets_max,
-            buffers: Mutex::default(),
-            octets: AtomicUsize::new(0),
-            used: AtomicBool::new(false),
-            used_at: Mutex::default(),
-        }
+        Self { octets_max, kept: Mutex::default(), octets: AtomicUsize::new(0) }
     }
 
     /// Octets that all buffers here have.
@@ -49,13 +46,13 @@ impl Spares {
         if self.octets() == 0 {
             return None;
         }
-        let mut buffers = lock(&self.buffers);
+        let mut kept = self.lock();
         let fits = |buffer: &Vec<u8>| (size..=size + size / 8).contains(&buffer.capacity());
         // The last one may still lie in a cache of the processor.
-        let at = buffers.iter().rposition(fits)?;
-        let buffer = buffers.remove(at)?;
+        let at = kept.buffers.iter().rposition(fits)?;
+        let buffer = kept.buffers.remove(at)?;
+        kept.idle_since = None;
         self.octets.fetch_sub(buffer.capacity(), Ordering::Relaxed);
-        self.used.store(true, Ordering::Relaxed);
         Some(buffer)
     }
 
@@ -65,22 +62,21 @@ impl Spares {
             return;
         }
         buffer.clear();
-        let mut buffers = lock(&self.buffers);
+        let mut kept = self.lock();
+        if kept.buffers.is_empty() {
+            kept.idle_since = None;
+        }
         while self.octets() + buffer.capacity() > self.octets_max {
-            let Some(oldest) = buffers.pop_front() else { break };
+            let Some(oldest) = kept.buffers.pop_front() else { break };
             self.octets.fetch_sub(oldest.capacity(), Ordering::Relaxed);
         }
         self.octets.fetch_add(buffer.capacity(), Ordering::Relaxed);
-        buffers.push_back(buffer);
+        kept.buffers.push_back(buffer);
     }
 
     /// Frees all of them; whether there were any.
     pub(super) fn clear(&self) -> bool {
-        let mut buffers = lock(&self.buffers);
-        let any = !buffers.is_empty();
-        *buffers = VecDeque::new();
-        self.octets.store(0, Ordering::Relaxed);
-        any
+        self.free(&mut self.lock())
     }
 
     /// Frees all of them if none has been taken for a while.
@@ -88,19 +84,24 @@ impl Spares {
         if self.octets() == 0 {
             return;
         }
-        let mut used_at = lock(&self.used_at);
-        if self.used.swap(false, Ordering::Relaxed) || used_at.is_none() {
-            *used_at = Some(now);
-        } else if used_at.is_some_and(|at| now.saturating_duration_since(at) >= Self::REST_MAX) {
-            *used_at = None;
-            self.clear();
+        let mut kept = self.lock();
+        let idle_since = *kept.idle_since.get_or_insert(now);
+        if now.saturating_duration_since(idle_since) >= Self::REST_MAX {
+            self.free(&mut kept);
         }
     }
-}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Both are whole between any two statements: a panic elsewhere cannot harm them.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    fn free(&self, kept: &mut Kept) -> bool {
+        let any = !kept.buffers.is_empty();
+        kept.buffers = VecDeque::new();
+        self.octets.store(0, Ordering::Relaxed);
+        any
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // They are whole between any two statements: a panic elsewhere cannot harm them.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]

@@ -77,6 +77,17 @@ def test_a_ping_is_answered_with_its_context(broker, peers):
         assert peer.pongs.pop() == context
 
 
+def test_a_ping_right_behind_a_request_is_answered_behind_its_answer(broker, peers):
+    peer = peers(zmtp.Peer(broker.endpoint))
+    question = zmtp.message(b"", b"MDPC01", b"mmi.service", b"nobody")
+    peer.send((question + zmtp.ping(context=b"x")) * 3)
+    for _ in range(3):
+        assert peer.message()[-1] == b"404"
+    while not peer.pongs:
+        peer.frame()
+    assert set(peer.pongs) == {b"x"}
+
+
 def test_silence_longer_than_the_ttl_of_a_ping_closes(broker, peers):
     for ttl in (3, 656):
         peer = peers(zmtp.Peer(broker.endpoint))

@@ -61,9 +61,7 @@ impl Router {
         request.voice = CallerVoice::Nobody;
         request.body.clear();
         request.answering = false;
-        if request.parts.frames > 0 || request.parts.overflow {
-            request.parts = Parts::default();
-        }
+        request.parts = Parts::default();
         (request.asks, request.fence, request.course) = (None, None, None);
         (request.last_holder, request.links) = (None, Links::default());
         self.boxes.push(request);

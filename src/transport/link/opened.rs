@@ -36,13 +36,13 @@ impl Opened<'_> {
     /// Appends one message, whatever waits already.
     #[inline]
     pub fn append(&mut self, write: impl FnOnce(&mut Encoder)) -> Appended {
-        let Self { link, outbox } = self;
-        outbox.append(write);
-        let pressed = outbox.waiting() > link.limits.high_mark();
+        let appended = self.add(write);
+        let limits = self.link.limits;
+        let pressed = self.outbox.waiting() > limits.high_mark();
         if pressed {
-            outbox.press(link.limits.low_mark());
+            self.outbox.press(limits.low_mark());
         }
-        Appended { pressed, wake: outbox.touch() }
+        Appended { pressed, ..appended }
     }
 
     /// Appends one message of about `bytes`, if it fits.
@@ -63,8 +63,7 @@ impl Opened<'_> {
         if waiting > 0 && waiting.saturating_add(bytes) > bytes_max {
             return None;
         }
-        self.outbox.append(write);
-        Some(Appended { pressed: false, wake: self.outbox.touch() })
+        Some(self.add(write))
     }
 
     /// Appends one message unless `waiting_max` octets or more wait, or any do and `tight` says that
@@ -82,8 +81,13 @@ impl Opened<'_> {
             self.outbox.press(waiting_max / 2);
             return None;
         }
+        Some(self.add(write))
+    }
+
+    #[inline]
+    fn add(&mut self, write: impl FnOnce(&mut Encoder)) -> Appended {
         self.outbox.append(write);
-        Some(Appended { pressed: false, wake: self.outbox.touch() })
+        Appended { pressed: false, wake: self.outbox.touch() }
     }
 
     /// Whether `waiting_max` octets or more wait. If so,

@@ -44,14 +44,14 @@ pub(super) struct Outbox {
 /// How far an outbox among many is put off: one write for several messages costs as much as for one.
 #[derive(Debug)]
 pub(super) struct Crowd {
-    /// How often the sockets may still be asked for more before it is written.
+    /// Looks at it that are left; at the last one it is written.
     looks: u8,
     /// Octets ever appended when they were last asked.
     appended: u64,
 }
 
 impl Crowd {
-    /// How often the sockets are asked at most.
+    /// At this look it is written at the latest.
     const LOOKS_MAX: u8 = 8;
 }
 
