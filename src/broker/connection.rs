@@ -1,5 +1,7 @@
 //! One connection, one task: reads, has the core decide, writes.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,7 +26,7 @@ use super::entrance::Door;
 use super::outboxes::Outboxes;
 use super::shared::{Shared, now};
 
-/// How often a peer that is not read is looked at, whether it has hung up.
+/// How often a peer that is not read is looked at: whether it has hung up, or whose fault that is.
 const HANG_UP_CHECK: Duration = Duration::from_millis(500);
 /// A message of which less has come is not looked at, octets.
 const ARRIVING_MIN: usize = 4 << 10;
@@ -46,6 +48,8 @@ enum End {
     Codec(#[from] CodecError),
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    #[error("a box was not opened, as the thread for it has failed")]
+    Workbench,
     #[error(transparent)]
     Command(#[from] CommandError),
     #[error("the peer sent ERROR: {0}")]
@@ -58,6 +62,7 @@ impl From<InboundError> for End {
             InboundError::Io(error) => Self::Io(error),
             InboundError::Codec(error) => Self::Codec(error),
             InboundError::Channel(error) => Self::Channel(error),
+            InboundError::Workbench => Self::Workbench,
         }
     }
 }
@@ -148,6 +153,7 @@ impl Connection {
         let end = self.drive().await;
         match &end {
             End::HungUp | End::Closed(_) => {}
+            End::Workbench => warn!(%remote, "the thread that opens boxes has failed"),
             End::Io(error) => debug!(%remote, %error, "connection broke"),
             End::Codec(error) => self.shared.counters.frames_invalid.add(error.label()),
             End::Channel(error) => self.shared.counters.frames_invalid.add(error.label()),
@@ -167,13 +173,18 @@ impl Connection {
 
     async fn drive(&mut self) -> End {
         loop {
-            let reading = self.reading;
+            let (reading, opening) = (self.reading, self.inbound.is_opening());
             let event = std::future::poll_fn(|cx| self.poll_event(cx));
-            let event = if reading {
+            let event = if reading && !opening {
                 event.await
             } else {
                 match tokio::time::timeout(HANG_UP_CHECK, event).boxed().await {
                     Ok(event) => event,
+                    Err(_) if opening => {
+                        // It has said something, and its silence is our doing.
+                        self.shared.with_core(|core, _| core.hear(now(), self.id, true));
+                        Ok(None)
+                    }
                     Err(_) if self.inbound.reader().has_hung_up() => Err(End::HungUp),
                     Err(_) => Ok(None),
                 }
@@ -234,8 +245,16 @@ impl Connection {
                 }
                 Poll::Ready(Ok(Some((Ok(Taken::Yes), count)))) => {
                     self.inbound.taken();
-                    if count >= Inbound::TURN_BYTES || self.inbound.in_body() {
-                        // There is more, but others are to have their turn first.
+                    if self.inbound.is_opening() {
+                        return Poll::Ready(Ok(None));
+                    }
+                    // There is more, but others are to have their turn first; with a large body,
+                    // those as well of whom the runtime does not know yet.
+                    if self.inbound.in_body() {
+                        let _ = pin!(tokio::task::yield_now()).poll(cx);
+                        return Poll::Pending;
+                    }
+                    if count >= Inbound::TURN_BYTES {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
@@ -308,9 +327,9 @@ impl Connection {
         }
     }
 
-    async fn write_rest(&self) {
+    async fn write_rest(&mut self) {
         while self.link.waiting() > 0 {
-            if std::future::poll_fn(|cx| self.link.writer().poll_writable(cx)).await.is_err() {
+            if std::future::poll_fn(|cx| self.link.poll_writable(cx)).await.is_err() {
                 return;
             }
             let before = self.link.waiting();

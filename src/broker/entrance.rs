@@ -90,12 +90,13 @@ pub(super) async fn serve(
     };
     let limits = OutboxLimits { bytes_max: shared.config.limits.outbox };
     let mut link = Link::new(writer, limits, shared.account.clone()).within_process(door.house);
-    let mut inbound =
-        Inbound::new(reader, shared.config.wire_limits(), shared.account.clone()).with_early(early);
+    let mut inbound = Inbound::new(reader, shared.config.wire_limits(), shared.account.clone())
+        .with_line(shared.body_line.clone())
+        .with_early(early);
     if let Some(channel) = peer.channel.take() {
         let (sealer, opener) = channel.split();
-        link = link.with_sealer(sealer);
-        inbound = inbound.with_opener(opener);
+        link = link.with_sealer(sealer, shared.box_bench.clone());
+        inbound = inbound.with_opener(opener, shared.box_bench.clone());
     }
     let link = Arc::new(link);
     let joined = Connection::join(shared, link, inbound, (&peer, door, principal), &remote);

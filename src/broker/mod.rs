@@ -198,6 +198,9 @@ impl Broker {
         if curve {
             let bench = Workbench::start("majordomo-curve", queue_max);
             shared.bench = Some(bench.map_err(BrokerError::Thread)?);
+            // Each connection has at most one at a time, and waits for its turn.
+            let bench = Workbench::start_modest("majordomo-boxes", runtimes.len(), 1);
+            shared.box_bench = Some(bench.map_err(BrokerError::Thread)?);
         }
         let shared = Arc::new(shared);
         match found {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -36,6 +36,9 @@ const SHORTAGE_LOOK: Duration = Duration::from_millis(250);
 
 /// A core that did not tick for so long is stuck.
 const LIVE_MAX: Duration = Duration::from_secs(2);
+
+/// So many peers of a thread have their large bodies read at a time; others wait for their turn.
+const BODIES_AT_ONCE: usize = 2;
 
 /// The one clock of the shell; paused in tests that pause tokio's.
 pub(super) fn now() -> Instant {
@@ -95,6 +98,10 @@ pub(super) struct Shared {
     pub(super) crowd: Arc<Crowd>,
     /// Where the arithmetic of CURVE's handshakes is done, if anybody speaks it.
     pub(super) bench: Option<Workbench>,
+    /// Where large boxes of CURVE are made and opened, a thread for each of the broker's.
+    pub(super) box_bench: Option<Workbench>,
+    /// Who reads a large body has a permit of this in turns.
+    pub(super) body_line: Arc<Semaphore>,
     /// Where it listens, in the order of the configuration.
     pub(super) endpoints: Vec<Endpoint>,
     /// The log records that are kept, if any are.
@@ -164,6 +171,7 @@ impl Shared {
         seed: u64,
         flow_secret: [u8; 32],
     ) -> Self {
+        let threads = config.broker.threads.max(1);
         let core = Core::new(config.settings(), seed, now()).with_flow_secret(flow_secret);
         Self {
             account: Arc::new(
@@ -180,6 +188,8 @@ impl Shared {
             guard,
             config,
             bench: None,
+            box_bench: None,
+            body_line: Arc::new(Semaphore::new(BODIES_AT_ONCE * threads)),
             endpoints: Vec::new(),
             logs: None,
             errands: Notify::new(),

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BufMut;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::proto::curve::{ChannelError, Opener};
@@ -15,8 +17,10 @@ use crate::wire::Limits;
 use crate::wire::codec::{CodecError, Decoder};
 
 use super::account::{Account, Charge, Ticket};
+use super::lane::Lane;
 use super::opening::{Opening, OpeningError};
 use super::stream::ReadHalf;
+use super::workbench::Workbench;
 
 /// A large body reserves its rest against the account once this much has arrived, octets.
 const BODY_FREE_BYTES: usize = 64 << 10;
@@ -41,6 +45,9 @@ pub enum InboundError {
     /// A box of a CURVE channel is none, or not the next one.
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    /// A box could not be opened, which is not its fault.
+    #[error("a box was not opened, as the thread for it has failed")]
+    Workbench,
 }
 
 impl From<OpeningError> for InboundError {
@@ -48,6 +55,7 @@ impl From<OpeningError> for InboundError {
         match error {
             OpeningError::Codec(error) => Self::Codec(error),
             OpeningError::Channel(error) => Self::Channel(error),
+            OpeningError::Workbench => Self::Workbench,
         }
     }
 }
@@ -68,6 +76,7 @@ pub struct Inbound {
     charge: Charge,
     ticket: Ticket,
     body: Body,
+    lane: Lane,
     /// It has stood in the account's line since something was last taken.
     stood_in_line: bool,
     /// Octets read in one turn.
@@ -106,6 +115,7 @@ impl Inbound {
             charge,
             ticket,
             body: Body::Free,
+            lane: Lane::default(),
             stood_in_line: false,
             turn_bytes: Self::TURN_BYTES,
         }
@@ -118,11 +128,11 @@ impl Inbound {
         self
     }
 
-    /// Takes what comes from a CURVE channel.
+    /// Takes what comes from a CURVE channel. Large boxes are opened at `bench`, or without one, here.
     #[must_use]
-    pub fn with_opener(mut self, opener: Opener) -> Self {
+    pub fn with_opener(mut self, opener: Opener, bench: Option<Workbench>) -> Self {
         self.decoder = Decoder::new(Opening::outer_limits(self.limits));
-        self.opening = Some(Box::new(Opening::new(opener, self.limits)));
+        self.opening = Some(Box::new(Opening::new(opener, bench, self.limits)));
         self
     }
 
@@ -130,6 +140,14 @@ impl Inbound {
     #[must_use]
     pub fn with_turn(mut self, octets: usize) -> Self {
         self.turn_bytes = octets.clamp(1, Self::TURN_BYTES);
+        self
+    }
+
+    /// Reads large bodies in turns with all others in `line`, as many at a time as it has permits.
+    /// Whoever polls has to let the runtime look at the other sockets between two turns of a body.
+    #[must_use]
+    pub fn with_line(mut self, line: Arc<Semaphore>) -> Self {
+        self.lane = Lane::new(line);
         self
     }
 
@@ -149,6 +167,12 @@ impl Inbound {
     #[must_use]
     pub fn in_body(&mut self) -> bool {
         self.decoder.large_body().is_some()
+    }
+
+    /// Whether a large box is being opened elsewhere: nothing is read until it is.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        self.opening.as_ref().is_some_and(|opening| opening.is_away())
     }
 
     /// Octets that have come of a message that is not complete.
@@ -196,6 +220,11 @@ impl Inbound {
         if self.decoder.large_body().is_some() {
             return self.poll_body(cx, turn);
         }
+        if let Some(opening) = self.opening.as_mut().filter(|opening| opening.is_away()) {
+            let result = ready!(opening.poll_aside(cx, turn))?;
+            self.settle();
+            return Poll::Ready(Ok(Some((result, 0))));
+        }
         if !self.early.is_empty() {
             let early = std::mem::take(&mut self.early);
             return Poll::Ready(self.take(&early, turn).map(Some));
@@ -231,14 +260,23 @@ impl Inbound {
         cx: &mut Context<'_>,
         turn: impl FnOnce(&mut Decoder, &[u8]) -> T,
     ) -> Poll<Result<Turn<T>, InboundError>> {
-        ready!(self.poll_reserve(cx));
+        if self.poll_reserve(cx).is_pending() {
+            self.lane.end_turn();
+            return Poll::Pending;
+        }
+        let octets = ready!(self.lane.poll_turn(cx));
         let Some(body) = self.decoder.large_body() else {
             return Poll::Ready(self.take(&[], turn).map(Some));
         };
         let reader = Pin::new(&mut self.reader);
-        let count = match tokio_util::io::poll_read_buf(reader, cx, &mut body.spare()) {
+        let read = {
+            let mut spare = body.spare().limit(octets);
+            tokio_util::io::poll_read_buf(reader, cx, &mut spare)
+        };
+        let count = match read {
             Poll::Ready(count) => count?,
             Poll::Pending => {
+                self.lane.end_turn();
                 if let Body::Reserved { deadline, .. } = &mut self.body {
                     ready!(deadline.as_mut().poll(cx));
                     return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut).into()));
@@ -251,6 +289,12 @@ impl Inbound {
         }
         if let Body::Reserved { deadline, .. } = &mut self.body {
             deadline.as_mut().reset(Instant::now() + BODY_STALL_MAX);
+        }
+        if let Some(opening) = &mut self.opening {
+            opening.open_aside(&mut self.decoder);
+        }
+        if !self.in_body() {
+            self.lane.end_turn();
         }
         Poll::Ready(self.take(&[], turn).map(|(result, _)| Some((result, count))))
     }

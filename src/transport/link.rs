@@ -14,8 +14,9 @@ use crate::proto::curve::Sealer;
 use crate::proto::output::CloseReason;
 
 use super::account::{Account, Charge};
-use super::sealing::Sealing;
+use super::sealing::{Aside, Sealing};
 use super::stream::WriteHalf;
+use super::workbench::Workbench;
 pub use opened::Opened;
 use outbox::{Outbox, give_buffer};
 
@@ -105,11 +106,14 @@ impl Link {
         Self { writer, limits, inner: false, outbox, seal: None }
     }
 
-    /// The same link, over a CURVE channel.
+    /// The same link, over a CURVE channel. Large boxes are made at `bench`, or without one, by
+    /// whoever writes.
     #[must_use]
-    pub fn with_sealer(mut self, sealer: Sealer) -> Self {
-        let charge = Charge::new(self.lock().charge.account().clone());
-        self.seal = Some(Box::new(Mutex::new(Seal { sealing: Sealing::new(sealer), charge })));
+    pub fn with_sealer(mut self, sealer: Sealer, bench: Option<Workbench>) -> Self {
+        let account = self.lock().charge.account().clone();
+        let aside = bench.map(|bench| Aside { bench, shelf: account.clone() });
+        let (sealing, charge) = (Sealing::new(sealer, aside), Charge::new(account));
+        self.seal = Some(Box::new(Mutex::new(Seal { sealing, charge })));
         self
     }
 
@@ -147,6 +151,7 @@ impl Link {
 
     /// Waits for something to do besides reading.
     pub fn poll_call(&self, cx: &mut Context<'_>) -> Poll<Call> {
+        let made = self.poll_made(cx);
         let mut outbox = self.lock();
         match &mut outbox.waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
@@ -168,6 +173,7 @@ impl Link {
             outbox.touched = false;
             return Poll::Pending;
         }
+        ready!(made);
         let _writable = ready!(self.writer.poll_writable(cx));
         if outbox.put_off(Self::FLUSH_AT) {
             // Wakes this task when the runtime has asked the system what is ready to be read.
@@ -181,10 +187,24 @@ impl Link {
     pub fn flush(&self) -> u64 {
         match &self.seal {
             None => self.write_some(&mut self.lock()),
-            // A panic while boxes are made breaks the outbox as well: the task has ended.
-            Some(seal) => {
-                self.write_sealed(&mut seal.lock().unwrap_or_else(PoisonError::into_inner))
-            }
+            Some(seal) => self.write_sealed(&mut lock_seal(seal)),
+        }
+    }
+
+    /// Waits until the socket takes something, and what waits is ready to be written.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_made(cx));
+        self.writer.poll_writable(cx)
+    }
+
+    /// Waits for a box that is made elsewhere.
+    fn poll_made(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.seal {
+            None => Poll::Ready(()),
+            Some(seal) => lock_seal(seal).sealing.poll_made(cx),
         }
     }
 
@@ -302,6 +322,11 @@ impl Link {
     }
 }
 
+/// A panic while boxes are made breaks the outbox as well: the task has ended.
+fn lock_seal(seal: &Mutex<Seal>) -> MutexGuard<'_, Seal> {
+    seal.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Writes all of `octets` to a socket that nobody else writes to.
 ///
 /// # Errors
@@ -347,6 +372,11 @@ mod tests {
     /// Messages of all sizes, with a command between two frames, through boxes and back.
     #[tokio::test]
     async fn what_goes_through_boxes_comes_out_as_it_went_in() {
+        through_boxes(None).await;
+        through_boxes(Some(Workbench::start_modest("test-boxes", 2, 1).unwrap())).await;
+    }
+
+    async fn through_boxes(bench: Option<Workbench>) {
         use crate::proto::curve::{Channel, SharedKey, Side};
         use crate::transport::inbound::Inbound;
         use crate::wire::Limits;
@@ -358,7 +388,7 @@ mod tests {
         let (_reader, writer) = Stream::Unix(ours).into_split();
         let limits = OutboxLimits { bytes_max: 64 << 20 };
         let link = Link::new(writer, limits, account.clone());
-        let link = Arc::new(link.with_sealer(channel(Side::Client).0));
+        let link = Arc::new(link.with_sealer(channel(Side::Client).0, bench.clone()));
         let sizes = [0, 1, 255, 256, 4095, 4096, 70_000, 3 << 20, 5];
         let body = |size: usize| bytes::Bytes::from(vec![size.to_le_bytes()[0]; size]);
         for round in 0..50 {
@@ -374,14 +404,14 @@ mod tests {
             let link = link.clone();
             async move {
                 while link.waiting() > 0 {
-                    std::future::poll_fn(|cx| link.writer().poll_writable(cx)).await.unwrap();
+                    std::future::poll_fn(|cx| link.poll_writable(cx)).await.unwrap();
                     link.flush();
                 }
             }
         });
         let (reader, _writer) = Stream::Unix(theirs).into_split();
         let mut inbound = Inbound::new(reader, Limits::default(), account.clone())
-            .with_opener(channel(Side::Server).1);
+            .with_opener(channel(Side::Server).1, bench);
         let (mut messages, mut commands) = (Vec::new(), 0);
         while messages.len() < 50 {
             let turn = std::future::poll_fn(|cx| {

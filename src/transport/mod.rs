@@ -6,6 +6,7 @@ pub mod dial;
 pub mod endpoint;
 pub mod greet;
 pub mod inbound;
+mod lane;
 pub mod link;
 pub mod listener;
 mod opening;

@@ -122,6 +122,9 @@ pub enum SessionError {
     /// The other side broke the CURVE channel, or somebody between us did.
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    /// A box could not be opened, which is not its fault.
+    #[error("a box was not opened, as the thread for it has failed")]
+    Workbench,
     /// The other side sent a command that cannot be read.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -139,6 +142,7 @@ impl From<InboundError> for SessionError {
             InboundError::Io(error) => Self::Io(error),
             InboundError::Codec(error) => Self::Codec(error),
             InboundError::Channel(error) => Self::Channel(error),
+            InboundError::Workbench => Self::Workbench,
         }
     }
 }
@@ -249,8 +253,8 @@ impl Session {
         let mut outbox = Outbox::new(writer, config.outbox_bytes_max);
         if let Some(channel) = peer.channel.take() {
             let (sealer, opener) = channel.split();
-            inbound = inbound.with_opener(opener);
-            outbox.sealing = Some(Box::new(Sealing::new(sealer)));
+            inbound = inbound.with_opener(opener, None);
+            outbox.sealing = Some(Box::new(Sealing::new(sealer, None)));
         }
         let pulse = Pulse::new(config.ping_interval, peer.version.has_ping());
         Ok(Self { peer, inbound, outbox, pulse })

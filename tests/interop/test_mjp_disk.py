@@ -153,7 +153,7 @@ def test_what_is_held_beyond_the_window_is_on_the_disk_only(tmp_path):
         for id in range(1, 601):
             client.expect("ACCEPTED", id)
     with Peer(kept.endpoint) as worker:
-        worker.ready(service="pay", credit=100)
+        worker.offer(service="pay", credit=100)
         assert worker.request()[2] == [b"a 1"]
         with Peer(kept.endpoint) as client:
             for id in range(1, 101):

@@ -200,6 +200,7 @@ class TestNorfab:
         self.may_not(eve, uuid)
         # When the owner has gone Eve gets her name, and neither her job nor its answer.
         anna.close()
+        self.is_free(b"owner", eve)
         thief = at.nfp_client(EVE, b"owner")
         until(lambda: "w-j" in thief.workers())
         self.may_not(thief, uuid)
@@ -208,10 +209,17 @@ class TestNorfab:
         assert thief.fence() == []
         # The owner herself comes back, and may have it.
         thief.close()
+        self.is_free(b"owner", eve)
         anna = at.nfp_client(ANNA, b"owner")
         assert "w-j" in anna.workers()
         anna.say(nfp.GET, b"job-j", b"all", uuid)
         anna.expect(nfp.RESPONSE, uuid, b"202")
+
+    @staticmethod
+    def is_free(name, watch):
+        """Nobody has that name any more."""
+        clients = lambda: [row["name"] for row in watch.manage("show_clients")]  # noqa: E731
+        until(lambda: name.decode() not in clients())
 
     @staticmethod
     def may_not(client, uuid):

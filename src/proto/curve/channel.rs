@@ -156,9 +156,6 @@ impl<C: Crypto> Opener<C> {
     #[inline]
     pub fn open(&mut self, message: &[u8], plain: &mut Vec<u8>) -> Result<(), ChannelError> {
         let MessageFrame { number, tag, boxed } = MessageFrame::decode(message)?;
-        if number <= self.last {
-            return Err(ChannelError::Replayed { nonce: number, last: self.last });
-        }
         // The text begins with its flags, where the header of the plain frame ends: that octet is
         // put back when the flags are read, and nothing has to be moved.
         let size = boxed.len().saturating_sub(1);
@@ -168,23 +165,55 @@ impl<C: Crypto> Opener<C> {
         let text_at = plain.len();
         plain.extend_from_slice(boxed);
         let text = plain.get_mut(text_at..).unwrap_or_default();
+        let flags = match self.open_text(number, tag, text) {
+            Ok(flags) => flags,
+            Err(error) => {
+                plain.truncate(start);
+                return Err(error);
+            }
+        };
+        if let Some(octet) = plain.get_mut(text_at) {
+            *octet = header_end;
+        }
+        if let Some(octet) = plain.get_mut(start) {
+            *octet |= flags;
+        }
+        Ok(())
+    }
+
+    /// Opens a MESSAGE where it lies. Returns the flags of its plain frame, and where in `message`
+    /// the body of that begins.
+    ///
+    /// # Errors
+    /// The channel is of no use any more.
+    pub fn open_in_place(&mut self, message: &mut [u8]) -> Result<(u8, usize), ChannelError> {
+        let MessageFrame { number, tag, boxed } = MessageFrame::decode(message)?;
+        let (tag, text_at) = (*tag, message.len() - boxed.len());
+        let text = message.get_mut(text_at..).unwrap_or_default();
+        Ok((self.open_text(number, &tag, text)?, text_at + 1))
+    }
+
+    /// Makes the inside of a box plain: one octet of flags, which are returned as those of a frame,
+    /// and the body.
+    #[inline]
+    fn open_text(
+        &mut self,
+        number: u64,
+        tag: &[u8; TAG_LEN],
+        text: &mut [u8],
+    ) -> Result<u8, ChannelError> {
+        if number <= self.last {
+            return Err(ChannelError::Replayed { nonce: number, last: self.last });
+        }
         if !C::open(&self.key, &nonce(self.side, number), tag, text) {
-            plain.truncate(start);
             return Err(ChannelError::Forged);
         }
         let inner = text.first().copied().unwrap_or_default();
         if inner & !(MORE | INNER_COMMAND) != 0 || inner == MORE | INNER_COMMAND {
-            plain.truncate(start);
             return Err(ChannelError::Flags { flags: inner });
         }
-        if let Some(octet) = plain.get_mut(text_at) {
-            *octet = header_end;
-        }
-        if let Some(flags) = plain.get_mut(start) {
-            *flags |= inner & MORE | (inner & INNER_COMMAND) << 1;
-        }
         self.last = number;
-        Ok(())
+        Ok(inner & MORE | (inner & INNER_COMMAND) << 1)
     }
 }
 

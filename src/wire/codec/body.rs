@@ -13,7 +13,16 @@ pub trait Shelf: fmt::Debug + Send + Sync {
 
     /// Keeps a buffer for a later body, or frees it.
     fn put(&self, buffer: Vec<u8>);
+
+    /// An empty buffer that holds `size` octets: one that was put here, or a new one.
+    fn buffer(&self, size: usize) -> Vec<u8> {
+        self.take(size).unwrap_or_else(|| Vec::with_capacity(size.next_multiple_of(PAGE)))
+    }
 }
+
+/// A new buffer that is to be kept ends where a page of memory does, octets: so it also holds a body
+/// that is a little larger.
+const PAGE: usize = 4096;
 
 /// A large body that is still arriving. Its buffer grows with what has arrived, not with what was
 /// announced, and ends up no larger than the body, or hardly so if it is from a [`Shelf`].
@@ -87,10 +96,17 @@ impl LargeBody {
         let (missing, arrived) = (self.missing(), self.arrived());
         let octets = &mut self.buffer.octets;
         if octets.capacity() == arrived {
-            octets.reserve_exact(missing.min(arrived.max(Self::FIRST)));
+            let wanted = arrived + missing.min(arrived.max(Self::FIRST));
+            let page = if self.buffer.shelf.is_some() { PAGE } else { 1 };
+            octets.reserve_exact(wanted.next_multiple_of(page) - arrived);
         }
         let room = octets.capacity() - arrived;
         octets.limit(missing.min(room))
+    }
+
+    /// The octets that have arrived, to be changed where they lie.
+    pub fn octets_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer.octets
     }
 
     /// Memory held, octets.
@@ -114,7 +130,8 @@ impl LargeBody {
     }
 
     /// The body, complete, without a copy.
-    pub(super) fn into_bytes(mut self) -> Bytes {
+    #[must_use]
+    pub fn into_bytes(mut self) -> Bytes {
         match self.buffer.shelf {
             // The buffer has its very size.
             None => std::mem::take(&mut self.buffer.octets).into(),

@@ -36,6 +36,8 @@ pub struct Decoder {
     partial: Vec<u8>,
     /// A large body under way.
     filling: Option<LargeBody>,
+    /// The message is complete, and is not handed out.
+    complete: bool,
     /// The item handed out last was kept here and has to go before the next one.
     spent: Option<Spent>,
 }
@@ -57,6 +59,7 @@ impl Decoder {
             bytes: 0,
             partial: Vec::new(),
             filling: None,
+            complete: false,
             spent: None,
         }
     }
@@ -87,6 +90,36 @@ impl Decoder {
         self.filling.as_mut().filter(|large| large.missing() > 0)
     }
 
+    /// Takes out the large body that was under way, if all of it is here, it is a message by itself
+    /// that was not handed out, and it has `size_min` octets or more.
+    pub fn take_body(&mut self, size_min: usize) -> Option<LargeBody> {
+        let alone = self.frames == 1;
+        let is_whole = |large: &mut LargeBody| {
+            alone && large.missing() == 0 && !large.has_more() && large.size() >= size_min
+        };
+        let whole = self.filling.take_if(is_whole)?;
+        self.clear(Spent::Message);
+        Some(whole)
+    }
+
+    /// Takes a frame that is whole, at the boundary of two; a large body is not copied.
+    ///
+    /// # Errors
+    /// It passes a limit.
+    pub fn take_whole(&mut self, more: bool, body: Bytes) -> Result<(), CodecError> {
+        self.clear_spent();
+        self.bytes += self.check_frame(body.len() as u64, self.frames, self.bytes)?;
+        self.frames += 1;
+        Header::encode(if more { MORE } else { 0 }, body.len(), &mut self.head);
+        if body.len() < LARGE {
+            self.head.extend_from_slice(&body);
+        } else {
+            self.large.push(body);
+        }
+        self.complete = !more;
+        Ok(())
+    }
+
     /// Whether a message has begun and is not complete.
     #[must_use]
     pub fn in_message(&self) -> bool {
@@ -105,7 +138,7 @@ impl Decoder {
         if let Some(frames) = self.next_short(input) {
             return Ok(Some(Item::Message(frames)));
         }
-        if input.is_empty() && self.filling.is_none() {
+        if input.is_empty() && self.filling.is_none() && !self.complete {
             return Ok(None);
         }
         if self.frames == 0
@@ -179,7 +212,7 @@ impl Decoder {
                 *input = after;
                 return Ok(Some(Item::Command(body)));
             }
-            let size = self.check_frame(&header, frames, bytes)?;
+            let size = self.check_frame(header.size, frames, bytes)?;
             if size >= LARGE {
                 break;
             }
@@ -198,6 +231,9 @@ impl Decoder {
 
     /// The slow path: keeps what has arrived until an item is complete.
     fn assemble(&mut self, input: &mut &[u8]) -> Result<Option<Item<'_>>, CodecError> {
+        if std::mem::take(&mut self.complete) {
+            return Ok(Some(self.message()));
+        }
         loop {
             if let Some(large) = &mut self.filling {
                 large.take_from(input);
@@ -224,7 +260,7 @@ impl Decoder {
                 self.spent = Some(Spent::Command);
                 return Ok(Some(Item::Command(self.partial.get(header.len..).unwrap_or_default())));
             }
-            let size = self.check_frame(&header, self.frames, self.bytes)?;
+            let size = self.check_frame(header.size, self.frames, self.bytes)?;
             if size < LARGE {
                 if !self.fill_partial(input, header.len + size) {
                     return Ok(None);
@@ -279,19 +315,11 @@ impl Decoder {
     }
 
     #[inline]
-    fn check_frame(
-        &self,
-        header: &Header,
-        frames: usize,
-        bytes: usize,
-    ) -> Result<usize, CodecError> {
+    fn check_frame(&self, size: u64, frames: usize, bytes: usize) -> Result<usize, CodecError> {
         let limits = &self.limits;
-        let size = match usize::try_from(header.size) {
+        let size = match usize::try_from(size) {
             Ok(size) if size <= limits.frame_bytes_max => size,
-            _ => {
-                let max = limits.frame_bytes_max;
-                return Err(CodecError::FrameTooBig { size: header.size, max });
-            }
+            _ => return Err(CodecError::FrameTooBig { size, max: limits.frame_bytes_max }),
         };
         if frames >= limits.message_frames_max {
             return Err(CodecError::TooManyFrames { max: limits.message_frames_max });

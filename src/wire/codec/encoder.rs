@@ -20,6 +20,16 @@ pub struct Encoder {
     large_bytes: usize,
 }
 
+/// The body of a frame that waits.
+enum Body<'a> {
+    /// It has a buffer of its own.
+    Shared(&'a Bytes),
+    /// It is a part of the run.
+    Run(&'a [u8]),
+    /// It lay in pieces.
+    Gathered(Vec<u8>),
+}
+
 impl Encoder {
     /// An encoder that writes into `run`, an empty buffer with whatever capacity it brings.
     #[must_use]
@@ -162,22 +172,53 @@ impl Encoder {
         filled
     }
 
+    /// Octets of the body of the next frame; 0 as well if nothing waits.
+    #[must_use]
+    pub fn next_body_len(&self) -> usize {
+        self.next_header().map_or(0, |(_, _, size)| size)
+    }
+
     /// Hands the next frame to `take`, its flags and its body, and forgets it. `None`: nothing
     /// waits. Only frames may wait, and none of them be written in part.
     pub fn take_frame<T>(&mut self, take: impl FnOnce(u8, &[u8]) -> T) -> Option<T> {
+        let (flags, header_len, size) = self.next_header()?;
+        let taken = match self.next_body(header_len, size)? {
+            Body::Shared(body) => take(flags, body),
+            Body::Run(body) => take(flags, body),
+            Body::Gathered(body) => take(flags, &body),
+        };
+        self.advance(header_len + size);
+        Some(taken)
+    }
+
+    /// As [`Self::take_frame`], and the body outlives the encoder; without a copy, if it is large.
+    pub fn take_frame_shared(&mut self) -> Option<(u8, Bytes)> {
+        let (flags, header_len, size) = self.next_header()?;
+        let body = match self.next_body(header_len, size)? {
+            Body::Shared(body) => body.clone(),
+            Body::Run(body) => Bytes::copy_from_slice(body),
+            Body::Gathered(body) => body.into(),
+        };
+        self.advance(header_len + size);
+        Some((flags, body))
+    }
+
+    /// Flags of the next frame, and octets of its header and body.
+    fn next_header(&self) -> Option<(u8, usize, usize)> {
         let rest = self.run.get(self.written..)?;
         let flags = *rest.first()?;
         let header = Header::decode(rest).ok().flatten()?;
-        let size = usize::try_from(header.size).ok()?;
-        let body_at = self.written + header.len;
-        let taken = match self.large.front() {
+        Some((flags, header.len, usize::try_from(header.size).ok()?))
+    }
+
+    fn next_body(&self, header_len: usize, size: usize) -> Option<Body<'_>> {
+        let body_at = self.written + header_len;
+        Some(match self.large.front() {
             // A large body belongs to the header that ends where it is to be written.
-            Some((at, body)) if *at == body_at && body.len() == size => take(flags, body),
-            Some((at, _)) if *at < body_at + size => take(flags, &self.gather(body_at, size)),
-            _ => take(flags, self.run.get(body_at..)?.get(..size)?),
-        };
-        self.advance(header.len + size);
-        Some(taken)
+            Some((at, body)) if *at == body_at && body.len() == size => Body::Shared(body),
+            Some((at, _)) if *at < body_at + size => Body::Gathered(self.gather(body_at, size)),
+            _ => Body::Run(self.run.get(body_at..)?.get(..size)?),
+        })
     }
 
     /// A body that lies in pieces, from that place in `run`.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::Limits;
+use crate::wire::frame::Header;
 use crate::wire::message::{LARGE, Message};
 
 /// What a decoder said, kept.
@@ -25,20 +26,20 @@ fn command(body: &[u8]) -> Said {
 fn decode(limits: Limits, pieces: &[&[u8]]) -> (Vec<Said>, Result<(), CodecError>) {
     let mut decoder = Decoder::new(limits);
     let mut said = Vec::new();
-    for mut input in pieces.iter().copied() {
-        loop {
-            said.push(match decoder.next(&mut input) {
-                Ok(Some(Item::Message(frames))) => {
-                    Said::Message(frames.map(<[u8]>::to_vec).collect())
-                }
-                Ok(Some(Item::Command(body))) => command(body),
-                Ok(None) => break,
-                Err(error) => return (said, Err(error)),
-            });
-        }
-        assert!(input.is_empty(), "octets left behind");
+    let mut pieces = pieces.iter();
+    let done = pieces.try_for_each(|piece| take(&mut decoder, piece, &mut said));
+    (said, done)
+}
+
+fn take(decoder: &mut Decoder, mut input: &[u8], said: &mut Vec<Said>) -> Result<(), CodecError> {
+    while let Some(item) = decoder.next(&mut input)? {
+        said.push(match item {
+            Item::Message(frames) => Said::Message(frames.map(<[u8]>::to_vec).collect()),
+            Item::Command(body) => command(body),
+        });
     }
-    (said, Ok(()))
+    assert!(input.is_empty(), "octets left behind");
+    Ok(())
 }
 
 const SMALL: Limits = Limits {
@@ -113,7 +114,7 @@ fn octets_are_messages_and_commands_as_rfc_37_draws_them() {
 
 fn frame(more: bool, size: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    crate::wire::frame::Header::encode(u8::from(more), size, &mut out);
+    Header::encode(u8::from(more), size, &mut out);
     out.resize(out.len() + size, b'x');
     out
 }
@@ -240,5 +241,27 @@ proptest! {
     ) {
         let pieces: Vec<&[u8]> = octets.chunks(cut).collect();
         prop_assert_eq!(decode(SMALL, &pieces), decode(SMALL, &[&octets]));
+    }
+
+    #[test]
+    fn frames_that_are_whole_are_taken_as_their_octets_are(
+        frames in prop::collection::vec((any::<bool>(), any::<bool>(), body()), 1..8),
+        limits in prop_oneof![Just(SMALL), Just(Limits::default())],
+    ) {
+        let (mut decoder, mut said, mut all) = (Decoder::new(limits), Vec::new(), Vec::new());
+        let mut outcome = Ok(());
+        for (whole, more, body) in frames {
+            let mut octets = Vec::new();
+            Header::encode(u8::from(more), body.len(), &mut octets);
+            octets.extend_from_slice(&body);
+            if outcome.is_ok() {
+                outcome = if whole { decoder.take_whole(more, body.into()) } else { Ok(()) };
+                let rest = if whole { &[][..] } else { &octets };
+                outcome = outcome.and_then(|()| take(&mut decoder, rest, &mut said));
+            }
+            all.push(octets);
+        }
+        let pieces: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+        prop_assert_eq!((said, outcome), decode(limits, &pieces));
     }
 }
