@@ -16,6 +16,7 @@
 //! ```
 
 mod acceptor;
+mod alarm;
 mod connection;
 mod counters;
 mod crowd;
@@ -57,6 +58,7 @@ use crate::transport::workbench::Workbench;
 use crate::wire::greeting::Mechanism;
 use crate::wire::nfp::Era;
 
+use alarm::Alarm;
 use entrance::Door;
 pub use factory::{AskedFlow, FlowFactory};
 use guard::Guard;
@@ -207,6 +209,7 @@ impl Broker {
             Some(found) => found.start(&shared)?,
             None => shared.begin_epochs(epochs::epoch_at(SystemTime::now())),
         }
+        let (alarm, clock) = Alarm::start().map_err(BrokerError::Thread)?;
         let tasks = TaskTracker::new();
         let handles: Vec<_> = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();
         let acceptor = acceptor::Acceptor::new(shared.clone(), handles, tasks.clone());
@@ -215,9 +218,9 @@ impl Broker {
             for ((listener, endpoint), door) in bound.into_iter().zip(doors) {
                 tasks.spawn_on(acceptor.clone().run(listener, endpoint, door), first.handle());
             }
-            tasks.spawn_on(keep_time(shared.clone()), first.handle());
+            tasks.spawn_on(keep_time(shared.clone(), alarm), first.handle());
         }
-        let threads = Vec::new();
+        let threads = vec![clock];
         let mut broker = Self { shared, endpoints, http: http_addr, tasks, threads, factory };
         let factory = broker.factory.clone();
         broker.threads.push(house::start(broker.shared.clone(), acceptor, stock, factory)?);
@@ -386,13 +389,13 @@ fn bind_all(endpoints: &[Endpoint]) -> Result<Vec<(Bound, Endpoint)>, BrokerErro
 }
 
 /// Does what is due, when it is due.
-async fn keep_time(shared: Arc<Shared>) {
+async fn keep_time(shared: Arc<Shared>, alarm: Alarm) {
     loop {
-        let wait = shared.tick();
+        alarm.set(shared.tick());
         tokio::select! {
             () = shared.running.cancelled() => return,
             () = shared.roused() => {}
-            () = tokio::time::sleep(wait) => {}
+            () = alarm.rings() => {}
         }
     }
 }
