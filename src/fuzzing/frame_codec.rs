@@ -33,6 +33,7 @@ pub fn frame_codec(input: &[u8]) {
     let expected = naive(limits, stream);
     assert_eq!(at_once(limits, stream), expected, "in one piece");
     assert_eq!(in_pieces(limits, stream, cuts.clone()), expected, "in pieces");
+    assert_eq!(in_frames(limits, stream, cuts.clone()), expected, "in frames");
     if let Some(error) = expected.error {
         assert!(is_label(error.label()));
     }
@@ -144,6 +145,11 @@ fn in_pieces(limits: Limits, stream: &[u8], mut cuts: Cuts<'_>) -> Told {
             );
             kept += now.len();
             piece = later;
+            // As a box is taken that has come whole.
+            if let Some(body) = decoder.take_body(LARGE + 10) {
+                said.push(Said::Message(vec![body.into_bytes().to_vec()]));
+                kept = 0;
+            }
         }
         loop {
             let before = piece.len();
@@ -173,6 +179,35 @@ fn in_pieces(limits: Limits, stream: &[u8], mut cuts: Cuts<'_>) -> Told {
     Told { said, error: None }
 }
 
+/// Hands over some of the frames as they are, and of all others their octets.
+fn in_frames(limits: Limits, mut stream: &[u8], mut cuts: Cuts<'_>) -> Told {
+    let (mut decoder, mut said) = (Decoder::new(limits), Vec::new());
+    while !stream.is_empty() {
+        let header = Header::decode(stream).ok().flatten();
+        let size = header.map_or(usize::MAX, |it| usize::try_from(it.size).unwrap_or(usize::MAX));
+        let end = size.saturating_add(header.map_or(0, |header| header.len)).min(stream.len());
+        let (mut frame, rest) = stream.split_at(end);
+        stream = rest;
+        if let Some(header) = header.filter(|header| !header.command)
+            && let Some(body) = frame.get(header.len..).filter(|body| body.len() == size)
+            && cuts.length().is_multiple_of(2)
+        {
+            if let Err(error) = decoder.take_whole(header.more, body.to_vec().into()) {
+                return Told { said, error: Some(error) };
+            }
+            frame = &[];
+        }
+        loop {
+            match decoder.next(&mut frame) {
+                Ok(Some(item)) => said.push(own(item)),
+                Ok(None) => break,
+                Err(error) => return Told { said, error: Some(error) },
+            }
+        }
+    }
+    Told { said, error: None }
+}
+
 /// Encodes a message and writes it in pieces; what was written decodes to the same message.
 fn round_trip(frames: &[Vec<u8>], mut cuts: Cuts<'_>) {
     let message = crate::wire::message::Message::new(frames.to_vec());
@@ -182,6 +217,17 @@ fn round_trip(frames: &[Vec<u8>], mut cuts: Cuts<'_>) {
     encoder.frames_and_more(&message.frames());
     encoder.frames(&message.frames());
     assert!(encoder.bytes_held() >= encoder.len());
+    for body in frames.iter().chain(frames) {
+        assert_eq!(encoder.next_body_len(), body.len());
+        let taken = match cuts.length() % 2 {
+            0 => encoder.take_frame(|flags, body| (flags, body.to_vec())),
+            _ => encoder.take_frame_shared().map(|(flags, body)| (flags, body.to_vec())),
+        };
+        assert_eq!(taken.map(|(_, body)| body).as_ref(), Some(body));
+    }
+    assert!(encoder.is_empty());
+    encoder.frames_and_more(&message.frames());
+    encoder.frames(&message.frames());
     let written = write(&mut encoder, &mut cuts);
     assert_eq!(encoder.take_buffer(), b"");
 

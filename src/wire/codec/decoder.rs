@@ -189,6 +189,8 @@ impl Decoder {
         match spent {
             Spent::Command => self.partial = Vec::new(),
             Spent::Message => {
+                // Its last small frame may have left a buffer behind.
+                self.partial = Vec::new();
                 self.head = Vec::new();
                 self.large = Vec::new();
                 self.frames = 0;
