@@ -16,7 +16,6 @@
 //! ```
 
 mod acceptor;
-mod alarm;
 mod connection;
 mod counters;
 mod crowd;
@@ -58,7 +57,6 @@ use crate::transport::workbench::Workbench;
 use crate::wire::greeting::Mechanism;
 use crate::wire::nfp::Era;
 
-use alarm::Alarm;
 use entrance::Door;
 pub use factory::{AskedFlow, FlowFactory};
 use guard::Guard;
@@ -209,7 +207,6 @@ impl Broker {
             Some(found) => found.start(&shared)?,
             None => shared.begin_epochs(epochs::epoch_at(SystemTime::now())),
         }
-        let (alarm, clock) = Alarm::start().map_err(BrokerError::Thread)?;
         let tasks = TaskTracker::new();
         let handles: Vec<_> = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();
         let acceptor = acceptor::Acceptor::new(shared.clone(), handles, tasks.clone());
@@ -218,9 +215,9 @@ impl Broker {
             for ((listener, endpoint), door) in bound.into_iter().zip(doors) {
                 tasks.spawn_on(acceptor.clone().run(listener, endpoint, door), first.handle());
             }
-            tasks.spawn_on(keep_time(shared.clone(), alarm), first.handle());
+            tasks.spawn_on(keep_time(shared.clone()), first.handle());
         }
-        let threads = vec![clock];
+        let threads = Vec::new();
         let mut broker = Self { shared, endpoints, http: http_addr, tasks, threads, factory };
         let factory = broker.factory.clone();
         broker.threads.push(house::start(broker.shared.clone(), acceptor, stock, factory)?);
@@ -389,13 +386,13 @@ fn bind_all(endpoints: &[Endpoint]) -> Result<Vec<(Bound, Endpoint)>, BrokerErro
 }
 
 /// Does what is due, when it is due.
-async fn keep_time(shared: Arc<Shared>, alarm: Alarm) {
+async fn keep_time(shared: Arc<Shared>) {
     loop {
-        alarm.set(shared.tick());
+        let wait = shared.tick();
         tokio::select! {
             () = shared.running.cancelled() => return,
             () = shared.roused() => {}
-            () = alarm.rings() => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }
