@@ -26,7 +26,8 @@ use super::entrance::Door;
 use super::outboxes::Outboxes;
 use super::shared::{Shared, now};
 
-/// How often a peer that is not read is looked at: whether it has hung up, or whose fault that is.
+/// How often a peer that is not read is looked at: it may have hung up, and its silence may be our
+/// doing.
 const HANG_UP_CHECK: Duration = Duration::from_millis(500);
 /// A message of which less has come is not looked at, octets.
 const ARRIVING_MIN: usize = 4 << 10;
@@ -48,8 +49,6 @@ enum End {
     Codec(#[from] CodecError),
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    #[error("a box was not opened, as the thread for it has failed")]
-    Workbench,
     #[error(transparent)]
     Command(#[from] CommandError),
     #[error("the peer sent ERROR: {0}")]
@@ -62,7 +61,6 @@ impl From<InboundError> for End {
             InboundError::Io(error) => Self::Io(error),
             InboundError::Codec(error) => Self::Codec(error),
             InboundError::Channel(error) => Self::Channel(error),
-            InboundError::Workbench => Self::Workbench,
         }
     }
 }
@@ -153,7 +151,6 @@ impl Connection {
         let end = self.drive().await;
         match &end {
             End::HungUp | End::Closed(_) => {}
-            End::Workbench => warn!(%remote, "the thread that opens boxes has failed"),
             End::Io(error) => debug!(%remote, %error, "connection broke"),
             End::Codec(error) => self.shared.counters.frames_invalid.add(error.label()),
             End::Channel(error) => self.shared.counters.frames_invalid.add(error.label()),

@@ -36,7 +36,8 @@ thread_local! {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InboundError {
-    /// The socket failed; `TimedOut` if a large body does not arrive.
+    /// The socket failed; `TimedOut` if a large body does not arrive, `Other` if the thread that opens
+    /// large boxes has failed.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// What carries the boxes of a CURVE channel breaks the framing or a limit.
@@ -45,9 +46,6 @@ pub enum InboundError {
     /// A box of a CURVE channel is none, or not the next one.
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    /// A box could not be opened, which is not its fault.
-    #[error("a box was not opened, as the thread for it has failed")]
-    Workbench,
 }
 
 impl From<OpeningError> for InboundError {
@@ -55,7 +53,7 @@ impl From<OpeningError> for InboundError {
         match error {
             OpeningError::Codec(error) => Self::Codec(error),
             OpeningError::Channel(error) => Self::Channel(error),
-            OpeningError::Workbench => Self::Workbench,
+            OpeningError::Workbench => Self::Io(io::Error::other(error)),
         }
     }
 }
@@ -264,7 +262,14 @@ impl Inbound {
             self.lane.end_turn();
             return Poll::Pending;
         }
-        let octets = ready!(self.lane.poll_turn(cx));
+        // What an ordinary turn takes is read in one: only large bodies keep others waiting.
+        let octets = match self.decoder.large_body() {
+            Some(body) if body.missing() > Self::TURN_BYTES => ready!(self.lane.poll_turn(cx)),
+            _ => {
+                self.lane.end_turn();
+                Self::TURN_BYTES
+            }
+        };
         let Some(body) = self.decoder.large_body() else {
             return Poll::Ready(self.take(&[], turn).map(Some));
         };

@@ -122,9 +122,6 @@ pub enum SessionError {
     /// The other side broke the CURVE channel, or somebody between us did.
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    /// A box could not be opened, which is not its fault.
-    #[error("a box was not opened, as the thread for it has failed")]
-    Workbench,
     /// The other side sent a command that cannot be read.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -142,7 +139,6 @@ impl From<InboundError> for SessionError {
             InboundError::Io(error) => Self::Io(error),
             InboundError::Codec(error) => Self::Codec(error),
             InboundError::Channel(error) => Self::Channel(error),
-            InboundError::Workbench => Self::Workbench,
         }
     }
 }

@@ -19,6 +19,10 @@ pub struct Workbench {
 }
 
 impl Workbench {
+    /// By so much (`nice`) modest threads step back: of a processor that others want as well they
+    /// get a quarter.
+    const MODEST: i32 = 5;
+
     /// A thread of that name, for which at most `queue_max` pieces wait, at least 1.
     ///
     /// # Errors
@@ -32,7 +36,7 @@ impl Workbench {
     /// # Errors
     /// The system gives no thread.
     pub fn start_modest(name: &str, threads: usize, queue_max: usize) -> io::Result<Self> {
-        Self::start_all(name, threads, queue_max, 5)
+        Self::start_all(name, threads, queue_max, Self::MODEST)
     }
 
     fn start_all(name: &str, threads: usize, queue_max: usize, nice: i32) -> io::Result<Self> {

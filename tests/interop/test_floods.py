@@ -228,7 +228,7 @@ def test_the_largest_message_from_many_peers_of_which_half_stop_in_the_middle(sc
     scene, name = scene(*flags), f"{count} messages of {2 * mib} MiB, half of them half"
     with scene.flood(f"{name}, to another broker", left_min=0.0):
         flood_with_the_largest(guard(*flags), peers, count, mib)
-    with scene.flood(name, left_min=LEFT * min(1.0, scene.left)):
+    with scene.flood(name, left_min=max(0.05, LEFT * min(1.0, scene.left))):
         flood_with_the_largest(scene.broker, peers, count, mib)
     assert scene.broker.peak() < (memory << 20) + scene.memory + SLACK
     scene.memory_is_back(resident=False)
