@@ -73,6 +73,8 @@ pub(super) struct Connection {
     inbound: Inbound,
     /// The core takes messages from this peer now.
     reading: bool,
+    /// It was last seen not to be read because something of ours is not done.
+    waits_for_us: bool,
     held: Held,
     /// Octets that had come of the message under way when it was last seen to go on.
     seen: usize,
@@ -143,7 +145,7 @@ impl Connection {
             info!(%remote, %identity, %principal, %socket_type, waits, "peer joined");
         }
         let held = Held::nothing(shared.account.clone());
-        Some(Self { shared, id, link, inbound, reading, held, seen: 0 })
+        Some(Self { shared, id, link, inbound, reading, waits_for_us: false, held, seen: 0 })
     }
 
     /// Serves it to its end.
@@ -162,34 +164,32 @@ impl Connection {
         } else {
             info!(%remote, reason = %end, "peer left");
         }
-        self.shared.leave(self.id);
+        let Self { shared, id, link, inbound, held, .. } = self;
+        shared.leave(id);
+        // Others wait for the memory and the turns that it has.
+        drop((inbound, held));
         if matches!(end, End::Closed(_)) {
-            let _ = tokio::time::timeout(LAST_WRITE, self.write_rest()).await;
+            let _ = tokio::time::timeout(LAST_WRITE, write_rest(&shared, &link)).await;
         }
     }
 
     async fn drive(&mut self) -> End {
         loop {
-            let (reading, opening) = (self.reading, self.inbound.is_opening());
+            self.waits_for_us = self.inbound.waits_for_us();
+            let patient = self.waits_for_us || !self.reading;
             let event = std::future::poll_fn(|cx| self.poll_event(cx));
-            let event = if reading && !opening {
-                event.await
-            } else {
+            let event = if patient {
                 match tokio::time::timeout(HANG_UP_CHECK, event).boxed().await {
                     Ok(event) => event,
-                    Err(_) if opening => {
-                        // It has said something, and its silence is our doing.
-                        self.shared.with_core(|core, _| core.hear(now(), self.id, true));
-                        Ok(None)
-                    }
-                    Err(_) if self.inbound.reader().has_hung_up() => Err(End::HungUp),
-                    Err(_) => Ok(None),
+                    Err(_) => self.look().map(|()| None),
                 }
+            } else {
+                event.await
             };
             let done = match event {
                 Ok(None) => Ok(()),
                 Ok(Some(Call::Write)) => {
-                    self.flush();
+                    flush(&self.shared, &self.link);
                     Ok(())
                 }
                 Ok(Some(Call::Relieved)) => {
@@ -212,6 +212,20 @@ impl Connection {
         }
     }
 
+    /// A look at a peer that is not read.
+    fn look(&self) -> Result<(), End> {
+        let has_hung_up = self.inbound.reader().has_hung_up();
+        if self.inbound.waits_for_us() {
+            // It has said something, and its silence is our doing; what is being opened is whole.
+            if self.inbound.is_opening() || !has_hung_up {
+                self.shared.with_core(|core, _| core.hear(now(), self.id, true));
+            }
+        } else if has_hung_up && !self.reading {
+            return Err(End::HungUp);
+        }
+        Ok(())
+    }
+
     /// Something to do besides reading, or that the peer stopped being read.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Call>, End>> {
         loop {
@@ -232,19 +246,19 @@ impl Connection {
             }
             self.note_arriving();
             match turn {
+                Poll::Pending if self.inbound.waits_for_us() && !self.waits_for_us => {
+                    return Poll::Ready(Ok(None));
+                }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Err(End::HungUp)),
                 Poll::Ready(Ok(Some((Err(end), _)))) => return Poll::Ready(Err(end)),
-                Poll::Ready(Ok(Some((Ok(Taken::NotYet), _)))) => {
+                Poll::Ready(Ok(Some((Ok(None), _)))) => {
                     self.stop_reading();
                     return Poll::Ready(Ok(None));
                 }
-                Poll::Ready(Ok(Some((Ok(Taken::Yes), count)))) => {
-                    self.inbound.taken();
-                    if self.inbound.is_opening() {
-                        return Poll::Ready(Ok(None));
-                    }
+                Poll::Ready(Ok(Some((Ok(Some(messages)), count)))) => {
+                    self.inbound.taken(messages);
                     // There is more, but others are to have their turn first; with a large body,
                     // those as well of whom the runtime does not know yet.
                     if self.inbound.in_body() {
@@ -265,7 +279,7 @@ impl Connection {
     fn note_arriving(&mut self) {
         let arrived = self.inbound.arrived();
         let goes_on = arrived < self.seen || arrived >= self.seen + GROWTH_MIN;
-        if arrived < ARRIVING_MIN || self.inbound.stands_in_line() {
+        if arrived < ARRIVING_MIN || self.inbound.waits_for_us() {
             if std::mem::take(&mut self.seen) > 0 {
                 self.link.note_arriving(None);
             }
@@ -290,6 +304,7 @@ impl Connection {
         // Its silence was our doing.
         self.shared.with_core(|core, _| core.hear(now(), self.id, false));
         let (message, octets) = self.held.take();
+        let messages = usize::from(message.is_some());
         if let Some(message) = message {
             let id = self.id;
             let taken =
@@ -301,6 +316,10 @@ impl Connection {
             }
             self.shared.counters.messages_received.add(1);
         }
+        // What comes behind it has its own time.
+        self.seen = 0;
+        self.link.note_arriving(None);
+        self.inbound.taken(messages);
         self.replay(&octets)
     }
 
@@ -311,29 +330,30 @@ impl Connection {
             .inbound
             .replay(octets, |decoder, octets| take_turn(shared, id, link, held, decoder, octets))?;
         match taken {
-            Taken::Yes => self.inbound.taken(),
-            Taken::NotYet => self.stop_reading(),
+            Some(messages) => self.inbound.taken(messages),
+            None => self.stop_reading(),
         }
         Ok(())
     }
 
-    fn flush(&self) {
-        let written = self.link.flush();
-        if !self.link.is_inner() {
-            self.shared.counters.bytes_sent.add(written);
-        }
-    }
+}
 
-    async fn write_rest(&mut self) {
-        while self.link.waiting() > 0 {
-            if std::future::poll_fn(|cx| self.link.poll_writable(cx)).await.is_err() {
-                return;
-            }
-            let before = self.link.waiting();
-            self.flush();
-            if self.link.waiting() == before {
-                tokio::task::yield_now().await;
-            }
+fn flush(shared: &Shared, link: &Link) {
+    let written = link.flush();
+    if !link.is_inner() {
+        shared.counters.bytes_sent.add(written);
+    }
+}
+
+async fn write_rest(shared: &Shared, link: &Link) {
+    while link.waiting() > 0 {
+        if std::future::poll_fn(|cx| link.poll_writable(cx)).await.is_err() {
+            return;
+        }
+        let before = link.waiting();
+        flush(shared, link);
+        if link.waiting() == before {
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -346,7 +366,8 @@ fn shape_of(peer: &Peer, door: Door) -> Option<Shape> {
     }
 }
 
-/// Decodes all that one read gave and has the core decide, under one lock.
+/// Decodes all that one read gave and has the core decide, under one lock. Returns how many messages
+/// it took, or `None`: it has not taken the last one, which is held with what comes behind it.
 #[inline]
 fn take_turn(
     shared: &Shared,
@@ -355,11 +376,16 @@ fn take_turn(
     held: &mut Held,
     decoder: &mut Decoder,
     mut octets: &[u8],
-) -> Result<Taken, End> {
+) -> Result<Option<usize>, End> {
     shared.with_core(|core, out| {
         let now = now();
         core.hear(now, id, false);
         let (mut spoke, mut messages) = (false, 0);
+        let count = |messages: usize| {
+            if messages > 0 && !link.is_inner() {
+                shared.counters.messages_received.add(messages as u64);
+            }
+        };
         loop {
             let frames = match decoder.next_short(&mut octets) {
                 Some(frames) => frames,
@@ -378,18 +404,16 @@ fn take_turn(
             if core.message(now, id, frames, out) == Taken::NotYet {
                 held.keep(Some(frames.to_message()), octets.to_vec());
                 decoder.let_go();
-                shared.counters.messages_received.add(messages);
-                return Ok(Taken::NotYet);
+                count(messages);
+                return Ok(None);
             }
-            messages += u64::from(!link.is_inner());
+            messages += 1;
         }
-        if messages > 0 {
-            shared.counters.messages_received.add(messages);
-        }
+        count(messages);
         if decoder.in_message() {
             core.hear(now, id, true);
         }
-        Ok(Taken::Yes)
+        Ok(Some(messages))
     })
 }
 

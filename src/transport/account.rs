@@ -113,7 +113,7 @@ impl Account {
     }
 
     fn free_spares(&self) {
-        if self.spares.clear() && self.waiters.load(Ordering::Acquire) > 0 {
+        if self.spares.clear() && self.waiters.load(Ordering::SeqCst) > 0 {
             self.wake_first();
         }
     }
@@ -121,7 +121,7 @@ impl Account {
     /// Of the octets in use, those that tables keep and those on their way out.
     #[must_use]
     pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+        self.taken.load(Ordering::SeqCst)
     }
 
     /// Of the octets taken, those that tables keep: requests, and what is remembered.
@@ -133,7 +133,7 @@ impl Account {
     /// Of the octets in use, those of messages that are not taken yet.
     #[must_use]
     pub fn arriving(&self) -> usize {
-        self.arriving.load(Ordering::Relaxed)
+        self.arriving.load(Ordering::SeqCst)
     }
 
     /// Counts octets that a table has taken and given back, whether there is room or not.
@@ -174,6 +174,8 @@ impl Account {
     /// completed and goes. It keeps this favour until it says [`Self::forget`].
     pub fn poll_reserve(&self, cx: &Context<'_>, ticket: &Ticket, octets: usize) -> Poll<()> {
         let mut line = self.lock();
+        // Whoever gives octets back behind this look at them looks for who waits.
+        self.waiters.store(line.waiting.len() + 1, Ordering::SeqCst);
         let at = line.waiting.iter().position(|(number, _)| *number == ticket.0);
         let first = at.unwrap_or(line.waiting.len()) == 0;
         if self.used().saturating_add(octets) > self.limit {
@@ -188,7 +190,7 @@ impl Account {
                 line.waiting.remove(at);
             }
             self.add(Kind::Arriving, octets);
-            self.waiters.store(line.waiting.len(), Ordering::Release);
+            self.waiters.store(line.waiting.len(), Ordering::SeqCst);
             if let Some((_, next)) = line.waiting.front() {
                 next.wake_by_ref();
             }
@@ -198,7 +200,7 @@ impl Account {
             Some((_, waker)) => waker.clone_from(cx.waker()),
             None => line.waiting.push_back((ticket.0, cx.waker().clone())),
         }
-        self.waiters.store(line.waiting.len(), Ordering::Release);
+        self.waiters.store(line.waiting.len(), Ordering::SeqCst);
         Poll::Pending
     }
 
@@ -207,7 +209,7 @@ impl Account {
         let mut line = self.lock();
         line.waiting.retain(|(number, _)| *number != ticket.0);
         line.exempt = line.exempt.filter(|number| *number != ticket.0);
-        self.waiters.store(line.waiting.len(), Ordering::Release);
+        self.waiters.store(line.waiting.len(), Ordering::SeqCst);
         drop(line);
         self.wake_first();
     }
@@ -220,8 +222,8 @@ impl Account {
 
     fn sub(&self, kind: Kind, octets: usize) {
         if octets > 0 {
-            self.of(kind).fetch_sub(octets, Ordering::AcqRel);
-            if self.waiters.load(Ordering::Acquire) > 0 {
+            self.of(kind).fetch_sub(octets, Ordering::SeqCst);
+            if self.waiters.load(Ordering::SeqCst) > 0 {
                 self.wake_first();
             }
         }

@@ -186,9 +186,16 @@ impl Inbound {
         matches!(self.body, Body::Asking)
     }
 
-    /// All messages that are complete have been taken: the account need do it no favour.
-    pub fn taken(&mut self) {
-        if self.stood_in_line && !self.in_message() {
+    /// Whether nothing is read because something of ours is not done.
+    #[must_use]
+    pub fn waits_for_us(&self) -> bool {
+        self.is_opening() || self.stands_in_line()
+    }
+
+    /// All messages that are complete have been taken, so many: the account need do it no favour,
+    /// though the next one may have begun.
+    pub fn taken(&mut self, messages: usize) {
+        if self.stood_in_line && (messages > 0 || !self.in_message()) {
             self.stood_in_line = false;
             self.charge.account().forget(&self.ticket);
         }
@@ -344,5 +351,61 @@ impl Drop for Inbound {
         if self.stood_in_line {
             self.charge.account().forget(&self.ticket);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::transport::stream::Stream;
+    use crate::wire::codec::{Encoder, Item};
+    use crate::wire::message::Message;
+
+    /// Reads until so many messages were taken.
+    async fn read(inbound: &mut Inbound, messages: usize) {
+        let mut taken = 0;
+        while taken < messages {
+            let turn = std::future::poll_fn(|cx| {
+                inbound.poll_turn(cx, |decoder, mut octets| {
+                    let mut count = 0;
+                    while let Some(item) = decoder.next(&mut octets).unwrap() {
+                        count += usize::from(matches!(item, Item::Message(_)));
+                    }
+                    count
+                })
+            });
+            let (count, _) = turn.await.unwrap().expect("nobody hangs up");
+            taken += count;
+            inbound.taken(count);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_favour_of_the_account_ends_with_the_message_though_the_next_one_has_begun() {
+        const SIZE: usize = 200 << 10;
+        let account = Arc::new(Account::new(SIZE));
+        let (ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
+        let (reader, _writer) = Stream::Unix(ours).into_split();
+        let mut inbound = Inbound::new(reader, Limits::default(), account.clone());
+        let mut encoder = Encoder::default();
+        // Its second body does not fit, and has the favour.
+        encoder.frames(&Message::new([vec![1; SIZE / 2], vec![2; SIZE], vec![3; 9]]).frames());
+        let mut octets = Vec::new();
+        let mut slices = [io::IoSlice::new(&[]); 8];
+        let filled = encoder.chunks(&mut slices);
+        slices[..filled].iter().for_each(|slice| octets.extend_from_slice(slice));
+        // The first octet of the next message.
+        octets.push(0);
+        let writer = tokio::spawn(async move {
+            theirs.write_all(&octets).await.unwrap();
+            theirs
+        });
+        read(&mut inbound, 1).await;
+        let _open = writer.await.unwrap();
+        assert!(inbound.in_message() && inbound.arrived() > 0);
+        let (cx, other) = (Context::from_waker(std::task::Waker::noop()), account.ticket());
+        assert!(account.poll_reserve(&cx, &other, 2 * SIZE).is_ready(), "it is the next one's turn");
     }
 }

@@ -138,7 +138,7 @@ impl Link {
         // Boxes are made by the task of the link: others would wait for it.
         let much = outbox.encoder.len() >= Self::FLUSH_AT && self.seal.is_none();
         let written = if much { self.write_some(&mut outbox) } else { 0 };
-        if outbox.waiting() > 0 {
+        if outbox.waiting() > 0 || outbox.broken {
             if touched >= Self::CROWD {
                 outbox.join_crowd();
             }
@@ -153,6 +153,7 @@ impl Link {
     pub fn poll_call(&self, cx: &mut Context<'_>) -> Poll<Call> {
         let made = self.poll_made(cx);
         let mut outbox = self.lock();
+        outbox.at_bench = made.is_pending();
         match &mut outbox.waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             waker => *waker = Some(cx.waker().clone()),
@@ -215,11 +216,11 @@ impl Link {
     }
 
     /// Whether the peer has taken nothing of what waits for so long. The time counts from the first
-    /// look that found something waiting.
+    /// look that found something waiting, and not while what waits is put into a box elsewhere.
     pub fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
         let mut outbox = self.lock();
         let sent = outbox.sent;
-        if outbox.waiting() == 0 {
+        if outbox.waiting() == 0 || outbox.at_bench {
             outbox.seen = None;
             return false;
         }
@@ -367,6 +368,22 @@ mod tests {
         assert!(link.waiting() > 0 && !link.is_stuck(at(49), patience));
         assert!(link.is_stuck(at(50), patience));
         drop(theirs);
+    }
+
+    #[tokio::test]
+    async fn a_link_that_breaks_while_others_append_calls_its_task() {
+        let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+        let (_reader, writer) = Stream::Unix(ours).into_split();
+        let limits = OutboxLimits { bytes_max: 1 << 20 };
+        let link = Arc::new(Link::new(writer, limits, Arc::new(Account::new(1 << 30))));
+        let task = link.clone();
+        let call = tokio::spawn(std::future::poll_fn(move |cx| task.poll_call(cx)));
+        tokio::task::yield_now().await;
+        drop(theirs);
+        link.open().append(|encoder| encoder.octets(&[0; Link::FLUSH_AT]));
+        link.kick(1);
+        let call = tokio::time::timeout(Duration::from_secs(5), call).await;
+        assert_eq!(call.expect("it is called").unwrap(), Call::HungUp);
     }
 
     /// Messages of all sizes, with a command between two frames, through boxes and back.

@@ -223,7 +223,7 @@ impl FlowTable {
     pub fn tick<O: FlowOutput>(&mut self, now: Time, out: &mut O) {
         while let Some((at, id)) = self.timers.pop_due(now) {
             if self.flows.get(id).is_some_and(|flow| flow.due == Some(at)) {
-                self.look_at(now, id, out);
+                self.look_at(now, at, id, out);
             }
         }
         self.look_at_stop(now, out);

@@ -36,6 +36,8 @@ pub(super) struct Outbox {
     pub(super) written: u64,
     /// Octets that the socket took, in boxes or not.
     pub(super) sent: u64,
+    /// What is to be written next is being put into a box elsewhere.
+    pub(super) at_bench: bool,
     /// How much was sent when somebody last looked, and since when that has not changed.
     pub(super) seen: Option<(u64, Instant)>,
     pub(super) arriving: Option<Arriving>,
@@ -74,6 +76,7 @@ impl Outbox {
             appended: 0,
             written: 0,
             sent: 0,
+            at_bench: false,
             seen: None,
             arriving: None,
         }

@@ -251,7 +251,7 @@ impl Encoder {
             self.large_bytes -= part;
             count -= part;
             if !body.is_empty() {
-                return;
+                break;
             }
             self.large.pop_front();
         }
@@ -259,9 +259,10 @@ impl Encoder {
         if self.is_empty() {
             self.run.clear();
             self.written = 0;
-        } else if self.large.is_empty() && self.written > self.run.len() / 2 {
+        } else if self.written > self.run.len() / 2 {
             // A slow reader must not make us keep what it has read already.
             self.run.drain(..self.written);
+            self.large.iter_mut().for_each(|(at, _)| *at -= self.written);
             self.written = 0;
         }
     }

@@ -147,8 +147,9 @@ impl FlowTable {
         }
     }
 
-    /// What is due for a flow.
-    pub(super) fn look_at<O: FlowOutput>(&mut self, now: Time, id: FlowId, out: &mut O) {
+    /// What was due for a flow at a time that has come. What somebody has put off since is looked at
+    /// again when its own turn comes, so that all happens in the order of the deadlines.
+    pub(super) fn look_at<O: FlowOutput>(&mut self, now: Time, due: Time, id: FlowId, out: &mut O) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.due = None;
         let pair = match &mut flow.progress {
@@ -160,23 +161,21 @@ impl FlowTable {
             }
             Progress::Open(pair) => pair,
         };
-        let silent = now.since(pair.last);
         if !pair.runs() {
-            let late = self.settings.end_timeout;
-            if silent < late {
-                let at = pair.last.after(late);
-                self.arm(id, Some(at));
+            let late = pair.last.after(self.settings.end_timeout);
+            if due < late {
+                self.arm(id, Some(late));
                 return;
             }
             let seat = if pair.routes.client.closed { Seat::Handler } else { Seat::Client };
             self.end_pair(now, id, Outcome::NoAnswer(seat), out);
         } else if let Some(idle) = self.settings.idle_after {
-            if silent >= idle {
+            let late = pair.last.after(idle);
+            if due < late {
+                self.arm(id, Some(late));
+            } else {
                 pair.idle = true;
                 out.event(FlowEvent::Idle { flow: id });
-            } else {
-                let at = pair.last.after(idle);
-                self.arm(id, Some(at));
             }
         }
     }

@@ -23,6 +23,23 @@ fn an_end_that_does_not_answer_an_eot_is_not_waited_for_without_a_limit() {
 }
 
 #[test]
+fn what_is_due_happens_in_the_order_of_the_deadlines_however_late_it_is_looked_at() {
+    let mut scene = Scene::with_factory();
+    let [client, handler] = scene.pair(Direction::Extract, 2);
+    scene.say(handler, &eot(1));
+    scene.wait(secs(55));
+    // This puts off the end of its flow from 60 s to 115 s; the factory has time until 65 s.
+    scene.say(client, &dat(1));
+    let asking = scene.end();
+    scene.ask(asking, &bot(Direction::Extract, 2));
+    scene.desk.order.clear();
+    scene.wait(secs(200));
+    assert_eq!(scene.refused(Refusal::NoDecision), 1);
+    assert_eq!(scene.outcomes().last(), Some(&Outcome::NoAnswer(Seat::Client)));
+    assert_eq!(scene.desk.order, [asking, handler]);
+}
+
+#[test]
 fn an_end_that_begins_anew_without_its_answer_gets_another_flow() {
     let mut scene = Scene::with_factory();
     let [client, hung, handler] = scene.ends();
