@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::id::{PeerId, Principal};
@@ -174,16 +175,23 @@ impl Connection {
     }
 
     async fn drive(&mut self) -> End {
+        // When a peer that is not read is looked at next, whatever is written to it meanwhile.
+        let mut look_at = None;
         loop {
             self.waits_for_us = self.inbound.waits_for_us();
             let patient = self.waits_for_us || !self.reading;
             let event = std::future::poll_fn(|cx| self.poll_event(cx));
             let event = if patient {
-                match tokio::time::timeout(HANG_UP_CHECK, event).boxed().await {
+                let at = *look_at.get_or_insert_with(|| Instant::now() + HANG_UP_CHECK);
+                match tokio::time::timeout_at(at, event).boxed().await {
                     Ok(event) => event,
-                    Err(_) => self.look().map(|()| None),
+                    Err(_) => {
+                        look_at = None;
+                        self.look().map(|()| None)
+                    }
                 }
             } else {
+                look_at = None;
                 event.await
             };
             let done = match event {

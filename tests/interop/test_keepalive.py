@@ -120,6 +120,43 @@ def test_octets_of_a_large_message_count_as_life(start, peers):
     assert client.reply(b"work") == [bytes(300_000)]
 
 
+def test_a_worker_whose_reply_waits_for_memory_is_not_held_to_be_silent(start, peers):
+    limits = ("--set=limits.frame=8MiB", "--set=limits.message=8MiB", "--set=limits.memory=16MiB")
+    broker = start("--heartbeat", "200ms", "--liveness", "5", *limits)
+    client = peers(Client(broker.endpoint))
+    with mdp.Worker(broker.endpoint, b"work") as worker:
+        client.send(b"work", b"x")
+        address, _ = worker.request()
+        # It has answered a PING while it was busy, and is held to it.
+        time.sleep(0.7)
+        # Two have reserved most of the memory, and one more than is left: one at a time may.
+        greedy = [peers(zmtp.Peer(broker.endpoint)) for _ in range(3)]
+        body = zmtp.message(*mdp.request(1, b"nobody", bytes(7 << 20)))
+        step, sent = 96 << 10, 0
+
+        def go_on():
+            nonlocal sent
+            for peer in greedy:
+                peer.send(body[sent : sent + step])
+            sent += step
+
+        go_on()
+        time.sleep(0.2)
+        worker.final(address, bytes(500_000))
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            time.sleep(0.25)
+            go_on()
+            assert not client.socket.poll(0)
+        for peer in greedy:
+            peer.close()
+        assert client.reply(b"work") == [bytes(500_000)]
+        # It is still there.
+        client.send(b"work", b"y")
+        worker.echo()
+        assert client.reply(b"work") == [b"y"]
+
+
 def test_a_ping_in_the_middle_of_a_message_leaves_it_whole(broker, peers):
     peer = peers(zmtp.Peer(broker.endpoint))
     frames = mdp.request(2, b"mmi.service", b"x")
