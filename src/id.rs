@@ -1,6 +1,7 @@
 //! Names and handles that every layer shares.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 slotmap::new_key_type! {
@@ -247,6 +248,24 @@ impl Principal {
         matches!(self, Self::Key(_) | Self::User(_))
     }
 
+    /// The same for all addresses of a network that one host can have for itself.
+    #[must_use]
+    pub(crate) fn network(self) -> Self {
+        match self {
+            Self::Address(octets) => Self::at(network_of(Ipv6Addr::from(octets).to_canonical())),
+            proven => proven,
+        }
+    }
+
+    /// Whoever has that address.
+    #[must_use]
+    pub(crate) fn at(address: IpAddr) -> Self {
+        Self::Address(match address.to_canonical() {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        })
+    }
+
     /// Octets of which no two principals have the same: the kind, and which one it is.
     pub(crate) fn octets(&self) -> [u8; 33] {
         let mut octets = [0; 33];
@@ -279,13 +298,26 @@ impl Principal {
     }
 }
 
+/// The address that stands for the network of `address` where hosts are counted: of IPv4 itself; of
+/// IPv6 the first 64 bits, as the others are for each host to choose. Loopback is no network.
+#[must_use]
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            let network = address.to_bits() >> 64 << 64;
+            Ipv6Addr::from_bits(network).into()
+        }
+        address => address,
+    }
+}
+
 /// For logs: `local`, the address, `key` and its fingerprint, or `user` and its name.
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local => f.write_str("local"),
             Self::Address(octets) => {
-                write!(f, "{}", core::net::Ipv6Addr::from(*octets).to_canonical())
+                write!(f, "{}", Ipv6Addr::from(*octets).to_canonical())
             }
             Self::Key(key) => write!(f, "key {key}"),
             Self::User(name) => write!(f, "user {name}"),
@@ -423,6 +455,24 @@ mod tests {
         }
         assert_eq!(Principal::from_octets(&[4; 33]), None);
         assert_eq!(Principal::from_octets(&[1; 33]), None, "more than an address");
+    }
+
+    #[test]
+    fn a_host_of_ipv6_is_one_whatever_address_it_takes() {
+        let network = |address: &str| {
+            let address: IpAddr = address.parse().unwrap();
+            (network_of(address).to_string(), Principal::at(address).network().to_string())
+        };
+        for (address, stands_for) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::1", "::1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2::", "2001:db8:1:2::"),
+            ("2001:db8:1:3::6", "2001:db8:1:3::"),
+        ] {
+            assert_eq!(network(address), (stands_for.into(), stands_for.into()));
+        }
+        assert_eq!(Principal::Local.network(), Principal::Local);
     }
 
     #[test]

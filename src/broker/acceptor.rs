@@ -72,17 +72,17 @@ impl Acceptor {
             match listener.accept().await {
                 Ok(accepted) => {
                     self.shared.counters.accepted.add(1);
-                    let address = accepted.address();
-                    if !self.is_welcome(address) {
+                    let network = accepted.network();
+                    if !self.is_welcome(accepted.address()) {
                         self.turn_away(&accepted, Unwelcome::Network);
                         continue;
                     }
-                    let Some(handshake) = self.handshakes.begin(address).await else {
+                    let Some(handshake) = self.handshakes.begin(network).await else {
                         self.turn_away(&accepted, Unwelcome::TooMany);
                         continue;
                     };
                     // Who is turned away takes no turn from those who come from there as well.
-                    let wait = self.lock_rates().take(now(), address, door.mechanism);
+                    let wait = self.lock_rates().take(now(), network, door.mechanism);
                     let permits = Permits::new(connection, handshake);
                     self.hand_out(accepted, door, permits, wait.begin);
                     if !wait.accepting.is_zero() {

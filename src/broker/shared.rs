@@ -288,8 +288,8 @@ impl Shared {
         let mut state = self.lock();
         // Under the lock: its rights may be changed in this moment, for all who are here.
         if !hello.house {
-            let Known { grants, name } = self.guard.known(&hello.principal)?;
-            (hello.grants, hello.name) = (grants, name);
+            let Known { grants, name, proof } = self.guard.known(&hello.principal)?;
+            (hello.grants, hello.name, hello.proof) = (grants, name, proof);
         }
         let State { core, links, .. } = &mut *state;
         let mut out = Outboxes::new(links, &self.account, &self.counters);
@@ -316,8 +316,10 @@ impl Shared {
 
     /// Has the rights as they are now hold for those who are here; who may not be here is closed.
     pub(super) fn judge_again(&self) -> Regranted {
-        let known = |principal: &Principal| self.guard.known(principal);
-        let judge = |principal: &Principal| known(principal).map(|it| (it.grants, it.name));
+        let judge = |principal: &Principal, proof| {
+            let known = self.guard.known(principal).filter(|known| known.proof == proof)?;
+            Some((known.grants, known.name))
+        };
         self.with_core(|core, out| core.regrant(now(), judge, out))
     }
 

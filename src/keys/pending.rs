@@ -7,7 +7,7 @@ use crate::id::{Principal, PublicKey};
 
 /// Keys that are remembered.
 pub const PENDING_MAX: usize = 1_000;
-/// Keys that are remembered of one address: a stranger cannot have those of others forgotten.
+/// Keys that are remembered of one address, or network of IPv6: a stranger cannot have those of others forgotten.
 pub const PENDING_PER_ADDRESS_MAX: usize = 100;
 /// How long a key is remembered that does not come again.
 pub const PENDING_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -34,7 +34,7 @@ pub struct Pending {
     strangers: HashMap<PublicKey, Entry>,
     /// By when they last came, oldest first.
     order: BTreeMap<u64, PublicKey>,
-    per_address: HashMap<Principal, usize>,
+    per_network: HashMap<Principal, usize>,
     /// The next place in `order`.
     next: u64,
 }
@@ -51,8 +51,9 @@ impl Pending {
         self.forget_old(now);
         let before = self.remove(&key);
         let (first, attempts) = before.map_or((now, 0), |before| (before.first, before.attempts));
-        if self.per_address.get(&from).is_some_and(|count| *count >= PENDING_PER_ADDRESS_MAX) {
-            self.forget_one(|stranger| stranger.from == from);
+        let network = from.network();
+        if self.per_network.get(&network).is_some_and(|count| *count >= PENDING_PER_ADDRESS_MAX) {
+            self.forget_one(|stranger| stranger.from.network() == network);
         }
         if self.strangers.len() >= PENDING_MAX {
             self.forget_one(|_| true);
@@ -62,7 +63,7 @@ impl Pending {
         let place = self.next;
         self.next += 1;
         self.order.insert(place, key);
-        *self.per_address.entry(from).or_default() += 1;
+        *self.per_network.entry(network).or_default() += 1;
         self.strangers.insert(key, Entry { stranger, place });
     }
 
@@ -70,10 +71,11 @@ impl Pending {
     pub fn remove(&mut self, key: &PublicKey) -> Option<Stranger> {
         let Entry { stranger, place } = self.strangers.remove(key)?;
         self.order.remove(&place);
-        if let Some(count) = self.per_address.get_mut(&stranger.from) {
+        let network = stranger.from.network();
+        if let Some(count) = self.per_network.get_mut(&network) {
             *count -= 1;
             if *count == 0 {
-                self.per_address.remove(&stranger.from);
+                self.per_network.remove(&network);
             }
         }
         Some(stranger)
@@ -137,7 +139,7 @@ mod tests {
 
     fn address(number: u64) -> Principal {
         let mut octets = [0; 16];
-        octets[8..].copy_from_slice(&number.to_be_bytes());
+        octets[..8].copy_from_slice(&number.to_be_bytes());
         Principal::Address(octets)
     }
 
@@ -188,14 +190,17 @@ mod tests {
     fn one_address_cannot_have_others_forgotten() {
         let (mut pending, epoch) = (Pending::default(), epoch());
         pending.note(epoch, key(0), address(0));
-        for number in 1..10_000 {
-            pending.note(epoch + second(1), key(number), address(1));
+        let Principal::Address(mut octets) = address(1) else { unreachable!() };
+        for number in 1..10_000_u16 {
+            // Whichever of its addresses it takes.
+            octets[14..].copy_from_slice(&number.to_be_bytes());
+            pending.note(epoch + second(1), key(number.into()), Principal::Address(octets));
         }
         assert_eq!(pending.len(), 1 + PENDING_PER_ADDRESS_MAX);
         assert!(
             pending.strangers.contains_key(&key(0)) && pending.strangers.contains_key(&key(9999))
         );
-        assert_eq!(pending.per_address[&address(1)], PENDING_PER_ADDRESS_MAX);
+        assert_eq!(pending.per_network[&address(1)], PENDING_PER_ADDRESS_MAX);
     }
 
     #[test]
@@ -207,7 +212,7 @@ mod tests {
         assert_eq!(pending.list(soon - second(1)).len(), 2);
         assert_eq!(pending.list(soon).len(), 1);
         pending.note(soon + second(1), key(3), address(3));
-        assert_eq!((pending.len(), pending.per_address.len()), (1, 1));
+        assert_eq!((pending.len(), pending.per_network.len()), (1, 1));
         assert!(!pending.is_empty());
     }
 }

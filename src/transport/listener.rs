@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::id::Principal;
+use crate::id::{Principal, network_of};
 
 use super::endpoint::Endpoint;
 use super::stream::Stream;
@@ -161,10 +161,16 @@ impl Accepted {
         }
     }
 
+    /// The address that stands for all that its host can have, for what is limited per address.
+    #[must_use]
+    pub fn network(&self) -> Option<IpAddr> {
+        self.address().map(network_of)
+    }
+
     /// On whose behalf the peer speaks, as long as it proves nothing else.
     #[must_use]
     pub fn principal(&self) -> Principal {
-        principal_at(self.address())
+        self.address().map_or(Principal::Local, Principal::at)
     }
 
     /// What to call the peer in a log.
@@ -192,14 +198,6 @@ impl Accepted {
     }
 }
 
-fn principal_at(address: Option<IpAddr>) -> Principal {
-    match address.map(|address| address.to_canonical()) {
-        None => Principal::Local,
-        Some(IpAddr::V4(address)) => Principal::Address(address.to_ipv6_mapped().octets()),
-        Some(IpAddr::V6(address)) => Principal::Address(address.octets()),
-    }
-}
-
 /// No delay, and a peer that vanished without a word is noticed within a minute.
 ///
 /// # Errors
@@ -221,11 +219,11 @@ mod tests {
 
     #[test]
     fn a_principal_is_an_address_in_whatever_form() {
-        let at = |text: &str| principal_at(text.parse().ok());
+        let at = |text: &str| Principal::at(text.parse().unwrap());
         assert_eq!(at("127.0.0.1"), at("::ffff:127.0.0.1"));
         assert_ne!(at("127.0.0.1"), at("127.0.0.2"));
         assert_ne!(at("::1"), at("127.0.0.1"));
-        assert_ne!(at("::"), principal_at(None));
+        assert_ne!(at("::"), Principal::Local);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 """PLAIN with libzmq: names and passwords, on this machine alone."""
 
 import os
+import signal
 
 import pytest
 import zmq
@@ -9,7 +10,7 @@ from zmq.auth.thread import ThreadAuthenticator
 import canary
 import zmtp
 from curve import FINAL, SERVED, Key, Try, user
-from mdp import Client, Worker
+from mdp import Client, Worker, until
 from seats import sent_away
 
 PLAIN, CURVE = "tcp://127.0.0.1:0", "tcp://127.0.0.2:0"
@@ -100,6 +101,25 @@ def test_an_initiate_without_a_hello_is_closed_unheard(door):
 def test_what_a_user_may_do_is_his_own(door, peers):
     """A client may not serve."""
     sent_away(peers(Worker(door.endpoint, b"mine", options=user("anna", PASSWORD))))
+
+
+def test_who_came_in_by_a_password_that_has_changed_is_closed(guard, tmp_path, peers):
+    broker = plain(guard, tmp_path)
+    anna, bob = (
+        peers(Client(broker.endpoint, options=user("anna", PASSWORD))),
+        peers(Worker(broker.endpoint, b"echo", options=user("bob", canary.password("bob's")))),
+    )
+    until(lambda: anna.status(b"echo") == b"200")
+    closed = anna.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    another = canary.password("anna's, another one")
+    (tmp_path / "anna.password").write_text(another + "\n")
+    broker.process.send_signal(signal.SIGHUP)
+    assert closed.poll(10_000)
+    anna.socket.disable_monitor()
+    again = peers(Client(broker.endpoint, options=user("anna", another)))
+    again.send(b"echo", b"x")
+    bob.echo()
+    assert again.reply(b"echo") == [b"x"]
 
 
 def test_beyond_this_machine_it_is_refused_at_the_start(door):

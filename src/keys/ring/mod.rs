@@ -111,6 +111,9 @@ pub struct Known {
     pub grants: Grants,
     /// The name that the operator has given it.
     pub name: Option<Arc<str>>,
+    /// Which password it has proven to know, as a number that says nothing about it; 0 for who has
+    /// none. Who has come in by another one is not known any more.
+    pub proof: u64,
 }
 
 impl KeyRing {
@@ -205,17 +208,20 @@ impl KeyRing {
     /// were let in by the system, and may do everything.
     #[must_use]
     pub fn judge(&self, principal: &Principal) -> Standing {
-        let known = |grants, name| Standing::Known(Known { grants, name });
+        let known = |grants, name| Standing::Known(Known { grants, name, proof: 0 });
         let holder = |holder: &Holder| known(holder.grants.clone(), Some(holder.name.clone()));
+        let user = |User { holder, password }: &User| {
+            let proof = password.as_bytes().first_chunk().map_or(0, |octets| u64::from_le_bytes(*octets));
+            let (grants, name) = (holder.grants.clone(), Some(holder.name.clone()));
+            Standing::Known(Known { grants, name, proof })
+        };
         match principal {
             Principal::Local => known(Grants::everything(), None),
             Principal::Address(_) => known(self.anonymous.clone(), None),
             Principal::Key(_) if self.is_any() => known(Grants::all_but_admin(), None),
             Principal::Key(key) if self.denied.contains_key(key) => Standing::Denied,
             Principal::Key(key) => self.keys.get(key).map_or(Standing::Unknown, holder),
-            Principal::User(user) => {
-                self.users.get(user).map_or(Standing::Denied, |user| holder(&user.holder))
-            }
+            Principal::User(name) => self.users.get(name).map_or(Standing::Denied, user),
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Hello {
     pub grants: Grants,
     /// What that one is called by whoever gave it its rights.
     pub name: Option<Arc<str>>,
+    /// Which of the secrets that it may have had it has proven to know.
+    pub proof: u64,
 }
 
 /// One connection after its handshake.
@@ -44,6 +46,7 @@ pub(super) struct Peer {
     pub(super) era: Era,
     pub(super) house: bool,
     pub(super) principal: Principal,
+    pub(super) proof: u64,
     /// The verified name of that one.
     pub(super) name: Option<Arc<str>>,
     pub(super) rights: Rights,
@@ -89,6 +92,7 @@ impl Peer {
             era: hello.era,
             house: hello.house,
             principal: hello.principal,
+            proof: hello.proof,
             name: hello.name,
             rights: Rights::new(if hello.house { Grants::everything() } else { hello.grants }),
             joined: now,

@@ -144,22 +144,22 @@ impl Core {
     }
 
     /// Gives all peers that are no parts of the broker the rights and the verified names that
-    /// `judge` has for their principals. Who has none any more is closed, and what it held goes
+    /// `judge` has for their principals and proofs. Who has none any more is closed, and what it held goes
     /// back as if its connection had broken. What is not allowed any more ends at once: a worker is
     /// dismissed, and its work goes back; a subscription is over, and the subscriber is told. What
     /// was accepted before stands.
     pub fn regrant<O: Output>(
         &mut self,
         now: Instant,
-        mut judge: impl FnMut(&Principal) -> Option<(Grants, Option<Arc<str>>)>,
+        mut judge: impl FnMut(&Principal, u64) -> Option<(Grants, Option<Arc<str>>)>,
         out: &mut O,
     ) -> Regranted {
         let now = self.clock.at(now);
         let mut done = Regranted::default();
         let guests = self.peers.iter().filter(|(_, peer)| !peer.house);
-        let guests: Vec<_> = guests.map(|(id, peer)| (id, peer.principal)).collect();
-        for (id, principal) in guests {
-            match judge(&principal) {
+        let guests: Vec<_> = guests.map(|(id, peer)| (id, peer.principal, peer.proof)).collect();
+        for (id, principal, proof) in guests {
+            match judge(&principal, proof) {
                 Some((grants, name)) => self.regrant_one(now, id, grants, name, &mut done, out),
                 None => {
                     done.closed += usize::from(self.peers.contains_key(id));

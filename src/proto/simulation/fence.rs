@@ -158,7 +158,7 @@ impl World {
         let now = self.instant();
         let Self { core, sockets, fences, actors, plan, .. } = self;
         let nfp = plan.nfp;
-        let mut judge = |principal: &Principal| {
+        let mut judge = |principal: &Principal, _| {
             let is_it = |actor: &usize| principal_of(*actor, &actors[*actor], nfp) == *principal;
             match (*principal != Principal::Local).then(|| (0..actors.len()).find(is_it)).flatten()
             {

@@ -21,6 +21,8 @@ use super::{about, answers_twice, text_of};
 
 /// The service that stands for all services.
 pub(super) const ALL: &[u8] = b"all";
+/// Why a job is refused that nobody can show to be the holder's.
+pub(super) const FENCED: &str = "the service takes requests of the holder of a lease only";
 /// The management calls that change how the broker runs, by which the right `admin` asks.
 const CHANGES: [&str; 3] = ["disconnect", "restart", "shutdown"];
 
@@ -107,18 +109,7 @@ impl Core {
                 return self.refuse_job(id, job, &why, out);
             }
         };
-        if self.router.is_draining() {
-            return self.refuse_job(id, job, &"the broker stops; ask again when it is back", out);
-        }
-        if workers.iter().any(|worker| self.router.is_shut(*worker)) {
-            let why = "an operator has paused the service or drains it; ask again later";
-            return self.refuse_job(id, job, &why, out);
-        }
-        let full = workers.iter().find(|worker| self.router.is_congested(**worker));
-        if let Some(full) = full {
-            let name = self.router.worker(*full).map(|worker| self.name_of(worker.peer()));
-            let name = name.map(|name| name.to_string()).unwrap_or_default();
-            let why = format!("worker {name} does not read what it was sent; ask again later");
+        if let Err(why) = self.take_now(now, workers) {
             return self.refuse_job(id, job, &why, out);
         }
         let strangers = workers.iter().filter(|worker| !self.router.is_nfp(**worker)).count();
@@ -136,6 +127,31 @@ impl Core {
             self.router.tell(now, *worker, out, |era, encoder| order.encode(era, encoder));
         }
         self.give_parts(now, id, job, &says, workers, out);
+    }
+
+    /// Whether these workers take a job at this moment.
+    fn take_now(&mut self, now: Time, workers: &[WorkerId]) -> Result<(), Cow<'static, str>> {
+        let router = &self.router;
+        if router.is_draining() {
+            return Err("the broker stops; ask again when it is back".into());
+        }
+        if workers.iter().any(|worker| router.is_shut(*worker)) {
+            return Err("an operator has paused the service or drains it; ask again later".into());
+        }
+        let is_fenced = |worker: &WorkerId| {
+            let service = router.service_of(*worker).map(ServiceName::as_bytes);
+            router.check_fence(now, service, None).is_err()
+        };
+        if router.has_fences() && workers.iter().any(is_fenced) {
+            self.router.leases.count_refused(false);
+            return Err(FENCED.into());
+        }
+        let Some(full) = workers.iter().find(|worker| router.is_congested(**worker)) else {
+            return Ok(());
+        };
+        let name = router.worker(*full).map(|worker| self.name_of(worker.peer()));
+        let name = name.map(|name| name.to_string()).unwrap_or_default();
+        Err(format!("worker {name} does not read what it was sent; ask again later").into())
     }
 
     /// Remembers a job, if there is memory for it and for the requests that stand for its `parts`; a

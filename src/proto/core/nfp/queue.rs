@@ -12,7 +12,7 @@ use crate::wire::nfp::body::{self, JobBody, NotSent, Target};
 use crate::wire::nfp::{Job, Kind, Verb, status};
 
 use super::super::Core;
-use super::ask::ALL;
+use super::ask::{ALL, FENCED};
 use super::{about, is_reserved};
 
 /// The name of the worker that the broker is in a queued job.
@@ -85,7 +85,7 @@ impl Core {
         }
         if self.router.check_fence(now, Some(service), None).is_err() {
             self.router.leases.count_refused(false);
-            return Err("the service takes requests of the holder of a lease only".into());
+            return Err(FENCED.into());
         }
         let name = ServiceName::try_from(service).map_err(|why| why.to_string())?;
         if !self.router.jobs.has_room(&owner) {

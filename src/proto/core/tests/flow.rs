@@ -172,13 +172,13 @@ fn a_handler_that_may_not_serve_any_more_is_dismissed_and_its_client_goes_on_wai
     let client = desk.zio_peer(Some(Shape::Single), None);
     desk.zio(client, Shape::Single, BOT);
     assert_eq!(desk.heard(handler).len(), 1);
-    let judge = |_: &Principal| Some((rights::grants(&["flow *"]), None));
+    let judge = |_: &Principal, _| Some((rights::grants(&["flow *"]), None));
     desk.core.regrant(desk.now, judge, &mut desk.said);
     desk.check();
     assert_eq!(desk.heard(handler), ["BYE denied"]);
     assert_eq!((desk.core.flows().waiting(), desk.last(client, Shape::Single).0), (1, 0));
     // And a client whose right is taken away waits no longer.
-    let judge = |_: &Principal| Some((rights::grants(&["call *"]), None));
+    let judge = |_: &Principal, _| Some((rights::grants(&["call *"]), None));
     desk.core.regrant(desk.now, judge, &mut desk.said);
     assert!(desk.last(client, Shape::Single).1.contains("EOT"));
 }

@@ -397,7 +397,7 @@ fn who_has_no_right_neither_holds_nor_looks() {
     );
     // Rights that are taken away end what they allowed.
     desk.lease_told(a);
-    desk.core.regrant(desk.now, |_| Some((grants(&["serve *"]), None)), &mut desk.said);
+    desk.core.regrant(desk.now, |_, _| Some((grants(&["serve *"]), None)), &mut desk.said);
     desk.check();
     assert_eq!(
         (desk.lease_told(a), desk.lease_told(b)),

@@ -117,7 +117,7 @@ fn the_right_to_lead_can_be_taken_away_and_given() {
         desk.group_told(peer);
     }
     let rules = |desk: &mut Desk, rules: &[&str]| {
-        desk.core.regrant(desk.now, |_| Some((grants(rules), None)), &mut desk.said);
+        desk.core.regrant(desk.now, |_, _| Some((grants(rules), None)), &mut desk.said);
         desk.check();
     };
     rules(&mut desk, &["group *", "group.lead Other"]);

@@ -131,7 +131,7 @@ fn who_looks_needs_the_right_an_id_of_its_own_and_room() {
     desk.said.account_full = false;
     // With the right what it allowed is over.
     desk.group(b, 5, observe("Free"), &[]);
-    desk.core.regrant(desk.now, |_| Some((grants(&["group *"]), None)), &mut desk.said);
+    desk.core.regrant(desk.now, |_, _| Some((grants(&["group *"]), None)), &mut desk.said);
     desk.check();
     assert_eq!(desk.group_told(b), ["5 info", "5 denied"]);
     assert_eq!(desk.group_told(a), ["1 denied", "3 denied"]);

@@ -39,7 +39,7 @@ fn who_has_no_right_is_no_member_and_does_not_look() {
         desk.group_told(b),
         ["1 joined v1 b/1 [b]", "1 elected b/1 #1", "2 denied", "3 denied"]
     );
-    desk.core.regrant(desk.now, |_| Some((grants(&["serve *"]), None)), &mut desk.said);
+    desk.core.regrant(desk.now, |_, _| Some((grants(&["serve *"]), None)), &mut desk.said);
     desk.check();
     assert_eq!(desk.group_told(b), ["1 exited b/1 #1 denied", "1 denied"]);
     assert_eq!(desk.core.groups().counts().left, [0, 0, 0, 0, 1]);

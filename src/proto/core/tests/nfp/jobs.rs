@@ -202,3 +202,24 @@ fn jobs_that_have_ended_take_a_bounded_memory_and_the_oldest_go_first() {
     let known = |uuid: &str| desk.core.router().jobs.named(uuid.as_bytes()).is_some();
     assert_eq!(["u1", "u2", "u3", "u4", "u5"].map(known), [false, false, true, true, true]);
 }
+
+#[test]
+fn a_job_for_a_worker_of_a_service_with_a_fence_is_refused() {
+    use crate::wire::mjp::{ReadyHeader, ToBroker};
+    let mut desk = desk();
+    let (worker, other) = (desk.nfp_ready("w1", "svc"), desk.nfp_ready("w2", "other"));
+    let (client, fenced) = (desk.enter("c", false), desk.join());
+    let ready = ReadyHeader { service: b"svc", fence: Some("leader"), ..ReadyHeader::default() };
+    desk.mjp(fenced, &ToBroker::Ready(ready));
+    for (service, target) in [("svc", "w1"), ("svc", "any"), ("all", "all"), ("all", "w1")] {
+        desk.job(client, Verb::Post, service, target, target);
+        assert_eq!(desk.statuses(client), ["400"], "{service} {target}");
+    }
+    desk.job(client, Verb::Post, "other", "all", "u1");
+    assert_eq!(desk.statuses(client), ["202"]);
+    assert_eq!((desk.orders(worker).len(), desk.orders(other).len()), (0, 1));
+    // As long as there is a worker that wants it.
+    desk.leave(fenced);
+    desk.job(client, Verb::Post, "svc", "w1", "u2");
+    assert_eq!((desk.statuses(client), desk.orders(worker).len()), (vec!["202".into()], 1));
+}

@@ -13,7 +13,7 @@ impl Desk {
     /// Key 1 has these rights now, nobody has key 9 any more, and all others may do everything.
     fn regrant(&mut self, rules: &[&str]) -> Regranted {
         let limited = grants(rules);
-        let judge = |principal: &Principal| match principal {
+        let judge = |principal: &Principal, _| match principal {
             one if *one == key(1) => Some((limited.clone(), Some(Arc::from("one")))),
             gone if *gone == key(9) => None,
             _ => Some((Grants::everything(), None)),
@@ -22,6 +22,21 @@ impl Desk {
         self.check();
         done
     }
+}
+
+#[test]
+fn who_has_proven_what_holds_no_more_is_closed() {
+    let mut desk = desk();
+    let mut enter = |proof| {
+        let hello = Hello { principal: key(1), proof, ..Hello::default() };
+        desk.core.join(desk.now, hello, &mut desk.said).0
+    };
+    let (old, new) = (enter(1), enter(2));
+    let judge = |_: &Principal, proof| (proof == 2).then(|| (Grants::everything(), None));
+    let done = desk.core.regrant(desk.now, judge, &mut desk.said);
+    desk.check();
+    assert_eq!(done.closed, 1);
+    assert_eq!([old, new].map(|peer| desk.core.peers.contains_key(peer)), [false, true]);
 }
 
 #[test]
