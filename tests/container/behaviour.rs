@@ -51,6 +51,7 @@ pub(crate) async fn every_home_does_it<H: Home>(home: &H) {
     each_service_that_listens_is_told_once(home).await;
     what_an_instance_had_that_has_died_comes_to_another(home).await;
     who_stops_finishes_what_it_has(home).await;
+    what_nobody_waits_for_any_more_takes_no_place(home).await;
 }
 
 #[derive(Debug, Deserialize)]
@@ -515,4 +516,32 @@ async fn who_stops_finishes_what_it_has<H: Home>(home: &H) {
     assert_eq!((served.requests, served.unsettled), (1, 0));
     assert_eq!(timeout(PATIENCE, asked).await.unwrap().unwrap(), Ok(json!("done")));
     client.close().await;
+}
+
+/// Whoever asks does not wait as long as the method takes.
+async fn what_nobody_waits_for_any_more_takes_no_place<H: Home>(home: &H) {
+    let sleepy = async |call: Call<Add>| {
+        sleep(Duration::from_millis(call.args.a.unsigned_abs())).await;
+        Ok::<_, Failure>(call.args.b)
+    };
+    let builder = home.instance("sleepy", "one").prefetch(4, 4);
+    let instance = builder.method("work", sleepy).start().unwrap();
+    running(&instance).await;
+    let client = home.client("c8");
+    let hasty = client.caller().with_timeout(Duration::from_millis(100));
+    // Of each round there are as many in work as there are places.
+    for _ in 0..2 {
+        let asks = (0..4).map(|b| {
+            let hasty = hasty.clone();
+            async move { hasty.request("sleepy", "work", &json!({"a": 300, "b": b})).await }
+        });
+        for answer in futures::future::join_all(asks).await {
+            assert!(matches!(answer, Err(CallError::TimedOut(_))), "{answer:?}");
+        }
+        let answer = client.caller();
+        let answer = answer.request("sleepy", "work", &json!({"a": 1, "b": 7}));
+        assert_eq!(timeout(PATIENCE, answer).await.expect("there is a place"), Ok(json!(7)));
+    }
+    client.close().await;
+    instance.stop(PATIENCE).await;
 }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::container::coordinate::BoxFuture;
 use crate::container::queues::{Incoming, Settle, Settlement};
 use crate::wire::message::Message;
+use crate::wire::mjp::Code;
 use crate::wire::nuropb::{Bad, Body, Headers, Kind, PROTOCOL, class};
 use crate::worker::{Failure, Request};
 
@@ -63,14 +64,20 @@ pub(super) async fn serve(
     let (body, attempt) = (read(&request.body), request.attempt());
     let reply_to = matches!(body, Ok((Kind::Request, _))).then(|| place.number.clone());
     let caller = request.identity().and_then(known_as).map(str::to_owned);
+    let unwanted = request.cancelled().clone();
     let settle = Box::new(Duty { settle, request });
     let (redelivered, attempt) = (attempt > 1, Some(attempt));
     let incoming = Incoming { body, reply_to, caller, redelivered, attempt, settle };
+    let settled = match to.send(incoming).await {
+        Ok(()) => settled.await.ok(),
+        Err(_) => None,
+    };
     // What cannot be handed on, or is not settled, is held until the worker ends, and comes again.
-    if to.send(incoming).await.is_err() {
-        return std::future::pending().await;
-    }
-    let Ok(settled) = settled.await else { return std::future::pending().await };
+    // What nobody wants any more does not, and its place is free when the broker is told so.
+    let Some(settled) = settled else {
+        unwanted.cancelled().await;
+        return Err(Failure::known(Code::Cancelled, "nobody waits for it"));
+    };
     match settled {
         Settlement::Done => Ok(place.take().unwrap_or_else(|| Message::new(["done"]))),
         Settlement::Again { wait, why } => {
