@@ -270,9 +270,7 @@ impl Caller {
         topic: &str,
         event: &T,
     ) -> Result<(), CallError> {
-        if !fits_short_string(topic) {
-            return Err(CallError::Name(topic.chars().take(64).collect()));
-        }
+        check_topic(topic)?;
         let event = serde_json::to_value(event);
         let event = Event {
             topic: topic.into(),
@@ -361,6 +359,14 @@ pub(super) fn fresh_id() -> String {
     use std::fmt::Write as _;
     let mut octets = [0; 16];
     // Without randomness a number of this process has to do.
+/// Whether something can be published of that topic.
+pub(super) fn check_topic(topic: &str) -> Result<(), CallError> {
+    if fits_short_string(topic) {
+        return Ok(());
+    }
+    Err(CallError::Name(topic.chars().take(64).collect()))
+}
+
     if getrandom::fill(&mut octets).is_err() {
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::client::Caller;
+use super::client::{Caller, check_topic};
 use super::coordinate::BoxFuture;
 use crate::wire::nuropb::class;
 
@@ -93,8 +93,9 @@ impl<A> Call<A> {
     ///
     /// # Errors
     ///
-    /// The value cannot be written as JSON.
+    /// Of such a topic nothing can be published; or the value cannot be written as JSON.
     pub fn emit<T: Serialize>(&self, topic: &str, event: &T) -> Result<(), Failure> {
+        check_topic(topic)?;
         self.emitted.push(topic.to_owned(), serde_json::to_value(event)?);
         Ok(())
     }

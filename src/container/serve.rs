@@ -13,7 +13,7 @@ use super::client::Caller;
 use super::counts::{Counters, Fate, Kind as Counted};
 use super::describe::describe;
 use super::handler::{Call, Emitted, Event, Failure, Hearer, Method};
-use super::queues::{Incoming, Line, Outgoing, Sent, Settle, Settlement};
+use super::queues::{Incoming, Line, Outgoing, SendError, Sent, Settle, Settlement};
 use super::seal::{Seal, ServiceKey};
 use crate::proto::backoff::Backoff;
 use crate::proto::container::Tally;
@@ -85,21 +85,21 @@ impl Shop {
                 self.conclude(&call, outcome, reply_to, tries, &*line).await
             }
             Ok((_, Body::Event(event))) => match self.event(event, redelivered, &caller).await {
-                Ok(()) => Ok(Settlement::Done),
-                Err(failure) => Ok(self.failed(failure, tries)),
+                Ok(()) => Settlement::Done,
+                Err(failure) => self.failed(failure, tries),
             },
             // An answer in the queue of a service is as good as one that cannot be read.
             Ok((_, Body::Response(_) | Body::Call(_) | Body::Sealed(_))) => {
                 tracing::warn!("an answer among the requests; rejected");
-                Ok(rejected(class::HANDLING, "an answer among the requests"))
+                rejected(class::HANDLING, "an answer among the requests")
             }
             Err(error) => {
                 tracing::warn!(%error, "a message that cannot be read; rejected");
-                Ok(rejected(class::VALIDATION, error.to_string()))
+                rejected(class::VALIDATION, error.to_string())
             }
         };
-        if let (Some(from), Ok(how)) = (from, &how) {
-            self.dealt_with(&from, how);
+        if let Some(from) = from {
+            self.dealt_with(&from, &how);
         }
         let fate = self.settle(settle, how).await;
         self.counters.ended(kind, fate, began.elapsed());
@@ -145,23 +145,20 @@ impl Shop {
         }
     }
 
-    async fn settle(&self, settle: Box<dyn Settle>, how: Result<Settlement, String>) -> Fate {
-        let done = match how {
-            Ok(how) => {
-                let fate = match how {
-                    Settlement::Done => Fate::Done,
-                    Settlement::Again { .. } => Fate::Again,
-                    Settlement::Rejected { .. } => Fate::Rejected,
-                };
-                self.counters.decided(fate);
-                settle.settle(how).await.map(|()| fate)
-            }
-            Err(why) => Err(why),
+    async fn settle(&self, settle: Box<dyn Settle>, how: Settlement) -> Fate {
+        let fate = match how {
+            Settlement::Done => Fate::Done,
+            Settlement::Again { .. } => Fate::Again,
+            Settlement::Rejected { .. } => Fate::Rejected,
         };
-        done.unwrap_or_else(|why| {
-            tracing::warn!(why, "a message is not settled, and will come again");
-            Fate::Unsettled
-        })
+        self.counters.decided(fate);
+        settle.settle(how).await.map_or_else(
+            |why| {
+                tracing::warn!(why, "a message is not settled, and comes again if it is wanted");
+                Fate::Unsettled
+            },
+            |()| fate,
+        )
     }
 
     /// Calls the method, as often as it asks for.
@@ -269,6 +266,15 @@ impl Shop {
         Err(Failure::rejected(class::HANDLING, text))
     }
 
+    /// What becomes of a message that was carried out, and of which that cannot be said.
+    fn unsaid(&self, error: SendError, tries: Tries) -> Settlement {
+        match error {
+            // The server is lost, and who comes back does not know whose fault that was.
+            SendError::Unknown(why) => Settlement::Again { wait: self.call_again_wait, why },
+            SendError::NotSent(why) => self.failed(Failure::CallAgain(why), tries),
+        }
+    }
+
     /// Answers, and says what becomes of the message: it is settled after its answer is sent.
     async fn conclude(
         &self,
@@ -277,31 +283,23 @@ impl Shop {
         reply_to: Option<(String, Option<Seal>)>,
         tries: Tries,
         line: &dyn Line,
-    ) -> Result<Settlement, String> {
-        let (result, events, how) = match outcome {
-            Ok((value, events)) => (value, events, Settlement::Done),
-            Err(failure) => (Value::Null, Vec::new(), self.failed(failure, tries)),
+    ) -> Settlement {
+        let (result, how) = match outcome {
+            Ok((value, events)) => match publish(call, events, line).await {
+                Ok(()) => (value, Settlement::Done),
+                Err(error) => (Value::Null, self.unsaid(error, tries)),
+            },
+            Err(failure) => (Value::Null, self.failed(failure, tries)),
         };
         let error = match &how {
             Settlement::Done => None,
             // Nobody is told yet.
-            Settlement::Again { .. } => return Ok(how),
+            Settlement::Again { .. } => return how,
             Settlement::Rejected { class, text } => {
                 Some(ErrorBody { error: class.clone(), description: text.clone() })
             }
         };
-        for (topic, event) in events {
-            let event = EventBody {
-                topic,
-                event,
-                context: call.context.clone(),
-                trace_id: call.trace_id.clone(),
-                correlation_id: call.correlation_id.clone(),
-                target: Value::Null,
-            };
-            line.send(Outgoing::Event(event)).await.map_err(|error| error.to_string())?;
-        }
-        let Some((to, seal)) = reply_to else { return Ok(how) };
+        let Some((to, seal)) = reply_to else { return how };
         let response = Response {
             result,
             error,
@@ -313,7 +311,10 @@ impl Shop {
             context: without_token(&call.context),
             reply_to: to.clone(),
         };
-        self.answer(to, response, seal, line).await.map(|()| how)
+        match self.answer(to, response, seal, line).await {
+            Ok(()) => how,
+            Err(error) => self.unsaid(error, tries),
+        }
     }
 
     async fn answer(
@@ -322,12 +323,11 @@ impl Shop {
         response: Response,
         seal: Option<Seal>,
         line: &dyn Line,
-    ) -> Result<(), String> {
+    ) -> Result<(), SendError> {
         let mut waits = Backoff::new(ANSWER_WAIT, ANSWER_WAIT_MAX, 0);
         for attempt in 1..=ANSWER_TRIES {
             let answer = Outgoing::Response(to.clone(), response.clone(), seal.clone());
-            let sent = line.send(answer).await;
-            if sent.map_err(|error| error.to_string())? == Sent::Taken {
+            if line.send(answer).await? == Sent::Taken {
                 return Ok(());
             }
             if attempt < ANSWER_TRIES {
@@ -350,6 +350,26 @@ fn counted(body: &Result<(Kind, Body), Bad>) -> Counted {
     }
 }
 
+/// Publishes what a method has emitted.
+async fn publish(
+    call: &CallBody,
+    events: Vec<(String, Value)>,
+    line: &dyn Line,
+) -> Result<(), SendError> {
+    for (topic, event) in events {
+        let event = EventBody {
+            topic,
+            event,
+            context: call.context.clone(),
+            trace_id: call.trace_id.clone(),
+            correlation_id: call.correlation_id.clone(),
+            target: Value::Null,
+        };
+        line.send(Outgoing::Event(event)).await?;
+    }
+    Ok(())
+}
+
 async fn authorize(method: &Method, context: &Map<String, Value>) -> Result<Value, Failure> {
     let Some(authorizer) = &method.authorizer else { return Ok(Value::Null) };
     let token = context.get(TOKEN).and_then(Value::as_str).map(str::to_owned);
@@ -357,11 +377,147 @@ async fn authorize(method: &Method, context: &Map<String, Value>) -> Result<Valu
         let text = format!("the context has no text under `{TOKEN}`");
         return Err(Failure::rejected(class::AUTHENTICATION, text));
     };
-    authorizer(token).await
+    let done = AssertUnwindSafe(async { authorizer(token).await }).catch_unwind().await;
+    done.unwrap_or_else(|_| {
+        Err(Failure::rejected(class::EXCEPTION, "the authorisation has panicked"))
+    })
 }
 
 fn without_token(context: &Map<String, Value>) -> Map<String, Value> {
     let mut context = context.clone();
     context.remove(TOKEN);
     context
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::VecDeque;
+
+    use tokio::sync::{mpsc, oneshot, watch};
+
+    use super::super::coordinate::BoxFuture;
+    use super::*;
+    use crate::proto::container::Reading;
+
+    /// Nothing can be said on it, for that reason; the queue is as it is told.
+    #[derive(Debug)]
+    pub(in crate::container) struct Mute {
+        why: SendError,
+        readings: Mutex<VecDeque<Reading>>,
+    }
+
+    impl Mute {
+        pub(in crate::container) fn measured(readings: impl Into<VecDeque<Reading>>) -> Self {
+            let readings = Mutex::new(readings.into());
+            Self { why: SendError::NotSent("mute".into()), readings }
+        }
+    }
+
+    impl Line for Mute {
+        fn broken(&self) -> BoxFuture<'_, String> {
+            Box::pin(std::future::pending())
+        }
+
+        fn tap(
+            &self,
+            _: Option<u16>,
+            _: mpsc::Sender<Incoming>,
+        ) -> BoxFuture<'_, Result<(), String>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn send(&self, _: Outgoing) -> BoxFuture<'_, Result<Sent, SendError>> {
+            Box::pin(async { Err(self.why.clone()) })
+        }
+
+        fn measure(&self) -> BoxFuture<'_, Result<Reading, String>> {
+            let reading = self.readings.lock().unwrap().pop_front();
+            Box::pin(async move { reading.ok_or_else(|| "nothing is there".into()) })
+        }
+
+        fn tell<'a>(&'a self, _: &'a str, _: &'a Tally) -> BoxFuture<'a, Result<(), String>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn hear(&self, _: mpsc::Sender<Tally>) -> BoxFuture<'_, Result<(), String>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn end_caller<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+        ) -> BoxFuture<'a, Result<usize, String>> {
+            Box::pin(async { Ok(0) })
+        }
+
+        fn close(&self) -> BoxFuture<'_, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    /// A service without methods.
+    pub(in crate::container) fn shop() -> Shop {
+        Shop {
+            service: "svc".into(),
+            version: String::new(),
+            description: None,
+            methods: BTreeMap::new(),
+            hearers: Vec::new(),
+            call_again_max: 3,
+            call_again_wait: Duration::from_millis(100),
+            counters: Arc::default(),
+            key: None,
+            tally: None,
+        }
+    }
+
+    struct Noted(oneshot::Sender<Settlement>);
+
+    impl Settle for Noted {
+        fn settle(self: Box<Self>, how: Settlement) -> BoxFuture<'static, Result<(), String>> {
+            let _ = self.0.send(how);
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    /// What becomes of a request whose answer cannot be sent.
+    async fn unanswered(redelivered: bool, why: SendError) -> Settlement {
+        let call = CallBody {
+            service: "svc".into(),
+            method: DESCRIBE.into(),
+            params: Map::new(),
+            correlation_id: "1".into(),
+            context: Map::new(),
+            trace_id: None,
+        };
+        let (noted, settled) = oneshot::channel();
+        let incoming = Incoming {
+            body: Ok((Kind::Request, Body::Call(call))),
+            reply_to: Some("caller".into()),
+            caller: None,
+            redelivered,
+            attempt: None,
+            settle: Box::new(Noted(noted)),
+        };
+        let (_line, line) = watch::channel(Err("none".into()));
+        let caller = Caller::new(line, Arc::default());
+        let line = Mute { why, readings: Mutex::default() };
+        Arc::new(shop()).handle(incoming, Arc::new(line), caller).await;
+        settled.await.expect("it is settled")
+    }
+
+    #[tokio::test]
+    async fn a_message_is_settled_though_its_answer_cannot_be_sent() {
+        let refused = || SendError::NotSent("refused".into());
+        let lost = || SendError::Unknown("lost".into());
+        let again =
+            |why: &str| Settlement::Again { wait: Duration::from_millis(100), why: why.into() };
+        assert_eq!(unanswered(false, refused()).await, again("refused"));
+        let last = rejected(class::CALL_AGAIN_REJECT, "refused");
+        assert_eq!(unanswered(true, refused()).await, last, "not for ever");
+        for redelivered in [false, true] {
+            assert_eq!(unanswered(redelivered, lost()).await, again("lost"));
+        }
+    }
 }

@@ -80,12 +80,17 @@ async fn claims(call: Call<Value>) -> Result<Value, Failure> {
 async fn authorize(token: String) -> Result<Value, Failure> {
     match token.as_str() {
         "good" => Ok(json!({"user": "joe"})),
+        "worst" => panic!("on purpose"),
         _ => Err(Failure::rejected(class::AUTHORIZATION, "not you")),
     }
 }
 
 async fn panics(_: Call<Value>) -> Result<(), Failure> {
     panic!("on purpose")
+}
+
+async fn emits(call: Call<Value>) -> Result<(), Failure> {
+    call.emit(&"x".repeat(97), &json!(1))
 }
 
 async fn asks_itself(call: Call<Add>) -> Result<Value, Failure> {
@@ -112,6 +117,7 @@ async fn a_service_does_what_its_documentation_says<H: Home>(home: &H) {
             .method("claims", Method::new(claims).authorized(authorize))
             .method("panics", Method::new(panics).hidden())
             .method("asks_itself", asks_itself)
+            .method("emits", emits)
             .on("sums.*", move |event: Event<Value>| {
                 let heard_to = heard_to.clone();
                 async move {
@@ -173,6 +179,10 @@ async fn calls<H: Home>(home: &H, heard: &mut mpsc::Receiver<(String, Value)>) {
     let (class, text) = remote(caller.request("sums", "panics", &Value::Null).await);
     assert_eq!((class.as_str(), text.as_str()), (class::EXCEPTION, "the method has panicked"));
 
+    let (class, text) = remote(caller.request("sums", "emits", &Value::Null).await);
+    assert_eq!(class, class::EXCEPTION);
+    assert!(text.contains("is no name of a service or a topic"), "{text}");
+
     let token = |token: &str| {
         let context = json!({"Authorization": token, "more": 1});
         caller.clone().with_context(context.as_object().cloned().unwrap_or_default())
@@ -180,6 +190,9 @@ async fn calls<H: Home>(home: &H, heard: &mut mpsc::Receiver<(String, Value)>) {
     let none = Map::new();
     let claims = token("good").request("sums", "claims", &none).await;
     assert_eq!(claims, Ok(json!({"user": "joe"})));
+    let (class, text) = remote(token("worst").request("sums", "claims", &none).await);
+    let panicked = "the authorisation has panicked";
+    assert_eq!((class.as_str(), text.as_str()), (class::EXCEPTION, panicked));
     assert_eq!(remote(token("bad").request("sums", "claims", &none).await).0, class::AUTHORIZATION);
     assert_eq!(remote(caller.request("sums", "claims", &none).await).0, class::AUTHENTICATION);
 

@@ -330,3 +330,20 @@ async fn an_instance_whose_connections_are_cut_comes_back_and_follows() {
     let answer = caller.caller().request("svc", "who", &json!({})).await;
     assert_eq!(answer, Ok(json!("one")));
 }
+
+#[tokio::test]
+async fn what_a_method_emits_and_the_broker_refuses_fails_the_call_and_takes_no_place() {
+    let (_broker, home) = broker_with(|_| ());
+    let emits = |call: Call<Value>| async move { call.emit("no subject", &1) };
+    let builder = ServiceContainer::builder("svc").instance("one").broker(home.clone());
+    let builder = builder.prefetch(2, 2).call_again(1, Duration::from_millis(10));
+    let member = builder.method("emits", emits).start().unwrap();
+    timeout(PATIENCE, member.running()).await.unwrap();
+    let caller = client(&home);
+    for _ in 0..4 {
+        let answer = caller.caller().request("svc", "emits", &json!({})).await;
+        let Err(CallError::Remote { class, text }) = answer else { panic!("{answer:?}") };
+        assert_eq!(class, majordomo::container::class::CALL_AGAIN_REJECT);
+        assert!(text.contains("subject"), "{text}");
+    }
+}
