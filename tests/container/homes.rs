@@ -8,7 +8,8 @@ use majordomo::broker::Broker;
 use majordomo::client::Happenings;
 use majordomo::config::BrokerConfig;
 use majordomo::container::{
-    BrokerQueues, Builder, Client, Embedded, RabbitQueues, RabbitQueuesConfig, ServiceContainer,
+    BrokerQueues, Builder, Call, Client, Embedded, Failure, RabbitQueues, RabbitQueuesConfig,
+    ServiceContainer,
 };
 use majordomo::engine::etcd::{Etcd, EtcdConfig};
 use majordomo::engine::rabbitmq::{Management, RabbitConfig};
@@ -16,10 +17,12 @@ use majordomo::proto::dead::Causes;
 use majordomo::wire::mjp::{DeadHeader, Verb};
 use majordomo::wire::nuropb::Topology;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
-use super::behaviour::{Home, TTL};
+use super::behaviour::{Home, PATIENCE, TTL, running};
 use super::etcd::EtcdServer;
 use super::servers::RabbitServer;
 
@@ -198,4 +201,22 @@ impl Home for AtRabbit<'_> {
         let queue = self.management().queue(self.vhost, &Topology::dl_queue(service)).await;
         queue.unwrap().map_or(0, |queue| usize::try_from(queue.messages).unwrap())
     }
+}
+
+/// Somebody deletes the queue of its answers.
+pub(crate) async fn a_client_whose_queue_is_gone_makes_it_anew(home: &AtRabbit<'_>) {
+    let who = async |_: Call<Value>| Ok::<_, Failure>("one");
+    let instance = home.instance("known", "one").method("who", who).start().unwrap();
+    running(&instance).await;
+    let client = home.client("deaf");
+    let ask = async || client.caller().request("known", "who", &json!({})).await;
+    assert_eq!(ask().await, Ok(json!("one")));
+    home.rabbit.delete_queue(home.vhost, &format!("nuropb-{}-client-deaf-rq", home.vhost)).await;
+    let again = async {
+        let short = client.caller().with_timeout(Duration::from_secs(1));
+        while short.request("known", "who", &json!({})).await.is_err() {}
+    };
+    timeout(PATIENCE, again).await.expect("it hears again");
+    client.close().await;
+    instance.stop(PATIENCE).await;
 }

@@ -65,6 +65,18 @@ impl RabbitServer {
         format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.port)
     }
 
+    /// Deletes a queue, whoever takes from it.
+    pub(crate) async fn delete_queue(&self, vhost: &str, name: &str) {
+        let properties = lapin::ConnectionProperties::default();
+        let connection = lapin::Connection::connect(&self.url(vhost), properties).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        channel
+            .queue_delete(name.into(), lapin::options::QueueDeleteOptions::default())
+            .await
+            .unwrap();
+        connection.close(200, "done".into()).await.unwrap();
+    }
+
     pub(crate) fn api(&self) -> String {
         format!("http://guest:guest@127.0.0.1:{}/api", self.management)
     }

@@ -154,7 +154,8 @@ impl Queues for RabbitQueues {
             let (link, stream) = connect.await.map_err(|error: RabbitError| error.to_string())?;
             let link = Arc::new(link);
             let tallies = Arc::<Tallies>::default();
-            let listening = tokio::spawn(listen(stream, answers, tallies.clone()));
+            let listening = listen(stream, answers, tallies.clone(), link.clone());
+            let listening = tokio::spawn(listening);
             let queues = self.clone();
             let line = RabbitLine { link, queues, listening, tallies, tap: Mutex::new(None) };
             let line: Arc<dyn Line> = Arc::new(line);
@@ -167,8 +168,19 @@ impl Queues for RabbitQueues {
 type Tallies = Lock<Option<mpsc::Sender<Tally>>>;
 
 /// Answers, as they come; what is none is dropped.
-async fn listen(mut stream: Stream, answers: mpsc::Sender<Reply>, tallies: Arc<Tallies>) {
-    while let Some(Ok(delivery)) = stream.next().await {
+async fn listen(
+    mut stream: Stream,
+    answers: mpsc::Sender<Reply>,
+    tallies: Arc<Tallies>,
+    link: Arc<Link>,
+) {
+    let why = loop {
+        let delivery = match stream.next().await {
+            Some(Ok(delivery)) => delivery,
+            Some(Err(error)) => break error.to_string(),
+            // The queue was deleted, perhaps.
+            None => break "the server has ended the consumer of answers".into(),
+        };
         match read(&delivery.message) {
             Ok((_, Body::Response(told)))
                 if delivery.message.correlation_id.as_deref() == Some(health::TALLY) =>
@@ -188,7 +200,8 @@ async fn listen(mut stream: Stream, answers: mpsc::Sender<Reply>, tallies: Arc<T
             Ok(_) => tracing::warn!("a message that is no answer has come for one; dropped"),
             Err(error) => tracing::warn!(%error, "an answer cannot be read; dropped"),
         }
-    }
+    };
+    link.give_up(why);
 }
 
 fn reply(body: Body, id: Option<String>) -> Option<Reply> {
