@@ -13,6 +13,8 @@ mod old_broker;
 mod relay;
 #[path = "client/retry.rs"]
 mod retry;
+#[path = "client/runtimes.rs"]
+mod runtimes;
 #[path = "client/scatter.rs"]
 mod scatter;
 #[path = "client/topics.rs"]

@@ -138,6 +138,14 @@ impl Inbox {
         touch(state);
     }
 
+    /// The task has ended, however it did: what it has not taken fails, and no more is taken.
+    pub(super) fn abandon(&self) {
+        let gone = Batch { phase: Phase::Gone, ..Batch::new() };
+        let left = std::mem::replace(&mut self.lock().batch, gone);
+        // Whoever waits is woken, and not under the lock.
+        drop(left);
+    }
+
     /// Waits until there is something.
     pub(super) fn poll_touched(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();

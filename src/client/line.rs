@@ -139,8 +139,8 @@ impl Lines {
     }
 
     /// Writes what waits everywhere, and says goodbye.
-    pub(super) async fn close(self) {
-        for line in self.lines {
+    pub(super) async fn close(&mut self) {
+        for line in std::mem::take(&mut self.lines) {
             if let Line::Up(connected) = line {
                 // Whoever has gone needs no goodbye.
                 let _ = connected.session.close().await;

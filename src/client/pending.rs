@@ -132,6 +132,31 @@ pub(super) struct Pending {
     pub(super) sink: Sink,
 }
 
+impl Sink {
+    fn fail(self, error: CallError) {
+        match self {
+            Self::None => {}
+            Self::Whole(to, _) => drop(to.send(Err(error))),
+            Self::Parts(to) => drop(to.try_send(Err(error))),
+            Self::Updates(sink) => drop(sink.to.try_send(Err(error))),
+            Self::Scatter(to) => to.end(Err(error)),
+            Self::Topic(to) => to.end(error),
+            Self::Seat(seat) => seat.end(error),
+            Self::Watch(watch) => watch.end(error),
+        }
+    }
+}
+
+/// Whoever still waits is told that nothing comes any more: the task has ended with its runtime.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.sink, Sink::None) {
+            Sink::None => {}
+            sink => sink.fail(CallError::Closed),
+        }
+    }
+}
+
 impl Pending {
     /// Whether nobody waits any more.
     pub(super) fn is_orphan(&self) -> bool {
@@ -268,9 +293,9 @@ impl Pending {
     }
 
     /// The answer, or the rest of it.
-    pub(super) fn finish(self: Box<Self>, body: Message) {
+    pub(super) fn finish(mut self: Box<Self>, body: Message) {
         // Whoever has gone wants nothing.
-        match self.sink {
+        match std::mem::replace(&mut self.sink, Sink::None) {
             Sink::None => {}
             Sink::Whole(to, parts) if parts.is_empty() => drop(to.send(Ok(body))),
             Sink::Whole(to, mut parts) => {
@@ -286,17 +311,8 @@ impl Pending {
     }
 
     /// No answer.
-    pub(super) fn fail(self: Box<Self>, error: CallError) {
-        match self.sink {
-            Sink::None => {}
-            Sink::Whole(to, _) => drop(to.send(Err(error))),
-            Sink::Parts(to) => drop(to.try_send(Err(error))),
-            Sink::Updates(sink) => drop(sink.to.try_send(Err(error))),
-            Sink::Scatter(to) => to.end(Err(error)),
-            Sink::Topic(to) => to.end(error),
-            Sink::Seat(seat) => seat.end(error),
-            Sink::Watch(watch) => watch.end(error),
-        }
+    pub(super) fn fail(mut self: Box<Self>, error: CallError) {
+        std::mem::replace(&mut self.sink, Sink::None).fail(error);
     }
 
     /// The error of a call whose time is over.

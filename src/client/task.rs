@@ -280,6 +280,13 @@ impl Task {
     }
 }
 
+/// With its runtime it ends between any two turns.
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.inbox.abandon();
+    }
+}
+
 /// Who hears what is said in the middle of a call, and how often that was sent.
 fn updates_of(
     core: &mut Multiplex<Box<Pending>>,
