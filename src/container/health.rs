@@ -212,6 +212,10 @@ impl Doctor {
     /// Says it to all instances, publishes it, and does what is to be done about it.
     async fn carry_out(&self, term: &mut Term, signal: Signal, hooks: &mut JoinSet<()>) {
         let (service, figures) = (&*self.shop.service, term.health.figures().clone());
+        // To look at the queue takes time, and so does each of these: another one may lead by now.
+        if !self.leads(term).await {
+            return;
+        }
         self.shop.counters.signalled(&signal);
         match &signal {
             Signal::ScaleUp { wanted } | Signal::ScaleDown { wanted } => {
@@ -225,13 +229,26 @@ impl Doctor {
                 self.end_caller(caller, (*messages, *failed)).await;
             }
         }
+        if !self.leads(term).await {
+            return;
+        }
         self.publish(term, &signal, &figures).await;
         let Some(hook) = &self.care.hook else { return };
+        if !self.leads(term).await {
+            return;
+        }
         if hooks.len() < HOOKS_MAX {
             hooks.spawn(hook(signal, figures));
         } else {
             warn!(service, signal = signal.name(), "{HOOKS_MAX} hooks still run; there is none");
         }
+    }
+
+    /// Whether this instance leads at this moment, and has done so since the term began.
+    async fn leads(&self, term: &Term) -> bool {
+        let (done, leads) = oneshot::channel();
+        let asked = self.control.send(Control::Leads { epoch: term.epoch, done }).await;
+        asked.is_ok() && leads.await.unwrap_or(false)
     }
 
     async fn end_caller(&self, caller: &str, (messages, failed): (u64, u64)) {
@@ -277,6 +294,70 @@ impl Doctor {
             && let Ok(Err(error)) = outcome.await
         {
             warn!(%error, name, "it is not said");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::container::serve::tests::{Mute, shop};
+    use crate::proto::container::{Machine, Reading, Settings, State};
+
+    /// A leader that sees dead letters pile up, and leads as long as `leads` of its questions are
+    /// answered: how many hooks it has run.
+    async fn hooks_of(leads: u32) -> u32 {
+        let (run, shop) = (Arc::new(AtomicU32::new(0)), Arc::new(shop()));
+        let (control, mut controls) = mpsc::channel(1);
+        let answers = tokio::spawn(async move {
+            let mut left = leads;
+            while let Some(asked) = controls.recv().await {
+                if let Control::Leads { epoch: Some(7), done } = asked {
+                    let _ = done.send(left > 0);
+                    left = left.saturating_sub(1);
+                }
+            }
+        });
+        let counted = run.clone();
+        let hook: Hook = Arc::new(move |_, _| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async {})
+        });
+        let now = Instant::now();
+        let status = Machine::new(now.into_std(), Settings::default(), 1).status();
+        let (state, leading, epoch) = (State::RunningLeader, true, Some(7));
+        let (_status, status) = watch::channel(Status { state, leading, epoch, ..status });
+        let (_properties, properties) = watch::channel(Properties::new());
+        let dead = |dead| Reading { dead: Some(dead), instances: 1, ..Reading::default() };
+        let line: Arc<dyn Line> = Arc::new(Mute::measured([dead(0), dead(20)]));
+        let (_line, line) = watch::channel(Ok(line));
+        let mut doctor = Doctor {
+            care: Care { hook: Some(hook), ..Care::default() },
+            instance: "one".into(),
+            shop,
+            status,
+            properties,
+            caller: Caller::new(line.clone(), Arc::default()),
+            line,
+            control,
+            figures: watch::Sender::new(None),
+            told_at: now,
+        };
+        let (mut term, mut hooks) = (None, JoinSet::new());
+        for _ in 0..2 {
+            doctor.look(&mut term, &mut hooks).await;
+        }
+        answers.abort();
+        run.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn one_that_leads_no_more_gives_no_signal_though_it_has_seen_reason_to() {
+        assert_eq!(hooks_of(10).await, 1);
+        for leads in 0..3 {
+            assert_eq!(hooks_of(leads).await, 0, "it leads {leads} moments longer");
         }
     }
 }

@@ -54,7 +54,16 @@ pub enum PropertyError {
 /// What the holder wants.
 pub(super) enum Control {
     Stop(Duration),
-    Put { name: String, value: String, done: oneshot::Sender<Result<(), PropertyError>> },
+    Put {
+        name: String,
+        value: String,
+        done: oneshot::Sender<Result<(), PropertyError>>,
+    },
+    /// Whether it leads at this moment, by its clock, in that epoch.
+    Leads {
+        epoch: Option<u64>,
+        done: oneshot::Sender<bool>,
+    },
 }
 
 /// What an instance works with.

@@ -130,8 +130,14 @@ impl Runtime {
     }
 
     fn control(&mut self, control: Control) {
+        // Who was frozen may lead no more.
+        self.machine.handle_timeout(Instant::now().into_std());
         match control {
             Control::Stop(drain) => self.tell(Input::Stop(drain)),
+            Control::Leads { epoch, done } => {
+                let status = self.machine.status();
+                let _ = done.send(status.leading && status.epoch == epoch);
+            }
             Control::Put { name, value, done } => {
                 let status = self.machine.status();
                 let outcome = match (&self.session, status.epoch.filter(|_| status.leading)) {
