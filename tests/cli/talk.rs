@@ -1,8 +1,10 @@
 //! `call --events` and `--answer`, `work --events`: what happens in the middle of a call.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use super::process::Process;
+use super::process::{PATIENCE, Process};
 use super::{home, majordomo, run};
 
 #[test]
@@ -69,4 +71,54 @@ fn questions_are_answered_from_the_command_line_and_then_declined() {
     assert_eq!((code, out.lines().next()), (0, Some("me")));
     assert!(out.contains("declined"), "{out}");
     assert_eq!(call(&[]).0, 1, "nobody is there to be asked");
+}
+
+/// The broker stands still meanwhile.
+#[test]
+fn a_command_that_ends_before_its_lines_can_be_sent_loses_none_and_says_none_twice() {
+    let home = home();
+    let (records, ended) = (home.path().join("records"), home.path().join("ended"));
+    let line = format!("{}\n", "x".repeat(63));
+    // A pipe takes 4 KiB whole or not at all.
+    std::fs::write(home.path().join("lines"), line.repeat(64 << 13)).unwrap();
+    let mut broker = Process::broker(home.path(), &["--bind", "ipc://socket"]);
+    broker.line();
+    let here = ["context", "add", "here", "--endpoint", "ipc://socket", "--select"];
+    assert_eq!(run(&mut majordomo(home.path(), &here)).0, 0);
+    // It tells how many blocks have gone out, and is killed when no more go.
+    let script = "timeout -s USR1 -k 0.5 2 dd if=lines bs=4096 2>records; touch ended";
+    let command = ["work", "copy", "--json", "--stream", "--", "sh", "-c", script];
+    let mut worker = Process::start(home.path(), &command);
+    worker.line();
+    let wait_for = |path: &std::path::Path| {
+        let until = std::time::Instant::now() + PATIENCE;
+        while !path.exists() {
+            assert!(std::time::Instant::now() < until, "no {}", path.display());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let endpoint = format!("ipc://{}/socket", home.path().display());
+    let mut client = majordomo::client::Client::builder(&endpoint).unwrap();
+    client.config().parts_max = 1_000_000;
+    let client = runtime.block_on(client.connect()).unwrap();
+    let told = runtime.spawn(async move {
+        let (mut replies, mut count) = (client.call("copy", ["x"]).stream(), 0);
+        while let Some(reply) = replies.next().await {
+            assert_eq!(reply.unwrap().into_message().first().len(), 63);
+            count += 1;
+        }
+        count
+    });
+    wait_for(&records);
+    broker.signal("STOP");
+    wait_for(&ended);
+    std::thread::sleep(Duration::from_secs(1));
+    broker.signal("CONT");
+    let told: usize = runtime.block_on(told).unwrap();
+    let records = std::fs::read_to_string(records).unwrap();
+    let out = records.lines().find_map(|line| line.strip_suffix("+0 records out"));
+    let out: usize = out.unwrap_or_else(|| panic!("{records:?}")).parse().unwrap();
+    assert!(out < 1 << 13, "it did not wait");
+    assert_eq!(told, 64 * out);
 }

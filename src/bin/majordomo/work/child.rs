@@ -9,7 +9,8 @@ use majordomo::wire::message::Message;
 use majordomo::worker::{Failure, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::Shop;
 use crate::group::Group;
@@ -17,11 +18,14 @@ use crate::output::harmless;
 
 /// What is kept of standard error: enough for its last line.
 const TAIL: usize = 4 << 10;
+/// Octets of standard error that are taken at a time.
+const CHUNK: usize = 4 << 10;
 /// A line of standard error in an answer, characters.
 const LINE_MAX: usize = 1 << 10;
 /// What a process leaves in its pipes is there when it has ended; a child of its own that holds
-/// them open is not waited for.
+/// them open is waited for so long, and for so many octets: a pipe has no more.
 const AFTERMATH: Duration = Duration::from_millis(500);
+const AFTERMATH_MAX: usize = 1 << 20;
 /// `EX_TEMPFAIL` of sysexits: the caller may try again.
 const TEMPFAIL: i32 = 75;
 /// When it may.
@@ -66,7 +70,11 @@ pub(super) async fn run(shop: &Shop, request: &Request) -> Outcome {
             Outcome { exit: status.code(), said }
         }
         Err(failure) => {
-            group.end(&mut child, shop.grace).await;
+            // The number of one that has ended by itself may be another's by now.
+            match child.id() {
+                Some(_) => group.end(&mut child, shop.grace).await,
+                None => group.forget(),
+            }
             failure.into()
         }
     }
@@ -115,10 +123,12 @@ async fn attend(
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let input = shop.framing.write(request.body.frames());
     let Output { taken, tail } = output;
+    let ended = CancellationToken::new();
+    let (stdout, stderr) = (Pipe::new(stdout, &ended), Pipe::new(stderr, &ended));
     let listen = async {
+        let fed = ended.run_until_cancelled(feed(stdin, input));
         let listened = listen(shop, request, stdout, taken);
-        let (_, listened, ()) =
-            tokio::join!(feed(stdin, input), listened, overhear(shop, request, stderr, tail));
+        let (_, listened, ()) = tokio::join!(fed, listened, overhear(shop, request, stderr, tail));
         listened
     };
     tokio::pin!(listen);
@@ -129,7 +139,8 @@ async fn attend(
             (child.wait().await, Ok(()))
         }
         status = child.wait() => {
-            (status, timeout(AFTERMATH, &mut listen).await.unwrap_or(Ok(())))
+            ended.cancel();
+            (status, listen.await)
         }
     };
     listened?;
@@ -143,15 +154,50 @@ async fn feed(stdin: Option<ChildStdin>, input: Vec<u8>) -> io::Result<()> {
     stdin.shutdown().await
 }
 
+/// An output of a process, which ends with it, or soon after.
+struct Pipe<'a, R> {
+    /// None: it was not there, or has ended.
+    from: Option<R>,
+    /// Cancelled when the process has ended.
+    ended: &'a CancellationToken,
+    /// What is waited and read for behind that.
+    wait: Duration,
+    octets: usize,
+}
+
+impl<'a, R: AsyncRead + Unpin> Pipe<'a, R> {
+    fn new(from: Option<R>, ended: &'a CancellationToken) -> Self {
+        Self { from, ended, wait: AFTERMATH, octets: AFTERMATH_MAX }
+    }
+
+    /// Reads behind what is in `into`: how many octets, or none if nothing comes any more.
+    async fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let Self { from: Some(from), ended, wait, octets } = self else { return Ok(0) };
+        let over = ended.is_cancelled().then(Instant::now);
+        let read = tokio::select! {
+            biased;
+            read = from.read_buf(into) => read?,
+            () = async { ended.cancelled().await; sleep(*wait).await } => 0,
+        };
+        if let Some(began) = over {
+            *wait = wait.saturating_sub(began.elapsed());
+            *octets = octets.saturating_sub(read);
+        }
+        if read == 0 || *octets == 0 {
+            self.from = None;
+        }
+        Ok(read)
+    }
+}
+
 /// Takes the output; with `--stream` each line is sent when the next one begins.
 async fn listen(
     shop: &Shop,
     request: &Request,
-    stdout: Option<impl AsyncRead + Unpin>,
+    mut stdout: Pipe<'_, impl AsyncRead + Unpin>,
     taken: &mut Vec<u8>,
 ) -> Result<(), Failure> {
-    let Some(mut stdout) = stdout else { return Ok(()) };
-    while stdout.read_buf(taken).await? > 0 {
+    while stdout.read(taken).await? > 0 {
         if shop.stream {
             send_lines(request, taken).await?;
         }
@@ -182,15 +228,13 @@ async fn send_lines(request: &Request, taken: &mut Vec<u8>) -> Result<(), Failur
 async fn overhear(
     shop: &Shop,
     request: &Request,
-    stderr: Option<impl AsyncRead + Unpin>,
+    mut stderr: Pipe<'_, impl AsyncRead + Unpin>,
     tail: &mut Vec<u8>,
 ) {
-    let Some(mut stderr) = stderr else { return };
-    let (mut chunk, mut line) = ([0; 4096], Vec::new());
-    while let Ok(length @ 1..) = stderr.read(&mut chunk).await {
-        let heard = chunk.get(..length).unwrap_or_default();
-        let _ = io::stderr().write_all(heard);
-        tail.extend_from_slice(heard);
+    let (mut heard, mut line) = (Vec::with_capacity(CHUNK), Vec::new());
+    while let Ok(1..) = stderr.read(&mut heard).await {
+        let _ = io::stderr().write_all(&heard);
+        tail.extend_from_slice(&heard);
         tail.drain(..tail.len().saturating_sub(TAIL));
         for piece in heard.split_inclusive(|octet| *octet == b'\n').filter(|_| shop.events) {
             line.extend_from_slice(piece);
@@ -198,6 +242,7 @@ async fn overhear(
                 say_line(request, &mut line).await;
             }
         }
+        heard.clear();
     }
     say_line(request, &mut line).await;
 }
