@@ -5,6 +5,8 @@
 //! that none is left when this one is killed.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -49,6 +51,8 @@ enum News {
 /// All instances here.
 struct Crew {
     name: String,
+    /// This program, where it was when it began: it may be replaced by another one meanwhile.
+    program: PathBuf,
     json: bool,
     range: (u64, u64),
     wanted: u64,
@@ -66,8 +70,10 @@ pub(super) async fn supervise(name: String, range: (u64, u64), json: bool) -> Re
     let mut signals = Signals::new()?;
     let (sender, mut news) = mpsc::channel(NEWS_MAX);
     let waits = Backoff::new(Duration::from_millis(200), AGAIN_MAX, u64::from(std::process::id()));
+    let program = std::env::current_exe().context("where is this program?")?;
     let mut crew = Crew {
         name,
+        program,
         json,
         range,
         wanted: range.0,
@@ -114,7 +120,11 @@ impl Crew {
             self.stop_one();
         }
         while self.there() < target && self.not_before.is_none() {
-            self.start_one()?;
+            if let Err(error) = self.start_one() {
+                // Those that are there go on.
+                complain(&format_args!("majordomo: cannot start an instance: {error}"));
+                self.not_before = Some(Instant::now() + self.waits.next_wait());
+            }
         }
         Ok(())
     }
@@ -135,16 +145,15 @@ impl Crew {
         self.say("stopping", &name, pid);
     }
 
-    fn start_one(&mut self) -> Result<()> {
-        self.count += 1;
-        let number = self.count;
+    fn start_one(&mut self) -> io::Result<()> {
+        let number = self.count + 1;
         let name = format!("{}-{number}", self.name);
-        let own = std::env::current_exe().context("where is this program?")?;
-        let mut command = Command::new(own);
+        let mut command = Command::new(&self.program);
         // The words that have begun this one, and a name.
         command.args(std::env::args_os().skip(1)).arg("--supervised").arg(&name);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).process_group(0);
-        let mut child = command.spawn().context("cannot start an instance")?;
+        let mut child = command.spawn()?;
+        self.count = number;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let lines = stdout.map(|stdout| BufReader::new(stdout).lines());
@@ -223,4 +232,34 @@ async fn follow(
     }
     let ended = child.wait().await.is_ok_and(|status| status.success());
     let _ = news.send(News::Ended(number, ended)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_cannot_be_started_is_tried_again_later_and_the_others_go_on() {
+        let (news, _heard) = mpsc::channel(1);
+        let mut crew = Crew {
+            name: "crew".into(),
+            program: "/nonexistent/majordomo".into(),
+            json: false,
+            range: (2, 2),
+            wanted: 2,
+            instances: BTreeMap::new(),
+            count: 1,
+            waits: Backoff::new(Duration::from_millis(200), AGAIN_MAX, 0),
+            not_before: None,
+            stopping: false,
+            news,
+        };
+        let (name, began) = ("crew-1".to_owned(), Instant::now());
+        let other =
+            Instance { name, pid: None, began, leading: false, stopping: false, _stdin: None };
+        crew.instances.insert(1, other);
+        crew.settle().unwrap();
+        assert_eq!((crew.instances.len(), crew.count), (1, 1));
+        assert!(crew.not_before.is_some_and(|at| at > began));
+    }
 }
