@@ -138,11 +138,18 @@ impl Sink {
                 After::Stays
             }
             (State::Asks { asked, to }, "held") => {
-                let (Some(epoch), Some(to)) = (says.epoch, to.take()) else {
+                let Some(to) = to.take() else { return After::Unwanted };
+                // Without a time to live there is nothing that could be believed or renewed.
+                let ttl = says.ttl.filter(|ttl| *ttl > 0).map(Duration::from_millis);
+                let (Some(epoch), Some(ttl)) = (says.epoch, ttl) else {
+                    let _ = to.send(Err(CallError::Refused {
+                        code: "malformed_answer".into(),
+                        message: "LEASE held says no epoch or no time to live".into(),
+                        retry: None,
+                    }));
                     return After::Unwanted;
                 };
                 let (said, news) = mpsc::channel(NEWS_MAX);
-                let ttl = Duration::from_millis(says.ttl.unwrap_or_default());
                 let given = Given { epoch, ttl, asked: *asked, news };
                 self.state = State::Holds { epoch, asked: VecDeque::new(), news: said };
                 match to.send(Ok(given)) {
@@ -246,5 +253,26 @@ impl Seat for ClientSeat {
 
     fn release(&self) {
         drop(self.guard.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_without_an_epoch_or_a_time_to_live_is_not_held() {
+        let held = |epoch, ttl| {
+            let (to, mut granted) = oneshot::channel();
+            let mut sink = Sink::new(to, Duration::ZERO);
+            let says = LeaseReport { event: "held", epoch, ttl, ..LeaseReport::default() };
+            (sink.hear(&says), granted.try_recv().unwrap().map(|given| given.ttl))
+        };
+        assert_eq!(held(Some(7), Some(1)), (After::Stays, Ok(Duration::from_millis(1))));
+        for (epoch, ttl) in [(Some(7), None), (Some(7), Some(0)), (None, Some(1))] {
+            let (after, given) = held(epoch, ttl);
+            assert_eq!(after, After::Unwanted);
+            assert!(matches!(given, Err(CallError::Refused { .. })), "{given:?}");
+        }
     }
 }
