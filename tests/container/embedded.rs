@@ -347,3 +347,45 @@ async fn what_a_method_emits_and_the_broker_refuses_fails_the_call_and_takes_no_
         assert!(text.contains("subject"), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_subscription_that_a_broker_refuses_is_made_again() {
+    let (broker, home) = broker_with(|_| ());
+    let (to, mut heard) = mpsc::channel(64);
+    let hear = move |event: Event<i64>| {
+        let to = to.clone();
+        async move {
+            let _ = to.send(event.topic).await;
+            Ok(())
+        }
+    };
+    let builder = ServiceContainer::builder("ears").instance("one").broker(home.clone()).ttl(TTL);
+    let member = builder.on("first.a", hear.clone()).on("second.b", hear).start().unwrap();
+    timeout(PATIENCE, member.running()).await.unwrap();
+    broker.shutdown(Duration::ZERO).await;
+    let again = |per_peer: usize| {
+        broker_with(|config| {
+            config.broker.bind = vec![home.client.endpoint.clone()];
+            config.limits.subscriptions_per_peer = per_peer;
+        })
+    };
+    // Of the two this one takes one.
+    let (broker, _) = again(1);
+    sleep(Duration::from_secs(2)).await;
+    broker.shutdown(Duration::ZERO).await;
+    let (_broker, _) = again(100);
+    let caller = client(&home);
+    let mut missing = vec!["first.a".to_owned(), "second.b".to_owned()];
+    let both = async {
+        while !missing.is_empty() {
+            for topic in &missing {
+                let _ = caller.caller().publish_event(topic, &1).await;
+            }
+            while let Ok(Some(topic)) = timeout(Duration::from_millis(300), heard.recv()).await {
+                missing.retain(|it| *it != topic);
+            }
+        }
+    };
+    let both = timeout(PATIENCE, both).await;
+    assert!(both.is_ok(), "{missing:?} is not heard");
+}

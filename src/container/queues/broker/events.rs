@@ -8,7 +8,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::{FuturesUnordered, SelectAll, select_all};
+use futures::stream::{BoxStream, FuturesUnordered, SelectAll, select_all, unfold};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -23,6 +23,10 @@ use crate::wire::nuropb::{Kind, topic_matches};
 
 /// How long an event may wait until an instance takes it.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How long it is waited until a subscription that has ended is tried again: the first time, and at
+/// the most.
+const AGAIN: Duration = Duration::from_millis(200);
+const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// How often an event is put into the queue that the broker does not take.
 const TRIES: u32 = 5;
 /// Events that are remembered, so that one which several topics mean is told of once.
@@ -86,14 +90,50 @@ impl Ears {
         wanted.sort();
         wanted.dedup();
         let mut heard = Vec::new();
-        for pattern in &wanted {
-            let subscription = client.subscribe(pattern).await;
-            heard.push(subscription.map_err(|error| format!("{pattern}: {error}"))?);
+        for pattern in wanted {
+            let subscription = client.subscribe(&pattern).await;
+            let subscription = subscription.map_err(|error| format!("{pattern}: {error}"))?;
+            heard.push(over_and_over(client.clone(), pattern, subscription));
         }
         let (service, topics) = (service.to_owned(), topics.to_vec());
         let desk = Desk { client, service, topics, level };
         Ok(Self { task: tokio::spawn(desk.run(select_all(heard))) })
     }
+}
+
+/// What is published of a pattern, as it comes.
+type Heard = BoxStream<'static, Result<Published, Lapse>>;
+
+/// What a subscription hears, and when it has ended, the next one.
+fn over_and_over(client: Client, pattern: String, first: Subscription) -> Heard {
+    let waits = Backoff::new(AGAIN, AGAIN_MAX, 0);
+    let begin = (client, pattern, Some(first), waits);
+    let heard = unfold(begin, async |(client, pattern, subscription, mut waits)| {
+        let next = match subscription {
+            Some(mut subscription) => match subscription.next().await {
+                Some(Err(Lapse::Ended(error))) => (Err(Lapse::Ended(error)), None),
+                Some(next) => {
+                    waits.reset();
+                    (next, Some(subscription))
+                }
+                // It has said before that it has ended.
+                None => (Err(Lapse::Unknown), None),
+            },
+            None => loop {
+                sleep(waits.next_wait()).await;
+                match client.subscribe(&pattern).await {
+                    // What was published meanwhile is not known.
+                    Ok(subscription) => break (Err(Lapse::Unknown), Some(subscription)),
+                    Err(error) => {
+                        tracing::debug!(%error, pattern, "events are not heard again yet");
+                    }
+                }
+            },
+        };
+        let (next, subscription) = next;
+        Some((next, (client, pattern, subscription, waits)))
+    });
+    heard.boxed()
 }
 
 /// Puts what is heard into the queue of the service.
@@ -105,7 +145,7 @@ struct Desk {
 }
 
 impl Desk {
-    async fn run(self, mut heard: SelectAll<Subscription>) {
+    async fn run(self, mut heard: SelectAll<Heard>) {
         let (mut putting, mut recent) = (FuturesUnordered::new(), Recent::default());
         loop {
             tokio::select! {
@@ -117,7 +157,7 @@ impl Desk {
                         }
                     }
                     Some(Err(Lapse::Ended(error))) => {
-                        tracing::warn!(%error, service = self.service, "events are heard no more");
+                        tracing::warn!(%error, service = self.service, "events are not heard");
                     }
                     Some(Err(lapse)) => {
                         tracing::warn!(%lapse, service = self.service, "events were missed");
