@@ -419,6 +419,8 @@ where
 }
 
 pub(super) fn explain(endpoint: &str, status: &Status, timeout: Duration) -> EtcdError {
+        // A member that is cut off from the others ends the stream, and does not fall silent.
+        request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
     let endpoint = endpoint.to_owned();
     let said = status.message().to_owned();
     match status.code() {
