@@ -105,8 +105,10 @@ impl<S: Seat> Held<S> {
         self.seat.epoch()
     }
 
-    /// Until when it is held if it is not renewed before that, by the clock at this moment: exact,
-    /// also right behind a time in which this process was stopped.
+    /// Until when it is believed to be held if it is not renewed before that, by the clock at this
+    /// moment, also right behind a time in which this process was stopped. With a grace shorter than
+    /// `ttl` the store may have seen the connection end before that, and have freed the lease: which
+    /// only a fence, a grace as long as `ttl` or a lock delay makes harmless (SPEC 9.14).
     ///
     /// # Errors
     /// Why it is not held any more.
