@@ -21,6 +21,8 @@ use crate::wire::nuropb::{
 const PENDING_MAX: usize = 100_000;
 /// Answers that have come and are not yet handed out.
 const ANSWERS_MAX: usize = 256;
+/// The longest that anybody waits for an answer: RabbitMQ keeps no message for 50 days.
+const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long an orderly end may take.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
@@ -153,7 +155,7 @@ impl Caller {
     /// With another limit for each call. Default 30 s.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(TIMEOUT_MAX);
         self
     }
 

@@ -10,6 +10,9 @@ use super::tie::Tie;
 use super::{Input, Op, Output, Settings};
 use crate::proto::backoff::Backoff;
 
+/// A stop that may take longer is cut to this: no clock can hold any time.
+const STOP_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Whether the instance lives.
 #[derive(Debug)]
 pub(super) enum Life {
@@ -128,7 +131,7 @@ impl Machine {
         match input {
             Input::Start if matches!(self.life, Life::New) => self.life = Life::Running,
             Input::Start => {}
-            Input::Stop(within) => self.stop(now + within),
+            Input::Stop(within) => self.stop(now + within.min(STOP_MAX)),
             Input::Opened(op, outcome) => self.opened(now, op, outcome),
             Input::Broken(op, why) => {
                 if self.tie.session() == Some(op) {
