@@ -337,9 +337,7 @@ impl Etcd {
     {
         let known = self.token(channel, false).await?;
         match ask(channel.clone(), known).await {
-            Err(status)
-                if self.inner.config.user.is_some() && status.code() == Code::Unauthenticated =>
-            {
+            Err(status) if self.inner.config.user.is_some() && is_outdated(&status) => {
                 let fresh = self.token(channel, true).await?;
                 ask(channel.clone(), fresh).await
             }
@@ -362,6 +360,16 @@ impl Etcd {
             *token = Some(given.map_err(|_| Status::internal("a token that cannot be sent"))?);
         }
         Ok(token.clone())
+    }
+}
+
+/// Whether a token is not taken any more: it has expired, or (a JWT) users or roles were changed
+/// since it was given.
+fn is_outdated(status: &Status) -> bool {
+    match status.code() {
+        Code::Unauthenticated => true,
+        Code::InvalidArgument => status.message().contains("revision of auth store is old"),
+        _ => false,
     }
 }
 
@@ -411,6 +419,8 @@ where
         if let Some(token) = token {
             request.metadata_mut().insert("token", token);
         }
+        // A member that is cut off from the others ends the stream, and does not fall silent.
+        request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
         let mut grpc = ready(channel).await?;
         let path = PathAndQuery::from_static(path);
         let answer = grpc.streaming(request, path, ProstCodec::<Q, A>::default()).await?;
@@ -419,8 +429,6 @@ where
 }
 
 pub(super) fn explain(endpoint: &str, status: &Status, timeout: Duration) -> EtcdError {
-        // A member that is cut off from the others ends the stream, and does not fall silent.
-        request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
     let endpoint = endpoint.to_owned();
     let said = status.message().to_owned();
     match status.code() {
@@ -466,6 +474,16 @@ fn behind(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_outdated_when_it_has_expired_or_users_were_changed() {
+        let old = "etcdserver: revision of auth store is old";
+        assert!(is_outdated(&Status::unauthenticated("etcdserver: invalid auth token")));
+        assert!(is_outdated(&Status::invalid_argument(old)));
+        let wrong = "etcdserver: authentication failed, invalid user ID or password";
+        assert!(!is_outdated(&Status::invalid_argument(wrong)));
+        assert!(!is_outdated(&Status::unavailable(old)));
+    }
 
     #[test]
     fn the_end_of_a_prefix_is_right_behind_its_last_key() {
