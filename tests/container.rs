@@ -78,6 +78,7 @@ async fn rabbitmq_is_a_home_with_the_leader_in_etcd_or_at_our_broker() {
     a_bad_caller_is_ended(&home, "strict", async |caller| home.connection(caller).await).await;
     an_instance_shows_its_numbers(&home, "counted").await;
     homes::a_client_whose_queue_is_gone_makes_it_anew(&home).await;
+    homes::what_a_full_disk_holds_up_is_done_once(&home).await;
     let (_broker, embedded) = broker_with(|_| ());
     let leases = RabbitLeases::Broker(Box::new(embedded));
     every_home_does_it(&AtRabbit { rabbit: &rabbit, vhost: "mixed", leases }).await;

@@ -152,7 +152,8 @@ impl Caller {
         self
     }
 
-    /// With another limit for each call. Default 30 s.
+    /// With another limit for each call. Default 30 s; 30 days at the most, to which a longer one is
+    /// cut.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(TIMEOUT_MAX);
@@ -282,8 +283,10 @@ impl Caller {
             correlation_id: fresh_id(),
             target: Value::Null,
         };
-        let line = self.line(Instant::now() + self.timeout).await?;
-        line.send(Outgoing::Event(event)).await?;
+        let ends = Instant::now() + self.timeout;
+        let line = self.line(ends).await?;
+        let sent = timeout_at(ends, line.send(Outgoing::Event(event))).await;
+        sent.map_err(|_| CallError::TimedOut(self.timeout))??;
         Ok(())
     }
 
@@ -356,11 +359,6 @@ fn opened(reply: Reply, seal: Option<&Seal>) -> Result<Response, CallError> {
     }
 }
 
-/// 32 hexadecimal digits.
-pub(super) fn fresh_id() -> String {
-    use std::fmt::Write as _;
-    let mut octets = [0; 16];
-    // Without randomness a number of this process has to do.
 /// Whether something can be published of that topic.
 pub(super) fn check_topic(topic: &str) -> Result<(), CallError> {
     if fits_short_string(topic) {
@@ -369,6 +367,11 @@ pub(super) fn check_topic(topic: &str) -> Result<(), CallError> {
     Err(CallError::Name(topic.chars().take(64).collect()))
 }
 
+/// 32 hexadecimal digits.
+pub(super) fn fresh_id() -> String {
+    use std::fmt::Write as _;
+    let mut octets = [0; 16];
+    // Without randomness a number of this process has to do.
     if getrandom::fill(&mut octets).is_err() {
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! The homes of services: our broker, or RabbitMQ and etcd, and what is between.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -19,8 +20,8 @@ use majordomo::wire::nuropb::Topology;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{sleep, timeout};
 
 use super::behaviour::{Home, PATIENCE, TTL, running};
 use super::etcd::EtcdServer;
@@ -217,6 +218,46 @@ pub(crate) async fn a_client_whose_queue_is_gone_makes_it_anew(home: &AtRabbit<'
         while short.request("known", "who", &json!({})).await.is_err() {}
     };
     timeout(PATIENCE, again).await.expect("it hears again");
+    client.close().await;
+    instance.stop(PATIENCE).await;
+}
+
+/// RabbitMQ takes nothing for a while, and says so.
+pub(crate) async fn what_a_full_disk_holds_up_is_done_once(home: &AtRabbit<'_>) {
+    let (begun, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (begins, waits) = (begun.clone(), go.clone());
+    let work = move |_: Call<Value>| {
+        begins.fetch_add(1, Ordering::SeqCst);
+        let waits = waits.clone();
+        async move {
+            waits.acquire().await?.forget();
+            Ok::<_, Failure>("done")
+        }
+    };
+    let instance = home.instance("heavy", "one").method("work", work).start().unwrap();
+    running(&instance).await;
+    let client = home.client("patient");
+    let asked = (0..4).map(|_| {
+        let caller = client.caller().with_timeout(2 * PATIENCE);
+        tokio::spawn(async move { caller.request("heavy", "work", &json!({})).await })
+    });
+    let asked: Vec<_> = asked.collect();
+    let all = async {
+        while begun.load(Ordering::SeqCst) < 4 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, all).await.expect("all are begun");
+    home.rabbit.hold_up(true).await;
+    go.add_permits(4);
+    // Longer than a confirmation may take.
+    sleep(Duration::from_secs(8)).await;
+    go.add_permits(100);
+    home.rabbit.hold_up(false).await;
+    for asked in asked {
+        assert_eq!(timeout(PATIENCE, asked).await.unwrap().unwrap(), Ok(json!("done")));
+    }
+    assert_eq!(begun.load(Ordering::SeqCst), 4, "each once");
     client.close().await;
     instance.stop(PATIENCE).await;
 }

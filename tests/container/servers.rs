@@ -77,6 +77,29 @@ impl RabbitServer {
         connection.close(200, "done".into()).await.unwrap();
     }
 
+    /// As if the disk were full, or were not any more.
+    pub(crate) async fn hold_up(&self, held_up: bool) {
+        let what = "{resource_limit, disk, node()}";
+        let words = match held_up {
+            true => format!("rabbit_alarm:set_alarm({{{what}, []}})."),
+            false => format!("rabbit_alarm:clear_alarm({what})."),
+        };
+        let mut ctl = tokio::process::Command::new(ctl());
+        let said = ctl
+            .arg("eval")
+            .arg(words)
+            .current_dir(self.home.path())
+            .env("HOME", self.home.path())
+            .env("LANG", "C.UTF-8")
+            .env("RABBITMQ_NODENAME", format!("t{}@localhost", self.port))
+            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+            .env("ERL_EPMD_PORT", self.epmd.to_string())
+            .output()
+            .await
+            .unwrap();
+        assert!(said.status.success(), "{said:?}");
+    }
+
     pub(crate) fn api(&self) -> String {
         format!("http://guest:guest@127.0.0.1:{}/api", self.management)
     }
@@ -86,6 +109,11 @@ impl RabbitServer {
 fn script() -> PathBuf {
     let link = Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
     fs::canonicalize(link).expect("the package rabbitmq-server; tests/run installs it")
+}
+
+/// Beside it.
+fn ctl() -> PathBuf {
+    script().with_file_name("rabbitmqctl")
 }
 
 impl Drop for RabbitServer {

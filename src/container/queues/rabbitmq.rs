@@ -286,8 +286,17 @@ impl Line for RabbitLine {
 
     fn send(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<Sent, SendError>> {
         Box::pin(async move {
+            // Nobody waits for a call that is late; for the rest it is waited in any case.
+            let wait = match &outgoing {
+                Outgoing::Call(_, _, ttl, _) => *ttl,
+                Outgoing::Event(_) | Outgoing::Response(..) => Duration::MAX,
+            };
             let Sending { exchange, key, mandatory, message } = self.queues.sending(outgoing)?;
-            match self.link.publish(&exchange, &key, mandatory, &message).await {
+            let published = self.link.publish(&exchange, &key, mandatory, &message);
+            let Ok(published) = tokio::time::timeout(wait, published).await else {
+                return Err(SendError::Unknown("RabbitMQ has not confirmed it in time".into()));
+            };
+            match published {
                 Ok(Published::Taken) => Ok(Sent::Taken),
                 Ok(Published::Unroutable) => Ok(Sent::Unroutable),
                 Err(error @ (RabbitError::TooLong(_) | RabbitError::NotTaken)) => {

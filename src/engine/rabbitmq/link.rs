@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -254,7 +255,8 @@ impl Link {
         self.settle(within(self.timeout, "a binding", bind).await)
     }
 
-    /// Publishes, and waits for the confirmation.
+    /// Publishes, and waits for the confirmation, for as long as the server says that it takes
+    /// nothing for want of memory or disk.
     ///
     /// What is returned says of which message it is only by coming before that message's
     /// confirmation, and confirmations of several messages may come as one. So a message that is to
@@ -288,14 +290,35 @@ impl Link {
             }
             Ok(confirmation)
         };
-        let confirmation = within(self.timeout, "a confirmation", publish).await;
-        let confirmation = self.settle(confirmation)?;
+        let confirmation = self.settle(self.confirmed(publish).await)?;
         if confirmation.is_nack() {
             return Err(RabbitError::NotTaken);
         }
         match confirmation.take_message() {
             Some(_) => Ok(Published::Unroutable),
             None => Ok(Published::Taken),
+        }
+    }
+
+    /// A confirmation within the time limit; what the server holds up for want of memory or disk,
+    /// and says so, has as long as that takes: over a new connection it would be the same.
+    async fn confirmed<T>(
+        &self,
+        publish: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, RabbitError> {
+        let (mut publish, mut told) = (pin!(publish), false);
+        loop {
+            let was_held_up = self.connection.status().blocked();
+            match within(self.timeout, "a confirmation", publish.as_mut()).await {
+                Err(RabbitError::TimedOut { .. })
+                    if was_held_up || self.connection.status().blocked() =>
+                {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!("RabbitMQ takes nothing for want of memory or disk");
+                    }
+                }
+                confirmed => return confirmed,
+            }
         }
     }
 
