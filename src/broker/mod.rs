@@ -259,6 +259,18 @@ impl Broker {
         self.shared.reload()
     }
 
+    /// As [`Self::reload`], on a thread of its own: for who has other things to do meanwhile. The
+    /// log says what came of it.
+    ///
+    /// # Cancel safety
+    /// What has begun goes on.
+    pub fn reload_aside(&self) -> impl Future<Output = ()> + use<> {
+        let shared = self.shared.clone();
+        async move {
+            let _ = tokio::task::spawn_blocking(move || shared.reload()).await;
+        }
+    }
+
     /// Waits until an administrator, with the right `admin`, wants a restart or a stop, and says
     /// which. The broker does neither by itself: call [`Self::shutdown`]. As
     /// long as nobody has called this, such requests are refused.

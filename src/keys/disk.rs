@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
@@ -19,6 +21,10 @@ const PERMISSIONS: u32 = 0o7777;
 pub(super) const PRIVATE: u32 = 0o600;
 /// Of what everybody may know.
 pub(super) const PUBLIC: u32 = 0o644;
+/// How long the lock of a file is waited for: whoever can read the file can hold it.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// How often it is tried meanwhile.
+const LOCK_TRIES: u32 = 200;
 
 /// Opens a regular file; a pipe is not waited for.
 pub(super) fn open_file(path: &Path) -> Result<(File, fs::Metadata), KeyError> {
@@ -142,18 +148,25 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Waits for the lock. `path` is the file itself, not a link to it.
+    /// Waits for the lock, [`LOCK_WAIT`] at most. `path` is the file itself, not a link to it.
     pub(super) fn open(path: &Path) -> Result<Self, KeyError> {
-        loop {
+        for _ in 0..LOCK_TRIES {
             let (file, metadata) = open_file(path)?;
-            flock(&file, FlockOperation::LockExclusive)
-                .map_err(|error| unreadable(path, &error.into()))?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    thread::sleep(LOCK_WAIT / LOCK_TRIES);
+                    continue;
+                }
+                Err(error) => return Err(unreadable(path, &error.into())),
+            }
             // Who had it before may have put another file there.
             let now = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
             if (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()) {
                 return Ok(Self { file, metadata });
             }
         }
+        Err(KeyError::Locked { path: path.into() })
     }
 }
 
@@ -195,4 +208,22 @@ fn unwritable(path: &Path, error: &std::io::Error) -> KeyError {
 fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_others_hold_is_not_waited_for_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.toml");
+        fs::write(&path, "").unwrap();
+        let other = File::open(&path).unwrap();
+        flock(&other, FlockOperation::LockExclusive).unwrap();
+        let said = Held::open(&path).unwrap_err();
+        assert_eq!(said, KeyError::Locked { path: path.clone() });
+        drop(other);
+        Held::open(&path).unwrap();
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::disk::LOCK_WAIT;
+
 /// Why a file of keys cannot be used or written. No text of it holds any part of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -19,6 +21,17 @@ pub enum KeyError {
         path: PathBuf,
         /// What the system says.
         reason: String,
+    },
+    /// Others hold its lock, and have not let go of it.
+    #[error(
+        "{path}: another program has held its lock for {wait:?}; try again when it is done, \
+         `fuser -v {path}` shows it",
+        path = path.display(),
+        wait = LOCK_WAIT
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
     },
     /// A folder, a pipe or a device.
     #[error("{}: is no regular file; name the file itself", path.display())]

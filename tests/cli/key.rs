@@ -412,6 +412,35 @@ fn files_are_read_again_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_lock_that_somebody_holds_stops_neither_operators_nor_signals() {
+    let home = home();
+    let home = home.path();
+    let mut desk = Desk::new(home);
+    for name in ["broker", "anna"] {
+        desk.out(&format!("key new {name}"));
+    }
+    desk.out("key approve anna.pub --name anna --role client --file keys.toml");
+    let (broker, _) = broker(home);
+    let held = fs::File::open(home.join("keys.toml")).unwrap();
+    held.lock().unwrap();
+    let revoke = format!("key revoke anna {ADMIN}");
+    for line in [&revoke, "key revoke anna --file keys.toml"] {
+        let said = desk.fails(1, line);
+        assert!(said.contains("keys.toml: another program has held its lock for 2s"), "{said}");
+    }
+    // Who only reads does not ask for it.
+    assert_eq!(desk.out(&format!("admin reload {ADMIN}")), "nothing has changed\n");
+    let words: Vec<_> = revoke.split(' ').collect();
+    let waits = Process::start(home, &words);
+    broker.signal("HUP");
+    broker.signal("TERM");
+    let (status, log) = broker.wait();
+    assert!(status.success(), "{log}");
+    drop((held, waits));
+    desk.has_kept_secrets();
+}
+
+#[test]
 fn a_broker_without_keys_and_one_that_takes_any_say_so() {
     let home = home();
     let home = home.path();

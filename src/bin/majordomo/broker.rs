@@ -33,9 +33,10 @@ pub(crate) fn run(loaded: Loaded) -> Result<ExitCode> {
     let records = logging::start(log, Some(ring.clone()))?;
     tracing::debug!(files = ?loaded.files, "configuration read");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(loaded.config, ring))?;
-    drop(runtime);
-    match ended {
+    let ended = runtime.block_on(serve(loaded.config, ring));
+    // Who reads files again holds up no end.
+    runtime.shutdown_background();
+    match ended? {
         Ended::Exit(code) => Ok(code),
         Ended::Restart => {
             let program = program.context("cannot find out what program this is")?;
@@ -63,8 +64,7 @@ async fn serve(config: BrokerConfig, ring: LogRing) -> Result<Ended> {
     let drain = config.broker.drain;
     let around = Around { logs: Some(ring), ..Around::default() };
     let broker = Broker::bind_around(config, around, print_endpoints).map_err(why_not)?;
-    // The log says what came of it.
-    let reload = || drop(broker.reload());
+    let reload = async || broker.reload_aside().await;
     let asked = tokio::select! {
         () = signals.next_or(reload) => AdminRequest::Shutdown,
         asked = broker.asked() => asked,

@@ -19,13 +19,18 @@ impl Signals {
         Ok(Self { terminate, interrupt, hang_up: signal(SignalKind::hangup())? })
     }
 
-    /// Waits for the next one that asks for the end; calls `reload` for each of the other kind.
-    pub(crate) async fn next_or(&mut self, mut reload: impl FnMut()) {
+    /// Waits for the next one that asks for the end, also while it runs `reload`, which it does
+    /// after each of the other kind.
+    pub(crate) async fn next_or(&mut self, mut reload: impl AsyncFnMut()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => reload(),
+                _ = self.hang_up.recv() => {}
+            }
+            tokio::select! {
+                () = self.next() => return,
+                () = reload() => {}
             }
         }
     }

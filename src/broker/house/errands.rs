@@ -48,7 +48,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let errands = shared.with_core(|core, _| core.take_errands());
         for errand in errands {
             if errand.verb != Verb::StoreBackup {
-                let answer = answer(&shared, &errand).await;
+                let answer = tokio::select! {
+                    // Those behind it are not begun any more.
+                    () = shared.running.cancelled() => return,
+                    answer = answer(&shared, &errand) => answer,
+                };
                 tell(&shared, &errand, &answer);
             } else if copies.is_empty() {
                 let shared = shared.clone();
