@@ -42,7 +42,7 @@ pub fn authorized_keys(input: &[u8]) {
         assert_eq!(keys, [key]);
         same(&ring, &back, path);
     }
-    let no_more = changed(denied(&more, path, key, None)).expect("it was not denied");
+    let no_more = changed(denied(&more, path, &[key], None)).expect("it was not denied");
     let ring = KeyRing::parse(no_more.as_bytes(), path).expect("we wrote it");
     assert_eq!(ring.judge(&Principal::Key(key)), Standing::Denied);
     let others: Vec<_> = added.diff(&ring).list;

@@ -90,8 +90,7 @@ impl Doorkeeper {
         let _one = self.changing();
         let (path, key) = (self.file()?, self.only_one(who)?);
         let name = name.map_or_else(|| default_name(&key), str::to_owned);
-        edit::approve(&path, &Approval { key, name, given })?;
-        self.decided(vec![key])
+        self.decided(edit::approve(&path, &Approval { key, name, given }).map(|_| vec![key]))
     }
 
     /// Denies keys for good, and writes that into the file. `who` is a key in Z85, the fingerprint
@@ -102,10 +101,7 @@ impl Doorkeeper {
     pub fn deny(&self, who: &str, name: Option<&str>) -> Result<Done, EditError> {
         let _one = self.changing();
         let (path, keys) = (self.file()?, self.named(who)?);
-        for key in &keys {
-            edit::deny(&path, *key, name)?;
-        }
-        self.decided(keys)
+        self.decided(edit::deny(&path, &keys, name).map(|_| keys))
     }
 
     /// Takes keys out of the file: a key in Z85, a fingerprint, or all of a name. It blocks.
@@ -114,11 +110,20 @@ impl Doorkeeper {
     /// The file has none of them, or cannot be changed.
     pub fn revoke(&self, who: &str) -> Result<Done, EditError> {
         let _one = self.changing();
-        let keys = edit::revoke(&self.file()?, who)?;
-        self.decided(keys)
+        self.decided(edit::revoke(&self.file()?, who))
     }
 
-    fn decided(&self, keys: Vec<PublicKey>) -> Result<Done, EditError> {
+    fn decided(&self, written: Result<Vec<PublicKey>, EditError>) -> Result<Done, EditError> {
+        let keys = match written {
+            Ok(keys) => keys,
+            Err(error) => {
+                // The new file may be there nevertheless, and not be on the disk: what it says holds.
+                if matches!(error, EditError::Ring(_)) {
+                    let _ = self.reload_now();
+                }
+                return Err(error);
+            }
+        };
         let changes = self.reload_now()?;
         let ring = self.ring();
         let mut strangers = self.strangers();
@@ -241,6 +246,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::error::KeyError;
+    use super::super::ring::RING_MAX;
     use super::super::text::text_of_public;
     use super::*;
     use crate::id::UserName;
@@ -332,6 +339,43 @@ mod tests {
         assert_eq!(keeper.reload().unwrap().list.len(), 2);
         assert_eq!(keeper.deny("twin", None).unwrap().keys, [key(1), key(3)]);
         assert_eq!(keeper.ring().keys_len(), 0);
+    }
+
+    #[test]
+    fn a_name_is_denied_with_all_its_keys_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.toml");
+        let entry = |octet| {
+            let key = text_of_public(&key(octet));
+            format!("[[key]]\nname = \"twin\"\nkey = \"{key}\"\n\n")
+        };
+        // There is room for one of the sections that deny, which are longer, and not for two.
+        let mut text = entry(1) + &entry(2);
+        text.insert_str(0, &("#".repeat(RING_MAX - text.len() - 5) + "\n\n"));
+        fs::write(&path, &text).unwrap();
+        let keeper = Arc::new(Doorkeeper::new(KeyRing::read(&path).unwrap(), now));
+        let one = dir.path().join("one.toml");
+        fs::copy(&path, &one).unwrap();
+        assert_eq!(edit::deny(&one, &[key(1)], None), Ok(true));
+        let said = keeper.deny("twin", None).unwrap_err().to_string();
+        assert!(said.contains("has more than"), "{said}");
+        assert!(fs::read_to_string(&path).unwrap() == text, "the file is as it was");
+        assert_eq!(keeper.ring().keys_len(), 2);
+    }
+
+    #[test]
+    fn what_is_in_the_file_holds_though_the_change_has_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.toml");
+        edit::approve(&path, &Approval { key: key(1), name: "anna".into(), given: client() })
+            .unwrap();
+        let keeper = Arc::new(Doorkeeper::new(KeyRing::read(&path).unwrap(), now));
+        assert_eq!(Authority::judge(&*keeper, &Claim::Key(key(1))), Verdict::Admit);
+        // As if the folder could not be brought to the disk afterwards.
+        edit::deny(&path, &[key(1)], None).unwrap();
+        let error = KeyError::Unwritable { path, reason: "full".into() };
+        assert_eq!(keeper.decided(Err(error.clone().into())), Err(error.into()));
+        assert_eq!(Authority::judge(&*keeper, &Claim::Key(key(1))), Verdict::Refuse);
     }
 
     #[test]

@@ -117,7 +117,12 @@ async fn answer(shared: &Arc<Shared>, errand: &Errand) -> Result<Packed, Refused
         }
         (Some(keeper), verb) => {
             let work = move || carry_out(&keeper, verb, &header, now());
-            tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(stopped()))?
+            let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(stopped()));
+            // What has failed may have changed the file nevertheless.
+            if let Err((Code::Failed, _)) = &done {
+                shared.judge_again();
+            }
+            done?
         }
     };
     Ok(match done {

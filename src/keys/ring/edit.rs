@@ -65,13 +65,13 @@ pub fn approve(path: &Path, approval: &Approval) -> Result<bool, EditError> {
     edit(path, |text, path| approved(text, path, approval)).map(|done| done.is_some())
 }
 
-/// Denies a key for good. If it may come in, it may no more. Returns false if all is so already.
-/// It blocks.
+/// Denies keys for good, all of them or none. If they may come in, they may no more. Returns false if
+/// all is so already. It blocks.
 ///
 /// # Errors
 /// [`EditError`]; the file is as it was.
-pub fn deny(path: &Path, key: PublicKey, name: Option<&str>) -> Result<bool, EditError> {
-    edit(path, |text, path| denied(text, path, key, name)).map(|done| done.is_some())
+pub fn deny(path: &Path, keys: &[PublicKey], name: Option<&str>) -> Result<bool, EditError> {
+    edit(path, |text, path| denied(text, path, keys, name)).map(|done| done.is_some())
 }
 
 /// Takes out all keys that go by `who`: a name, a fingerprint or a key in Z85. They are nobody's
@@ -277,25 +277,29 @@ fn is_so(entry: &Entry<PublicKey>, name: &str, lists: &Lists) -> bool {
 pub(crate) fn denied(
     text: &str,
     path: &Path,
-    key: PublicKey,
+    keys: &[PublicKey],
     name: Option<&str>,
 ) -> Result<Option<String>, EditError> {
     let mut draft = Draft::new(text, path)?;
-    if draft.document.denied.iter().any(|denied| denied.key == key) {
-        return Ok(None);
+    let mut changed = false;
+    for key in keys {
+        if draft.document.denied.iter().any(|denied| denied.key == *key) {
+            continue;
+        }
+        let entry = draft.document.keys.iter().find(|entry| entry.who == *key);
+        let name = name.or_else(|| entry.map(|entry| entry.name.text.as_str())).map(str::to_owned);
+        if let Some(at) = entry.map(|entry| entry.at) {
+            draft.cut(&[at]);
+        }
+        let mut fields = vec![("key", text_of_public(key).into())];
+        if let Some(name) = name {
+            check_name(&name).map_err(EditError::Wrong)?;
+            fields.push(("name", name.into()));
+        }
+        draft.add("denied", &fields);
+        changed = true;
     }
-    let entry = draft.document.keys.iter().find(|entry| entry.who == key);
-    let name = name.or_else(|| entry.map(|entry| entry.name.text.as_str())).map(str::to_owned);
-    if let Some(at) = entry.map(|entry| entry.at) {
-        draft.cut(&[at]);
-    }
-    let mut fields = vec![("key", text_of_public(&key).into())];
-    if let Some(name) = name {
-        check_name(&name).map_err(EditError::Wrong)?;
-        fields.push(("name", name.into()));
-    }
-    draft.add("denied", &fields);
-    Ok(Some(draft.text()))
+    Ok(changed.then(|| draft.text()))
 }
 
 pub(crate) fn revoked(
@@ -420,7 +424,7 @@ key = \"KEY4\"
         assert!(matches!(approve(5, "x", &[], &["call"]), Err(EditError::Wrong(_))));
 
         let deny =
-            |octet, name| denied(&text, path, key(octet), name).unwrap().map(|it| shown(&it));
+            |octet, name| denied(&text, path, &[key(octet)], name).unwrap().map(|it| shown(&it));
         let denied = "\n[[denied]]\nkey = \"KEY2\"\nname = \"ben\"\n";
         assert_eq!(deny(2, None), Some(without(&[ben]) + denied));
         let denied = "\n[[denied]]\nkey = \"KEY5\"\n";
@@ -434,7 +438,7 @@ key = \"KEY4\"
         let text = file("\nkey = [{ name = \"a\", key = \"KEY1\" }]\n");
         let said = revoked(&text, path, "a").unwrap_err().to_string();
         assert_eq!(said, "keys:2: write `key` as [[key]] to have it changed");
-        let said = denied("denied = []", path, key(1), None).unwrap_err().to_string();
+        let said = denied("denied = []", path, &[key(1)], None).unwrap_err().to_string();
         assert_eq!(said, "keys:1: write `denied` as [[denied]] to have it changed");
     }
 
@@ -458,8 +462,8 @@ key = \"KEY4\"
         assert_eq!(approve(&link, &approval(2)), Ok(false));
         assert!(link.is_symlink());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
-        assert_eq!(deny(&path, key(2), None), Ok(true));
-        assert_eq!(deny(&path, key(2), None), Ok(false));
+        assert_eq!(deny(&path, &[key(2)], None), Ok(true));
+        assert_eq!(deny(&path, &[key(2)], None), Ok(false));
         assert_eq!(revoke(&path, "k1"), Ok(vec![key(1)]));
         let ring = KeyRing::read(&path).unwrap();
         assert_eq!((ring.keys_len(), ring.named("k2").len()), (0, 1));

@@ -199,9 +199,7 @@ pub(super) fn deny(args: &DenyArgs) -> Result<ExitCode> {
     let DenyArgs { key, name, place } = args;
     if let Some(file) = &place.file {
         let keys = named(file, key)?;
-        return place.change(file, |file| {
-            keys.iter().try_for_each(|key| edit::deny(file, *key, name.as_deref()).map(drop))
-        });
+        return place.change(file, |file| edit::deny(file, &keys, name.as_deref()));
     }
     let key = spelled(key)?;
     let says =
