@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tracing::warn;
+
 use super::certificate::{Certificate, read_secret};
 use super::disk::{self, PRIVATE, PUBLIC};
 use super::error::KeyError;
@@ -14,6 +16,9 @@ use crate::proto::curve::KeyPair;
 
 /// For how long the key before the present one is good, if nobody says otherwise.
 pub const OVERLAP: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How far ahead a rotation may seem to be: clocks are set right by so much.
+const AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Where a certificate says when it was replaced, in seconds since 1970.
 const ROTATED: &str = "rotated";
@@ -42,7 +47,7 @@ pub struct Rotated {
 
 impl BrokerKeys {
     /// Reads the secret file `file`, and `FILE.old` if a rotation has left one; that one is good
-    /// until `overlap` after the rotation.
+    /// until `overlap` after the rotation, and not at all if that is ahead of the clock.
     ///
     /// # Errors
     /// One of the files is readable by others, or no such certificate.
@@ -57,13 +62,20 @@ impl BrokerKeys {
         let said = old.metadata.iter().find(|(name, _)| name == ROTATED);
         let seconds = said.and_then(|(_, value)| value.parse().ok());
         let seconds = seconds.ok_or_else(|| KeyError::NoRotation { path: path.clone() })?;
-        let at = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-        // A clock that was wrong makes no key live for ever.
-        let at = at.map_or(now, |at| at.min(now));
-        let until = at.checked_add(overlap).unwrap_or(now);
         // A rotation that ended midway has left the same key twice.
-        let is_good = until > now && old.public != present.public();
-        let old = if is_good { Some((pair(old, &path)?, until)) } else { None };
+        if old.public == present.public() {
+            return Ok(Self { present, old: None });
+        }
+        let at = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        // A clock that was wrong makes no key live longer: its time would begin anew each time.
+        let ahead = |at: &SystemTime| at.duration_since(now).unwrap_or_default();
+        let Some(at) = at.filter(|at| ahead(at) <= AHEAD_MAX) else {
+            let file = path.display();
+            warn!(%file, "the old key is not used: it was replaced in the future by this clock");
+            return Ok(Self { present, old: None });
+        };
+        let until = at.checked_add(overlap).unwrap_or(now);
+        let old = if until > now { Some((pair(old, &path)?, until)) } else { None };
         Ok(Self { present, old })
     }
 }
@@ -146,8 +158,9 @@ mod tests {
         }
         assert!(read(at(1000) + OVERLAP - Duration::from_secs(1)).old.is_some());
         assert_eq!(read(at(1000) + OVERLAP).old, None);
-        // A clock that went back: the time that is left begins now.
-        assert_eq!(read(at(10)).old.unwrap().1, at(10) + OVERLAP);
+        // A clock that was set right; and one that was far ahead, which would have no end.
+        assert_eq!(read(at(1000) - AHEAD_MAX).old.unwrap().1, at(1000) + OVERLAP);
+        assert_eq!(read(at(999) - AHEAD_MAX).old, None);
         let again = rotate(&secret, at(2000)).unwrap();
         assert_eq!(again.old.public, rotated.present.public);
         assert_eq!(read(at(2000)).old.unwrap().0.public(), rotated.present.public);
