@@ -102,7 +102,8 @@ pub fn rotate(file: &Path, now: SystemTime) -> Result<Rotated, KeyError> {
     old.metadata.push((ROTATED.into(), seconds.to_string()));
     let old_file = old_file(&file);
     disk::replace(&old_file, PRIVATE, None, old.secret_text().as_bytes())?;
-    disk::replace(&file, PRIVATE, None, present.secret_text().as_bytes())?;
+    // Whoever rotates it again waits until its public file is written, too.
+    let _new = disk::replace(&file, PRIVATE, None, present.secret_text().as_bytes())?;
     let public_file = public_file(&file).filter(|public| public.exists());
     if let Some(public) = &public_file {
         disk::replace(public, PUBLIC, None, present.public_text().as_bytes())?;

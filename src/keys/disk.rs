@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -21,6 +23,9 @@ const PERMISSIONS: u32 = 0o7777;
 pub(super) const PRIVATE: u32 = 0o600;
 /// Of what everybody may know.
 pub(super) const PUBLIC: u32 = 0o644;
+/// Behind the name of a file that is to be replaced, that of the one which is written for it: always
+/// the same, so that what a killed process has left there, a secret maybe, is gone with the next one.
+const BESIDE: &str = ".new-majordomo";
 /// How long the lock of a file is waited for: whoever can read the file can hold it.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// How often it is tried meanwhile.
@@ -88,38 +93,61 @@ pub(super) fn read_from(
     Ok(octets)
 }
 
-/// Writes a file that is not there yet. A secret has its mode from its first moment on.
+/// Writes a file that is not there yet: it is there whole or not at all. A secret has its mode from
+/// its first moment on.
 pub(super) fn create(path: &Path, mode: u32, octets: &[u8]) -> Result<(), KeyError> {
+    // Nobody holds a lock here: others who make the same file have another name beside it.
+    let mut number = [0; 8];
+    getrandom::fill(&mut number)
+        .map_err(|error| KeyError::NoRandomness { reason: error.to_string() })?;
+    let beside = with_suffix(path, &format!(".new-{:016x}", u64::from_ne_bytes(number)));
     let attempt = || {
         let options = &mut File::options();
-        let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
-        let written = file.write_all(octets).and_then(|()| file.sync_all());
-        if written.is_err() {
-            let _ = fs::remove_file(path);
-        }
-        written
+        let mut file = options.write(true).create_new(true).mode(mode).open(&beside)?;
+        file.write_all(octets)?;
+        file.sync_all()?;
+        rename_to_new(&beside, path)
     };
-    attempt().map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
-        _ => unwritable(path, &error),
+    attempt().map_err(|error| {
+        let _ = fs::remove_file(&beside);
+        match error.kind() {
+            ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
+            _ => unwritable(path, &error),
+        }
     })?;
     sync_folder_of(path)
 }
 
+/// Gives a file a name that none has.
+fn rename_to_new(beside: &Path, path: &Path) -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    match renameat_with(CWD, beside, CWD, path, RenameFlags::NOREPLACE) {
+        // Not every file system can do that.
+        Err(Errno::INVAL | Errno::NOSYS) => {}
+        renamed => return Ok(renamed?),
+    }
+    fs::hard_link(beside, path)?;
+    fs::remove_file(beside)
+}
+
 /// Puts a file in the place of the one of that name, if there is one: at no time is there half of
 /// it, nor none. `like` is the file whose mode and owner it gets; without, it has `mode`.
+///
+/// Who calls it holds the lock of the file, or of another one beside which it stands ([`Held`]), and
+/// that of the new one until what this returns is dropped.
 pub(super) fn replace(
     path: &Path,
     mode: u32,
     like: Option<&fs::Metadata>,
     octets: &[u8],
-) -> Result<(), KeyError> {
-    let beside = beside(path);
+) -> Result<File, KeyError> {
+    let beside = with_suffix(path, BESIDE);
     // Left behind by a process that ended midway.
     let _ = fs::remove_file(&beside);
     let attempt = || {
         let options = &mut File::options();
         let mut file = options.write(true).create_new(true).mode(PRIVATE & mode).open(&beside)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         file.write_all(octets)?;
         if let Some(like) = like {
             let ours = file.metadata()?;
@@ -130,17 +158,19 @@ pub(super) fn replace(
         let mode = like.map_or(mode, mode_of);
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
         file.sync_all()?;
-        fs::rename(&beside, path)
+        fs::rename(&beside, path)?;
+        Ok(file)
     };
-    attempt().map_err(|error| {
+    let file = attempt().map_err(|error| {
         let _ = fs::remove_file(&beside);
         unwritable(path, &error)
     })?;
-    sync_folder_of(path)
+    sync_folder_of(path)?;
+    Ok(file)
 }
 
 /// Keeps others from changing a file, until it is dropped. Whoever replaces the file holds the lock
-/// of the one that is replaced.
+/// of the one that is replaced, and that of the new one from its first moment on.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) file: File,
@@ -185,10 +215,6 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn beside(path: &Path) -> PathBuf {
-    with_suffix(path, &format!(".new-{}", std::process::id()))
-}
-
 fn sync_folder_of(path: &Path) -> Result<(), KeyError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
@@ -213,6 +239,47 @@ fn plain(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_file_is_there_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = vec![b'x'; 1 << 20];
+        let at = |number: u32| dir.path().join(number.to_string());
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..20).for_each(|number| create(&at(number), PUBLIC, &text).unwrap()));
+            for number in 0..20 {
+                let found = loop {
+                    if let Ok(found) = fs::metadata(at(number)) {
+                        break found.len();
+                    }
+                };
+                assert_eq!(found, 1 << 20);
+            }
+        });
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 20, "nothing is left behind");
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_gone_with_the_next_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("broker.secret");
+        for text in ["first", "second"] {
+            fs::write(with_suffix(&path, BESIDE), "half a sec").unwrap();
+            replace(&path, PRIVATE, None, text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn who_replaces_a_file_holds_the_lock_of_the_new_one_until_all_is_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("broker.secret");
+        let new = replace(&path, PRIVATE, None, b"x").unwrap();
+        assert!(matches!(Held::open(&path), Err(KeyError::Locked { .. })));
+        drop(new);
+        Held::open(&path).unwrap();
+    }
 
     #[test]
     fn a_lock_that_others_hold_is_not_waited_for_for_ever() {
