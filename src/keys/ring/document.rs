@@ -69,6 +69,8 @@ pub(super) struct Login {
 #[derive(Debug, Default)]
 pub(super) struct Document {
     pub(super) roles: Vec<Role>,
+    /// `[roles]`, if that is written, too.
+    pub(super) roles_at: Option<At>,
     pub(super) keys: Vec<Entry<PublicKey>>,
     pub(super) users: Vec<Entry<Login>>,
     pub(super) denied: Vec<Denied>,
@@ -146,6 +148,7 @@ impl<'t> Reader<'t> {
         };
         let mut root = Fields::of(root, "the file".into());
         if let Some(roles) = root.take("roles") {
+            document.roles_at = Some(roles.span().start);
             document.roles = self.roles(roles);
         }
         for title in ["key", "denied"] {

@@ -160,8 +160,8 @@ impl<'t> Draft<'t> {
 
     /// Where sections begin, in order.
     fn headers(&self) -> Vec<usize> {
-        let Document { roles, keys, users, denied, .. } = &self.document;
-        let starts = roles.iter().map(|role| role.name.at);
+        let Document { roles, roles_at, keys, users, denied, .. } = &self.document;
+        let starts = roles.iter().map(|role| role.name.at).chain(*roles_at);
         let starts = starts.chain(keys.iter().map(|key| key.at));
         let starts = starts.chain(users.iter().map(|user| user.at));
         let starts = starts.chain(denied.iter().map(|key| key.at));
@@ -468,6 +468,27 @@ key = \"KEY4\"
         let ring = KeyRing::read(&path).unwrap();
         assert_eq!((ring.keys_len(), ring.named("k2").len()), (0, 1));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_section_of_all_roles_is_no_part_of_the_one_above() {
+        let path = Path::new("keys");
+        let top = "# All of us.\n\n";
+        let anna = "[[key]]\nname = \"anna\"\nkey = \"KEY1\"\n\n";
+        let mallory = "[[denied]]\nkey = \"KEY2\"\n\n";
+        let one = "[roles.x]\nallow = [\"call x\"]\n\n";
+        let all = "# Ours.\n[ \"roles\" ]\nclient.allow = [\"call x\"]\n";
+        for (before, after) in [(top, one), (top, all), (one, all)] {
+            let rest = format!("{before}{after}");
+            let text = file(&format!("{before}{anna}{after}"));
+            let (gone, _) = revoked(&text, path, "anna").unwrap();
+            assert_eq!(shown(&gone), rest);
+            let gone = denied(&text, path, &[key(1)], None).unwrap().unwrap();
+            assert!(gone.starts_with(&rest) && check(&gone, path).is_ok(), "{gone}");
+            let text = file(&format!("{before}{mallory}{after}"));
+            let gone = approved(&text, path, &approval(2)).unwrap().unwrap();
+            assert!(gone.starts_with(&rest) && check(&gone, path).is_ok(), "{gone}");
+        }
     }
 
     #[test]
