@@ -1,7 +1,7 @@
 //! How peers prove who they are, and what they may do then.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use crate::config::{AuthSection, Authorized};
@@ -18,6 +18,8 @@ pub(super) struct Guard {
     auth: AuthSection,
     doorkeeper: Option<Arc<Doorkeeper>>,
     keys: RwLock<Option<Arc<BrokerKeys>>>,
+    /// Read again by one after the other: what was read last holds.
+    reloading: Mutex<()>,
 }
 
 /// Why nobody can be let in, or nothing was changed.
@@ -66,11 +68,12 @@ impl Guard {
         };
         let doorkeeper = ring.map(|ring| Arc::new(Doorkeeper::new(ring, super::shared::now)));
         let keys = RwLock::new(read_keys(auth, now)?);
-        Ok(Self { auth: auth.clone(), doorkeeper, keys })
+        Ok(Self { auth: auth.clone(), doorkeeper, keys, reloading: Mutex::default() })
     }
 
     /// Reads the same files again: all of it holds from now on, or nothing has changed. It blocks.
     pub(super) fn reload(&self, now: SystemTime) -> Result<Reloaded, GuardError> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let keys = read_keys(&self.auth, now)?;
         let changes = match &self.doorkeeper {
             Some(doorkeeper) => doorkeeper.reload()?,
