@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::proto::handshake::{Handshake, HandshakeError, Local, Peer};
 
@@ -63,14 +64,14 @@ pub async fn greet(
     local: Local,
     means: Means<'_>,
 ) -> Result<(Peer, Vec<u8>), GreetError> {
-    let mut out = Vec::new();
+    // A password goes out through the one, or comes in through the other.
+    let (mut out, mut buffer) = (Zeroizing::new(Vec::new()), Zeroizing::new(vec![0; READ_BYTES]));
     // NULL has no arithmetic.
     let bench = means.bench.filter(|_| local.security.mechanism() == Mechanism::Curve);
     let mut handshake = Handshake::new(local, &mut out);
-    let mut buffer = vec![0; READ_BYTES];
     loop {
         write_all(writer, &out).await?;
-        out.clear();
+        out.zeroize();
         let count = match means.silence {
             None => reader.read(&mut buffer).await?,
             Some(silence) => tokio::time::timeout(silence, reader.read(&mut buffer))
@@ -107,14 +108,14 @@ pub async fn greet(
 /// A handshake after it has read some octets.
 struct Step {
     handshake: Handshake,
-    out: Vec<u8>,
+    out: Zeroizing<Vec<u8>>,
     result: Result<Option<Peer>, HandshakeError>,
     /// What came behind it.
     rest: Vec<u8>,
 }
 
 impl Step {
-    fn take(mut handshake: Handshake, mut input: &[u8], mut out: Vec<u8>) -> Self {
+    fn take(mut handshake: Handshake, mut input: &[u8], mut out: Zeroizing<Vec<u8>>) -> Self {
         let result = handshake.read(&mut input, &mut out);
         Self { handshake, out, result, rest: input.to_vec() }
     }

@@ -10,7 +10,7 @@ pub use metadata::{Metadata, MetadataError, PROPERTIES_MAX};
 pub use reader::CommandReader;
 pub use socket_type::SocketType;
 
-use super::frame::{COMMAND, FrameError, Header};
+use super::frame::{COMMAND, FrameError, HEADER_LEN_MAX, Header};
 
 /// Longest context of a PING, octets (RFC 37, "Connection Heartbeating").
 pub const PING_CONTEXT_MAX: usize = 16;
@@ -185,6 +185,8 @@ pub(super) fn short(octets: &[u8]) -> (u8, &[u8]) {
 pub(super) fn frame(name: &[u8], data: &[&[u8]], out: &mut Vec<u8>) {
     let (len, name) = short(name);
     let size = 1 + name.len() + data.iter().map(|part| part.len()).sum::<usize>();
+    // With room for all of it, no password is left behind where it grew.
+    out.reserve(HEADER_LEN_MAX + size);
     Header::encode(COMMAND, size, out);
     out.push(len);
     out.extend_from_slice(name);

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import time
 
 import pytest
 import zmq
@@ -96,6 +98,39 @@ def test_an_initiate_without_a_hello_is_closed_unheard(door):
         peer.exactly(64)
         peer.until_closed(wait=10)
         assert peer.buffer == b""
+
+
+def memory(process):
+    """All that a process has in memory and may have written itself."""
+    parts = []
+    with open(f"/proc/{process.pid}/maps") as maps, open(f"/proc/{process.pid}/mem", "rb") as mem:
+        for line in maps:
+            span, rights, _, _, inode, *_ = line.split()
+            begin, end = (int(at, 16) for at in span.split("-"))
+            if rights.startswith("rw") and inode == "0":
+                mem.seek(begin)
+                parts.append(mem.read(end - begin))
+    return parts
+
+
+def test_what_was_read_of_a_password_is_wiped_when_its_peer_goes(door):
+    """Of half a HELLO that came in pieces no place where it stood still has it."""
+    parts = [canary.password(f"-part-{number:02}.") for number in range(8)]
+    says = ("\4anna\xff" + "".join(parts)).encode("latin-1")
+    octets = zmtp.command(b"HELLO", says, size=400)
+    with zmtp.Peer(door.endpoint, greet=False) as peer:
+        peer.send(zmtp.greeting(mechanism=b"PLAIN"))
+        peer.exactly(64)
+        for at in range(0, len(octets), 24):
+            peer.send(octets[at : at + 24])
+            time.sleep(0.01)
+        parts = [part.encode() for part in parts]
+        held = b"".join(memory(door.process))
+        assert all(part in held for part in parts), "the look finds what is there"
+        peer.socket.shutdown(socket.SHUT_WR)
+        peer.until_closed(wait=10)
+    held = b"".join(memory(door.process))
+    assert [part for part in parts if part in held] == []
 
 
 def test_what_a_user_may_do_is_his_own(door, peers):

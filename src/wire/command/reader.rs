@@ -1,13 +1,16 @@
 //! Collects one command frame from a stream of octets.
 
+use zeroize::Zeroizing;
+
 use super::super::frame::{COMMAND, Header};
 use super::CommandError;
 
 /// Reads one command after the other, as the handshake needs it: messages are not allowed, and
-/// memory grows with the octets that arrive, never with a size that was announced.
+/// memory grows with the octets that arrive, never with a size that was announced. What it has read
+/// may be a password: nothing of that stays in memory that it gives back.
 #[derive(Clone)]
 pub struct CommandReader {
-    frame: Vec<u8>,
+    frame: Zeroizing<Vec<u8>>,
     bytes_max: usize,
 }
 
@@ -23,11 +26,11 @@ impl CommandReader {
     /// Reads commands with bodies of at most `bytes_max` octets.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { frame: Vec::new(), bytes_max }
+        Self { frame: Zeroizing::default(), bytes_max }
     }
 
-    /// Takes one command from the front of `input`, leaves what follows it, and returns its body;
-    /// `None` until it is complete.
+    /// Takes one command from the front of `input`, leaves what follows it, and returns its body,
+    /// which is to be wiped if it may be a password; `None` until it is complete.
     ///
     /// # Errors
     /// Wrong flags and a message frame at their first octet, a size over the limit as soon as it
@@ -40,7 +43,7 @@ impl CommandReader {
                     let missing = header_len.saturating_add(size) - self.frame.len();
                     if missing == 0 {
                         self.frame.drain(..header_len);
-                        return Ok(Some(std::mem::take(&mut self.frame)));
+                        return Ok(Some(std::mem::take(&mut *self.frame)));
                     }
                     missing
                 }
@@ -49,9 +52,20 @@ impl CommandReader {
             if taken.is_empty() {
                 return Ok(None);
             }
-            self.frame.extend_from_slice(taken);
+            self.append(taken);
             *input = rest;
         }
+    }
+
+    /// Where the frame grows, what it leaves behind is wiped.
+    fn append(&mut self, octets: &[u8]) {
+        let len = self.frame.len() + octets.len();
+        if len > self.frame.capacity() {
+            let mut larger = Vec::with_capacity(len.max(2 * self.frame.capacity()));
+            larger.extend_from_slice(&self.frame);
+            self.frame = Zeroizing::new(larger);
+        }
+        self.frame.extend_from_slice(octets);
     }
 
     /// Octets of the header and of the body, once they are known.
