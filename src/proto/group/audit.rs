@@ -102,6 +102,8 @@ impl Groups {
             demand!(ballots.numbers.get(&open.number) == Some(poll), "{name}: no number");
             let due = self.ends.is_armed(open.until, (id, open.number));
             demand!(due, "{name}: nobody ends {poll:?}");
+            let (counts, again) = (open.ballot.counts(), open.ballot.recount());
+            demand!(counts == again, "{name}: {counts:?} are counted, there are {again:?}");
             let fixed = group.lead.is_some() && open.ballot.verdict().is_some();
             demand!(!fixed, "{name}: {poll:?} is decided and goes on");
         }

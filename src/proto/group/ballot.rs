@@ -78,7 +78,7 @@ pub enum NoVote {
 }
 
 /// How many votes there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Counts {
     /// Votes for it.
     pub yes: u64,
@@ -90,6 +90,16 @@ pub struct Counts {
     pub pending: u64,
 }
 
+impl Counts {
+    fn of(&mut self, vote: Vote) -> &mut u64 {
+        match vote {
+            Vote::Yes => &mut self.yes,
+            Vote::No => &mut self.no,
+            Vote::Abstain => &mut self.abstain,
+        }
+    }
+}
+
 /// The votes of one poll. The electorate is a set of incarnations, fixed at the beginning; it may
 /// count more than are there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -98,6 +108,8 @@ pub struct Ballot {
     size: u64,
     electors: BTreeMap<u64, Option<Vote>>,
     gone: BTreeSet<u64>,
+    /// Of the electors: they are many, and what is decided is asked after each vote.
+    counts: Counts,
 }
 
 impl Ballot {
@@ -106,7 +118,8 @@ impl Ballot {
     pub fn new(rule: Rule, size: u64, electors: impl IntoIterator<Item = u64>) -> Self {
         let electors: BTreeMap<_, _> = electors.into_iter().map(|who| (who, None)).collect();
         let there = u64::try_from(electors.len()).unwrap_or(u64::MAX);
-        Self { rule, size: size.max(there), electors, gone: BTreeSet::new() }
+        let counts = Counts { pending: there, ..Counts::default() };
+        Self { rule, size: size.max(there), electors, gone: BTreeSet::new(), counts }
     }
 
     /// What makes a yes.
@@ -143,6 +156,8 @@ impl Ballot {
             Some(Some(given)) => Err(NoVote::Changed(*given)),
             Some(given) => {
                 *given = Some(vote);
+                *self.counts.of(vote) += 1;
+                self.counts.pending -= u64::from(!self.gone.contains(&who));
                 Ok(true)
             }
         }
@@ -150,22 +165,25 @@ impl Ballot {
 
     /// An elector is no member any more. A vote that it has given stays.
     pub fn leave(&mut self, who: u64) {
-        if self.electors.get(&who) == Some(&None) {
-            self.gone.insert(who);
+        if self.electors.get(&who) == Some(&None) && self.gone.insert(who) {
+            self.counts.pending -= 1;
         }
     }
 
     /// How many votes there are.
     #[must_use]
     pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The same, counted anew.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn recount(&self) -> Counts {
         let mut counts = Counts::default();
         for (who, vote) in &self.electors {
             match vote {
-                Some(Vote::Yes) => counts.yes += 1,
-                Some(Vote::No) => counts.no += 1,
-                Some(Vote::Abstain) => counts.abstain += 1,
-                None if self.gone.contains(who) => {}
-                None => counts.pending += 1,
+                Some(vote) => *counts.of(*vote) += 1,
+                None => counts.pending += u64::from(!self.gone.contains(who)),
             }
         }
         counts
@@ -244,6 +262,7 @@ mod tests {
         for (rule, size, electors, votes, gone, verdict) in table {
             let ballot = ballot(rule, size, electors, votes, gone);
             assert_eq!(ballot.verdict(), verdict, "{ballot:?}");
+            assert_eq!(ballot.counts(), ballot.recount(), "{ballot:?}");
         }
     }
 
@@ -256,5 +275,17 @@ mod tests {
         assert_eq!(ballot.vote(4, Vote::Yes), Err(NoVote::Stranger));
         assert_eq!(ballot.counts(), Counts { yes: 1, no: 0, abstain: 0, pending: 2 });
         assert_eq!((ballot.size(), ballot.verdict()), (3, None));
+    }
+
+    #[test]
+    fn an_elector_that_leaves_is_waited_for_no_more_and_what_it_has_voted_stays() {
+        let mut ballot = Ballot::new(Rule::Majority, 0, [1, 2, 3]);
+        assert_eq!(ballot.vote(1, Vote::No), Ok(true));
+        // After its vote, without one, twice, and one that is no elector.
+        [1, 2, 2, 4].into_iter().for_each(|who| ballot.leave(who));
+        assert_eq!(ballot.counts(), Counts { yes: 0, no: 1, abstain: 0, pending: 1 });
+        assert_eq!(ballot.vote(2, Vote::Yes), Ok(true));
+        assert_eq!(ballot.counts(), Counts { yes: 1, no: 1, abstain: 0, pending: 1 });
+        assert_eq!(ballot.counts(), ballot.recount());
     }
 }

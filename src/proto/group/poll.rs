@@ -272,7 +272,10 @@ impl Groups {
             NoVote::Stranger => Refused::NotMember,
             NoVote::Changed(_) => Refused::Changed,
         })?;
-        self.unsettled.insert(id);
+        // Whoever says the same again decides nothing.
+        if counted {
+            self.unsettled.insert(id);
+        }
         Ok(Given { vote, repeat: !counted })
     }
 
@@ -338,4 +341,45 @@ impl Open {
 
 pub(super) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Charter, GroupLimits, Joining};
+    use super::*;
+
+    #[test]
+    fn a_vote_that_is_repeated_leaves_nothing_to_be_settled() {
+        let mut groups = Groups::new(GroupLimits::default());
+        let (now, peer) = (Now::default(), PeerId::default());
+        let charter = Charter { leader: true, ..Charter::default() };
+        let principal = Principal::default();
+        for id in 1..=3 {
+            let (group, member, own, may_lead) = ("g", None, true, true);
+            let charter = &charter;
+            let principal = &principal;
+            let one = Joining { peer, id, principal, group, member, charter, own, may_lead };
+            assert!(groups.check_join(&one).is_ok());
+            groups.join(now, &one);
+        }
+        let settle = |groups: &mut Groups| {
+            groups.settle(now, || 1);
+            while groups.pop_news().is_some() || groups.pop_event().is_some() {}
+            while groups.pop_ward().is_some() {}
+            groups.take_freed();
+        };
+        settle(&mut groups);
+        let (rule, digest) = (Rule::Majority, [0; 32]);
+        let (timeout, when, error, epoch) = (None, None, None, None);
+        let one = Question { poll: b"p", rule, timeout, when, error, digest, epoch };
+        assert!(groups.open(now, (peer, 1), &one, kept_cost(b"p")).is_some());
+        settle(&mut groups);
+        for repeat in [false, true] {
+            let given = groups.vote((peer, 1), b"p", Vote::Yes, None);
+            assert_eq!(given, Ok(Given { vote: Vote::Yes, repeat }));
+            assert_eq!(groups.is_quiet(), repeat);
+            settle(&mut groups);
+        }
+        groups.audit(|_| true).unwrap();
+    }
 }

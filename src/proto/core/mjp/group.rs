@@ -313,8 +313,10 @@ impl Core {
         self.tell_groups(now, out);
         while let Some(id) = self.groups.first_seat_of(peer) {
             let _ = self.groups.leave_seat(self.moment(now), peer, id, Left::Closed);
-            self.tell_groups(now, out);
+            self.tell_news(now, out);
         }
+        // Nobody who leaves in this moment comes to lead in it.
+        self.tell_groups(now, out);
     }
 
     /// The peer has other rights now: what it may not be a member of, it is not, and what it may not

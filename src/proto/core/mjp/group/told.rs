@@ -27,6 +27,12 @@ impl Core {
         }
         let moment = self.moment(now);
         self.groups.settle(moment, || self.router.leases.next_epoch());
+        self.tell_news(now, out);
+    }
+
+    /// Tells members and followers what has happened in groups, settled or not, and gives memory
+    /// back.
+    pub(super) fn tell_news<O: Output>(&mut self, now: Time, out: &mut O) {
         while let Some((group, holder)) = self.groups.pop_ward() {
             self.router.leases.set_ward(now, &group, holder);
         }

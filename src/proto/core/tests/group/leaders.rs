@@ -150,3 +150,27 @@ fn the_lease_of_a_leader_is_seen_as_any_other_and_nobody_else_has_a_say_in_it() 
     let left = "8 list $first:2:n:0 $group.Escort.1:0:-:1 $group.None:0:-:1 zero:3:n:0";
     assert_eq!(desk.group_told(eye), [left]);
 }
+
+#[test]
+fn of_members_that_leave_with_one_connection_none_leads_after_another() {
+    let mut desk = desk();
+    let [a, b] = [desk.member("a"), desk.join()];
+    for (id, name) in [(2, "a2"), (3, "a3")] {
+        desk.group(a, id, joining(name, led(2)), &[]);
+    }
+    for (id, name) in [(1, "b"), (2, "b2")] {
+        desk.group(b, id, joining(name, led(2)), &[]);
+    }
+    desk.group_told(b);
+    desk.leave(a);
+    let told = desk.group_told(b);
+    let of_one = told.iter().filter(|told| told.starts_with("1 "));
+    let expected = [
+        "1 exited a/1 #1 closed",
+        "1 view v6 a/1 left closed",
+        "1 view v7 a2/2 left closed",
+        "1 view v8 a3/3 left closed",
+        "1 elected b/4 #2",
+    ];
+    assert_eq!(of_one.collect::<Vec<_>>(), expected);
+}
