@@ -219,9 +219,9 @@ impl Topics {
         self.spent = (now, before.saturating_add(cost));
     }
 
-    /// Whether publications have cost so much at this moment that others are to have their turn
-    /// before the next one: all that is read at once comes at one moment, and the tables are held
-    /// meanwhile. It is said once; what comes then is another turn.
+    /// Whether what was said has cost so much at this moment that others are to have their turn
+    /// before the next publication, or word about a group: all that is read at once comes at one
+    /// moment, and the tables are held meanwhile. It is said once; what comes then is another turn.
     #[must_use]
     pub fn take_spent(&mut self, now: Time) -> bool {
         let is_spent = self.spent.0 == now && self.spent.1 >= self.limits.fan_out_max;

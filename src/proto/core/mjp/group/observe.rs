@@ -39,24 +39,27 @@ impl Core {
         Ok(())
     }
 
-    /// Tells all who look at a group what has happened there.
+    /// Tells all who look at a group what has happened there; gives how many were to be told.
     pub(super) fn tell_observers<O: Output>(
         &mut self,
         now: Time,
         group: &str,
         event: &Event,
         out: &mut O,
-    ) {
+    ) -> usize {
         if self.groups.observing() == 0 {
-            return;
+            return 0;
         }
         let (share, (packed, body)) = (self.settings.topics.outbox_bytes_max, written(event));
         let (header, body) = (packed.octets(), body.frames());
+        let mut told = 0;
         self.groups.tell_observers(now, group, |peer, id| {
+            told += 1;
             out.spare(peer, header.len() + body.bytes(), share, |encoder| {
                 FromBroker::Group { id, header, body }.encode(encoder);
             })
         });
+        told
     }
 
     /// Tells who has missed something how things are.

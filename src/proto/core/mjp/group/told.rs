@@ -38,7 +38,9 @@ impl Core {
         }
         // The same is said to many, one behind another: it is written once.
         let mut last: Option<(Arc<Event>, Packed, Message)> = None;
+        let mut told = 0;
         while let Some(news) = self.groups.pop_news() {
+            told += 1;
             if last.as_ref().is_none_or(|(event, ..)| !Arc::ptr_eq(event, &news.event)) {
                 let (packed, body) = written(&news.event);
                 last = Some((news.event.clone(), packed, body));
@@ -49,8 +51,9 @@ impl Core {
         }
         while let Some((group, event)) = self.groups.pop_event() {
             self.announce_group(&group, &event, out);
-            self.tell_observers(now, &group, &event, out);
+            told += self.tell_observers(now, &group, &event, out);
         }
+        self.topics.spend(now, told);
         out.release(self.groups.take_freed());
         self.keep_mark(out);
     }

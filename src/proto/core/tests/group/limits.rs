@@ -1,6 +1,7 @@
 //! What a type of groups limits, and who may do what in one.
 
 use super::*;
+use crate::proto::policy::TopicLimits;
 
 fn kind(says: GroupType<'static>) -> GroupType<'static> {
     GroupType { leader: Some(true), min_size: Some(1), ..says }
@@ -126,4 +127,32 @@ fn the_right_to_lead_can_be_taken_away_and_given() {
     assert!(desk.group_told(a).contains(&"2 ack".to_owned()));
     rules(&mut desk, &["group *"]);
     assert!(desk.group_told(b).contains(&"1 elected a/1 #2".to_owned()));
+}
+
+#[test]
+fn who_has_many_told_that_it_comes_and_goes_has_its_next_turn_behind_others() {
+    let topics = TopicLimits { fan_out_max: 8, ..TopicLimits::default() };
+    let mut desk = Desk::with(Settings { topics, ..Settings::default() });
+    let [a, b, c] = desk.members();
+    let (eye, flapping) = (desk.join(), desk.join());
+    let verb = GroupVerb::Observe.as_str();
+    desk.group(eye, 1, GroupHeader { verb, group: Some(NAME), ..GroupHeader::default() }, &[]);
+    [a, b, c, eye].iter().for_each(|peer| drop(desk.group_told(*peer)));
+    // It is another moment, in which nothing was said yet.
+    desk.beat_all(&[a, b, c], 250 * MS);
+    let say = |desk: &mut Desk, says: GroupHeader<'_>| {
+        let group = Group { id: 1, says, body: Frames::default() };
+        let said = message(|out| ToBroker::Group(group).encode(out));
+        desk.core.message(desk.now, flapping, said.frames(), &mut desk.said)
+    };
+    let (joins, leaves) = (|| joining("d", led(2)), || of(GroupVerb::Leave));
+    assert_eq!([say(&mut desk, joins()), say(&mut desk, leaves())], [Taken::Yes; 2], "eight");
+    assert_eq!(say(&mut desk, joins()), Taken::NotYet);
+    assert_eq!(desk.said.resumed, [flapping], "and its turn comes by itself");
+    assert_eq!(say(&mut desk, joins()), Taken::Yes);
+    desk.check();
+    for peer in [a, b, c, eye] {
+        let views = desk.group_told(peer).into_iter().filter(|told| told.contains(" d/"));
+        assert_eq!(views.count(), 3, "nothing was lost by that");
+    }
 }
