@@ -100,8 +100,8 @@ impl Join {
         Self { groups, group, member: None, own: true, kind: GroupKind::default() }
     }
 
-    /// What the member calls itself, 1 to 255 octets. Default: the identity of the connection, or
-    /// a name that the broker finds.
+    /// What the member calls itself, 1 to 255 octets, of which the first is no `~`. Default: the
+    /// identity of the connection, or a name that the broker finds.
     pub fn member(mut self, name: impl Into<String>) -> Self {
         self.member = Some(name.into());
         self

@@ -10,6 +10,9 @@ use super::table::{Group, GroupId, Groups, Member, Refused, count};
 use super::{Charter, Now};
 use crate::id::{PeerId, Principal};
 
+/// What the names begin with that the broker gives.
+pub const UNNAMED: &str = "~";
+
 /// Somebody who wants to be a member.
 #[derive(Debug, Clone, Copy)]
 pub struct Joining<'a> {
@@ -52,6 +55,10 @@ impl Groups {
     pub fn check_join(&self, one: &Joining<'_>) -> Result<usize, Refused> {
         if self.has_id(one.peer, one.id) {
             return Err(Refused::DuplicateId);
+        }
+        // It may be the name of one that is to come.
+        if one.member.is_some_and(|name| name.starts_with(UNNAMED)) {
+            return Err(Refused::NameReserved);
         }
         if self.count_of(one.peer) >= self.limits.per_peer_max {
             return Err(Refused::TooMany("group.per_peer"));
@@ -103,7 +110,7 @@ impl Groups {
         }
         let name: Arc<str> = match one.member {
             Some(name) => name.into(),
-            None => format!("~{incarnation:016x}").into(),
+            None => format!("{UNNAMED}{incarnation:016x}").into(),
         };
         self.seats.entry(one.peer).or_default().insert(one.id, (id, incarnation));
         self.members += 1;

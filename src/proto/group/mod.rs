@@ -42,7 +42,7 @@ pub use ballot::{Ballot, Counts as VoteCounts, NoVote, Rule, Verdict, Vote};
 pub use charter::{Charter, Electorate, Polls, Unfit};
 pub use lead::Exit;
 pub use listing::{Counts, Row};
-pub use membership::{Joined, Joining};
+pub use membership::{Joined, Joining, UNNAMED};
 pub use news::{Change, Event, Feat, Left, News, PollResult, Status};
 pub use order::{Recipient, Taken, To};
 pub use poll::{Asked, Given, Opened, Opening, Question};

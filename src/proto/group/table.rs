@@ -30,6 +30,8 @@ pub enum Refused {
     TooMany(&'static str),
     /// Another member has the name.
     NameTaken,
+    /// Only the broker gives such a name.
+    NameReserved,
     /// There is no such member.
     NotMember,
     /// The group never has a leader.

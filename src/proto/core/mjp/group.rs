@@ -10,7 +10,7 @@ use crate::proto::core::Core;
 use crate::proto::core::report::count;
 use crate::proto::core::rights::why_denied;
 use crate::proto::dialect::STALE;
-use crate::proto::group::{Groups, Joining, Left, Now, Refused, To};
+use crate::proto::group::{Groups, Joining, Left, Now, Refused, To, UNNAMED};
 use crate::proto::output::Output;
 use crate::proto::rights::{Grants, Verb as Right};
 use crate::wire::message::Frames;
@@ -140,7 +140,9 @@ impl Core {
                 .with(&expected, &settings.limits)
                 .map_err(|unfit| bad_owned(format!("`type`: {unfit}")))?,
         };
-        let member = says.member.or(identity.as_deref());
+        // An identity that the broker might give to another one is no name, as elsewhere.
+        let identity = identity.as_deref().filter(|name| !name.starts_with(UNNAMED));
+        let member = says.member.or(identity);
         let own = says.own.unwrap_or(true);
         let (principal, charter) = (&principal, &charter);
         let may_lead = known.rights.grants().allows(Right::Lead, group.as_bytes());
@@ -402,6 +404,9 @@ fn refusal(refused: Refused) -> Why {
         }
         Refused::TooMany(limit) => {
             return (Code::Overloaded, format!("{limit} is reached").into(), None);
+        }
+        Refused::NameReserved => {
+            (Code::BadRequest, "names of members that begin with ~ are the broker's to give")
         }
         Refused::NameTaken => (Code::NameTaken, "another member of the group has the name"),
         Refused::NotMember => (Code::NotMember, "no member, or no elector, that may do or get it"),

@@ -145,6 +145,25 @@ fn a_member_is_called_by_its_identity_unless_it_says_another_name() {
 }
 
 #[test]
+fn a_name_that_the_broker_may_give_to_another_one_is_no_members_own() {
+    let mut desk = desk();
+    let next = "~0000000000000002";
+    let identity = Identity::try_from(next.as_bytes()).ok();
+    let hello = Hello { identity, ..Hello::default() };
+    let a = desk.core.join(desk.now, hello, &mut desk.said).0;
+    desk.group(a, 1, joining(next, led(2)), &[]);
+    // Nor by its identity.
+    let unnamed = GroupHeader { member: None, ..joining("", led(2)) };
+    desk.group(a, 2, unnamed.clone(), &[]);
+    let own = "2 joined v1 ~0000000000000001/1 [~0000000000000001]";
+    assert_eq!(desk.group_told(a), ["1 bad_request", own]);
+    let b = desk.join();
+    desk.group(b, 1, unnamed, &[]);
+    let both = "1 joined v2 ~0000000000000002/2 [~0000000000000001 ~0000000000000002]";
+    assert_eq!(desk.group_told(b)[0], both);
+}
+
+#[test]
 fn a_broker_that_stops_takes_no_new_members() {
     let mut desk = desk();
     let [a, b] = desk.members();
