@@ -273,6 +273,7 @@ impl Router {
             name,
             held: List::default(),
             in_flight: 0,
+            fetched: None,
             pinned: BTreeMap::new(),
             direct: 0,
             listed: None,

@@ -131,20 +131,33 @@ impl Router {
         out.send(worker.peer, |encoder| voice.ask_about(Verb::Get, id, encoder));
     }
 
-    /// Asks an NFP worker for results that are long in coming: up to 0.24 it does not say when they
-    /// are ready, and what it says can be lost with a connection.
+    /// Asks an NFP worker for results that are long in coming, the oldest each time and the others in
+    /// turn: up to 0.24 it does not say when they are ready, and what it says can be lost with a
+    /// connection.
     pub(crate) fn fetch_old<O: Output>(&mut self, now: Time, id: WorkerId, out: &mut O) {
-        /// So many at a time.
+        /// So many of the oldest at a time, and as many of the others.
         const FETCHED: usize = 16;
         let Some(worker) = self.workers.get(id) else { return };
         if !matches!(worker.voice, WorkerVoice::Nfp(_)) || worker.congested {
             return;
         }
+        let behind = |request: RequestId| self.requests.get(request)?.links.next();
         let mut old = Vec::new();
         let mut next = worker.held.first();
         while let Some(request) = next.filter(|_| old.len() < FETCHED) {
             old.push(request);
-            next = self.requests.get(request).and_then(|request| request.links.next());
+            next = behind(request);
+        }
+        let (others, last) = (next, worker.fetched);
+        let last = last.filter(|last| self.holds(id, *last) && !old.contains(last));
+        let begin = last.and_then(behind).or(others);
+        next = begin;
+        while let Some(request) = next.filter(|_| old.len() < 2 * FETCHED) {
+            old.push(request);
+            next = behind(request).or(others).filter(|next| Some(*next) != begin);
+        }
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.fetched = old.get(FETCHED..).and_then(<[_]>::last).copied();
         }
         for request in old {
             self.fetch(now, id, request, out);

@@ -227,6 +227,7 @@ mod tests {
             held: List::default(),
             fenced: false,
             in_flight: 0,
+            fetched: None,
             pinned: BTreeMap::new(),
             direct: 0,
             listed: Some(0),

@@ -29,6 +29,8 @@ pub struct Worker {
     /// Requests it holds, in the order of delivery.
     pub(super) held: List<RequestId>,
     pub(super) in_flight: usize,
+    /// The one of them, not among the oldest, whose result was asked for last without a sign of it.
+    pub(super) fetched: Option<RequestId>,
     /// Requests that wait for it alone, in the order of acceptance.
     pub(super) pinned: BTreeMap<u64, RequestId>,
     /// Jobs that it was given directly and has not ended: they take no credit, but are work.

@@ -84,6 +84,50 @@ fn a_stock_client_calls_an_nfp_worker() {
 }
 
 #[test]
+fn whatever_a_worker_holds_is_asked_for_in_time_however_long_the_oldest_take() {
+    let mut desk = Desk::new(ServicePolicy { prefetch: 70, ..ServicePolicy::default() });
+    let (worker, client) = (desk.nfp_ready("w", "echo"), desk.join());
+    for _ in 0..70 {
+        desk.ask(client, ADD.as_bytes());
+    }
+    let given: Vec<_> =
+        desk.orders(worker).into_iter().map(|(_, name, uuid, _)| (name, uuid)).collect();
+    assert_eq!(given.len(), 70);
+    let fetched = |desk: &mut Desk| -> Vec<usize> {
+        desk.pass(Duration::from_millis(2500));
+        desk.work(worker, FromWorker::Keepalive { service: b"echo" });
+        let gets = desk.orders(worker).into_iter().filter(|(verb, ..)| *verb == Verb::Get);
+        let place = |(_, name, uuid, _)| given.iter().position(|it| *it == (name, uuid)).unwrap();
+        gets.map(place).collect()
+    };
+    let behind = |others: std::ops::Range<usize>| (0..16).chain(others).collect::<Vec<_>>();
+    assert_eq!(fetched(&mut desk), behind(16..32));
+    assert_eq!(fetched(&mut desk), behind(32..48));
+    // One of them has ended: the others have their turns as before.
+    let (name, uuid) = &given[40];
+    desk.report(worker, Kind::Response, name, uuid, "200", "{}");
+    assert_eq!(fetched(&mut desk), behind(48..64));
+    let rest = (0..16).chain(64..70).chain(16..26);
+    assert_eq!(fetched(&mut desk), rest.collect::<Vec<_>>());
+    // The one that was the last to be asked for has: it begins again.
+    let (name, uuid) = &given[25];
+    desk.report(worker, Kind::Response, name, uuid, "200", "{}");
+    let others = (16..25).chain(26..33);
+    assert_eq!(fetched(&mut desk), (0..16).chain(others).collect::<Vec<_>>());
+    // And so it does for one that is among the oldest by now.
+    for (name, uuid) in &given[..30] {
+        desk.report(worker, Kind::Response, name, uuid, "200", "{}");
+    }
+    let left: Vec<_> = (30..40).chain(41..70).collect();
+    assert_eq!(fetched(&mut desk), left[..32]);
+    for place in left {
+        let (name, uuid) = &given[place];
+        desk.report(worker, Kind::Response, name, uuid, "200", "{}");
+    }
+    assert_eq!(fetched(&mut desk), []);
+}
+
+#[test]
 fn peers_of_the_old_era_hear_its_headers() {
     let mut desk = desk();
     let enter = |desk: &mut Desk, name: &str| {
