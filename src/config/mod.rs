@@ -228,6 +228,9 @@ pub struct LimitsSection {
     pub jobs: usize,
     /// Open jobs of one client, 1 to 10,000,000. Default 10,000.
     pub jobs_per_client: usize,
+    /// Workers of one job of NorFab's protocol, each registration counted, 1 to 1,000,000. Default
+    /// 16,384.
+    pub job_targets: usize,
     /// Memory of jobs and scatters that have ended and are remembered, 64 KiB to 1 TiB. Default
     /// 64 MiB.
     #[serde(with = "units::text")]
@@ -290,6 +293,7 @@ impl Default for LimitsSection {
             services: Settings::default().services_max,
             jobs: JobLimits::default().jobs_max,
             jobs_per_client: JobLimits::default().open_per_client_max,
+            job_targets: JobLimits::default().targets_max,
             jobs_ended: JobLimits::default().ended_bytes_max,
             subscriptions: topics.subscriptions_max,
             subscriptions_per_peer: topics.per_peer_max,

@@ -60,6 +60,7 @@ impl NfpSection {
             jobs: JobLimits {
                 jobs_max: limits.jobs,
                 open_per_client_max: limits.jobs_per_client,
+                targets_max: limits.job_targets,
                 kept: self.job_ttl,
                 ended_bytes_max: limits.jobs_ended,
             },

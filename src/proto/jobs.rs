@@ -10,7 +10,7 @@ mod job;
 mod news;
 mod progress;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -38,6 +38,8 @@ pub struct JobLimits {
     pub jobs_max: usize,
     /// Open jobs of one client.
     pub open_per_client_max: usize,
+    /// Workers of one job, each registration counted.
+    pub targets_max: usize,
     /// How long a job is remembered after its end.
     pub kept: Duration,
     /// Memory of the jobs that have ended, octets; the last one may have more.
@@ -49,6 +51,7 @@ impl Default for JobLimits {
         Self {
             jobs_max: 100_000,
             open_per_client_max: 10_000,
+            targets_max: 16_384,
             kept: Duration::from_secs(10 * 60),
             ended_bytes_max: 64 << 20,
         }
@@ -153,9 +156,16 @@ impl Jobs {
     /// Those of `workers` that have no part of a job yet, not even one that has ended.
     #[must_use]
     pub fn newcomers(&self, id: JobId, workers: &[WorkerId]) -> Vec<WorkerId> {
-        let targets = self.jobs.get(id).into_iter().flat_map(|job| &job.targets);
-        let known: BTreeSet<_> = targets.filter_map(|target| target.worker).collect();
-        workers.iter().copied().filter(|worker| !known.contains(worker)).collect()
+        let job = self.jobs.get(id);
+        let is_known = |worker| job.is_some_and(|job| job.workers.contains(worker));
+        workers.iter().copied().filter(|worker| !is_known(worker)).collect()
+    }
+
+    /// Whether a job that is open, or a new one, may have so many more targets.
+    #[must_use]
+    pub fn takes(&self, id: Option<JobId>, more: usize) -> bool {
+        let known = id.and_then(|id| self.jobs.get(id)).map_or(0, |job| job.targets.len());
+        known + more <= self.limits.targets_max
     }
 
     /// Gives a worker that has none, or the queue, a part of an open job. Returns which one that is.
@@ -169,6 +179,10 @@ impl Jobs {
         let job = self.jobs.get_mut(id).filter(|job| job.ended_at.is_none())?;
         let index = job.targets.len();
         let (progress, child, result) = (Progress::Dispatched, None, None);
+        job.workers.extend(worker);
+        if !direct {
+            job.stand_ins.insert(name.clone(), index);
+        }
         job.targets.push(Target { worker, name, progress, direct, child, result });
         job.open += 1;
         if let Some(worker) = worker {

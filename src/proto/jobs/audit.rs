@@ -1,6 +1,6 @@
 //! The invariants of the table of jobs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::proto::router::WorkerId;
 
@@ -47,6 +47,16 @@ impl Jobs {
             let cost = Job::cost_of(&job.uuid, job.targets.len()) + kept;
             if cost != job.cost {
                 return Err(format!("{id:?} takes {cost} octets, {} are charged", job.cost));
+            }
+            let known: BTreeSet<_> = job.targets.iter().filter_map(|it| it.worker).collect();
+            let indirect = job.targets.iter().enumerate().filter(|(_, target)| !target.direct);
+            let last: BTreeMap<_, _> = indirect.map(|(at, it)| (it.name.clone(), at)).collect();
+            if known != job.workers || last != job.stand_ins {
+                return Err(format!("{id:?}: the indices of its targets are wrong"));
+            }
+            let queued = job.targets.iter().any(|target| target.worker.is_none());
+            if queued && job.targets.len() > 1 {
+                return Err(format!("{id:?} waits in a queue, and is others' too"));
             }
             let parts = job.targets.iter().enumerate();
             let left: Vec<_> = parts.filter(|(_, target)| !target.progress.is_end()).collect();

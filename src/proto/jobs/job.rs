@@ -1,5 +1,7 @@
 //! A job, and the parts of it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::id::{Identity, PeerId, Principal, RequestId, ServiceName, beginning};
 use crate::proto::clock::Time;
 use crate::proto::router::WorkerId;
@@ -44,6 +46,10 @@ pub struct Job {
     pub ended_at: Option<Time>,
     /// The MJP caller that waits for all of it, and what that calls it.
     pub scatter: Option<(PeerId, u64)>,
+    /// The workers among the targets.
+    pub(super) workers: BTreeSet<WorkerId>,
+    /// The last target of each name that was not sent the job directly.
+    pub(super) stand_ins: BTreeMap<Identity, usize>,
     /// Memory charged for it, octets.
     pub(super) cost: usize,
     /// Targets that have not ended.
@@ -69,6 +75,8 @@ impl Job {
             created_at: now,
             ended_at: None,
             scatter: None,
+            workers: BTreeSet::new(),
+            stand_ins: BTreeMap::new(),
             cost: 0,
             open: 0,
             due: None,
@@ -82,13 +90,26 @@ impl Job {
         size_of::<Self>() + Self::TASK_MAX + 2 * uuid.len() + targets * Self::TARGET
     }
 
-    /// Memory that one more target takes, octets: its name, and its place in the index.
-    pub const TARGET: usize = 2 * size_of::<Target>();
+    /// Memory that one more target takes, octets: its name, and its places in the indices.
+    pub const TARGET: usize = 2 * size_of::<(Target, WorkerId, Identity, usize)>();
 
     /// Whether it was given to the queue of its service, and to no worker by name.
     #[must_use]
     pub fn is_queued(&self) -> bool {
-        self.targets.iter().any(|target| target.worker.is_none())
+        // Such a job has one target.
+        self.targets.first().is_some_and(|target| target.worker.is_none())
+    }
+
+    /// The target of that name that was not sent the job directly; if there are more than one, the
+    /// last.
+    #[must_use]
+    pub fn stand_in(&self, name: &[u8]) -> Option<&Target> {
+        self.targets.get(*self.stand_ins.get(name)?)
+    }
+
+    /// All of them, each name once.
+    pub fn stand_ins(&self) -> impl Iterator<Item = &Target> {
+        self.stand_ins.values().filter_map(|index| self.targets.get(*index))
     }
 
     /// Where all its targets stand together: the least advanced that has not ended, or the worst

@@ -167,6 +167,7 @@ fn jobs(rng: &mut Rng) -> JobLimits {
         open_per_client_max: rng.pick(&[2, 10_000]),
         kept: Duration::from_millis(rng.pick(&[300, 600_000])),
         ended_bytes_max: rng.pick(&[2000, 64 << 20]),
+        ..JobLimits::default()
     }
 }
 

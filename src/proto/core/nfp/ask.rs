@@ -65,8 +65,10 @@ impl Core {
         if queued {
             return self.on_queued_job(now, id, job, owner, out);
         }
-        let gone = if job.verb == Verb::Get { self.gone_stand_ins(job) } else { Vec::new() };
-        let workers = match self.pick(job) {
+        let meant = Target::parse(job.target);
+        let gone =
+            if job.verb == Verb::Get { self.gone_stand_ins(job, &meant) } else { Vec::new() };
+        let workers = match self.pick(job, &meant) {
             Ok(workers) => workers,
             Err(_) if !gone.is_empty() => Vec::new(),
             Err(why) => return self.refuse_job(id, job, &why, out),
@@ -174,6 +176,9 @@ impl Core {
             Some(known) => Cow::Owned(self.router.jobs.newcomers(known, workers)),
             None => Cow::Borrowed(workers),
         };
+        if !self.router.jobs.takes(open, newcomers.len()) {
+            return Err("the job would have too many workers; see limits.job_targets");
+        }
         let cost = match open {
             Some(_) => newcomers.len() * KnownJob::TARGET,
             None => KnownJob::cost_of(job.uuid, newcomers.len()),
@@ -321,7 +326,7 @@ impl Core {
     }
 
     /// The workers that a client means.
-    fn pick<'a>(&self, job: &Job<'a>) -> Result<Vec<WorkerId>, NotSent<'a>> {
+    fn pick<'a>(&self, job: &Job<'a>, meant: &Target<'_>) -> Result<Vec<WorkerId>, NotSent<'a>> {
         let (service, target) = (job.service, job.target);
         let members = if service == ALL {
             None
@@ -330,9 +335,9 @@ impl Core {
             let members = members.filter(|members| !members.is_empty());
             Some(members.ok_or(NotSent::NoWorker { service })?)
         };
-        let picked = match (Target::parse(target), members) {
+        let picked = match (meant, members) {
             (Target::Invalid(why), _) => {
-                return Err(NotSent::BadTarget { service, target, why });
+                return Err(NotSent::BadTarget { service, target, why: *why });
             }
             (Target::All, Some(members)) => members.iter().copied().collect(),
             (Target::All, None) => self.everybody(),
@@ -341,7 +346,7 @@ impl Core {
                 service.and_then(|id| self.router.least_loaded(id)).into_iter().collect()
             }
             (Target::Any, None) => self.one_of_each(),
-            (Target::Name(name), _) => self.pick_named(job, std::iter::once(name))?,
+            (Target::Name(name), _) => self.pick_named(job, std::iter::once(*name))?,
             (Target::Names(names), _) => self.pick_named(job, names.iter().map(AsRef::as_ref))?,
         };
         if picked.is_empty() {

@@ -31,7 +31,7 @@ impl Core {
         out: &mut O,
     ) -> bool {
         let Some((_, known)) = self.router.jobs.named(job.uuid) else { return false };
-        if known.targets.iter().all(|target| target.direct) {
+        if known.stand_ins().next().is_none() {
             return false;
         }
         let answer = Answered::read(first(job.body));

@@ -59,7 +59,7 @@ impl Core {
             }
             Verb::Get => {
                 self.say_dispatched(id, job, &[ANY.into()], out);
-                self.say_result(id, job, ANY, |target| target.worker.is_none(), out);
+                self.say_result(id, job, ANY, out);
             }
             // PUT is seen to before.
             _ => self.dropped += 1,

@@ -52,13 +52,21 @@ impl Core {
 
     /// The workers that do not speak NFP, had a part in the job that is asked for, and have gone: the
     /// broker has kept what they answered. One that has come back is not among them.
-    pub(super) fn gone_stand_ins(&self, job: &Job<'_>) -> Vec<String> {
-        let meant = Target::parse(job.target);
-        let targets = self.router.jobs.named(job.uuid).into_iter().flat_map(|(_, it)| &it.targets);
-        let gone = targets.filter(|target| !target.direct && target.progress.is_end());
-        let gone = gone.filter(|target| self.worker_named(target.name.as_bytes()).is_none());
-        let names = gone.map(|target| text_of(&target.name));
-        names.filter(|name| meant.includes(name)).collect()
+    pub(super) fn gone_stand_ins(&self, job: &Job<'_>, meant: &Target<'_>) -> Vec<String> {
+        let Some((_, known)) = self.router.jobs.named(job.uuid) else { return Vec::new() };
+        let gone = |target: &&JobTarget| {
+            target.progress.is_end() && self.worker_named(target.name.as_bytes()).is_none()
+        };
+        let named = |name: &str| known.stand_in(name.as_bytes());
+        let gone: Vec<&JobTarget> = match meant {
+            Target::All => known.stand_ins().filter(gone).collect(),
+            Target::Name(name) => named(name).filter(gone).into_iter().collect(),
+            Target::Names(names) => {
+                names.iter().filter_map(|name| named(name)).filter(gone).collect()
+            }
+            Target::Any | Target::Invalid(_) => Vec::new(),
+        };
+        gone.into_iter().map(|target| text_of(&target.name)).collect()
     }
 
     /// Answers GET for the workers that do not speak NFP.
@@ -74,28 +82,24 @@ impl Core {
             let peer = self.router.worker(*worker).map(Worker::peer);
             let Some(peer) = peer.filter(|_| !self.router.is_nfp(*worker)) else { continue };
             // It may have come back since.
-            let name = self.name_of(peer);
-            let is_it = |target: &JobTarget| !target.direct && target.name == name;
-            self.say_result(id, job, &text_of(&name), is_it, out);
+            let name = text_of(&self.name_of(peer));
+            self.say_result(id, job, &name, out);
         }
         for name in gone {
-            let is_it = |it: &JobTarget| !it.direct && it.name.as_bytes() == name.as_bytes();
-            self.say_result(id, job, name, is_it, out);
+            self.say_result(id, job, name, out);
         }
     }
 
-    /// Answers GET for one part of a job whose result the broker keeps.
+    /// Answers GET for the part of that name, whose result the broker keeps.
     pub(super) fn say_result<O: Output>(
         &mut self,
         id: PeerId,
         job: &Job<'_>,
         name: &str,
-        is_it: impl Fn(&JobTarget) -> bool,
         out: &mut O,
     ) {
         let known = self.router.jobs.named(job.uuid).map(|(_, known)| known);
-        // If it had more than one, the last.
-        let target = known.and_then(|known| known.targets.iter().rev().find(|it| is_it(it)));
+        let target = known.and_then(|known| known.stand_in(name.as_bytes()));
         let state = |text| body::state(name, job.service, job.uuid, text);
         let (status, answer) = match target {
             Some(target) if !target.progress.is_end() => (status::PENDING, state("STARTED")),

@@ -73,19 +73,6 @@ impl<'a> Target<'a> {
     }
 }
 
-impl Target<'_> {
-    /// Whether a worker of that name is meant, whoever else is there.
-    #[must_use]
-    pub fn includes(&self, name: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Name(own) => *own == name,
-            Self::Names(names) => names.iter().any(|own| own == name),
-            Self::Any | Self::Invalid(_) => false,
-        }
-    }
-}
-
 fn names(text: &str) -> Result<Vec<Cow<'_, str>>, BadTarget> {
     let mut too_many = false;
     let mut json = serde_json::Deserializer::from_str(text);

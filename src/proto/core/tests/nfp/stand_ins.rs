@@ -139,3 +139,35 @@ fn what_a_stand_in_has_answered_is_there_when_it_has_gone_or_come_again() {
     desk.job(client, Verb::Put, "echo", "gone", "u");
     assert_eq!(desk.statuses(client), ["400"]);
 }
+
+#[test]
+fn a_worker_that_is_lost_and_comes_again_is_answered_for_once_and_its_parts_have_a_limit() {
+    let mut settings = Settings::default();
+    settings.nfp.jobs.targets_max = 3;
+    let mut desk = Desk::with(settings);
+    let client = desk.enter("c", false);
+    desk.nfp_ready("w", "echo");
+    desk.job(client, Verb::Post, "echo", "w", "u");
+    for _ in 0..2 {
+        let worker = desk.enter("x", false);
+        desk.ready(worker, 1);
+        desk.job(client, Verb::Post, "echo", "x", "u");
+        desk.leave(worker);
+    }
+    desk.told(client);
+    // It had two parts, and has gone with both.
+    for target in ["x", r#"["y","x"]"#] {
+        desk.job(client, Verb::Get, "echo", target, "u");
+        assert_eq!(desk.statuses(client), ["202", "500"], "{target}");
+    }
+    let worker = desk.enter("x", false);
+    desk.ready(worker, 1);
+    desk.job(client, Verb::Post, "echo", "x", "u");
+    let told = desk.told(client);
+    let [(_, _, _, status, why)] = &told[..] else { panic!("{told:?}") };
+    assert!(status == "400" && why.contains("limits.job_targets"), "{told:?}");
+    // Whoever has its part may be asked for the job again, and for others.
+    desk.job(client, Verb::Post, "echo", "w", "u");
+    desk.job(client, Verb::Post, "echo", "all", "v");
+    assert_eq!(desk.statuses(client), ["202", "202", "201"]);
+}
