@@ -343,7 +343,6 @@ impl Connection {
         }
         Ok(())
     }
-
 }
 
 fn flush(shared: &Shared, link: &Link) {

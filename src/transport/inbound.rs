@@ -406,6 +406,9 @@ mod tests {
         let _open = writer.await.unwrap();
         assert!(inbound.in_message() && inbound.arrived() > 0);
         let (cx, other) = (Context::from_waker(std::task::Waker::noop()), account.ticket());
-        assert!(account.poll_reserve(&cx, &other, 2 * SIZE).is_ready(), "it is the next one's turn");
+        assert!(
+            account.poll_reserve(&cx, &other, 2 * SIZE).is_ready(),
+            "it is the next one's turn"
+        );
     }
 }

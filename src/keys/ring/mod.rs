@@ -211,7 +211,8 @@ impl KeyRing {
         let known = |grants, name| Standing::Known(Known { grants, name, proof: 0 });
         let holder = |holder: &Holder| known(holder.grants.clone(), Some(holder.name.clone()));
         let user = |User { holder, password }: &User| {
-            let proof = password.as_bytes().first_chunk().map_or(0, |octets| u64::from_le_bytes(*octets));
+            let proof =
+                password.as_bytes().first_chunk().map_or(0, |octets| u64::from_le_bytes(*octets));
             let (grants, name) = (holder.grants.clone(), Some(holder.name.clone()));
             Standing::Known(Known { grants, name, proof })
         };
