@@ -166,6 +166,9 @@ impl Core {
         let service = self.service_of_guests(name)?;
         let before = self.router.gate_of(service).label();
         self.router.set_gate(now, service, gate, out);
+        if let Some(name) = self.router.name_of(service).cloned() {
+            self.retry_depot(&name);
+        }
         if before != gate.label() {
             let event = match gate {
                 Gate::Paused { .. } => "service.paused",

@@ -329,11 +329,7 @@ impl Core {
         {
             self.wake_titanic(&service);
         }
-        if self.keeper.is_some()
-            && let Some(service) = self.router.service_of(worker).cloned()
-        {
-            self.wake_depot(&service);
-        }
+        self.retry_depot_of(worker);
         let interval = self.keepalive_of(id).interval;
         self.arm(id, now.after(interval));
     }

@@ -256,9 +256,10 @@ impl Core {
 
     /// A worker, or a handler of flows, takes so many at a time.
     fn set_credit<O: Output>(&mut self, now: Time, id: PeerId, credit: u16, out: &mut O) {
-        match self.peers.get(id).and_then(|peer| peer.worker) {
-            Some(worker) => self.router.set_credit(now, worker, self.credit(credit), out),
-            None => self.set_handler_credit(now, id, credit, out),
+        let worker = self.peers.get(id).and_then(|peer| peer.worker);
+        let Some(worker) = worker else { return self.set_handler_credit(now, id, credit, out) };
+        if self.router.set_credit(now, worker, self.credit(credit), out) {
+            self.retry_depot_of(worker);
         }
     }
 

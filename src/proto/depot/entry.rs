@@ -194,6 +194,23 @@ impl Depot {
         }
     }
 
+    /// The service does not take the request now: it is put back, and others are not read only to
+    /// be refused as well.
+    pub(crate) fn refused(&mut self, number: u64) {
+        let service = self.service_of(number).cloned();
+        self.put_back(number);
+        if let Some(line) = service.and_then(|service| self.lines.get_mut(&service)) {
+            line.full = Some(line.asked);
+        }
+    }
+
+    /// The service may take more than when it refused a request.
+    pub(crate) fn try_again(&mut self, service: &ServiceName) {
+        if let Some(line) = self.lines.get_mut(service) {
+            line.full = None;
+        }
+    }
+
     /// The request is not carried out now, as one of level memory is before it in its order.
     pub(crate) fn set_aside(&mut self, number: u64) {
         let service = self.service_of(number).cloned();
@@ -314,12 +331,14 @@ impl Depot {
             self.lines.remove(service);
             return;
         }
-        if self.failed {
+        if self.failed || line.full.is_some_and(|full| line.asked >= full) {
             return;
         }
         // Not one by one: when half of them are gone.
         let is_low = line.asked <= most / 2;
         let has_more = is_low && line.behind > 0 && !line.loading;
+        // No more than took the place of others before, while nothing else is known.
+        let most = line.full.map_or(most, |full| most.min(full));
         // Those apart are read one by one in any case.
         let room = most.saturating_sub(line.asked).max(usize::from(line.asked == 0));
         let first = line.apart.first_ready().filter(|_| room > 0 && !line.apart.is_reading());
@@ -329,7 +348,7 @@ impl Depot {
             return;
         }
         let (count, bytes) = READ_MAX;
-        let count = count.min(most - line.asked).max(1);
+        let count = count.min(most.saturating_sub(line.asked)).max(1);
         let lane = line.lane;
         let from = request_key(&lane, line.start_reading());
         let errand = Errand::Line(service.clone());

@@ -16,6 +16,9 @@ pub(super) struct Line {
     cursor: u64,
     /// Some of those are being read.
     pub(super) loading: bool,
+    /// So many were asked when its service refused one more: no other one is read until one of
+    /// these has gone, or it is worth a try.
+    pub(super) full: Option<usize>,
     /// Those with an order or a delay, none of which is in the range.
     pub(super) apart: Apart,
 }
@@ -23,7 +26,7 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new(lane: Lane) -> Self {
         let apart = Apart::default();
-        Self { lane, asked: 0, behind: 0, cursor: u64::MAX, loading: false, apart }
+        Self { lane, asked: 0, behind: 0, cursor: u64::MAX, loading: false, full: None, apart }
     }
 
     /// A request is on the disk, and nowhere else.

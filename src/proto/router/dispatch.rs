@@ -194,23 +194,24 @@ impl Router {
         }
     }
 
-    /// Changes how many requests a worker takes at a time.
+    /// Changes how many requests a worker takes at a time. Whether that is more than before.
     pub(crate) fn set_credit<O: Output>(
         &mut self,
         now: Time,
         id: WorkerId,
         credit: usize,
         out: &mut O,
-    ) {
+    ) -> bool {
         if credit == 0 {
             self.retire(id);
         }
-        let Some(worker) = self.workers.get_mut(id) else { return };
-        worker.credit = credit;
+        let Some(worker) = self.workers.get_mut(id) else { return false };
+        let takes_more = std::mem::replace(&mut worker.credit, credit) < credit;
         let service = worker.service;
         self.relist(id);
         self.serve_pinned(now, id, out);
         self.dispatch(now, service, out);
+        takes_more
     }
 
     /// Takes a worker's credit, without looking who might have the work that it would have got.

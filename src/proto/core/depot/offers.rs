@@ -8,7 +8,7 @@ use crate::proto::core::Core;
 use crate::proto::depot::{Asking, Told};
 use crate::proto::dialect::{CallerVoice, Shelf, Stored};
 use crate::proto::output::Output;
-use crate::proto::router::{DepotNews, Wanted};
+use crate::proto::router::{DepotNews, Wanted, WorkerId};
 use crate::proto::stats::Outcome;
 
 /// How often services are looked at that had no room for a request, and how many of them.
@@ -20,11 +20,28 @@ const ONCE_MAX: usize = 256;
 
 impl Core {
     /// A service may take more of what is kept.
-    pub(in crate::proto::core) fn wake_depot(&mut self, service: &ServiceName) {
+    pub(super) fn wake_depot(&mut self, service: &ServiceName) {
         if let Some(keeper) = &mut self.keeper
             && !keeper.awake.contains(service)
         {
             keeper.awake.push(service.clone());
+        }
+    }
+
+    /// A service may take more of what is kept than when it refused some.
+    pub(in crate::proto::core) fn retry_depot(&mut self, service: &ServiceName) {
+        if let Some(depot) = &mut self.router.depot {
+            depot.try_again(service);
+            self.wake_depot(service);
+        }
+    }
+
+    /// The service of that worker may: there is one more of them, or that one takes more.
+    pub(in crate::proto::core) fn retry_depot_of(&mut self, worker: WorkerId) {
+        if self.keeper.is_some()
+            && let Some(service) = self.router.service_of(worker).cloned()
+        {
+            self.retry_depot(&service);
         }
     }
 
@@ -42,8 +59,10 @@ impl Core {
         let takes = self.router.is_served(service.as_bytes()) && !self.router.is_draining();
         let most = self.most_of(&service, once);
         let Some(depot) = &mut self.router.depot else { return };
-        if !takes || !marked && !depot.has_room(&service, most) {
+        if !takes {
             return depot.put_back(number);
+        } else if !marked && !depot.has_room(&service, most) {
+            return depot.refused(number);
         }
         let begins = !self.router.holds_up(service.as_bytes(), number)
             && self.router.depot.as_mut().is_some_and(|depot| depot.begin(number, once));
@@ -67,7 +86,7 @@ impl Core {
         let Some(depot) = &mut self.router.depot else { return };
         match asked {
             Ok(request) => depot.asked(number, request),
-            Err(_) => depot.put_back(number),
+            Err(_) => depot.refused(number),
         }
     }
 
@@ -148,7 +167,7 @@ impl Core {
         keeper.retried = services.last().filter(|_| services.len() == RETRY_SERVICES).cloned();
         depot.forget_old(now);
         for service in services {
-            self.wake_depot(&service);
+            self.retry_depot(&service);
         }
         self.settle_depot(out);
     }

@@ -4,6 +4,7 @@ mod crash;
 mod held;
 mod letters;
 mod outcomes;
+mod refused;
 
 use std::time::Duration;
 

@@ -48,7 +48,7 @@ impl House {
         self.work();
     }
 
-    fn in_memory(&self) -> usize {
+    pub(super) fn in_memory(&self) -> usize {
         self.desk.core.depot().unwrap().in_memory()
     }
 
