@@ -319,6 +319,7 @@ impl Core {
                 Effect::Tell(waiter, told) => self.tell_deposit(&waiter, &told, out),
                 Effect::Offer(number) => self.offer_deposit(now, number, out),
                 Effect::Wake(service) => self.wake_depot(&service),
+                Effect::Sweep => self.sweep_depot(now),
                 Effect::MovedUp(service, order) => {
                     self.router.let_go_on(service.as_bytes(), order.as_deref());
                 }

@@ -191,7 +191,7 @@ impl Depot {
                 self.lift(&about.service, number, about.hold.as_ref());
                 self.store_end(about, End::by(Outcome::TimedOut), self.unix(now));
             } else if !self.is_busy() {
-                // Else it ends when it is read to be asked.
+                // Else it ends when it is looked for, or read to be asked.
                 let key = key_of(&lane_of(&about.service), number, about.hold.as_ref());
                 self.ledger.load(key, Errand::Late(about));
             }

@@ -83,6 +83,8 @@ pub(super) enum Errand {
     Line(ServiceName),
     /// A request of a service that stands apart, to be asked.
     Fetch(ServiceName, u64),
+    /// Requests of a service, to see whether their time is over.
+    Sweep(ServiceName),
     /// A dead letter, for a change of that number.
     Letter(u64),
 }

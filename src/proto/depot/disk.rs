@@ -199,7 +199,11 @@ impl Depot {
             match errand {
                 Errand::Outcome(_, waiter) => effects.push(Effect::Refuse(waiter, Refused::Failed)),
                 Errand::Letter(change) => effects.push(Effect::Read(change, None)),
-                Errand::Cancel(..) | Errand::Late(_) | Errand::Line(_) | Errand::Fetch(..) => {}
+                Errand::Cancel(..)
+                | Errand::Late(_)
+                | Errand::Line(_)
+                | Errand::Fetch(..)
+                | Errand::Sweep(_) => {}
             }
         }
         effects
@@ -220,7 +224,7 @@ impl Depot {
             Some(Errand::Fetch(service, number)) => {
                 effects = self.fetched(now, (service, number), value);
             }
-            Some(Errand::Line(_)) | None => {}
+            Some(Errand::Line(_) | Errand::Sweep(_)) | None => {}
         }
         effects
     }
@@ -281,7 +285,11 @@ impl Depot {
 
     /// Requests of a service were read from the disk.
     pub(crate) fn ranged(&mut self, now: Time, ticket: u64, found: &Found) -> Vec<Effect> {
-        let Some(Errand::Line(service)) = self.ledger.take_load(ticket) else { return Vec::new() };
+        let service = match self.ledger.take_load(ticket) {
+            Some(Errand::Line(service)) => service,
+            Some(Errand::Sweep(service)) => return self.swept(now, &service, found),
+            _ => return Vec::new(),
+        };
         let mut effects = Vec::new();
         if let Some(line) = self.lines.get_mut(&service) {
             line.loading = false;
@@ -316,10 +324,7 @@ impl Depot {
         let bytes = value.len() as u64;
         self.lift(&head.service, number, None);
         if self.left(now, &head) == 0 {
-            let unix = self.unix(now);
-            let letter = self.letter_of_late(unix, number, &head, kept);
-            let about = About::of(number, head, bytes);
-            return self.store_end(about, End { letter, ..End::by(Outcome::TimedOut) }, unix);
+            return self.end_late(now, number, head, kept, bytes);
         }
         self.held += kept.bytes();
         self.entries.insert(number, Entry::new(head, Stage::Read, kept, bytes));

@@ -175,7 +175,8 @@ impl Depot {
         let Some(entry) = self.entries.remove(&number) else { return };
         let was_asked = entry.is_asked();
         self.drop_kept(&entry);
-        let Head { service, hold, .. } = &entry.head;
+        let Head { service, hold, until, .. } = &entry.head;
+        self.note_until(service, *until);
         if let Some(hold) = hold {
             self.lay_apart(service, number, hold);
         } else {
@@ -326,11 +327,8 @@ impl Depot {
     /// `most` limits these further.
     pub(crate) fn read_more(&mut self, service: &ServiceName, most: usize) {
         let most = most.min(self.limits.in_memory_max);
+        self.forget_if_empty(service);
         let Some(line) = self.lines.get_mut(service) else { return };
-        if line.is_empty() {
-            self.lines.remove(service);
-            return;
-        }
         if self.failed || line.full.is_some_and(|full| line.asked >= full) {
             return;
         }

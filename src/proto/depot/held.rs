@@ -10,11 +10,10 @@ use bytes::Bytes;
 use crate::id::ServiceName;
 use crate::proto::clock::Time;
 use crate::proto::dead::LetterId;
-use crate::proto::stats::Outcome;
 
 use super::apart::{Apart, One, OrderDigest};
 use super::deed::Errand;
-use super::entry::{About, End, Entry, Stage};
+use super::entry::{Entry, Stage};
 use super::record::{Head, Hold, apart_key};
 use super::{Depot, Effect};
 
@@ -218,10 +217,7 @@ impl Depot {
                 self.line_of(&service).apart.lift(number);
                 self.adjust(&mut head);
                 if self.left(now, &head) == 0 {
-                    let unix = self.unix(now);
-                    let letter = self.letter_of_late(unix, number, &head, kept);
-                    let about = About::of(number, head, bytes);
-                    self.store_end(about, End { letter, ..End::by(Outcome::TimedOut) }, unix);
+                    self.end_late(now, number, head, kept, bytes);
                 } else {
                     self.held += kept.bytes();
                     self.entries.insert(number, Entry::new(head, Stage::Read, kept, bytes));

@@ -19,14 +19,24 @@ pub(super) struct Line {
     /// So many were asked when its service refused one more: no other one is read until one of
     /// these has gone, or it is worth a try.
     pub(super) full: Option<usize>,
+    /// None of those that are nowhere but on the disk is late before, ms since 1970.
+    pub(super) late_from: u64,
     /// Those with an order or a delay, none of which is in the range.
     pub(super) apart: Apart,
 }
 
 impl Line {
     pub(super) fn new(lane: Lane) -> Self {
-        let apart = Apart::default();
-        Self { lane, asked: 0, behind: 0, cursor: u64::MAX, loading: false, full: None, apart }
+        Self {
+            lane,
+            asked: 0,
+            behind: 0,
+            cursor: u64::MAX,
+            loading: false,
+            full: None,
+            late_from: u64::MAX,
+            apart: Apart::default(),
+        }
     }
 
     /// A request is on the disk, and nowhere else.

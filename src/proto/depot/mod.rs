@@ -29,6 +29,7 @@ mod line;
 mod names;
 mod outcomes;
 mod record;
+mod sweep;
 mod waiters;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,7 @@ pub(crate) use record::{Head, Mark, Name};
 use record::{
     Hold, OutcomeHead, key_of, lane_key, lane_of, mark_key, number_in, outcome_key, request_key,
 };
+use sweep::Sweep;
 pub(crate) use waiters::Waiter;
 use waiters::Waiters;
 
@@ -159,6 +161,8 @@ pub(crate) enum Effect {
     Offer(u64),
     /// See whether more of the service can be asked.
     Wake(ServiceName),
+    /// See whether the time of others on the disk is over.
+    Sweep,
     /// One of that order, or of any, has ended: others of it may have become the first.
     MovedUp(ServiceName, Option<Arc<[u8]>>),
     /// A dead letter is stored.
@@ -222,6 +226,10 @@ pub struct Depot {
     lines: BTreeMap<ServiceName, Line>,
     /// The time of the next one that is delayed, of each service that has any.
     dues: BTreeSet<(u64, ServiceName)>,
+    /// From when on one of a service may be late that is nowhere but on the disk, of each that has
+    /// any; and how far these were looked at.
+    lates: BTreeSet<(u64, ServiceName)>,
+    sweep: Sweep,
     /// Requests that stand apart, and those of them that are being read.
     apart: usize,
     fetching: usize,
@@ -262,6 +270,8 @@ impl Depot {
             entries: HashMap::with_hasher(hasher.clone()),
             lines: BTreeMap::new(),
             dues: BTreeSet::new(),
+            lates: BTreeSet::new(),
+            sweep: Sweep::default(),
             apart: 0,
             fetching: 0,
             names: Names::new(hasher.clone()),
@@ -311,7 +321,8 @@ impl Depot {
                 self.adjust(&mut head);
                 self.requests += 1;
                 self.bytes += bytes;
-                let Head { service, name, hold, .. } = head;
+                let Head { service, name, hold, until, .. } = head;
+                self.note_until(&service, until);
                 if let Some(name) = &name {
                     self.names.insert(name, number);
                 }

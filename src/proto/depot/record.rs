@@ -66,6 +66,10 @@ pub(super) fn lane_key(lane: &Lane) -> Key {
     Key::new(REQUESTS, lane)
 }
 
+pub(super) fn apart_lane_key(lane: &Lane) -> Key {
+    Key::new(APART, lane)
+}
+
 pub(super) fn mark_key(lane: &Lane, number: u64) -> Key {
     placed(MARKS, lane, number)
 }

@@ -126,6 +126,9 @@ impl Core {
         while let Some(service) = self.keeper.as_mut().and_then(|keeper| keeper.awake.pop()) {
             some = true;
             if self.router.is_draining() || !self.router.is_served(service.as_bytes()) {
+                if let Some(depot) = &mut self.router.depot {
+                    depot.forget_if_empty(&service);
+                }
                 continue;
             }
             let once = self.router.is_once(service.as_bytes());
@@ -149,7 +152,8 @@ impl Core {
         !gone.is_empty()
     }
 
-    /// Tells whose time is up, and looks from time to time at services that had no room.
+    /// Tells whose time is up, and looks from time to time at services that had no room, and for
+    /// requests that nobody asks any more.
     pub(in crate::proto::core) fn tick_depot<O: Output>(&mut self, now: Time, out: &mut O) {
         while let Some(late) = self.router.depot.as_mut().and_then(|depot| depot.pop_late(now)) {
             self.tell_deposit(&late, &Told::Outcome(Outcome::TimedOut, None), out);
@@ -169,6 +173,16 @@ impl Core {
         for service in services {
             self.retry_depot(&service);
         }
+        self.sweep_depot(now);
         self.settle_depot(out);
+    }
+
+    /// Looks for requests on the disk whose time is over, unless the next broker is to.
+    pub(super) fn sweep_depot(&mut self, now: Time) {
+        if !self.router.is_draining()
+            && let Some(depot) = &mut self.router.depot
+        {
+            depot.sweep(now);
+        }
     }
 }

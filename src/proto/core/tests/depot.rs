@@ -5,6 +5,7 @@ mod held;
 mod letters;
 mod outcomes;
 mod refused;
+mod sweep;
 
 use std::time::Duration;
 
