@@ -277,10 +277,11 @@ impl Core {
         let mut some = false;
         while let Some(end) = self.router.pop_end_of_stored() {
             some = true;
-            let EndOfStored { uuid, outcome, answer, remains } = end;
+            let EndOfStored { uuid, outcome, answer, tried, remains } = end;
             let burial = remains.and_then(|remains| self.burial(now, uuid, *remains));
             let Some(kept) = &mut self.titanic else { break };
-            if let Some(service) = kept.table.ended(now, uuid, outcome, (answer.as_ref(), burial))
+            if let Some(service) =
+                kept.table.ended(now, uuid, (outcome, tried), (answer.as_ref(), burial))
                 && !kept.awake.contains(&service)
             {
                 kept.awake.push(service);
@@ -342,9 +343,9 @@ impl Core {
     /// Asks a request; whether it was taken.
     fn ask_stored<O: Output>(&mut self, now: Time, uuid: Uuid, out: &mut O) -> bool {
         let Some(kept) = &mut self.titanic else { return false };
-        let Some((service, asker, body)) = kept.table.take(uuid) else { return false };
+        let Some((service, asker, tried, body)) = kept.table.take(uuid) else { return false };
         let (place, terms) = (Shelf::Titanic(uuid), Terms::default());
-        let voice = CallerVoice::Stored(Box::new(Stored { place, asker, terms, losses: (0, 0) }));
+        let voice = CallerVoice::Stored(Box::new(Stored { place, asker, terms, tried }));
         let caller = kept.caller;
         let wanted = service.as_bytes().into();
         let asked = self.router.accept(now, caller, voice, wanted, body.frames(), out);

@@ -149,7 +149,7 @@ impl Depot {
             service: head.service.clone(),
             asker: head.asker(),
             terms: Terms { deadline: Some(until), attempts: NonZeroU32::new(head.attempts) },
-            mark: self.marks.get(&number).copied().unwrap_or_default(),
+            tried: self.marks.get(&number).copied().unwrap_or_default().tried(),
             fence: head.fence.clone(),
             order: head.hold.as_ref().and_then(|hold| hold.order.clone()),
             kept,
@@ -234,6 +234,13 @@ impl Depot {
         let writes = vec![Write::Put(mark_key(&lane, number), mark.encode())];
         if !self.failed {
             self.ledger.store(Deed::Requeue, writes);
+        }
+    }
+
+    /// Workers have failed a request so often and wanted it again, which counts when it is put back.
+    pub(crate) fn failed_before(&mut self, number: u64, failures: u32) {
+        if self.entries.contains_key(&number) {
+            self.marks.entry(number).or_default().failures = failures;
         }
     }
 

@@ -45,7 +45,7 @@ use crate::wire::mjp::{StoreReport, StoreState};
 
 use super::clock::Time;
 use super::dead::Letter;
-use super::dialect::{Asker, Terms};
+use super::dialect::{Asker, Terms, Tried};
 use super::durable::Order;
 use super::keys::Kept;
 use super::ledger::Ledger;
@@ -188,7 +188,7 @@ pub(crate) struct Asking {
     pub(crate) service: ServiceName,
     pub(crate) asker: Asker,
     pub(crate) terms: Terms,
-    pub(crate) mark: Mark,
+    pub(crate) tried: Tried,
     pub(crate) fence: Option<Box<Fence>>,
     pub(crate) order: Option<Arc<[u8]>>,
     /// Its header, and its body.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{Identity, Principal, ServiceName};
-use crate::proto::dialect::{Asker, Proof};
+use crate::proto::dialect::{Asker, Proof, Tried};
 use crate::proto::durable::Key;
 use crate::proto::keys::{Kept, Scope};
 use crate::proto::router::Fence;
@@ -359,9 +359,15 @@ pub(crate) struct Mark {
     /// Workers it was lost with, and how often it was alone with them.
     pub(crate) losses: u32,
     pub(crate) solo_losses: u32,
+    /// How often workers have failed it and wanted it again, which is not on the disk.
+    pub(crate) failures: u32,
 }
 
 impl Mark {
+    pub(super) fn tried(self) -> Tried {
+        Tried { losses: self.losses, solo_losses: self.solo_losses, failures: self.failures }
+    }
+
     pub(super) fn encode(self) -> Bytes {
         let mut out = BytesMut::with_capacity(10);
         out.put_slice(&[VERSION, u8::from(self.begun)]);
@@ -374,7 +380,7 @@ impl Mark {
         let mut reader = Reader::new(octets)?;
         let (begun, losses) = (reader.flag()?, reader.count()?);
         let solo_losses = reader.count()?;
-        let mark = Self { begun, losses, solo_losses };
+        let mark = Self { begun, losses, solo_losses, failures: 0 };
         if reader.0.is_empty() { Ok(mark) } else { Err(RecordError::Malformed) }
     }
 }
@@ -515,7 +521,7 @@ mod tests {
 
     #[test]
     fn a_mark_comes_back_and_a_longer_one_does_not() {
-        let mark = Mark { begun: true, losses: 3, solo_losses: 1 };
+        let mark = Mark { begun: true, losses: 3, solo_losses: 1, failures: 0 };
         let octets = mark.encode();
         assert_eq!(Mark::decode(&octets), Ok(mark));
         assert!(Mark::decode(&octets[..9]).is_err());

@@ -19,7 +19,7 @@ pub(crate) use fault::{STALE, fault, fault_of, say_accepted};
 pub(crate) use part::{Part, Post, Way, progress_of};
 pub(crate) use talk::{Talk, question_of};
 pub(crate) use voice::{
-    CallerVoice, Envelope, Keyed, Native, Reply, Revived, Shelf, Stored, Work, WorkerVoice,
+    CallerVoice, Envelope, Keyed, Native, Reply, Revived, Shelf, Stored, Tried, Work, WorkerVoice,
 };
 
 /// What a connection has shown itself to be. Its first valid header decides for a dialect, for

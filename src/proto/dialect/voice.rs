@@ -67,8 +67,18 @@ pub(crate) struct Stored {
     /// Who asked, which workers see.
     pub(crate) asker: Asker,
     pub(crate) terms: Terms,
-    /// Workers it was lost with before, and how often it was alone with them.
-    pub(crate) losses: (u32, u32),
+    /// What has become of it so far.
+    pub(crate) tried: Tried,
+}
+
+/// Deliveries of a request that have ended, and after which it waited again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tried {
+    /// Workers it was lost with, and how often it was alone with them.
+    pub(crate) losses: u32,
+    pub(crate) solo_losses: u32,
+    /// How often workers have failed it and wanted it to be delivered again.
+    pub(crate) failures: u32,
 }
 
 /// Who keeps a request on a disk, and by which name.
@@ -184,17 +194,16 @@ impl CallerVoice {
         }
     }
 
-    /// Workers that the request was lost with before the broker was started, and how often it was
-    /// alone with them.
-    pub(crate) fn losses(&self) -> (u32, u32) {
+    /// Deliveries of the request before it was asked.
+    pub(crate) fn tried(&self) -> Tried {
         match self {
-            Self::Stored(stored) => stored.losses,
+            Self::Stored(stored) => stored.tried,
             Self::Mjp(_)
             | Self::Mdp(..)
             | Self::Part(_)
             | Self::Keyed(_)
             | Self::Revived(_)
-            | Self::Nobody => (0, 0),
+            | Self::Nobody => Tried::default(),
         }
     }
 

@@ -85,7 +85,7 @@ impl Router {
         };
         let course = self.course_of(now, id, &voice, &wanted);
         let sets_out = course.is_some();
-        let losses = voice.losses();
+        let tried = voice.tried();
         let request = self.open(Opening {
             sequence,
             service: id,
@@ -95,7 +95,7 @@ impl Router {
             now,
             place: Place::Waiting,
             cost,
-            losses,
+            tried,
             fence: wanted.fence,
             course,
         });
@@ -118,7 +118,7 @@ impl Router {
         }
         match taker {
             // It was suspect before the broker was started.
-            _ if losses.0 >= Request::SUSPECT_LOSSES => {
+            _ if tried.losses >= Request::SUSPECT_LOSSES => {
                 self.wait(now, request);
                 self.dispatch(now, id, out);
             }

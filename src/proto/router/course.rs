@@ -8,6 +8,7 @@ use slotmap::Key;
 use crate::id::{PeerId, RequestId, beginning};
 use crate::proto::clock::Time;
 use crate::proto::dead::{Letter, Seen, SeenEnd};
+use crate::proto::dialect::Tried;
 use crate::proto::output::Output;
 
 use super::Router;
@@ -53,6 +54,11 @@ impl Request {
     /// Deliveries that have ended.
     pub(super) fn deliveries(&self) -> u32 {
         self.losses + self.failures()
+    }
+
+    /// Those deliveries, for who asks it again.
+    pub(super) fn tried(&self) -> Tried {
+        Tried { losses: self.losses, solo_losses: self.solo_losses, failures: self.failures() }
     }
 
     /// Deliveries of those that count towards the attempts of the service.

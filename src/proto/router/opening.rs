@@ -2,7 +2,7 @@
 
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
-use crate::proto::dialect::CallerVoice;
+use crate::proto::dialect::{CallerVoice, Tried};
 use crate::wire::message::Frames;
 
 use super::Router;
@@ -23,8 +23,8 @@ pub(super) struct Opening<'a> {
     pub(super) now: Time,
     pub(super) place: Place,
     pub(super) cost: usize,
-    /// Workers it was lost with before, and those of them that had it alone.
-    pub(super) losses: (u32, u32),
+    /// Deliveries before.
+    pub(super) tried: Tried,
     pub(super) fence: Option<Box<Fence>>,
     pub(super) course: Option<Box<Course>>,
 }
@@ -46,9 +46,12 @@ impl Router {
         (request.accepted_at, request.delivered_at) = (opening.now, opening.now);
         request.place = opening.place;
         request.cost = opening.cost;
-        (request.losses, request.solo_losses) = opening.losses;
+        (request.losses, request.solo_losses) = (opening.tried.losses, opening.tried.solo_losses);
         request.fence = opening.fence;
         request.course = opening.course;
+        if opening.tried.failures > 0 {
+            request.course.get_or_insert_default().failures = opening.tried.failures;
+        }
         self.requests.insert(request)
     }
 

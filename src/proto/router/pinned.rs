@@ -2,7 +2,7 @@
 
 use crate::id::{Identity, PeerId, RequestId};
 use crate::proto::clock::Time;
-use crate::proto::dialect::{CallerVoice, Part};
+use crate::proto::dialect::{CallerVoice, Part, Tried};
 use crate::proto::jobs::JobId;
 use crate::proto::output::Output;
 use crate::proto::stats::Outcome;
@@ -76,7 +76,7 @@ impl Router {
             now,
             place: Place::Pinned(worker_id),
             cost,
-            losses: (0, 0),
+            tried: Tried::default(),
             fence,
             course: None,
         });

@@ -3,7 +3,7 @@
 use crate::id::{PeerId, RequestId};
 use crate::proto::clock::Time;
 use crate::proto::depot::Remains;
-use crate::proto::dialect::{Reply, Shelf};
+use crate::proto::dialect::{Reply, Shelf, Tried};
 use crate::proto::keys::Kept;
 use crate::proto::output::Output;
 use crate::proto::stats::Outcome;
@@ -21,6 +21,8 @@ pub(crate) struct EndOfStored {
     pub(crate) uuid: Uuid,
     pub(crate) outcome: Outcome,
     pub(crate) answer: Option<Message>,
+    /// Deliveries before, if it is to be asked again.
+    pub(crate) tried: Tried,
     /// What is to be a dead letter.
     pub(crate) remains: Option<Box<Remains>>,
 }
@@ -38,6 +40,8 @@ pub(crate) enum DepotNews {
     },
     /// It was lost with so many workers, alone with so many of them, and waits again.
     Lost { number: u64, losses: u32, solo_losses: u32 },
+    /// It ends, and workers have failed it so often and wanted it to be delivered again.
+    Failed { number: u64, failures: u32 },
 }
 
 impl DepotNews {
@@ -155,7 +159,8 @@ impl Router {
                 whole.push(body.to_message());
                 let answer = Some(Message::joined(&whole));
                 let outcome = Outcome::Replied;
-                self.ended_stored.push(EndOfStored { uuid, outcome, answer, remains: None });
+                let tried = Tried::default();
+                self.ended_stored.push(EndOfStored { uuid, outcome, answer, tried, remains: None });
                 Outcome::Replied
             }
             (Shelf::Depot(number), Reply::Part(header, body) | Reply::Final(header, body)) => {
@@ -175,10 +180,15 @@ impl Router {
         match (place, outcome) {
             (_, Outcome::Replied) => {}
             (Shelf::Titanic(uuid), _) => {
-                self.ended_stored.push(EndOfStored { uuid, outcome, answer: None, remains: None });
+                let (answer, tried, remains) = (None, request.tried(), None);
+                self.ended_stored.push(EndOfStored { uuid, outcome, answer, tried, remains });
             }
             (Shelf::Depot(_), Outcome::Failed | Outcome::AnswerTooBig) => {}
             (Shelf::Depot(number), _) => {
+                let failures = request.failures();
+                if failures > 0 {
+                    self.depot_news.push(DepotNews::Failed { number, failures });
+                }
                 let epoch = self.epoch_for(request, outcome);
                 self.depot_news.push(DepotNews::ended(number, (outcome, epoch), None));
             }
@@ -195,7 +205,7 @@ impl Router {
             }
             Shelf::Depot(of) => self.depot_news.iter_mut().rev().find_map(|news| match news {
                 DepotNews::Ended { number, remains, .. } if *number == of => Some(remains),
-                DepotNews::Ended { .. } | DepotNews::Lost { .. } => None,
+                DepotNews::Ended { .. } | DepotNews::Lost { .. } | DepotNews::Failed { .. } => None,
             }),
         };
         if let Some(remains) = remains {

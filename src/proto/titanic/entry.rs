@@ -1,7 +1,7 @@
 //! One request that is kept.
 
 use crate::id::{Principal, RequestId, ServiceName};
-use crate::proto::dialect::Asker;
+use crate::proto::dialect::{Asker, Tried};
 use crate::wire::message::Message;
 
 use super::record::{Head, Progress};
@@ -43,6 +43,8 @@ pub(super) struct Entry {
     pub(super) body: Option<Message>,
     /// Who asks, as workers see it.
     pub(super) asker: Asker,
+    /// Deliveries that have ended, as far as this broker knows.
+    pub(super) tried: Tried,
 }
 
 impl Entry {
@@ -58,11 +60,26 @@ impl Entry {
             Progress::Answered => Stage::Answered,
             Progress::Failed => Stage::Failed,
         };
-        Self { head, stage, body: None, asker: Asker::default() }
+        Self::new(head, stage)
+    }
+
+    pub(super) fn new(head: Head, stage: Stage) -> Self {
+        let (asker, tried) = (Asker::default(), Tried::default());
+        Self { head, stage, body: None, asker, tried }
     }
 
     pub(super) fn service(&self) -> &ServiceName {
         &self.head.service
+    }
+
+    /// It is not among those of its service any more, after these deliveries; returns that, if it
+    /// was.
+    pub(super) fn was_asked(&mut self, tried: Tried) -> Option<ServiceName> {
+        if !matches!(self.stage, Stage::Asked(_)) {
+            return None;
+        }
+        self.tried = tried;
+        Some(self.service().clone())
     }
 
     /// Whether `who` may know of it.

@@ -24,7 +24,7 @@ use crate::wire::message::{Frames, Message};
 use super::clock::Time;
 use super::dead::Letter;
 use super::depot::Burial;
-use super::dialect::Asker;
+use super::dialect::{Asker, Tried};
 use super::durable::{Order, Write};
 use super::ledger::Ledger;
 use super::router::Hasher;
@@ -260,7 +260,7 @@ impl Titanic {
         };
         let writes =
             vec![Write::Put(head_key(uuid), head.encode()), Write::Put(body_key(uuid), value)];
-        self.insert(uuid, Entry { head, stage: Stage::Storing, body: None, asker });
+        self.insert(uuid, Entry { asker, ..Entry::new(head, Stage::Storing) });
         self.keep_body(uuid, body.to_message());
         self.ledger.store(Deed::Accept(uuid, waiter), writes);
         Ok(())
@@ -366,13 +366,13 @@ impl Titanic {
         false
     }
 
-    /// What is to be asked, of whom, and for whom. The body is not held any more.
-    pub(crate) fn take(&mut self, uuid: Uuid) -> Option<(ServiceName, Asker, Message)> {
+    /// What is to be asked, of whom, for whom, and after what. The body is not held any more.
+    pub(crate) fn take(&mut self, uuid: Uuid) -> Option<(ServiceName, Asker, Tried, Message)> {
         let entry = self.entries.get_mut(&uuid)?;
         let body = entry.body.take()?;
         self.window = self.window.saturating_sub(body.bytes());
         entry.stage = Stage::Asked(None);
-        Some((entry.service().clone(), entry.asker.clone(), body))
+        Some((entry.service().clone(), entry.asker.clone(), entry.tried, body))
     }
 
     /// The request was accepted among those of its service.
@@ -400,14 +400,11 @@ impl Titanic {
         &mut self,
         now: Time,
         uuid: Uuid,
-        outcome: Outcome,
+        (outcome, tried): (Outcome, Tried),
         (answer, burial): (Option<&Message>, Option<Burial>),
     ) -> Option<ServiceName> {
-        let entry = self.entries.get(&uuid)?;
-        if !matches!(entry.stage, Stage::Asked(_)) || self.failed {
-            return None;
-        }
-        let service = entry.service().clone();
+        let entry = self.entries.get_mut(&uuid).filter(|_| !self.failed)?;
+        let service = entry.was_asked(tried)?;
         match outcome {
             Outcome::Replied
             | Outcome::WorkerLost

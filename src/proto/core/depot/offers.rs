@@ -76,10 +76,9 @@ impl Core {
         let caller = keeper.caller;
         let Some(depot) = &mut self.router.depot else { return };
         let Some(asking) = depot.take(now, number) else { return };
-        let Asking { service, asker, terms, mark, fence, order, kept } = asking;
-        let losses = (mark.losses, mark.solo_losses);
+        let Asking { service, asker, terms, tried, fence, order, kept } = asking;
         let shelf = Shelf::Depot(number);
-        let voice = CallerVoice::Stored(Box::new(Stored { place: shelf, asker, terms, losses }));
+        let voice = CallerVoice::Stored(Box::new(Stored { place: shelf, asker, terms, tried }));
         let (service, place) = (service.as_bytes(), Some(number));
         let wanted = Wanted { service, fence, order, delay: None, place };
         let asked = self.router.accept(now, caller, voice, wanted, kept.frames(), out);
@@ -114,6 +113,7 @@ impl Core {
                 DepotNews::Lost { number, losses, solo_losses } => {
                     depot.lost(number, losses, solo_losses);
                 }
+                DepotNews::Failed { number, failures } => depot.failed_before(number, failures),
             }
         }
         for (service, order) in self.router.take_moved_orders() {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::disk::Disk;
 use super::native::ECHO;
+use super::retry::quick;
 use super::{Desk, Settings};
 use crate::id::PeerId;
 use crate::proto::depot::{APART, Depot, DepotLimits, LETTERS, MARKS, OUTCOMES, REQUESTS};
@@ -276,6 +277,24 @@ fn losses_are_counted_over_a_restart() {
     }
     let worker = house.worker(1);
     assert_eq!((house.bodies(worker), house.size()), (Vec::new(), 0), "it is poison");
+}
+
+#[test]
+fn failures_are_counted_while_nobody_offers_the_service() {
+    let unserved_ttl = Some(Duration::from_secs(1));
+    let policy = ServicePolicy { attempts: 2, unserved_ttl, ..quick() };
+    let mut house = House::new(DepotLimits::default(), policy);
+    let (client, worker) = (house.desk.join(), house.worker(1));
+    house.ask(client, 1, DISK);
+    house.desk.fail_for_now(worker, "1", None);
+    house.leave(worker);
+    house.pass(Duration::from_secs(3));
+    assert_eq!(house.desk.core.depot().unwrap().in_memory(), 0, "it waits on the disk");
+    let worker = house.worker(1);
+    assert_eq!(house.desk.works(worker)[0].attempt, 2);
+    house.desk.fail_for_now(worker, "1", None);
+    house.work();
+    assert_eq!(house.desk.heard(client), ["ERROR 1 busy"], "it was the last one");
 }
 
 #[test]

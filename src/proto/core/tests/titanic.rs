@@ -169,6 +169,24 @@ fn nothing_is_said_before_it_is_stored() {
 }
 
 #[test]
+fn losses_are_counted_while_nobody_offers_the_service() {
+    let unserved_ttl = Some(Duration::from_secs(1));
+    let policy = ServicePolicy { attempts: 1, unserved_ttl, ..ServicePolicy::default() };
+    let mut titan = Titan::new(TitanicLimits::default(), policy);
+    let client = titan.client(key(1));
+    let uuid = titan.request(client, b"poison");
+    for _ in 0..3 {
+        assert_eq!(titan.ask(client, "reply", &[&uuid]), status("300"));
+        let worker = titan.worker();
+        assert_eq!(titan.given(worker).len(), 1);
+        titan.desk.leave(worker);
+        titan.desk.pass(Duration::from_secs(3));
+        titan.work();
+    }
+    assert_eq!(titan.ask(client, "reply", &[&uuid]), status("500"), "it is dead");
+}
+
+#[test]
 fn whoever_comes_after_the_broker_finds_all_of_it() {
     let mut first = titan();
     let client = first.client(key(1));
