@@ -130,8 +130,8 @@ impl Opened {
         self.place.path()
     }
 
-    /// Starts to work; `tell` is told what comes of it, on the thread of the store. A failure that
-    /// is for good is told to `fail` first.
+    /// Starts to work; `tell` is told what comes of it, on the thread of the store. Of a failure that
+    /// is for good `fail` is told why, after that.
     ///
     /// # Errors
     /// [`StoreError::Thread`].
