@@ -67,14 +67,14 @@ pub(super) trait Disk: Send {
     /// Reads what is kept.
     ///
     /// # Errors
-    /// [`DiskError`].
+    /// [`DiskError`]; it may be `Full`, as more may have to be written before.
     fn load(&mut self, key: &Key) -> Result<Option<Bytes>, DiskError>;
 
     /// Some of what is kept under keys with that beginning, from a key on. Records of which the
     /// checksum is wrong are left out, and told to `bad`.
     ///
     /// # Errors
-    /// [`DiskError`].
+    /// As [`Self::load`].
     fn range(
         &mut self,
         range: &Range<'_>,

@@ -26,6 +26,8 @@ struct Inner {
     /// Operations so far, and the one that fails.
     count: u64,
     fails: Option<(u64, io::ErrorKind)>,
+    /// Nothing more is written.
+    full: bool,
 }
 
 /// A disk of which every operation is remembered.
@@ -57,6 +59,10 @@ impl Model {
 
     pub(super) fn fail(&self, at: u64, kind: io::ErrorKind) {
         self.with(|inner| inner.fails = Some((at, kind)));
+    }
+
+    pub(super) fn fill(&self, full: bool) {
+        self.with(|inner| inner.full = full);
     }
 
     pub(super) fn said(&self, state: usize) {
@@ -94,6 +100,9 @@ impl Model {
     fn act(&self, op: Op) -> io::Result<()> {
         self.with(|inner| {
             Self::step(inner)?;
+            if inner.full && !matches!(op, Op::Sync) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             apply(&mut inner.octets, &op);
             inner.log.push(op);
             Ok(())

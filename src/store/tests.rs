@@ -3,12 +3,12 @@ use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::disk::{Disk, DiskError, RECORDS_NAME, RedbDisk, checked};
+use super::disk::{Disk, DiskError, RECORDS_NAME, Range, RedbDisk, checked};
 use super::model::{Model, Op, Survives, crash};
 use super::salvage;
 use super::thread::testing;
 use crate::proto::depot::{Depot, DepotLimits};
-use crate::proto::durable::{Batch, Event, Key, Order, Write};
+use crate::proto::durable::{Batch, Event, Found, Key, Order, Write};
 
 const CACHE: usize = 1 << 20;
 
@@ -175,6 +175,30 @@ fn the_loss_of_power_in_many_histories_loses_nothing_that_was_said() {
     }
 }
 
+/// After a commit that found no room the database is opened anew, for which there has to be some:
+/// until then nothing is read, and nothing told to be missing.
+fn reads_wait_for_room(model: &Model, disk: &mut dyn Disk, state: &State) {
+    let all = Key::new(b'h', &[]);
+    let range = Range { prefix: &all, from: &all, count: 100, bytes: 1 << 20 };
+    let some = Key::new(b'h', &[1]);
+    model.fill(true);
+    for _ in 0..2 {
+        assert!(matches!(disk.load(&some), Err(DiskError::Full(_))));
+        assert!(matches!(disk.range(&range, &mut |_| ()), Err(DiskError::Full(_))));
+    }
+    model.fill(false);
+    let found = disk.range(&range, &mut |_| ()).unwrap();
+    let kept = state.iter().filter(|(key, _)| key[0] == b'h');
+    assert!(
+        found
+            .records
+            .iter()
+            .map(|(key, value)| (&key[..], &value[..]))
+            .eq(kept.map(|(key, value)| (&key[..], &value[..])))
+    );
+    assert_eq!(disk.load(&some).unwrap().as_deref(), state.get(some.octets()).map(Vec::as_slice));
+}
+
 /// Runs a history on a disk of which one operation fails. Returns whether it came to that.
 fn with_failure(at: u64, kind: io::ErrorKind) -> bool {
     let (mut dice, model) = (Dice(7), Model::default());
@@ -191,6 +215,7 @@ fn with_failure(at: u64, kind: io::ErrorKind) -> bool {
             Ok(()) => model.said(number),
             Err(DiskError::Full(_)) => {
                 assert_eq!(kind, io::ErrorKind::StorageFull);
+                reads_wait_for_room(&model, &mut disk, &states[number - 1]);
                 disk.commit(&mut writes.iter()).unwrap();
                 model.said(number);
                 assert_eq!(all(&mut disk).unwrap(), states[number], "{at}: after there was room");
@@ -320,6 +345,54 @@ fn without_room_what_is_new_is_refused_until_there_is_some() {
     free.store(1, Ordering::Relaxed);
     assert_eq!(events.recv(), Ok(Event::Room));
     store.stop();
+}
+
+/// The next event that is of something ordered.
+fn next(events: &mpsc::Receiver<Event>) -> Option<Event> {
+    events.iter().find(|event| !matches!(event, Event::Room | Event::Full(None)))
+}
+
+#[test]
+fn what_is_to_be_read_waits_for_room_and_is_not_told_to_be_missing() {
+    let model = Model::default();
+    let (told, events) = mpsc::channel();
+    let tell = move |event: &Event| drop(told.send(event.clone()));
+    let disk = Box::new(open(&model).unwrap());
+    let store = testing::start(disk, || Some(1), tell, |error| panic!("{error}"));
+    let stored = |number| Order::Store(batch(number));
+    store.order(vec![stored(1)]);
+    assert_eq!(next(&events), Some(Event::Stored(1)));
+    model.fill(true);
+    store.order(vec![stored(2)]);
+    assert_eq!(next(&events), Some(Event::Full(Some(2))));
+    let key = Key::new(b'h', &[1, 1]);
+    let (prefix, from) = (Key::new(b'h', &[1]), key.clone());
+    let range = Order::Range { ticket: 8, prefix, from, count: 9, bytes: 1 << 20 };
+    store.order(vec![stored(3), Order::Load { ticket: 7, key }, stored(4), range, stored(5)]);
+    assert_eq!(next(&events), Some(Event::Full(Some(5))), "nothing is stored before it is read");
+    model.fill(false);
+    let value = 1_u64.to_be_bytes().to_vec();
+    assert_eq!(next(&events), Some(Event::Loaded(7, Some(value.clone().into()))));
+    let records = vec![(vec![b'h', 1, 1].into(), value.into())];
+    assert_eq!(next(&events), Some(Event::Ranged(8, Found { records, more: false })));
+    store.order(vec![stored(6)]);
+    assert_eq!(next(&events), Some(Event::Stored(6)));
+    store.stop();
+}
+
+#[test]
+fn who_stops_does_not_wait_for_room_to_read() {
+    let model = Model::default();
+    let (told, events) = mpsc::channel();
+    let tell = move |event: &Event| drop(told.send(event.clone()));
+    let disk = Box::new(open(&model).unwrap());
+    let store = testing::start(disk, || Some(1), tell, |error| panic!("{error}"));
+    model.fill(true);
+    store.order(vec![Order::Store(batch(1))]);
+    assert_eq!(next(&events), Some(Event::Full(Some(1))));
+    store.order(vec![Order::Load { ticket: 7, key: Key::new(b'h', &[1, 1]) }]);
+    store.stop();
+    assert_eq!(next(&events), None);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tracing::{error, info, warn};
 
-use crate::proto::durable::{Event, Found, Order, Write};
+use crate::proto::durable::{Event, Order, Write};
 use crate::proto::stats::Histogram;
 use crate::proto::titanic::RecordError;
 
@@ -291,16 +291,15 @@ impl<T: FnMut(&Event)> Keeper<T> {
             self.serve_readers();
             match order {
                 Some(Order::Store(batch)) => group.add(now(), batch),
-                Some(Order::Load { ticket, key }) => {
-                    let value = self.disk.load(&key);
-                    let value = self.value_of(value)?;
-                    (self.tell)(&Event::Loaded(ticket, value));
-                }
-                Some(Order::Range { ticket, prefix, from, count, bytes }) => {
-                    let range = Range { prefix: &prefix, from: &from, count, bytes };
-                    let found = self.range(&range)?;
-                    (self.tell)(&Event::Ranged(ticket, found));
-                }
+                Some(order) => match self.read(&order)? {
+                    Some(event) => (self.tell)(&event),
+                    // Nobody waits for it any more.
+                    None if stopping => {}
+                    None => {
+                        self.put_off(order, &group);
+                        return Ok(());
+                    }
+                },
                 None if stopping && group.is_empty() => return Err(End::Stopped),
                 None if stopping || group.is_empty() => break,
                 None => {}
@@ -320,36 +319,65 @@ impl<T: FnMut(&Event)> Keeper<T> {
         }
     }
 
-    fn value_of(&self, value: Result<Option<Bytes>, DiskError>) -> Result<Option<Bytes>, End> {
+    /// What is to be told of something that is to be read. `None`: the disk has no room for what has
+    /// to be written before, and nobody knows what is there.
+    fn read(&mut self, order: &Order) -> Result<Option<Event>, End> {
+        let errors = &self.desk.figures.errors;
+        match order {
+            Order::Load { ticket, key } => {
+                let value = self.disk.load(key);
+                Ok(self.value_of(value)?.map(|value| Event::Loaded(*ticket, value)))
+            }
+            Order::Range { ticket, prefix, from, count, bytes } => {
+                let range = Range { prefix, from, count: *count, bytes: *bytes };
+                let found = self.disk.range(&range, &mut |error| {
+                    errors.fetch_add(1, Ordering::Relaxed);
+                    error!(%error, "a record of the store cannot be read");
+                });
+                Ok(self.value_of(found)?.map(|found| Event::Ranged(*ticket, found)))
+            }
+            Order::Store(_) => Ok(None),
+        }
+    }
+
+    fn value_of<V: Default>(&mut self, value: Result<V, DiskError>) -> Result<Option<V>, End> {
         let error = match value {
-            Ok(value) => return Ok(value),
+            Ok(value) => return Ok(Some(value)),
             Err(error) => error,
         };
         self.desk.figures.errors.fetch_add(1, Ordering::Relaxed);
         match error {
-            DiskError::Full(_) => Ok(None),
+            DiskError::Full(what) => {
+                self.note_full(&what);
+                Ok(None)
+            }
             // The other records may be as they were; this one is told to be lost.
             DiskError::Damaged(what) => {
                 error!(what, "a record of the store cannot be read");
-                Ok(None)
+                Ok(Some(V::default()))
             }
             error => Err(End::Failed(error)),
         }
     }
 
-    fn range(&mut self, range: &Range<'_>) -> Result<Found, End> {
-        let errors = &self.desk.figures.errors;
-        let read = self.disk.range(range, &mut |error| {
-            errors.fetch_add(1, Ordering::Relaxed);
-            error!(%error, "a record of the store cannot be read");
-        });
-        match read {
-            Ok(found) => Ok(found),
-            Err(error) => {
-                self.value_of(Err(error))?;
-                Ok(Found::default())
+    /// Has what is to be read wait for room. Nothing is stored before that; the group, and the
+    /// batches that were ordered after it, are dropped.
+    fn put_off(&mut self, order: Order, group: &Group) {
+        let mut inbox = self.desk.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = (!group.is_empty()).then(|| group.up_to());
+        inbox.orders.retain(|order| match order {
+            Order::Store(batch) => {
+                dropped = Some(batch.number);
+                false
             }
-        }
+            Order::Load { .. } | Order::Range { .. } => true,
+        });
+        inbox.orders.push_front(order);
+        drop(inbox);
+        (self.tell)(&Event::Full(dropped));
+        let inbox = self.desk.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |inbox: &mut Inbox| inbox.readers.is_empty() && !inbox.stopping;
+        drop(self.desk.changed.wait_timeout_while(inbox, LOOK, waits));
     }
 
     /// The next order, or none within that time; and whether to stop.
