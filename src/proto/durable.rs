@@ -40,6 +40,14 @@ pub enum Write {
 }
 
 impl Write {
+    /// Of what it changes.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Put(key, _) | Self::Remove(key) => key,
+        }
+    }
+
     /// Octets that it makes the disk write, about.
     #[must_use]
     pub fn bytes(&self) -> usize {

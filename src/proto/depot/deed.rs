@@ -68,6 +68,18 @@ impl Purpose for Deed {
             Self::Unbury(_) => "unbury",
         }
     }
+
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Accept(_)
+            | Self::End(_)
+            | Self::Overflow(_)
+            | Self::Revive(..)
+            | Self::Rewrite(_)
+            | Self::Unbury(Some(_)) => true,
+            Self::Mark(_) | Self::Requeue | Self::Evict | Self::Clean | Self::Unbury(None) => false,
+        }
+    }
 }
 
 /// What something read is for.

@@ -21,7 +21,7 @@ impl Depot {
     /// All batches up to that number are stored.
     pub(crate) fn stored(&mut self, up_to: u64) -> Vec<Effect> {
         let mut effects = Vec::new();
-        while let Some((deed, _)) = self.ledger.pop(up_to) {
+        while let Some(deed) = self.ledger.pop_stored(up_to) {
             match deed {
                 Deed::Accept(number) => self.have_accepted(number, &mut effects),
                 Deed::Mark(number) => {

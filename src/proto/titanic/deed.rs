@@ -65,4 +65,8 @@ impl Purpose for Deed {
             Self::Mark => "lease.mark",
         }
     }
+
+    fn is_awaited(&self) -> bool {
+        matches!(self, Self::Accept(..) | Self::Close(..))
+    }
 }

@@ -23,7 +23,7 @@ impl Titanic {
     /// All batches up to that number are stored.
     pub(crate) fn stored(&mut self, up_to: u64) -> Vec<Effect> {
         let mut effects = Vec::new();
-        while let Some((deed, _)) = self.ledger.pop(up_to) {
+        while let Some(deed) = self.ledger.pop_stored(up_to) {
             match deed {
                 Deed::Accept(uuid, waiter) => {
                     self.stats.accepted += 1;
@@ -57,7 +57,6 @@ impl Titanic {
 
     /// Something beside the requests is to be kept: how far epochs of leases have been reserved.
     pub(crate) fn keep_mark(&mut self, mark: u64) {
-        self.mark = mark;
         self.ledger.store(Deed::Mark, vec![mark::note(mark)]);
     }
 
@@ -80,11 +79,9 @@ impl Titanic {
                     self.ledger.put_aside(Deed::Forget(uuid), writes);
                     effects.push(say(waiter, Status::Error));
                 }
-                Deed::Begin(_) | Deed::End(..) | Deed::Forget(_) | Deed::Clean => {
+                Deed::Begin(_) | Deed::End(..) | Deed::Forget(_) | Deed::Clean | Deed::Mark => {
                     self.ledger.put_aside(deed, writes);
                 }
-                // The newest is kept later, and no older one behind it.
-                Deed::Mark => self.mark_lost = true,
             }
         }
         effects
@@ -94,9 +91,6 @@ impl Titanic {
     pub(crate) fn disk_has_room(&mut self) {
         if std::mem::take(&mut self.full) {
             self.ledger.try_again();
-            if std::mem::take(&mut self.mark_lost) {
-                self.keep_mark(self.mark);
-            }
         }
     }
 

@@ -177,9 +177,6 @@ pub struct Titanic {
     window: usize,
     full: bool,
     failed: bool,
-    /// Up to where epochs are reserved, and whether there was no room to say so.
-    mark: u64,
-    mark_lost: bool,
     /// Found at the start: they may have begun, and may not again.
     begun: Vec<Uuid>,
     stats: TitanicStats,
@@ -205,8 +202,6 @@ impl Titanic {
             window: 0,
             full: false,
             failed: false,
-            mark: 0,
-            mark_lost: false,
             begun: Vec::new(),
             stats: TitanicStats::default(),
         }

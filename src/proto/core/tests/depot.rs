@@ -125,6 +125,13 @@ impl House {
         self.work();
     }
 
+    /// Tells the core that the disk had no room for the first of its orders.
+    fn no_room(&mut self) {
+        self.listen();
+        let Some(Order::Store(batch)) = self.disk.orders.pop_front() else { panic!("no batch") };
+        self.event(&Event::Full(Some(batch.number)));
+    }
+
     fn stats(&self) -> crate::proto::depot::DepotStats {
         *self.desk.core.depot().unwrap().stats()
     }
@@ -456,6 +463,56 @@ fn an_outcome_that_found_no_room_is_told_when_it_is_stored() {
     house.event(&Event::Room);
     house.work();
     assert_eq!(house.desk.heard(client), ["FINAL 1 answer"]);
+}
+
+/// A request that may be done once is noted to have begun, to have not, and to have begun again; for
+/// the second of that there is no room before the third is ordered, or before it is stored.
+fn begun_again(is_ordered: bool) {
+    let policy = ServicePolicy { at_most_once: true, ..ServicePolicy::default() };
+    let mut house = House::new(DepotLimits::default(), policy);
+    let (client, worker) = (house.desk.join(), house.worker(1));
+    house.desk.call(client, 1, DISK);
+    assert!(house.step(), "the request");
+    house.desk.core.leave(house.desk.now, worker, &mut house.desk.said);
+    assert!(house.step(), "that it begins");
+    let worker = if is_ordered {
+        let worker = house.desk.native_worker(1);
+        house.listen();
+        assert!(house.disk.read_first() && house.step(), "it is read");
+        house.no_room();
+        worker
+    } else {
+        house.no_room();
+        let worker = house.worker(1);
+        assert_eq!(house.bodies(worker), ["1"]);
+        worker
+    };
+    house.event(&Event::Room);
+    house.work();
+    assert_eq!(house.bodies(worker), ["1"]);
+    let mut house = house.crash(Duration::ZERO);
+    let worker = house.worker(1);
+    assert_eq!(house.bodies(worker), [""; 0], "{is_ordered}: it may have been carried out");
+}
+
+#[test]
+fn what_found_no_room_is_not_stored_over_what_was_decided_later() {
+    begun_again(false);
+    begun_again(true);
+}
+
+#[test]
+fn a_loss_that_found_no_room_leaves_nothing_of_a_request_that_has_ended() {
+    let mut house = house();
+    let (client, worker) = (house.desk.join(), house.worker(1));
+    house.ask(client, 1, DISK);
+    house.desk.core.leave(house.desk.now, worker, &mut house.desk.said);
+    house.no_room();
+    let worker = house.worker(1);
+    house.reply(worker, "1");
+    house.event(&Event::Room);
+    house.work();
+    assert_eq!((house.size(), house.disk.kept.len()), (0, 0));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::disk::Disk;
 use super::{Desk, Settings};
 use crate::id::{PeerId, Principal, PublicKey};
 use crate::proto::core::{Hello, Taken};
-use crate::proto::durable::Event;
+use crate::proto::durable::{Event, Order};
 use crate::proto::lease::mark::{self, AHEAD, BLOCK};
 use crate::proto::policy::ServicePolicy;
 use crate::proto::rights::Grants;
@@ -280,6 +280,34 @@ fn a_full_disk_refuses_what_is_new_and_keeps_what_was_accepted() {
     assert_eq!(titan.ask(client, "reply", &[&uuid]), [b"200", &b"answer"[..]]);
     assert_eq!(titan.disk.kept.len(), 2, "head and answer of the one that was accepted");
     titan.request(client, b"newest");
+}
+
+#[test]
+fn what_found_no_room_does_not_bring_back_a_request_that_is_closed() {
+    let once = ServicePolicy { at_most_once: true, ..ServicePolicy::default() };
+    for policy in [ServicePolicy::default(), once] {
+        let is_once = policy.at_most_once;
+        let mut titan = Titan::new(TitanicLimits::default(), policy);
+        let client = titan.client(key(1));
+        let uuid = titan.request(client, b"x");
+        if is_once {
+            // That it begins is not stored.
+            let worker = titan.client(Principal::Local);
+            titan.desk.say(worker, |out| FromWorker::Ready { service: b"echo" }.encode(V01, out));
+        } else {
+            let worker = titan.worker();
+            let (address, _) = titan.given(worker).remove(0);
+            titan.finish(worker, &address, b"answer");
+        }
+        titan.listen();
+        let Some(Order::Store(batch)) = titan.disk.orders.pop_front() else { panic!("no batch") };
+        titan.event(&Event::Full(Some(batch.number)));
+        assert_eq!(titan.ask(client, "close", &[&uuid]), status("200"));
+        titan.event(&Event::Room);
+        titan.work();
+        assert!(titan.disk.kept.is_empty(), "once: {is_once}");
+        assert_eq!(titan.desk.core.titanic().unwrap().size(), (0, 0));
+    }
 }
 
 #[test]

@@ -85,13 +85,6 @@ impl House {
         assert_eq!(self.desk.heard(client), [format!("ERROR {id} no_paper")]);
         client
     }
-
-    /// Tells the core that the disk had no room for the first of its orders.
-    fn no_room(&mut self) {
-        self.listen();
-        let Some(Order::Store(batch)) = self.disk.orders.pop_front() else { panic!("no batch") };
-        self.event(&Event::Full(Some(batch.number)));
-    }
 }
 
 fn requeue(uuid: &str) -> DeadHeader<'_> {
@@ -400,6 +393,30 @@ fn a_change_for_which_there_is_no_room_is_done_when_there_is_some() {
     house.work();
     assert!(house.told(operator).unwrap().is_ok());
     assert_eq!((house.of_space(LETTERS), house.bodies(worker).len()), (0, 2));
+}
+
+#[test]
+fn a_change_for_which_there_is_no_room_does_not_bring_back_a_letter_that_is_gone() {
+    let dead = DeadPolicy { letters_max: 1, ..keeping(Causes::ALL).dead };
+    let policy = ServicePolicy { dead, ..keeping(Causes::ALL) };
+    let mut house = House::new(DepotLimits::default(), policy);
+    let (operator, worker) = (house.desk.join(), house.worker(1));
+    house.letter(1, worker);
+    let client = house.desk.join();
+    house.ask(client, 2, DISK);
+    let uuid = house.desk.first_id(operator);
+    house.desk.heard(operator);
+    let edit = DeadHeader { uuid: Some(&uuid), ..DeadHeader::new(Verb::DeadEdit) };
+    house.command(operator, &edit, &["better"]);
+    assert!(house.step(), "it is read");
+    house.no_room();
+    house.desk.fail(worker, "2");
+    house.work();
+    assert_eq!(house.told(operator), None);
+    house.event(&Event::Room);
+    house.work();
+    assert!(house.told(operator).unwrap().is_ok(), "it was edited, and has made room for another");
+    assert_eq!((house.desk.letters(operator).len(), house.of_space(LETTERS)), (1, 1));
 }
 
 #[test]
