@@ -37,12 +37,12 @@ impl Place {
             Err(error) => return Err(open(error)),
         }
         check(dir, &fs::metadata(dir).map_err(open)?, DIR_MODE)?;
-        let path = dir.join(FILE);
-        let is_new = !path.exists();
-        let place = Self::lock(dir, OpenOptions::new().create(true))?;
-        if is_new {
-            File::open(dir).and_then(|dir| dir.sync_all()).map_err(open)?;
+        if !dir.join(FILE).exists() {
+            synchronise_parent(dir).map_err(open)?;
         }
+        let place = Self::lock(dir, OpenOptions::new().create(true))?;
+        // Whoever made the file may have been killed before this.
+        synchronise(dir).map_err(open)?;
         Ok(place)
     }
 
@@ -116,6 +116,21 @@ impl Place {
     }
 }
 
+/// Has the names in a directory survive the loss of power.
+fn synchronise(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// As [`synchronise`], for the name of the directory itself. Whoever may not read the one that it is
+/// in cannot do that, and has not made it as a rule.
+fn synchronise_parent(dir: &Path) -> io::Result<()> {
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match synchronise(parent.unwrap_or(Path::new("."))) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
+}
+
 /// Whether only we can read and write it.
 fn check(path: &Path, metadata: &fs::Metadata, wanted: u32) -> Result<(), StoreError> {
     let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
@@ -127,4 +142,17 @@ fn check(path: &Path, metadata: &fs::Metadata, wanted: u32) -> Result<(), StoreE
         return Err(StoreError::Mode { path: path.into(), mode, wanted });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_without_a_slash_is_in_the_present_one() {
+        for dir in ["store", "./store", "store/", "/store", "/", "."] {
+            synchronise_parent(Path::new(dir)).unwrap();
+        }
+        assert!(synchronise_parent(Path::new("/there-is-no-such/store")).is_err());
+    }
 }
