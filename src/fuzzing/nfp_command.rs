@@ -209,7 +209,8 @@ fn talk(frame: &[u8]) {
     let once = tree.to_string();
     let asked = Asked::read(once.as_bytes());
     let read = asked.as_ref().map(|asked| (asked.id.to_string(), asked.question.to_string()));
-    assert_eq!(read, naive::asked(&tree));
+    let is_short = once.len() <= Event::LEN_MAX;
+    assert_eq!(read, naive::asked(&tree).filter(|_| is_short));
     let body = Message::new([once.clone()]);
     let happened = Happened { message: "go on?", ..Happened::default() };
     let event = happened.ask("name", body.frames());

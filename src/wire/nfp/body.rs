@@ -2,6 +2,7 @@
 
 mod complete;
 mod job;
+mod object;
 mod question;
 mod result;
 mod talk;
@@ -103,7 +104,7 @@ impl<'a> About<'a> {
 }
 
 fn written(body: &impl Serialize) -> Vec<u8> {
-    // Texts, lists of texts and null: there is nothing that JSON could not say.
+    // All keys are texts: there is nothing that JSON could not say.
     serde_json::to_vec(body).unwrap_or_default()
 }
 

@@ -59,10 +59,10 @@ impl<'a> JobBody<'a> {
         let text = std::str::from_utf8(octets).map_err(|_| BadJob::NotText)?;
         let values = texts::read(text, ["task", "timeout"]).map_err(|_| BadJob::NotObject)?;
         match values {
-            [Value::Text(task), Value::Number(seconds)] => {
+            [Some(Value::Text(task)), Some(Value::Number(seconds))] => {
                 Ok(Self { task, timeout: Some(seconds) })
             }
-            [Value::Text(task), _] => Ok(Self { task, timeout: None }),
+            [Some(Value::Text(task)), _] => Ok(Self { task, timeout: None }),
             _ => Err(BadJob::NoTask),
         }
     }
@@ -131,8 +131,8 @@ impl<'a> Event<'a> {
             .and_then(|text| texts::read(text, keys).ok())
             .unwrap_or_default();
         let [event_type, message, status, severity, task] = values.map(|value| match value {
-            Value::Text(text) => text,
-            Value::Number(_) | Value::Other => Cow::Borrowed(""),
+            Some(Value::Text(text)) => text,
+            Some(Value::Number(_) | Value::Other) | None => Cow::Borrowed(""),
         });
         Self { event_type: EventType::of(&event_type), message, status, severity, task }
     }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Event;
+use super::object::Object;
 use super::talk::{Asked, Happened, one_or_all};
 use super::written;
 use crate::wire::message::Frames;
@@ -13,19 +14,23 @@ impl Happened<'_> {
     /// stands there beside the name goes on. Else the frames stand under `metadata` as `body`.
     #[must_use]
     pub fn ask(&self, input: &str, body: Frames<'_>) -> Vec<u8> {
-        let mut asked = own(body).unwrap_or_else(|| {
-            let body = if body.is_empty() { json!({}) } else { json!({"body": one_or_all(body)}) };
-            let asked =
-                [("question", json!(self.message)), ("default", json!(false)), ("metadata", body)];
-            asked.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
-        });
-        asked.insert("id".into(), input.into());
         let mut event = self.event("input_request", "waiting_client_input");
-        if let Some(timeout) = asked.get("timeout").filter(|timeout| timeout.is_u64()) {
-            event.insert("timeout".into(), timeout.clone());
-        }
-        event.insert("extras".into(), json!({ "input_request": asked }));
-        written(&event)
+        let asked = if let Some(mut asked) = own(body) {
+            asked.insert("id".into(), input.into());
+            if let Some(timeout) = asked.get("timeout").filter(|timeout| timeout.is_u64()) {
+                event.insert("timeout".into(), timeout.clone());
+            }
+            Object::of(&asked)
+        } else {
+            let mut metadata = Object::empty();
+            if !body.is_empty() {
+                metadata = metadata.with("body", &one_or_all(body));
+            }
+            let asked = json!({ "id": input, "question": self.message, "default": false });
+            Object::of(&asked).with("metadata", &metadata.into_octets())
+        };
+        let extras = Object::empty().with("input_request", &asked.into_octets());
+        Object::of(&event).with("extras", &extras.into_octets()).into_octets()
     }
 
     /// The body of an EVENT of the type `input_response`, by which the client knows that it is
@@ -136,6 +141,9 @@ mod tests {
             }},
         });
         assert_eq!(ask(&["1", "a"]), wanted);
+        let odd = r#"{"b": 1.0e2, "a":[{"":0},{"":0}], "a":"\u0041"}"#;
+        let said = HAPPENED.ask("i-7", Message::new([odd]).frames());
+        assert!(String::from_utf8_lossy(&said).contains(odd), "octet by octet");
         let none = ask(&[]);
         assert_eq!(none.pointer("/extras/input_request/metadata"), Some(&json!({})));
     }

@@ -1,7 +1,9 @@
 //! What a NorFab worker says of a job that is done, where a worker of another dialect did it.
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+use super::object::{NULL, Object, one_or_all, value};
+use super::{texts, written};
 
 /// The body of an EVENT: the result can be had by GET.
 #[must_use]
@@ -40,24 +42,25 @@ pub fn result(
     task: &str,
     outcome: Result<Vec<&[u8]>, String>,
 ) -> Vec<u8> {
+    if let Ok([frame]) = outcome.as_deref()
+        && let Some(own) = own_entry(frame)
+    {
+        return Object::empty().with(worker, own).into_octets();
+    }
     let values = outcome.and_then(|frames| {
-        let values: Option<Vec<Value>> = frames.into_iter().map(value).collect();
+        let values: Option<Vec<_>> = frames.into_iter().map(value).collect();
         values.ok_or_else(|| "the answer is neither JSON nor UTF-8".to_owned())
     });
-    if let Ok([value]) = values.as_deref()
-        && let Some(own) = own_entry(value)
-    {
-        return written(&json!({ worker: own }));
-    }
     let (result, errors) = match values {
-        Ok(mut values) if values.len() == 1 => (values.pop().unwrap_or_default(), Vec::new()),
-        Ok(values) => (Value::Array(values), Vec::new()),
-        Err(why) => (Value::Null, vec![why]),
+        Ok(values) if values.is_empty() => (b"[]".into(), Vec::new()),
+        Ok(values) => (one_or_all(values), Vec::new()),
+        Err(why) => (NULL.into(), vec![why]),
     };
     let (service, uuid) = (String::from_utf8_lossy(service), String::from_utf8_lossy(uuid));
     let status = if errors.is_empty() { "completed" } else { "failed" };
-    let entry = entry(Some((&service, &uuid, task)), result, errors, status);
-    written(&json!({ worker: entry }))
+    let entry = Object::of(&about(Some((&service, &uuid, task)), errors, status));
+    let entry = entry.with("result", &result).into_octets();
+    Object::empty().with(worker, &entry).into_octets()
 }
 
 /// What NorFab says of one thing that was done, with all its keys: a whole job (service, uuid and
@@ -70,42 +73,44 @@ pub fn entry(
     errors: Vec<String>,
     status: &str,
 ) -> Value {
+    let mut entry = about(job, errors, status);
+    entry.insert("result".into(), result);
+    entry.into()
+}
+
+/// All keys of an entry but its result.
+fn about(job: Option<(&str, &str, &str)>, errors: Vec<String>, status: &str) -> Map<String, Value> {
     let (service, uuid, task) =
         job.map_or((None, None, None), |(s, u, t)| (Some(s), Some(u), Some(t)));
     let failed = status != "completed";
-    json!({
-        "result": result,
-        "failed": failed,
-        "errors": errors,
-        "task": task,
-        "messages": [],
-        "juuid": uuid,
-        "resources": [],
-        "resources_failed": [],
-        "status": status,
-        "task_started": null,
-        "task_completed": null,
-        "service": service,
-        "diff": {},
-        "dry_run": false,
-    })
+    let pairs = [
+        ("failed", json!(failed)),
+        ("errors", json!(errors)),
+        ("task", json!(task)),
+        ("messages", json!([])),
+        ("juuid", json!(uuid)),
+        ("resources", json!([])),
+        ("resources_failed", json!([])),
+        ("status", json!(status)),
+        ("task_started", Value::Null),
+        ("task_completed", Value::Null),
+        ("service", json!(service)),
+        ("diff", json!({})),
+        ("dry_run", json!(false)),
+    ];
+    pairs.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
 }
 
 /// What a NorFab worker says of a job of its own: all that a client looks for is there already.
-fn own_entry(value: &Value) -> Option<&Value> {
-    let mut entries = value.as_object()?.values();
-    let (Some(entry), None) = (entries.next(), entries.next()) else { return None };
-    let keys = entry.as_object()?;
-    Some(entry).filter(|_| keys.contains_key("result") && keys.contains_key("failed"))
-}
-
-pub(super) fn value(frame: &[u8]) -> Option<Value> {
-    let json = serde_json::from_slice(frame).ok();
-    json.or_else(|| Some(Value::String(std::str::from_utf8(frame).ok()?.to_owned())))
-}
-
-pub(super) fn written(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
+fn own_entry(frame: &[u8]) -> Option<&[u8]> {
+    let members = frame.trim_ascii().strip_prefix(b"{")?.strip_suffix(b"}")?;
+    let mut name = serde_json::Deserializer::from_slice(members).into_iter::<String>();
+    name.next()?.ok()?;
+    let rest = members.get(name.byte_offset()..)?;
+    // Were there more of them, this would not be one object.
+    let entry = rest.trim_ascii_start().strip_prefix(b":")?;
+    let keys = texts::read(std::str::from_utf8(entry).ok()?, ["result", "failed"]).ok()?;
+    Some(entry).filter(|_| keys.iter().all(Option::is_some))
 }
 
 #[cfg(test)]
@@ -130,5 +135,30 @@ mod tests {
         assert_eq!((&odd["failed"], &odd["status"]), (&json!(true), &json!("failed")));
         let lost = of(Err("worker_lost".into()));
         assert_eq!(lost["errors"], json!(["worker_lost"]));
+        assert_eq!(of(Ok(vec![]))["result"], json!([]));
+    }
+
+    #[test]
+    fn an_answer_goes_on_octet_by_octet() {
+        let written = |answer: &str| {
+            let octets = result("w", b"svc", b"u", "add", Ok(vec![answer.as_bytes()]));
+            String::from_utf8(octets).unwrap()
+        };
+        let odd = r#"{"b": 1.0e2, "a":[{"":0},{"":0}], "a":"\u0041"}"#;
+        assert!(written(odd).contains(odd));
+        let own = format!(r#"{{"failed":false, "result":{odd}}} "#);
+        assert_eq!(written(&format!(r#" {{ "\"" :{own}}} "#)), format!(r#"{{"w":{own}}}"#));
+        // These are none.
+        for answer in [
+            format!(r#"{{"a":{own},"b":{own}}}"#),
+            format!(r#"{{"a":{own},}}"#),
+            format!(r#"{{7:{own}}}"#),
+            format!(r#"{{"a":[{own}]}}"#),
+            own.clone(),
+            "{}".into(),
+        ] {
+            let result = of(Ok(vec![answer.as_bytes()]));
+            assert_eq!(result["juuid"], "u", "{answer}");
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! What is said in the middle of a job, where one of the two is no NorFab peer: events, what a
 //! worker asks its client, and what it is told.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
-use super::result::{value, written};
+use super::object::{NULL, Object, value};
+use super::{Event, object};
 use crate::wire::message::Frames;
 
 /// Something that happens while a worker of another dialect works on a job. What is empty gets
@@ -47,19 +50,19 @@ impl Happened<'_> {
     ];
 
     /// The body of an EVENT with every key that NorFab's client looks for. What NorFab has no word
-    /// for stands under `extras`: `progress`, and `body`, each frame of which is JSON or a text.
+    /// for stands under `extras`: `progress`, and `body`, each frame of which is JSON, which stays
+    /// octet by octet, or a text.
     #[must_use]
     pub fn write(&self, body: Frames<'_>) -> Vec<u8> {
-        let mut extras = Map::new();
+        let mut extras = Object::empty();
         if let Some(progress) = self.progress {
-            extras.insert("progress".into(), progress.into());
+            extras = extras.with("progress", progress.to_string().as_bytes());
         }
         if !body.is_empty() {
-            extras.insert("body".into(), one_or_all(body));
+            extras = extras.with("body", &one_or_all(body));
         }
-        let mut event = self.event("progress", known(self.status, Self::STATUSES));
-        event.insert("extras".into(), extras.into());
-        written(&event)
+        let event = Object::of(&self.event("progress", known(self.status, Self::STATUSES)));
+        event.with("extras", &extras.into_octets()).into_octets()
     }
 
     /// The keys that every event has.
@@ -102,9 +105,10 @@ impl Asked {
     pub const ID_MAX: usize = 255;
 
     /// Reads the body of an EVENT of the type `input_request`. `None`: nothing there that could be
-    /// answered.
+    /// answered, or it is too long, see [`Event::LEN_MAX`].
     #[must_use]
     pub fn read(octets: &[u8]) -> Option<Self> {
+        let octets = Some(octets).filter(|octets| octets.len() <= Event::LEN_MAX)?;
         let event: Value = serde_json::from_slice(octets).ok()?;
         let asked = event.get("extras")?.get("input_request")?;
         let id = asked.get("id")?.as_str().filter(|id| id.len() <= Self::ID_MAX)?;
@@ -116,14 +120,14 @@ impl Asked {
 /// The body of a PUT that answers what a worker has asked; `cancel`: there is no answer.
 #[must_use]
 pub fn told(input: &str, body: Frames<'_>, cancel: bool) -> Vec<u8> {
-    let value = if cancel { Value::Null } else { one_or_all(body) };
-    written(&json!({ "input_id": input, "value": value, "cancel": cancel, "metadata": {} }))
+    let value = if cancel { NULL.into() } else { one_or_all(body) };
+    let told = Object::of(&json!({ "input_id": input, "cancel": cancel, "metadata": {} }));
+    told.with("value", &value).into_octets()
 }
 
 /// One frame as it is, JSON or text; several as a list; what is neither as null.
-pub(super) fn one_or_all(body: Frames<'_>) -> Value {
-    let mut values: Vec<_> = body.map(|frame| value(frame).unwrap_or_default()).collect();
-    if values.len() > 1 { Value::Array(values) } else { values.pop().unwrap_or_default() }
+pub(super) fn one_or_all(body: Frames<'_>) -> Cow<'_, [u8]> {
+    object::one_or_all(body.map(|frame| value(frame).unwrap_or(NULL.into())).collect())
 }
 
 #[cfg(test)]
@@ -138,7 +142,11 @@ mod tests {
         let asked = Asked { id: "i1".into(), question: "go on?".into() };
         assert_eq!(Asked::read(body), Some(asked));
         let long = format!(r#"{{"extras":{{"input_request":{{"id":"{}"}}}}}}"#, "x".repeat(256));
-        for none in [&b"{}"[..], br#"{"extras":{"input_request":{"id":1}}}"#, long.as_bytes()] {
+        let padded = |len: usize| [&body[..], &vec![b' '; len - body.len()]].concat();
+        assert!(Asked::read(&padded(Event::LEN_MAX)).is_some());
+        let padded = padded(Event::LEN_MAX + 1);
+        let id = &br#"{"extras":{"input_request":{"id":1}}}"#[..];
+        for none in [b"{}", id, long.as_bytes(), &padded] {
             assert_eq!(Asked::read(none), None);
         }
     }
@@ -155,6 +163,14 @@ mod tests {
         assert_eq!(of(&["go on"], false), json!("go on"));
         assert_eq!(of(&["1", "two"], false), json!([1, "two"]));
         assert_eq!(of(&["yes"], true), Value::Null);
+    }
+
+    #[test]
+    fn what_is_json_goes_on_octet_by_octet() {
+        let odd = r#"{"b": 1.0e2, "a":[{"":0},{"":0}], "a":"\u0041"}"#;
+        let body = Message::new([odd]);
+        let said = [told("i", body.frames(), false), Happened::default().write(body.frames())];
+        assert!(said.iter().all(|said| String::from_utf8_lossy(said).contains(odd)));
     }
 
     #[test]

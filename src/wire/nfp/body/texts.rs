@@ -7,41 +7,45 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// A value that was read to its end, and is kept if it is a text or a whole number.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value<'a> {
-    #[default]
     Other,
     Text(Cow<'a, str>),
     Number(u64),
 }
 
-/// The values of `keys` in the object that `text` is. As in Python, the last one counts if a key is
+/// The values of `keys` in the object that `text` is; `None` is not there. As in Python, the last one counts if a key is
 /// there twice. Every octet is checked, lone surrogates and nesting (at most 127 levels) too.
 pub(super) fn read<'a, const KEYS: usize>(
     text: &'a str,
     keys: [&'static str; KEYS],
-) -> Result<[Value<'a>; KEYS], serde_json::Error> {
+) -> Result<[Option<Value<'a>>; KEYS], serde_json::Error> {
     let mut json = serde_json::Deserializer::from_str(text);
     let values = json.deserialize_map(Object(keys))?;
     json.end()?;
     Ok(values)
 }
 
+/// Whether a text is JSON, checked like [`read`].
+pub(super) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<Value<'_>>(text).is_ok()
+}
+
 struct Object<const KEYS: usize>([&'static str; KEYS]);
 
 impl<'de, const KEYS: usize> Visitor<'de> for Object<KEYS> {
-    type Value = [Value<'de>; KEYS];
+    type Value = [Option<Value<'de>>; KEYS];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut values = [const { Value::Other }; KEYS];
+        let mut values = [const { None }; KEYS];
         while let Some((key, value)) = object.next_entry::<Value<'de>, Value<'de>>()? {
             for (slot, wanted) in values.iter_mut().zip(self.0) {
                 if matches!(&key, Value::Text(key) if key == wanted) {
-                    *slot = value;
+                    *slot = Some(value);
                     break;
                 }
             }

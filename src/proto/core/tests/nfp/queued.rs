@@ -33,7 +33,7 @@ fn a_queued_job_waits_for_a_worker_and_goes_to_another_one_if_that_is_lost() {
     assert!(ready.0 == Kind::Event && ready.4.contains("result_ready"), "{ready:?}");
     desk.job(client, Verb::Get, "svc", r#"["any"]"#, "u");
     let told = desk.told(client);
-    assert_eq!(told[1].4, r#"{"any":{"failed":false,"result":3}}"#);
+    assert_eq!(told[1].4, r#"{"any":{"result":3,"failed":false}}"#);
     let (_, job) = desk.core.router().jobs.named(b"u").unwrap();
     assert_eq!(job.progress(), crate::proto::jobs::Progress::Replied);
 }
