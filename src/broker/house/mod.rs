@@ -67,7 +67,8 @@ impl Call {
 
     /// Reads the call, or says what is wrong with it.
     fn read(&self) -> Result<Asked, String> {
-        serde_json::from_slice(&self.body).map_err(|error| {
+        let body = self.body.as_ref().map_err(ToString::to_string)?;
+        serde_json::from_slice(body).map_err(|error| {
             format!("a call is a JSON object with a task and perhaps kwargs: {error}")
         })
     }

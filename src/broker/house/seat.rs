@@ -21,10 +21,18 @@ pub(super) struct Call {
     /// The name of the client.
     pub(super) client: Vec<u8>,
     pub(super) uuid: Vec<u8>,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Result<Vec<u8>, TooLong>,
 }
 
+/// The body of a call is over [`Call::BODY_MAX`], and was not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body is over {} octets, the most that a service of the broker reads", Call::BODY_MAX)]
+pub(super) struct TooLong;
+
 impl Call {
+    /// Longest body of a call, octets: what is kept of it, and what is made of it, is in no account.
+    pub(super) const BODY_MAX: usize = 64 << 10;
+
     /// The client has the right `admin` for what it asks.
     pub(super) fn is_admin(&self) -> bool {
         // Only the core sends MMI to a worker, and only for that.
@@ -74,12 +82,16 @@ impl Seat {
         let Self { session, service, beat, calls, dismissed } = self;
         tokio::select! {
             turn = session.turn(|said| match ToWorker::decode(said) {
-                Ok((_, ToWorker::Order(mut order))) => calls.push(Call {
-                    verb: order.verb,
-                    client: order.client.to_vec(),
-                    uuid: order.uuid.to_vec(),
-                    body: order.body.take_first().unwrap_or_default().to_vec(),
-                }),
+                Ok((_, ToWorker::Order(mut order))) => {
+                    let body = order.body.take_first().unwrap_or_default();
+                    let is_long = body.len() > Call::BODY_MAX;
+                    calls.push(Call {
+                        verb: order.verb,
+                        client: order.client.to_vec(),
+                        uuid: order.uuid.to_vec(),
+                        body: if is_long { Err(TooLong) } else { Ok(body.to_vec()) },
+                    });
+                }
                 Ok((_, ToWorker::Disconnect { .. })) => *dismissed = true,
                 Ok((_, ToWorker::Keepalive { .. })) | Err(_) => {}
             }) => turn,

@@ -20,7 +20,7 @@ use crate::transport::session::SessionError;
 use crate::wire::message::Message;
 use crate::wire::nfp::{Answer, Kind, Verb, body, status};
 
-use super::seat::{Call, Seat};
+use super::seat::{Call, Seat, TooLong};
 use job::Job;
 
 /// What NorFab's peers ask for.
@@ -131,14 +131,14 @@ impl Sharing {
     fn on_call(&mut self, call: Call) -> Option<Said> {
         let Call { verb, client, uuid, body } = call;
         match verb {
-            Verb::Post => Some(self.post(client, uuid, &body)),
+            Verb::Post => Some(self.post(client, uuid, body)),
             Verb::Get => Some(self.get(client, uuid)),
             Verb::Put => {
                 #[derive(serde::Deserialize)]
                 struct Put {
                     offset: u64,
                 }
-                let put: Option<Put> = serde_json::from_slice(&body).ok();
+                let put: Option<Put> = serde_json::from_slice(&body.ok()?).ok();
                 // A client asks for a bounded number of pieces at a time; more are not remembered.
                 let (running, put) = self.running.get(&uuid).zip(put)?;
                 let _ = running.asked.try_send(put.offset);
@@ -152,7 +152,7 @@ impl Sharing {
         }
     }
 
-    fn post(&mut self, client: Vec<u8>, uuid: Vec<u8>, octets: &[u8]) -> Said {
+    fn post(&mut self, client: Vec<u8>, uuid: Vec<u8>, octets: Result<Vec<u8>, TooLong>) -> Said {
         /// Pieces that may be asked for at a time.
         const PIECES: usize = 64;
         let response = |status, text: &str| {
@@ -164,11 +164,17 @@ impl Sharing {
         } else if self.running.len() >= RUNNING_MAX {
             response(status::ERROR, "too many jobs are under way; ask again later")
         } else {
-            let (asked, wanted) = mpsc::channel(PIECES);
-            let job = Job::new(self.store.clone(), client.clone(), uuid.clone(), octets);
-            let task = tokio::spawn(job.run(self.said.clone(), wanted)).abort_handle();
-            self.running.insert(uuid.clone(), Running { asked, task });
-            response(status::ACCEPTED, "ACCEPTED")
+            match octets {
+                Ok(octets) => {
+                    let (asked, wanted) = mpsc::channel(PIECES);
+                    let job = Job::new(self.store.clone(), client.clone(), uuid.clone());
+                    let run = job.run(octets, self.said.clone(), wanted);
+                    let task = tokio::spawn(run).abort_handle();
+                    self.running.insert(uuid.clone(), Running { asked, task });
+                    response(status::ACCEPTED, "ACCEPTED")
+                }
+                Err(why) => response(status::ERROR, &why.to_string()),
+            }
         };
         let (kind, body) = (Kind::Response, vec![body.into()]);
         Said { kind, client, uuid, status, body, result: None }
@@ -222,5 +228,28 @@ mod tests {
         assert_eq!((kept.results.len(), kept.bytes), (1, KEPT_BYTES_MAX));
         kept.insert(b"big".into(), vec![0; 5]);
         assert_eq!((kept.results.len(), kept.bytes), (1, 5));
+    }
+
+    /// The jobs of an empty folder, and what they say.
+    fn sharing() -> (Sharing, mpsc::Receiver<Said>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let (said, waiting) = mpsc::channel(WAITING_MAX);
+        let store = Store::open(folder.path()).unwrap();
+        (Sharing::new(store, said), waiting, folder)
+    }
+
+    fn call(verb: Verb, body: Result<Vec<u8>, TooLong>) -> Call {
+        Call { verb, client: b"c".to_vec(), uuid: b"u".to_vec(), body }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_is_no_job() {
+        let (mut sharing, _waiting, _folder) = sharing();
+        let said = sharing.on_call(call(Verb::Post, Err(TooLong))).unwrap();
+        assert_eq!(said.status, status::ERROR);
+        let body = String::from_utf8_lossy(&said.body[0]);
+        assert!(body.contains("the body is over 65536 octets"), "{body}");
+        assert!(sharing.running.is_empty());
+        assert!(sharing.on_call(call(Verb::Put, Err(TooLong))).is_none());
     }
 }

@@ -287,6 +287,15 @@ async fn whatever_is_wrong_with_a_call_is_said() {
         let answer = client.ask_with(body).await;
         assert_eq!(answer["status"], "FAILED", "{}", body.escape_ascii());
     }
+    let padded = |len: usize| {
+        let call = br#"{"task":"nothing"}"#;
+        [&call[..], &vec![b' '; len - call.len()]].concat()
+    };
+    let longest = client.ask_with(&padded(Call::BODY_MAX)).await;
+    assert_eq!(longest, "Unsupported task 'nothing'");
+    let answer = client.ask_with(&padded(Call::BODY_MAX + 1)).await;
+    let why = "the body is over 65536 octets, the most that a service of the broker reads";
+    assert_eq!((&answer["status"], &answer["error"]), (&json!("FAILED"), &json!(why)));
     assert_eq!(client.ask("nothing", json!({})).await, "Unsupported task 'nothing'");
     let why = client.refusal("show_workers", json!({"service": 3})).await;
     assert_eq!(why, "argument service is a text, not 3");

@@ -19,12 +19,13 @@ const PIECE: usize = 256_000;
 const PIECE_MAX: usize = crate::folder::CHUNK_MAX;
 /// URLs of one `file_details`.
 const URLS_MAX: usize = 1000;
+/// All that a task looks at.
+const ARGUMENTS: [&str; 4] = ["url", "offset", "chunk_size", "chunk_timeout"];
 
 pub(super) struct Job {
     store: Store,
     client: Vec<u8>,
     uuid: Vec<u8>,
-    body: Vec<u8>,
 }
 
 /// What became of a task, as NorFab says it.
@@ -55,14 +56,22 @@ impl Done {
 }
 
 impl Job {
-    pub(super) fn new(store: Store, client: Vec<u8>, uuid: Vec<u8>, body: &[u8]) -> Self {
-        Self { store, client, uuid, body: body.to_vec() }
+    pub(super) fn new(store: Store, client: Vec<u8>, uuid: Vec<u8>) -> Self {
+        Self { store, client, uuid }
     }
 
     /// Works at the job, and says what there is to say. Pieces are asked for through `wanted`.
-    pub(super) async fn run(self, said: mpsc::Sender<Said>, mut wanted: mpsc::Receiver<u64>) {
+    pub(super) async fn run(
+        self,
+        body: Vec<u8>,
+        said: mpsc::Sender<Said>,
+        mut wanted: mpsc::Receiver<u64>,
+    ) {
+        let (short, long) = (Ask::read(&body), serde_json::from_slice::<Asked>(&body));
+        // A job may wait for its client for long, and nobody accounts for what it has meanwhile.
+        drop(body);
         // The short way of peers that speak MJP: one question, one answer.
-        if let Ok(ask) = Ask::read(&self.body) {
+        if let Ok(ask) = short {
             let answer = match ask.answer(&self.store).await {
                 Ok(frames) => self.say(Kind::Response, status::OK, frames),
                 Err(error) => {
@@ -73,8 +82,9 @@ impl Job {
             let _ = said.send(Said { result: Some(Vec::new()), ..answer }).await;
             return;
         }
-        let (task, done) = match serde_json::from_slice::<Asked>(&self.body) {
-            Ok(asked) => {
+        let (task, done) = match long {
+            Ok(mut asked) => {
+                asked.kwargs.retain(|name, _| ARGUMENTS.contains(&&name[..]));
                 self.say_event(&said, "progress", "starting", "running", &asked.task).await;
                 let done = self.carry_out(&asked, &said, &mut wanted).await;
                 (asked.task, done.unwrap_or_else(Done::failed))
