@@ -47,11 +47,27 @@ pub(super) struct Said {
     result: Option<Vec<u8>>,
 }
 
+/// How a job says what it has to say: with the number of its run, because of the same name there
+/// may be another one when that is heard.
+#[derive(Debug)]
+pub(super) struct Voice {
+    run: u64,
+    said: mpsc::Sender<(u64, Said)>,
+}
+
+impl Voice {
+    async fn say(&self, said: Said) -> Result<(), mpsc::error::SendError<(u64, Said)>> {
+        self.said.send((self.run, said)).await
+    }
+}
+
 /// The jobs of the service.
 #[derive(Debug)]
 pub(super) struct Sharing {
     store: Store,
-    said: mpsc::Sender<Said>,
+    said: mpsc::Sender<(u64, Said)>,
+    /// Jobs that were begun.
+    runs: u64,
     running: HashMap<Vec<u8>, Running>,
     kept: Kept,
 }
@@ -59,6 +75,7 @@ pub(super) struct Sharing {
 /// A job that is worked at. Dropped, it is given up.
 #[derive(Debug)]
 struct Running {
+    run: u64,
     /// Where pieces are asked for.
     asked: mpsc::Sender<u64>,
     task: AbortHandle,
@@ -107,8 +124,7 @@ pub(super) async fn serve(
         tokio::select! {
             turn = seat.turn() => turn?,
             said = waiting.recv(), if has_room => {
-                if let Some(said) = said {
-                    let said = sharing.note(said);
+                if let Some(said) = said.and_then(|said| sharing.note(said)) {
                     seat.say(|out| said.encode(out));
                 }
             }
@@ -123,8 +139,8 @@ pub(super) async fn serve(
 }
 
 impl Sharing {
-    fn new(store: Store, said: mpsc::Sender<Said>) -> Self {
-        Self { store, said, running: HashMap::new(), kept: Kept::default() }
+    fn new(store: Store, said: mpsc::Sender<(u64, Said)>) -> Self {
+        Self { store, said, runs: 0, running: HashMap::new(), kept: Kept::default() }
     }
 
     /// Carries out what a client asked; returns what is said to it at once.
@@ -168,9 +184,11 @@ impl Sharing {
                 Ok(octets) => {
                     let (asked, wanted) = mpsc::channel(PIECES);
                     let job = Job::new(self.store.clone(), client.clone(), uuid.clone());
-                    let run = job.run(octets, self.said.clone(), wanted);
-                    let task = tokio::spawn(run).abort_handle();
-                    self.running.insert(uuid.clone(), Running { asked, task });
+                    self.runs += 1;
+                    let run = self.runs;
+                    let job = job.run(octets, Voice { run, said: self.said.clone() }, wanted);
+                    let task = tokio::spawn(job).abort_handle();
+                    self.running.insert(uuid.clone(), Running { run, asked, task });
                     response(status::ACCEPTED, "ACCEPTED")
                 }
                 Err(why) => response(status::ERROR, &why.to_string()),
@@ -191,13 +209,15 @@ impl Sharing {
         Said { kind, client, uuid, status, body, result: None }
     }
 
-    /// Keeps what is to be kept of something that a job says.
-    fn note(&mut self, mut said: Said) -> Said {
+    /// Keeps what is to be kept of something that a job says. `None`: the job was given up
+    /// meanwhile, and is heard no more.
+    fn note(&mut self, (run, mut said): (u64, Said)) -> Option<Said> {
+        self.running.get(&said.uuid).filter(|running| running.run == run)?;
         if let Some(result) = said.result.take() {
             self.running.remove(&said.uuid);
             self.kept.insert(said.uuid.clone(), result);
         }
-        said
+        Some(said)
     }
 }
 
@@ -231,7 +251,7 @@ mod tests {
     }
 
     /// The jobs of an empty folder, and what they say.
-    fn sharing() -> (Sharing, mpsc::Receiver<Said>, tempfile::TempDir) {
+    fn sharing() -> (Sharing, mpsc::Receiver<(u64, Said)>, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let (said, waiting) = mpsc::channel(WAITING_MAX);
         let store = Store::open(folder.path()).unwrap();
@@ -240,6 +260,28 @@ mod tests {
 
     fn call(verb: Verb, body: Result<Vec<u8>, TooLong>) -> Call {
         Call { verb, client: b"c".to_vec(), uuid: b"u".to_vec(), body }
+    }
+
+    #[tokio::test]
+    async fn what_a_job_said_that_was_given_up_is_nothing_of_the_next_one_of_its_name() {
+        let (mut sharing, mut waiting, _folder) = sharing();
+        let post = |task: &str| call(Verb::Post, Ok(format!(r#"{{"task":"{task}"}}"#).into()));
+        sharing.on_call(post("get_status"));
+        let old = [waiting.recv().await.unwrap(), waiting.recv().await.unwrap()];
+        assert!(old[1].1.result.is_some(), "the job is done, and nobody knows yet");
+        sharing.on_call(call(Verb::Delete, Ok(Vec::new())));
+        assert_eq!(sharing.on_call(post("get_version")).unwrap().status, status::ACCEPTED);
+        for said in old {
+            assert!(sharing.note(said).is_none());
+        }
+        assert!(sharing.kept.results.is_empty());
+        for _ in 0..2 {
+            let said = waiting.recv().await.unwrap();
+            assert!(sharing.note(said).is_some());
+        }
+        assert!(sharing.running.is_empty());
+        let result = sharing.on_call(call(Verb::Get, Ok(Vec::new()))).unwrap();
+        assert!(String::from_utf8_lossy(&result.body[0]).contains("get_version"));
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use crate::folder::{FileError, FileUrl, Store};
 use crate::wire::nfp::{Kind, body, status};
 
 use super::super::Asked;
-use super::{NAME, PIECE_TIMEOUT, SERVICE, Said};
+use super::{NAME, PIECE_TIMEOUT, SERVICE, Said, Voice};
 
 /// Octets of a piece, if the client does not say how many; and the most.
 const PIECE: usize = 256_000;
@@ -61,12 +61,7 @@ impl Job {
     }
 
     /// Works at the job, and says what there is to say. Pieces are asked for through `wanted`.
-    pub(super) async fn run(
-        self,
-        body: Vec<u8>,
-        said: mpsc::Sender<Said>,
-        mut wanted: mpsc::Receiver<u64>,
-    ) {
+    pub(super) async fn run(self, body: Vec<u8>, said: Voice, mut wanted: mpsc::Receiver<u64>) {
         let (short, long) = (Ask::read(&body), serde_json::from_slice::<Asked>(&body));
         // A job may wait for its client for long, and nobody accounts for what it has meanwhile.
         drop(body);
@@ -79,7 +74,7 @@ impl Job {
                     self.say(Kind::Response, status::ERROR, vec![text.into()])
                 }
             };
-            let _ = said.send(Said { result: Some(Vec::new()), ..answer }).await;
+            let _ = said.say(Said { result: Some(Vec::new()), ..answer }).await;
             return;
         }
         let (task, done) = match long {
@@ -99,13 +94,13 @@ impl Job {
         let result = serde_json::to_vec(&json!({ NAME: entry })).unwrap_or_default();
         let ready = body::result_ready(NAME, SERVICE.as_bytes(), &self.uuid, &task, "completed");
         let ready = self.say(Kind::Event, status::OK, vec![ready.into()]);
-        let _ = said.send(Said { result: Some(result), ..ready }).await;
+        let _ = said.say(Said { result: Some(result), ..ready }).await;
     }
 
     async fn carry_out(
         &self,
         asked: &Asked,
-        said: &mpsc::Sender<Said>,
+        said: &Voice,
         wanted: &mut mpsc::Receiver<u64>,
     ) -> Result<Done, String> {
         let value = match &asked.task[..] {
@@ -175,7 +170,7 @@ impl Job {
     async fn fetch(
         &self,
         asked: &Asked,
-        said: &mpsc::Sender<Said>,
+        said: &Voice,
         wanted: &mut mpsc::Receiver<u64>,
     ) -> Result<Value, String> {
         let text = asked.needed("url")?;
@@ -191,7 +186,7 @@ impl Job {
             let end = offset + piece.octets.len() as u64;
             if !piece.octets.is_empty() {
                 let piece = self.say(Kind::Stream, status::OK, vec![piece.octets]);
-                said.send(piece).await.map_err(|_| "the broker stops")?;
+                said.say(piece).await.map_err(|_| "the broker stops")?;
             }
             if end >= piece.size {
                 return Ok(Value::Bool(true));
@@ -210,7 +205,7 @@ impl Job {
 
     async fn say_event(
         &self,
-        said: &mpsc::Sender<Said>,
+        said: &Voice,
         event_type: &str,
         message: &str,
         event_status: &str,
@@ -223,7 +218,7 @@ impl Job {
             "severity": "INFO", "timestamp": "",
         });
         let body = serde_json::to_vec(&event).unwrap_or_default();
-        let _ = said.send(self.say(Kind::Event, status::OK, vec![body.into()])).await;
+        let _ = said.say(self.say(Kind::Event, status::OK, vec![body.into()])).await;
     }
 
     fn say(&self, kind: Kind, status: &'static [u8; 3], body: Vec<Bytes>) -> Said {
