@@ -157,7 +157,7 @@ impl Jobs {
     #[must_use]
     pub fn newcomers(&self, id: JobId, workers: &[WorkerId]) -> Vec<WorkerId> {
         let job = self.jobs.get(id);
-        let is_known = |worker| job.is_some_and(|job| job.workers.contains(worker));
+        let is_known = |worker: &WorkerId| job.is_some_and(|job| job.workers.contains(worker));
         workers.iter().copied().filter(|worker| !is_known(worker)).collect()
     }
 
