@@ -245,7 +245,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = vec![b'x'; 1 << 20];
         let at = |number: u32| dir.path().join(number.to_string());
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| (0..20).for_each(|number| create(&at(number), PUBLIC, &text).unwrap()));
             for number in 0..20 {
                 let found = loop {
