@@ -54,9 +54,14 @@ impl<K: Ord + Copy> Timers<K> {
         self.heap.is_empty()
     }
 
-    /// Forgets the deadlines that nobody believes in any more, in one pass over all.
+    /// Forgets the deadlines that nobody believes in any more, and all but one of those that were
+    /// armed again, in one pass over all: an owner is left with what it believes in.
     pub fn sweep(&mut self, believed: impl Fn(Time, K) -> bool) {
-        self.heap.retain(|Reverse((at, owner))| believed(*at, *owner));
+        let mut entries = std::mem::take(&mut self.heap).into_vec();
+        entries.retain(|Reverse((at, owner))| believed(*at, *owner));
+        entries.sort_unstable();
+        entries.dedup();
+        self.heap = entries.into();
     }
 
     /// The deadlines that have not fired, in no particular order.
@@ -111,5 +116,18 @@ mod tests {
         assert_eq!(timers.pop_due(at(2)), Some((at(1), 'a')));
         assert_eq!(timers.pop_due(at(2)), Some((at(2), 'b')));
         assert_eq!(timers.pop_due(at(2)), None);
+    }
+
+    #[test]
+    fn what_is_swept_is_what_nobody_believes_in_and_what_is_there_twice() {
+        let at = |seconds| Time::default().after(Duration::from_secs(seconds));
+        let mut timers = Timers::new();
+        for (seconds, owner) in [(3, 'a'), (1, 'b'), (3, 'a'), (2, 'a'), (3, 'c'), (3, 'a')] {
+            timers.arm(at(seconds), owner);
+        }
+        timers.sweep(|it, owner| owner != 'a' || it == at(3));
+        assert_eq!(timers.len(), 3);
+        let due = std::iter::from_fn(|| timers.pop_due(at(3)));
+        assert_eq!(due.collect::<Vec<_>>(), [(at(1), 'b'), (at(3), 'a'), (at(3), 'c')]);
     }
 }

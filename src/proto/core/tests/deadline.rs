@@ -3,7 +3,7 @@
 use super::native::ECHO;
 use super::*;
 use crate::proto::stats::Outcome;
-use crate::wire::mjp::RequestHeader;
+use crate::wire::mjp::{RequestHeader, ToBroker};
 
 fn within(ms: u64) -> RequestHeader<'static> {
     RequestHeader { timeout: Some(ms), ..ECHO }
@@ -101,6 +101,21 @@ fn deadlines_that_came_to_nothing_are_forgotten() {
         desk.said.to.clear();
     }
     assert!(desk.core.router().deadlines_kept() < 2_100);
+}
+
+#[test]
+fn of_a_deadline_that_is_moved_there_and_back_one_is_left_when_all_are_swept() {
+    let mut desk = Desk::new(ServicePolicy::default());
+    let (client, other) = (desk.join(), desk.join());
+    let keyed = |ms| RequestHeader { key: Some(b"k"), ..within(ms) };
+    desk.keyed(client, 0, keyed(60_000), "pay");
+    for id in 1..600 {
+        desk.keyed(other, id, keyed(3_600_000), "pay");
+        desk.mjp(other, &ToBroker::Cancel { id });
+        desk.said.to.clear();
+    }
+    // Twelve hundred were armed, and swept when there were a thousand.
+    assert!(desk.core.router().deadlines_kept() < 200);
 }
 
 #[test]
