@@ -115,6 +115,9 @@ pub struct Core {
 }
 
 impl Core {
+    /// So many timers of peers that nobody waits for are left alone, and as many as peers.
+    const TIMERS_KEPT: usize = 1024;
+
     /// A core that starts at `now`. The seed makes its hashes unpredictable from outside.
     #[must_use]
     pub fn new(settings: Settings, seed: u64, now: Instant) -> Self {
@@ -418,6 +421,10 @@ impl Core {
         {
             peer.armed = Some(at);
             self.timers.arm(at, id);
+            let Self { timers, peers, .. } = self;
+            if timers.len() > Self::TIMERS_KEPT + 2 * peers.len() {
+                timers.sweep(|at, id| peers.get(id).is_some_and(|peer| peer.armed == Some(at)));
+            }
         }
     }
 

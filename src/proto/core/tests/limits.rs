@@ -77,6 +77,19 @@ fn a_client_of_majordomo_waits_until_one_of_its_services_is_forgotten() {
 }
 
 #[test]
+fn a_peer_that_wants_less_and_less_silence_leaves_one_timer() {
+    let mut desk = desk(2, None);
+    let client = desk.join();
+    for tenths in (1..=u32::from(u16::MAX)).rev().step_by(16) {
+        desk.core.pinged(desk.now, client, tenths * Duration::from_millis(100));
+    }
+    desk.check();
+    assert!(desk.core.timers.len() < 1_100);
+    desk.pass(Duration::from_millis(1_500));
+    assert_eq!(desk.said.closed, [(client, CloseReason::PingExpired)], "by the last one");
+}
+
+#[test]
 fn a_principal_asks_as_often_as_it_may_over_all_its_connections() {
     let mut desk = desk(256, rate(10, 2));
     let key = |number| Principal::Key(PublicKey([number; 32]));
