@@ -135,18 +135,30 @@ impl Model {
                 }
                 return;
             };
-            let Some(peer) = reserved.or_else(|| self.next_worker(service)) else { return };
-            if reserved.is_none() {
+            let next = self.next_worker(service);
+            // Whoever has nothing takes the place of one that is being emptied.
+            let free = |peer: &PeerId| self.is_free(*peer);
+            let free = reserved.filter(free).or(next.filter(free));
+            let Some(peer) = free.or(reserved).or(next) else { return };
+            if reserved != Some(peer) {
                 self.reserve(peer, true);
+                if let Some(other) = reserved {
+                    self.reserve(other, false);
+                }
             }
-            let busy = !self.held(peer).is_empty();
-            let Some(worker) = self.worker(peer) else { return };
-            if busy || worker.congested {
+            if free.is_none() {
                 return;
             }
+            let Some(worker) = self.worker(peer) else { return };
             (worker.reserved, worker.solo) = (false, true);
             self.deliver(peer, number, world);
         }
+    }
+
+    fn is_free(&self, peer: PeerId) -> bool {
+        let mut workers = self.workers.iter();
+        let there = workers.find(|worker| worker.peer == peer).is_some_and(|it| !it.congested);
+        there && self.held(peer).is_empty()
     }
 
     fn reserve(&mut self, peer: PeerId, reserved: bool) {

@@ -36,7 +36,7 @@ impl Router {
         self.resume_waiters(id, out);
     }
 
-    /// Gives suspects to workers that have nothing else, emptying one for the first if need be.
+    /// Gives suspects to workers that have nothing else, emptying one for the first if there is none.
     fn dispatch_suspects<O: Output>(&mut self, now: Time, id: ServiceId, out: &mut O) {
         while let Some(service) = self.services.get_mut(id) {
             let Some((&sequence, &request)) = service.suspects.first_key_value() else {
@@ -54,11 +54,7 @@ impl Router {
             if service.is_paused() {
                 return;
             }
-            let Some(worker) = service.reserved.or_else(|| service.ready.first()) else { return };
-            if service.reserved.is_none() {
-                service.reserved = Some(worker);
-                self.reserve(worker, true);
-            }
+            let Some(worker) = self.keep_for_suspect(now, id, out) else { return };
             if self.workers.get(worker).is_none_or(|w| w.in_flight > 0 || w.congested) {
                 return;
             }
@@ -77,6 +73,33 @@ impl Router {
                 self.serve_pinned(now, worker, out);
             }
         }
+    }
+
+    /// The worker that the first suspect waits for. That is being emptied, and may be long about what
+    /// it has: whoever has nothing before that takes its place.
+    fn keep_for_suspect<O: Output>(
+        &mut self,
+        now: Time,
+        id: ServiceId,
+        out: &mut O,
+    ) -> Option<WorkerId> {
+        let service = self.services.get_mut(id)?;
+        let (before, next) = (service.reserved, service.ready.first());
+        let is_free = |id: &WorkerId| {
+            self.workers.get(*id).is_some_and(|worker| worker.in_flight == 0 && !worker.congested)
+        };
+        let free = before.filter(is_free).or(next.filter(is_free));
+        let worker = free.or(before).or(next)?;
+        if before == Some(worker) {
+            return before;
+        }
+        service.reserved = Some(worker);
+        self.reserve(worker, true);
+        if let Some(before) = before {
+            self.reserve(before, false);
+            self.serve_pinned(now, before, out);
+        }
+        Some(worker)
     }
 
     fn reserve(&mut self, id: WorkerId, reserved: bool) {

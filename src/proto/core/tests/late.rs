@@ -71,6 +71,38 @@ fn a_worker_kept_for_a_suspect_works_again_when_the_client_of_that_goes() {
 }
 
 #[test]
+fn a_worker_with_nothing_to_do_takes_the_place_of_one_that_is_kept_for_a_suspect() {
+    let mut desk = Desk::new(ServicePolicy { prefetch: 2, ..ServicePolicy::default() });
+    let (suspected, client) = (desk.join(), desk.join());
+    let first = desk.worker();
+    desk.ask(suspected, b"poison");
+    desk.leave(first);
+    let second = desk.worker();
+    let [slow, quick] = [(); 2].map(|()| desk.worker());
+    desk.ask(client, b"long");
+    desk.ask(client, b"short");
+    desk.leave(second);
+    desk.ask(client, b"next");
+    desk.ask(client, b"last");
+    let bodies = |desk: &Desk, worker| -> Vec<_> {
+        let given = desk.given(worker).into_iter();
+        given.map(|(_, body)| String::from_utf8(body).unwrap()).collect()
+    };
+    assert_eq!(bodies(&desk, slow), ["long"], "it is kept free for the suspect");
+    assert_eq!(bodies(&desk, quick), ["short", "next"]);
+    for at in 0..3 {
+        let (address, _) = desk.given(quick).remove(at);
+        desk.answer(quick, &address, true);
+    }
+    assert_eq!(bodies(&desk, quick), ["short", "next", "last", "poison"]);
+    for body in [b"alone", b"again"] {
+        desk.ask(client, body);
+    }
+    assert_eq!(bodies(&desk, slow), ["long", "alone"], "it takes what it may again");
+    assert_eq!(bodies(&desk, quick).len(), 4, "and nothing comes beside the suspect");
+}
+
+#[test]
 fn a_worker_kept_for_a_suspect_works_again_when_that_is_answered_late() {
     let (mut desk, suspected, worker, last, address) = reserved();
     desk.answer(last, &address, true);
