@@ -226,7 +226,7 @@ pub struct LimitsSection {
     pub services: usize,
     /// Jobs remembered, open and ended ones, 1 to 10,000,000. Default 100,000.
     pub jobs: usize,
-    /// Open jobs of one client, 1 to 10,000,000. Default 10,000.
+    /// Open jobs and scatters of one principal, 1 to 10,000,000. Default 10,000.
     pub jobs_per_client: usize,
     /// Workers of one job of NorFab's protocol, each registration counted, 1 to 1,000,000. Default
     /// 16,384.

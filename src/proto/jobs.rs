@@ -11,12 +11,13 @@ mod news;
 mod progress;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hash;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 use slotmap::SlotMap;
 
-use crate::id::{Identity, PeerId, RequestId};
+use crate::id::{Identity, PeerId, Principal, RequestId};
 
 use super::clock::Time;
 use super::output::Output;
@@ -36,7 +37,7 @@ slotmap::new_key_type! {
 pub struct JobLimits {
     /// Jobs remembered, open and ended ones.
     pub jobs_max: usize,
-    /// Open jobs of one client.
+    /// Open jobs of one principal, whatever its clients are called.
     pub open_per_client_max: usize,
     /// Workers of one job, each registration counted.
     pub targets_max: usize,
@@ -76,6 +77,7 @@ pub struct Jobs {
     jobs: SlotMap<JobId, Job>,
     by_uuid: HashMap<Box<[u8]>, JobId, Hasher>,
     open_by_owner: HashMap<Identity, usize, Hasher>,
+    open_by_principal: HashMap<Principal, usize, Hasher>,
     /// The open parts of each worker, of which it has one of a job at most.
     by_worker: HashMap<WorkerId, BTreeMap<JobId, usize>, Hasher>,
     due: Timers<JobId>,
@@ -103,6 +105,7 @@ impl Jobs {
             jobs: SlotMap::with_key(),
             by_uuid: HashMap::with_hasher(hasher.clone()),
             open_by_owner: HashMap::with_hasher(hasher.clone()),
+            open_by_principal: HashMap::with_hasher(hasher.clone()),
             by_worker: HashMap::with_hasher(hasher.clone()),
             due: Timers::new(),
             ended: VecDeque::new(),
@@ -115,9 +118,10 @@ impl Jobs {
         }
     }
 
-    /// Whether `owner` may have one more open job. The oldest ended job makes room for it.
-    pub fn has_room(&mut self, owner: &Identity) -> bool {
-        let open = self.open_by_owner.get(owner).copied().unwrap_or_default();
+    /// Whether `principal` may have one more open job: a job outlives the connection of its client,
+    /// and the name. The oldest ended job makes room for it.
+    pub fn has_room(&mut self, principal: &Principal) -> bool {
+        let open = self.open_by_principal.get(principal).copied().unwrap_or_default();
         while self.jobs.len() >= self.limits.jobs_max {
             if !self.evict() {
                 return false;
@@ -142,12 +146,13 @@ impl Jobs {
         if let Some(old) = self.by_uuid.get(&job.uuid) {
             self.forget(*old);
         }
-        let (uuid, owner) = (job.uuid.clone(), job.owner.clone());
+        let (uuid, owner, principal) = (job.uuid.clone(), job.owner.clone(), job.principal);
         self.open_scatters += usize::from(job.scatter.is_some());
         let id = self.jobs.insert(job);
         self.open += 1;
         self.by_uuid.insert(uuid, id);
         *self.open_by_owner.entry(owner).or_default() += 1;
+        *self.open_by_principal.entry(principal).or_default() += 1;
         self.arm(id, due);
         self.note(id, false);
         id
@@ -343,7 +348,7 @@ impl Jobs {
         self.open
     }
 
-    /// The same of one client.
+    /// The same of the clients of that name.
     #[must_use]
     pub fn open_of(&self, owner: &Identity) -> usize {
         self.open_by_owner.get(owner).copied().unwrap_or_default()
@@ -377,9 +382,9 @@ impl Jobs {
         const FORGOTTEN_KEPT: usize = 1024;
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.ended_at = Some(now);
-        let (ended, owner) = (job.progress(), job.owner.clone());
+        let (ended, owner, principal) = (job.progress(), job.owner.clone(), job.principal);
         self.ended_bytes += job.cost;
-        self.close(&owner);
+        self.close(&owner, &principal);
         self.note(id, true);
         let ends = Progress::ENDS.iter().zip(&mut self.ended_with);
         for (_, count) in ends.filter(|(end, _)| **end == ended) {
@@ -398,15 +403,19 @@ impl Jobs {
         }
     }
 
-    /// A client has one open job less.
-    fn close(&mut self, owner: &Identity) {
-        self.open -= 1;
-        if let Some(open) = self.open_by_owner.get_mut(owner) {
-            *open -= 1;
-            if *open == 0 {
-                self.open_by_owner.remove(owner);
+    /// A client, and whoever it is, has one open job less.
+    fn close(&mut self, owner: &Identity, principal: &Principal) {
+        fn take_one<K: Eq + Hash>(open: &mut HashMap<K, usize, Hasher>, whose: &K) {
+            if let Some(count) = open.get_mut(whose) {
+                *count -= 1;
+                if *count == 0 {
+                    open.remove(whose);
+                }
             }
         }
+        self.open -= 1;
+        take_one(&mut self.open_by_owner, owner);
+        take_one(&mut self.open_by_principal, principal);
     }
 
     fn arm(&mut self, id: JobId, at: Option<Time>) {
@@ -441,7 +450,7 @@ impl Jobs {
         if job.ended_at.is_some() {
             self.ended_bytes -= job.cost;
         } else {
-            self.close(&job.owner);
+            self.close(&job.owner, &job.principal);
         }
     }
 }

@@ -65,13 +65,13 @@ impl Core {
         let (id, says) = (scatter.id, &scatter.says);
         let workers = self.recipients_of(now, peer, scatter, out)?;
         let fence = self.fence(peer, (says.lease, says.epoch));
-        let owner = self.name_of(peer);
+        let (owner, principal) = (self.name_of(peer), self.principal_of(peer));
         let uuid = uuid_of(peer, id);
         let cost = Job::cost_of(uuid.as_bytes(), workers.len());
         let bytes = kept.bytes() + fence.as_ref().map_or(0, |fence| fence.bytes());
         let parts = self.router.cost_of_parts(workers.len(), bytes);
         if !self.router.has_room_for(peer, workers.len(), parts)
-            || !self.router.jobs.has_room(&owner)
+            || !self.router.jobs.has_room(&principal)
             || !self.router.charge_forgetting(cost + parts, out)
         {
             let why = "a limit of the client or the broker is reached";
@@ -85,7 +85,7 @@ impl Core {
             return Err((Code::BadRequest, why.into(), None));
         };
         let mut job = Job::new(uuid.as_bytes(), owner, service, "", now);
-        job.scatter = Some((peer, id));
+        (job.principal, job.scatter) = (principal, Some((peer, id)));
         let job = self.router.jobs.insert(job, None);
         self.router.jobs.charge(job, cost);
         out.release(self.router.jobs.take_freed());

@@ -1,8 +1,11 @@
 //! The invariants of the table of jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
-use crate::proto::router::WorkerId;
+use hashbrown::HashMap;
+
+use crate::proto::router::{Hasher, WorkerId};
 
 use super::{Job, JobId, Jobs};
 
@@ -33,10 +36,12 @@ impl Jobs {
         if bytes != self.ended_bytes {
             return Err(format!("ended jobs take {bytes} octets, {} counted", self.ended_bytes));
         }
-        let unended = self.jobs.values().filter(|job| job.ended_at.is_none()).count();
-        if unended != self.open {
-            return Err(format!("{unended} jobs are open, {} counted", self.open));
+        let unended = || self.jobs.values().filter(|job| job.ended_at.is_none());
+        if unended().count() != self.open {
+            return Err(format!("{} jobs are open, {} counted", unended().count(), self.open));
         }
+        audit_shares(&self.open_by_owner, unended().map(|job| &job.owner))?;
+        audit_shares(&self.open_by_principal, unended().map(|job| &job.principal))?;
         let mut open = 0;
         for (id, job) in &self.jobs {
             if self.by_uuid.get(&job.uuid) != Some(&id) {
@@ -77,4 +82,20 @@ impl Jobs {
         }
         Ok(())
     }
+}
+
+/// Checks how many open jobs each one is told to have, by whose they are.
+fn audit_shares<'a, K: Ord + Debug + 'a>(
+    told: &HashMap<K, usize, Hasher>,
+    open: impl Iterator<Item = &'a K>,
+) -> Result<(), String> {
+    let mut counted = BTreeMap::<_, usize>::new();
+    for whose in open {
+        *counted.entry(whose).or_default() += 1;
+    }
+    let told: BTreeMap<_, _> = told.iter().map(|(whose, open)| (whose, *open)).collect();
+    if told != counted {
+        return Err(format!("{counted:?} are open, {told:?} told"));
+    }
+    Ok(())
 }

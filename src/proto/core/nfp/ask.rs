@@ -169,7 +169,8 @@ impl Core {
     ) -> Result<(), &'static str> {
         let open = self.router.jobs.named(job.uuid).filter(|(_, known)| known.ended_at.is_none());
         let open = open.map(|(id, _)| id);
-        if open.is_none() && !self.router.jobs.has_room(owner) {
+        let principal = self.principal_of(id);
+        if open.is_none() && !self.router.jobs.has_room(&principal) {
             return Err("too many jobs are open; see limits.jobs and limits.jobs_per_client");
         }
         let newcomers = match open {
@@ -192,12 +193,12 @@ impl Core {
             out.release(cost);
             return Err("a service has a name of 1 to 255 octets");
         };
-        let principal = self.principal_of(id);
         let known = open.unwrap_or_else(|| {
-            let due = says.timeout().map(|timeout| now.after(timeout));
+            // A worker may never answer, and live: no job is open for ever.
+            let due = now.after(says.timeout().unwrap_or(JobBody::TIMEOUT_MAX));
             let mut new = KnownJob::new(job.uuid, owner.clone(), service, &says.task, now);
             new.principal = principal;
-            self.router.jobs.insert(new, due)
+            self.router.jobs.insert(new, Some(due))
         });
         for worker in newcomers.iter() {
             let Some(peer) = self.router.worker(*worker).map(Worker::peer) else { continue };
@@ -396,7 +397,7 @@ impl Core {
     }
 
     /// On whose behalf a peer speaks.
-    pub(super) fn principal_of(&self, id: PeerId) -> Principal {
+    pub(in crate::proto::core) fn principal_of(&self, id: PeerId) -> Principal {
         self.peers.get(id).map(|peer| peer.principal).unwrap_or_default()
     }
 

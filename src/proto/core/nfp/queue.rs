@@ -88,7 +88,8 @@ impl Core {
             return Err(FENCED.into());
         }
         let name = ServiceName::try_from(service).map_err(|why| why.to_string())?;
-        if !self.router.jobs.has_room(&owner) {
+        let principal = self.principal_of(id);
+        if !self.router.jobs.has_room(&principal) {
             return Err(FULL.into());
         }
         let target = Identity::made_of(ANY);
@@ -107,7 +108,7 @@ impl Core {
             _ => FULL,
         })?;
         let mut known = KnownJob::new(job.uuid, owner, name, &says.task, now);
-        known.principal = self.principal_of(id);
+        known.principal = principal;
         let known = self.router.jobs.insert(known, None);
         self.router.jobs.charge(known, cost);
         self.router.jobs.add_target(known, None, target, false);

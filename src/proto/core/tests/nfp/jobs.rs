@@ -1,6 +1,10 @@
 //! Jobs of NFP clients at workers of NFP.
 
 use super::*;
+use crate::id::Principal;
+use crate::proto::clock::Time;
+use crate::proto::jobs::JobLimits;
+use crate::proto::policy::NfpSettings;
 
 #[test]
 fn a_job_is_said_to_be_dispatched_and_comes_back_in_order() {
@@ -166,6 +170,50 @@ fn a_time_longer_than_any_clock_is_a_year() {
     assert!(desk.core.next_timeout().unwrap() <= desk.now + year);
     desk.leave(native);
     assert_eq!(desk.core.router().jobs.open(), 1);
+}
+
+#[test]
+fn a_job_that_says_no_time_has_a_year() {
+    let mut desk = desk();
+    desk.nfp_ready("w", "svc");
+    let client = desk.enter("c", false);
+    desk.job_with(client, Verb::Post, "svc", "all", "u", r#"{"task":"add"}"#);
+    let due = desk.core.router().jobs.next_due();
+    assert_eq!(due, Some(Time::default().after(Duration::from_secs(365 * 24 * 3600))));
+}
+
+#[test]
+fn who_comes_again_and_again_has_no_more_open_jobs_than_one_client() {
+    let jobs = JobLimits { open_per_client_max: 3, ..JobLimits::default() };
+    let nfp = NfpSettings { jobs, ..NfpSettings::default() };
+    let mut desk = Desk::with(Settings { nfp, ..Settings::default() });
+    let worker = desk.nfp_ready("w", "svc");
+    let enter = |desk: &mut Desk, name: Option<&str>, address| {
+        let identity = name.and_then(|name| Identity::try_from(name.as_bytes()).ok());
+        let principal = Principal::Address([address; 16]);
+        let hello = Hello { identity, principal, ..Hello::default() };
+        desk.core.join(desk.now, hello, &mut desk.said).0
+    };
+    for (name, uuid, status) in [
+        (None, "u1", "202"),
+        (None, "u2", "202"),
+        (Some("c"), "u3", "202"),
+        (Some("d"), "u4", "400"),
+    ] {
+        let client = enter(&mut desk, name, 1);
+        desk.job(client, Verb::Post, "svc", "w", uuid);
+        assert_eq!(desk.statuses(client), [status], "{uuid}");
+        desk.leave(client);
+    }
+    // Whose name it was before has his own share.
+    let client = enter(&mut desk, Some("c"), 2);
+    desk.job(client, Verb::Post, "svc", "w", "u5");
+    assert_eq!(desk.statuses(client), ["202"]);
+    desk.leave(client);
+    desk.report(worker, Kind::Response, "c", "u3", "200", "{}");
+    let client = enter(&mut desk, None, 1);
+    desk.job(client, Verb::Post, "svc", "w", "u6");
+    assert_eq!(desk.statuses(client), ["202"], "one has ended");
 }
 
 #[test]
