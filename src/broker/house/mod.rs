@@ -14,6 +14,7 @@ mod seat;
 mod sharing;
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -225,7 +226,16 @@ async fn serve<S: Service>(
     while !seat.is_over().await? {
         seat.turn().await?;
         for call in seat.take_calls() {
-            let mut body = service.answer(&call).await;
+            let mut body = {
+                let mut answer = pin!(service.answer(&call));
+                loop {
+                    tokio::select! {
+                        biased;
+                        body = &mut answer => break body,
+                        lives = seat.show_life() => lives?,
+                    }
+                }
+            };
             if body.len() > call.room(&shared.config.limits) {
                 body = written(&failed("the answer is over limits.message"));
             }

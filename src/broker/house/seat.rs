@@ -79,7 +79,7 @@ impl Seat {
     /// # Cancel safety
     /// Nothing is lost.
     pub(super) async fn turn(&mut self) -> Result<(), SessionError> {
-        let Self { session, service, beat, calls, dismissed } = self;
+        let Self { session, beat, calls, dismissed, .. } = self;
         tokio::select! {
             turn = session.turn(|said| match ToWorker::decode(said) {
                 Ok((_, ToWorker::Order(mut order))) => {
@@ -96,11 +96,26 @@ impl Seat {
                 Ok((_, ToWorker::Keepalive { .. })) | Err(_) => {}
             }) => turn,
             _ = beat.tick() => {
-                let service = service.as_bytes();
-                session.send(|out| FromWorker::Keepalive { service }.encode(out));
+                self.say_keepalive();
                 Ok(())
             }
         }
+    }
+
+    /// Shows that we live, once it is time, while something takes long. Nothing is read: what comes
+    /// meanwhile waits in the broker, which refuses what is too much.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn show_life(&mut self) -> Result<(), SessionError> {
+        self.beat.tick().await;
+        self.say_keepalive();
+        self.session.flush().await
+    }
+
+    fn say_keepalive(&mut self) {
+        let service = self.service.as_bytes();
+        self.session.send(|out| FromWorker::Keepalive { service }.encode(out));
     }
 
     /// What came since the last call.

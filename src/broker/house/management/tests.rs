@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
+use crate::broker::acceptor::Acceptor;
 use crate::broker::{Around, Broker, LogLimits, LogRing};
 use crate::config::BrokerConfig;
 use crate::id::Identity;
-use crate::proto::core::Hello;
+use crate::proto::core::{Core, Hello};
 use crate::transport::session::{Session, SessionConfig, SessionError};
 use crate::wire::codec::Encoder;
 use crate::wire::message::Message;
@@ -104,10 +107,14 @@ impl Visitor {
         self.ask_with(&serde_json::to_vec(&body).unwrap()).await
     }
 
-    /// Asks, and looks at both copies of the answer.
     async fn ask_with(&mut self, body: &[u8]) -> Value {
+        self.ask_of(Management::NAME, body).await
+    }
+
+    /// Asks, and looks at both copies of the answer.
+    async fn ask_of(&mut self, service: &str, body: &[u8]) -> Value {
         let body = Message::new([body.to_vec()]);
-        let (service, target, uuid) = (b"mmi.service.broker", b"all", b"some-uuid");
+        let (service, target, uuid) = (service.as_bytes(), b"all", b"some-uuid");
         let job = Job { verb: Verb::Mmi, service, target, uuid, body: body.frames() };
         self.say(|out| FromClient::Job(job).encode(out)).await;
         let mut copies = Vec::new();
@@ -117,7 +124,7 @@ impl Visitor {
                 panic!("{message:?}")
             };
             let Reply { kind, service: by, uuid: about, status, mut body } = reply;
-            assert_eq!((kind, by, about, status), (expected, &service[..], &uuid[..], &b"200"[..]));
+            assert_eq!((kind, by, about, status), (expected, service, &uuid[..], &b"200"[..]));
             copies.push(body.take_first().unwrap().to_vec());
         }
         assert_eq!(copies[0], copies[1]);
@@ -471,4 +478,39 @@ async fn twenty_thousand_workers_are_listed_as_far_as_there_is_room() {
     let stats: Value = serde_json::from_slice(&stats).unwrap();
     assert_eq!(stats["worker_count"], WORKERS);
     assert!(stats["workers"].as_array().unwrap().len() < WORKERS);
+}
+
+/// A service that is longer about an answer than a silent worker has.
+struct Slow;
+
+impl Service for Slow {
+    const NAME: &str = "slow.service.broker";
+
+    async fn answer(&mut self, _: &Call) -> Vec<u8> {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        b"\"done\"".to_vec()
+    }
+}
+
+#[tokio::test]
+async fn a_service_of_the_broker_that_takes_long_is_not_given_up() {
+    let house = House::new(None, |config| {
+        config.nfp.keepalive = Duration::from_millis(100);
+        config.nfp.multiplier = 5;
+    });
+    let shared = house.broker.shared.clone();
+    let acceptor = Acceptor::new(shared.clone(), vec![Handle::current()], TaskTracker::new());
+    let mut client = house.client().await;
+    let asking = async {
+        let served = |core: &mut Core| core.router().is_served(Slow::NAME.as_bytes());
+        while shared.look(served).await != Some(true) {
+            tokio::task::yield_now().await;
+        }
+        client.ask_of(Slow::NAME, b"{}").await
+    };
+    let mut slow = Slow;
+    tokio::select! {
+        ended = super::super::serve(&shared, &acceptor, &mut slow) => panic!("{ended:?}"),
+        answer = asking => assert_eq!(answer, "done"),
+    }
 }
