@@ -27,8 +27,9 @@ use job::Job;
 pub(super) const SERVICE: &str = "filesharing";
 /// The worker's own name.
 pub(super) const NAME: &str = "filesharing-majordomo";
-/// Jobs worked at; more are refused.
+/// Jobs worked at, of all clients and of each; more are refused.
 const RUNNING_MAX: usize = 256;
+const RUNNING_PER_CLIENT_MAX: usize = 32;
 /// Results kept, and their octets.
 const KEPT_MAX: usize = 1000;
 const KEPT_BYTES_MAX: usize = 16 << 20;
@@ -76,6 +77,7 @@ pub(super) struct Sharing {
 #[derive(Debug)]
 struct Running {
     run: u64,
+    client: Vec<u8>,
     /// Where pieces are asked for.
     asked: mpsc::Sender<u64>,
     task: AbortHandle,
@@ -175,10 +177,13 @@ impl Sharing {
             let body = body::state(NAME, SERVICE.as_bytes(), &uuid, text);
             (status, body)
         };
+        let own = self.running.values().filter(|running| running.client == client);
         let (status, body) = if self.running.contains_key(&uuid) {
             response(status::PENDING, "STARTED")
         } else if self.running.len() >= RUNNING_MAX {
             response(status::ERROR, "too many jobs are under way; ask again later")
+        } else if own.count() >= RUNNING_PER_CLIENT_MAX {
+            response(status::ERROR, "too many jobs of the client are under way; ask again later")
         } else {
             match octets {
                 Ok(octets) => {
@@ -188,7 +193,8 @@ impl Sharing {
                     let run = self.runs;
                     let job = job.run(octets, Voice { run, said: self.said.clone() }, wanted);
                     let task = tokio::spawn(job).abort_handle();
-                    self.running.insert(uuid.clone(), Running { run, asked, task });
+                    let running = Running { run, client: client.clone(), asked, task };
+                    self.running.insert(uuid.clone(), running);
                     response(status::ACCEPTED, "ACCEPTED")
                 }
                 Err(why) => response(status::ERROR, &why.to_string()),
@@ -229,12 +235,85 @@ impl Said {
     }
 }
 
-/// How long a client may take to ask for the next piece, if it does not say.
+/// How long a client may take to ask for the next piece, if it does not say; and at most.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(5);
+const PIECE_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+    use tokio::time::{Instant, sleep};
+
     use super::*;
+
+    /// A folder with a file of 1,000 octets.
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.bin"), [7; 1000]).unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    fn fetch(timeout: u64) -> Vec<u8> {
+        let kwargs = json!({"url": "nf://a.bin", "chunk_size": 100, "chunk_timeout": timeout});
+        serde_json::to_vec(&json!({"task": "fetch_file", "kwargs": kwargs})).unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_client_has_all_the_jobs() {
+        let (_folder, store) = store();
+        let mut sharing = Sharing::new(store, mpsc::channel(WAITING_MAX).0);
+        let mut post = |client: &str, number: usize| {
+            let uuid = format!("{client}-{number}").into_bytes();
+            sharing.post(client.into(), uuid, &fetch(60)).status
+        };
+        for client in ["anna", "bert"] {
+            for number in 0..RUNNING_PER_CLIENT_MAX {
+                assert_eq!(post(client, number), status::ACCEPTED, "{client} {number}");
+            }
+            assert_eq!(post(client, RUNNING_PER_CLIENT_MAX), status::ERROR, "{client}");
+            assert_eq!(post(client, 0), status::PENDING, "{client}");
+        }
+    }
+
+    /// The result of a transfer whose client asks for a piece every two seconds, and how long it
+    /// took, s.
+    async fn transfer(timeout: u64, mut offset: u64, step: u64) -> (Value, u64) {
+        let (_folder, store) = store();
+        let (said, mut heard) = mpsc::channel(WAITING_MAX);
+        let (asked, wanted) = mpsc::channel(64);
+        let began = Instant::now();
+        let asking = async {
+            loop {
+                sleep(Duration::from_secs(2)).await;
+                let _ = asked.send(offset).await;
+                offset += step;
+            }
+        };
+        let job = Job::new(store, b"anna".into(), b"u".into(), &fetch(timeout));
+        let hearing = async {
+            loop {
+                let said: Said = heard.recv().await.unwrap();
+                if let Some(result) = said.result {
+                    break result;
+                }
+            }
+        };
+        let run = async { tokio::join!(job.run(said, wanted), hearing).1 };
+        let result = tokio::select! {
+            result = run => result,
+            () = asking => unreachable!(),
+        };
+        let mut result: Value = serde_json::from_slice(&result).unwrap();
+        (result[NAME]["failed"].take(), began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_gets_on_has_more_time() {
+        assert_eq!(transfer(5, 100, 100).await, (json!(false), 18), "nine pieces, one by one");
+        assert_eq!(transfer(5, 0, 0).await, (json!(true), 5), "the same piece again and again");
+        assert_eq!(transfer(3600, 0, 0).await, (json!(true), 60), "whatever it says");
+    }
 
     #[test]
     fn the_oldest_results_go_first() {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 
 use crate::folder::words::Ask;
 use crate::folder::{FileError, FileUrl, Store};
 use crate::wire::nfp::{Kind, body, status};
 
 use super::super::Asked;
-use super::{NAME, PIECE_TIMEOUT, SERVICE, Said, Voice};
+use super::{NAME, PIECE_TIMEOUT, PIECE_TIMEOUT_MAX, SERVICE, Said, Voice};
 
 /// Octets of a piece, if the client does not say how many; and the most.
 const PIECE: usize = 256_000;
@@ -178,8 +178,8 @@ impl Job {
         let length = asked.count("chunk_size")?.unwrap_or(PIECE).clamp(1, PIECE_MAX) as u64;
         let mut offset = asked.count("offset")?.unwrap_or_default() as u64;
         let patience = asked.count("chunk_timeout")?.map(|seconds| seconds as u64);
-        let patience =
-            patience.map_or(PIECE_TIMEOUT, |seconds| Duration::from_secs(seconds.min(3600)));
+        let patience = patience.map_or(PIECE_TIMEOUT, Duration::from_secs).min(PIECE_TIMEOUT_MAX);
+        let (mut furthest, mut until) = (offset, Instant::now() + patience);
         loop {
             let piece = self.store.read(&url, offset, length).await;
             let piece = piece.map_err(|error| error.norfab(text))?;
@@ -191,15 +191,19 @@ impl Job {
             if end >= piece.size {
                 return Ok(Value::Bool(true));
             }
-            match timeout(patience, wanted.recv()).await {
-                Ok(Some(next)) => offset = next,
-                Ok(None) => return Err("cancelled".into()),
-                Err(_) => {
+            // Who asks again for what was sent gets it, and no more time.
+            if end > furthest {
+                (furthest, until) = (end, Instant::now() + patience);
+            }
+            offset = tokio::select! {
+                biased;
+                () = sleep_until(until) => {
                     return Err(format!(
                         "'{text}' nobody asked for the next piece in {patience:?}"
                     ));
                 }
-            }
+                next = wanted.recv() => next.ok_or("cancelled")?,
+            };
         }
     }
 
