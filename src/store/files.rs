@@ -125,7 +125,7 @@ fn synchronise(dir: &Path) -> io::Result<()> {
 /// in cannot do that, and has not made it as a rule.
 fn synchronise_parent(dir: &Path) -> io::Result<()> {
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-    match synchronise(parent.unwrap_or(Path::new("."))) {
+    match synchronise(parent.unwrap_or_else(|| Path::new("."))) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         done => done,
     }

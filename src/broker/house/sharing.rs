@@ -265,7 +265,7 @@ mod tests {
         let mut sharing = Sharing::new(store, mpsc::channel(WAITING_MAX).0);
         let mut post = |client: &str, number: usize| {
             let uuid = format!("{client}-{number}").into_bytes();
-            sharing.post(client.into(), uuid, &fetch(60)).status
+            sharing.post(client.into(), uuid, Ok(fetch(60))).status
         };
         for client in ["anna", "bert"] {
             for number in 0..RUNNING_PER_CLIENT_MAX {
@@ -290,16 +290,17 @@ mod tests {
                 offset += step;
             }
         };
-        let job = Job::new(store, b"anna".into(), b"u".into(), &fetch(timeout));
+        let job = Job::new(store, b"anna".into(), b"u".into());
+        let voice = Voice { run: 1, said };
         let hearing = async {
             loop {
-                let said: Said = heard.recv().await.unwrap();
+                let (_, said): (u64, Said) = heard.recv().await.unwrap();
                 if let Some(result) = said.result {
                     break result;
                 }
             }
         };
-        let run = async { tokio::join!(job.run(said, wanted), hearing).1 };
+        let run = async { tokio::join!(job.run(fetch(timeout), voice, wanted), hearing).1 };
         let result = tokio::select! {
             result = run => result,
             () = asking => unreachable!(),

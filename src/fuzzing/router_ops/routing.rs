@@ -138,7 +138,7 @@ impl Model {
             let next = self.next_worker(service);
             // Whoever has nothing takes the place of one that is being emptied.
             let free = |peer: &PeerId| self.is_free(*peer);
-            let free = reserved.filter(free).or(next.filter(free));
+            let free = reserved.filter(free).or_else(|| next.filter(free));
             let Some(peer) = free.or(reserved).or(next) else { return };
             if reserved != Some(peer) {
                 self.reserve(peer, true);

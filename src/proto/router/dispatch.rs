@@ -88,7 +88,7 @@ impl Router {
         let is_free = |id: &WorkerId| {
             self.workers.get(*id).is_some_and(|worker| worker.in_flight == 0 && !worker.congested)
         };
-        let free = before.filter(is_free).or(next.filter(is_free));
+        let free = before.filter(is_free).or_else(|| next.filter(is_free));
         let worker = free.or(before).or(next)?;
         if before == Some(worker) {
             return before;

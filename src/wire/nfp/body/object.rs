@@ -62,7 +62,7 @@ pub(super) fn one_or_all<'a>(mut values: Vec<Cow<'a, [u8]>>) -> Cow<'a, [u8]> {
     if values.len() > 1 {
         return [b"[", &values.join(&b',')[..], b"]"].concat().into();
     }
-    values.pop().unwrap_or(NULL.into())
+    values.pop().unwrap_or_else(|| NULL.into())
 }
 
 #[cfg(test)]

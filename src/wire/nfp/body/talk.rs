@@ -127,7 +127,7 @@ pub fn told(input: &str, body: Frames<'_>, cancel: bool) -> Vec<u8> {
 
 /// One frame as it is, JSON or text; several as a list; what is neither as null.
 pub(super) fn one_or_all(body: Frames<'_>) -> Cow<'_, [u8]> {
-    object::one_or_all(body.map(|frame| value(frame).unwrap_or(NULL.into())).collect())
+    object::one_or_all(body.map(|frame| value(frame).unwrap_or_else(|| NULL.into())).collect())
 }
 
 #[cfg(test)]
