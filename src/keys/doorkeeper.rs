@@ -247,7 +247,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::super::error::KeyError;
-    use super::super::ring::RING_MAX;
     use super::super::text::text_of_public;
     use super::*;
     use crate::id::UserName;
@@ -339,28 +338,6 @@ mod tests {
         assert_eq!(keeper.reload().unwrap().list.len(), 2);
         assert_eq!(keeper.deny("twin", None).unwrap().keys, [key(1), key(3)]);
         assert_eq!(keeper.ring().keys_len(), 0);
-    }
-
-    #[test]
-    fn a_name_is_denied_with_all_its_keys_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("keys.toml");
-        let entry = |octet| {
-            let key = text_of_public(&key(octet));
-            format!("[[key]]\nname = \"twin\"\nkey = \"{key}\"\n\n")
-        };
-        // There is room for one of the sections that deny, which are longer, and not for two.
-        let mut text = entry(1) + &entry(2);
-        text.insert_str(0, &("#".repeat(RING_MAX - text.len() - 5) + "\n\n"));
-        fs::write(&path, &text).unwrap();
-        let keeper = Arc::new(Doorkeeper::new(KeyRing::read(&path).unwrap(), now));
-        let one = dir.path().join("one.toml");
-        fs::copy(&path, &one).unwrap();
-        assert_eq!(edit::deny(&one, &[key(1)], None), Ok(true));
-        let said = keeper.deny("twin", None).unwrap_err().to_string();
-        assert!(said.contains("has more than"), "{said}");
-        assert!(fs::read_to_string(&path).unwrap() == text, "the file is as it was");
-        assert_eq!(keeper.ring().keys_len(), 2);
     }
 
     #[test]

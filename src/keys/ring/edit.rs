@@ -492,6 +492,21 @@ key = \"KEY4\"
     }
 
     #[test]
+    fn several_keys_are_denied_in_one_change() {
+        let path = Path::new("keys");
+        let keys = [key(1), key(3), key(4)];
+        let text = denied(&file(FILE), path, &keys, None).unwrap().unwrap();
+        let added = "\n[[denied]]\nkey = \"KEY1\"\nname = \"anna\"\n\n[[denied]]\nkey = \"KEY4\"\n\
+                     name = \"anna\"\n";
+        assert!(shown(&text).ends_with(added), "{text}");
+        let ring = KeyRing::parse(text.as_bytes(), path).unwrap();
+        assert_eq!((ring.keys_len(), ring.named("anna").len()), (1, 2));
+        assert_eq!(denied(&text, path, &keys, None), Ok(None));
+        let said = denied(&file(FILE), path, &keys, Some("\n")).unwrap_err().to_string();
+        assert_eq!(said, "a name has no control characters");
+    }
+
+    #[test]
     fn a_wrong_file_is_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys.toml");

@@ -109,12 +109,12 @@ fn of_a_deadline_that_is_moved_there_and_back_one_is_left_when_all_are_swept() {
     let (client, other) = (desk.join(), desk.join());
     let keyed = |ms| RequestHeader { key: Some(b"k"), ..within(ms) };
     desk.keyed(client, 0, keyed(60_000), "pay");
-    for id in 1..600 {
+    for id in 1..1200 {
         desk.keyed(other, id, keyed(3_600_000), "pay");
         desk.mjp(other, &ToBroker::Cancel { id });
         desk.said.to.clear();
     }
-    // Twelve hundred were armed, and swept when there were a thousand.
+    // Twelve hundred were armed again, and swept when there were a thousand.
     assert!(desk.core.router().deadlines_kept() < 200);
 }
 
