@@ -1,7 +1,7 @@
 //! Names and handles that every layer shares.
 
+use core::net::{IpAddr, Ipv6Addr};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 slotmap::new_key_type! {

@@ -454,7 +454,10 @@ impl Guard {
         attempts: u32,
         pending: Box<Pending>,
     ) -> Result<Self, CallError> {
-        client.check(&pending)?;
+        if let Err(error) = client.check(&pending) {
+            pending.refuse();
+            return Err(error);
+        }
         let id = client.leave(attempts, pending)?;
         Ok(Self { client, id })
     }

@@ -93,11 +93,10 @@ impl Inbox {
     /// Leaves a call, and gives its id.
     pub(super) fn call(&self, attempts: u32, pending: Box<Pending>) -> Result<u64, Refusal> {
         let mut state = self.lock();
-        if state.batch.phase != Phase::Open {
-            return Err(Refusal::Closed);
-        }
-        if state.batch.jobs.len() >= self.jobs_max {
-            return Err(Refusal::Full);
+        let is_open = state.batch.phase == Phase::Open;
+        if !is_open || state.batch.jobs.len() >= self.jobs_max {
+            pending.refuse();
+            return Err(if is_open { Refusal::Full } else { Refusal::Closed });
         }
         state.last_id += 1;
         let id = state.last_id;

@@ -281,6 +281,7 @@ impl Client {
 
     fn leave(&self, attempts: u32, pending: Box<Pending>) -> Result<u64, CallError> {
         if self.is_closed() {
+            pending.refuse();
             return Err(CallError::Closed);
         }
         self.handle.inbox.call(attempts, pending).map_err(|refusal| match refusal {

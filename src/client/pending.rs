@@ -310,6 +310,11 @@ impl Pending {
         }
     }
 
+    /// It was not taken: whoever made it hears so at once, and not from here.
+    pub(super) fn refuse(mut self: Box<Self>) {
+        self.sink = Sink::None;
+    }
+
     /// No answer.
     pub(super) fn fail(mut self: Box<Self>, error: CallError) {
         std::mem::replace(&mut self.sink, Sink::None).fail(error);
