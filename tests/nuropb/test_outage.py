@@ -31,9 +31,10 @@ def test_etcd_is_killed_and_comes_back(own, tmp_path):
     members = [own.ours(f"r{n}", "--ttl", "3s", *keep(tmp_path / "kept")) for n in range(2)]
     for member in members:
         member.running()
-    until(lambda: any(it.now()["leading"] for it in members))
+    # Who leads says so before it has heard by which epoch.
+    until(lambda: any(it.now()["leading"] and it.now()["epoch"] for it in members))
     load = Load(own, tmp_path / "kept")
-    epoch = next(it.now()["epoch"] for it in members if it.now()["leading"])
+    epoch = next(it.now()["epoch"] for it in members if it.now()["leading"] and it.now()["epoch"])
     own.etcd.kill()
     # Nobody leads when the lease has run out, and all serve on.
     until(lambda: all(it.now()["state"] == "running-follower" for it in members), timeout=10)
@@ -43,7 +44,7 @@ def test_etcd_is_killed_and_comes_back(own, tmp_path):
     own.etcd.start()
     until(lambda: sum(it.now()["state"] == "running-leader" for it in members) == 1, timeout=20)
     until(lambda: all(it.now()["coordination"]["link"] == "up" for it in members))
-    assert max(it.now()["epoch"] for it in members) > epoch
+    until(lambda: max(it.now()["epoch"] or 0 for it in members) > epoch)
     load.end()
     assert load.refused == 0 and load.confirmed
     until(lambda: set(load.confirmed) <= set(load.kept()))
