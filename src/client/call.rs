@@ -448,17 +448,16 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Leaves a call for the task.
+    /// Leaves a call for the task. Only then it owes whoever waits a word: what is refused is told
+    /// here.
     pub(super) fn submit(
         client: Client,
         attempts: u32,
-        pending: Box<Pending>,
+        mut pending: Box<Pending>,
     ) -> Result<Self, CallError> {
-        if let Err(error) = client.check(&pending) {
-            pending.refuse();
-            return Err(error);
-        }
-        let id = client.leave(attempts, pending)?;
+        let sink = std::mem::take(&mut pending.sink);
+        client.check(&pending)?;
+        let id = client.leave(attempts, pending, sink)?;
         Ok(Self { client, id })
     }
 

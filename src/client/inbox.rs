@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::pending::Pending;
+use super::pending::{Pending, Sink};
 use crate::wire::message::Message;
 
 /// What a caller wants.
@@ -90,14 +90,21 @@ impl Inbox {
         Self { state: Mutex::new(state), jobs_max }
     }
 
-    /// Leaves a call, and gives its id.
-    pub(super) fn call(&self, attempts: u32, pending: Box<Pending>) -> Result<u64, Refusal> {
+    /// Leaves a call whose answer goes to `sink`, and gives its id.
+    pub(super) fn call(
+        &self,
+        attempts: u32,
+        mut pending: Box<Pending>,
+        sink: Sink,
+    ) -> Result<u64, Refusal> {
         let mut state = self.lock();
-        let is_open = state.batch.phase == Phase::Open;
-        if !is_open || state.batch.jobs.len() >= self.jobs_max {
-            pending.refuse();
-            return Err(if is_open { Refusal::Full } else { Refusal::Closed });
+        if state.batch.phase != Phase::Open {
+            return Err(Refusal::Closed);
         }
+        if state.batch.jobs.len() >= self.jobs_max {
+            return Err(Refusal::Full);
+        }
+        pending.sink = sink;
         state.last_id += 1;
         let id = state.last_id;
         state.batch.jobs.push(Job { id, attempts, pending });

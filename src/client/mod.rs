@@ -134,7 +134,7 @@ use crate::transport::endpoint::Endpoint;
 use crate::wire::message::Message;
 use crate::wire::{Limits, Protocol};
 use inbox::{Inbox, Phase, Refusal};
-use pending::{Ask, Pending};
+use pending::{Ask, Pending, Sink};
 
 /// The longest that anybody waits: a time that no clock can hold is cut to it.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -279,12 +279,11 @@ impl Client {
         too_big(&pending.ask, &self.config().wire_limits())
     }
 
-    fn leave(&self, attempts: u32, pending: Box<Pending>) -> Result<u64, CallError> {
+    fn leave(&self, attempts: u32, pending: Box<Pending>, sink: Sink) -> Result<u64, CallError> {
         if self.is_closed() {
-            pending.refuse();
             return Err(CallError::Closed);
         }
-        self.handle.inbox.call(attempts, pending).map_err(|refusal| match refusal {
+        self.handle.inbox.call(attempts, pending, sink).map_err(|refusal| match refusal {
             Refusal::Full => CallError::TooMany { max: self.config().waiting_max },
             Refusal::Closed => CallError::Closed,
         })

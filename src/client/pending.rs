@@ -104,9 +104,10 @@ pub(super) struct Query {
 }
 
 /// Where the answer goes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Sink {
     /// Nowhere yet: nobody has asked for it.
+    #[default]
     None,
     /// All of it at once; with the parts that came before, where the protocol does not join them.
     Whole(oneshot::Sender<Result<Message, CallError>>, Vec<Message>),
@@ -150,10 +151,7 @@ impl Sink {
 /// Whoever still waits is told that nothing comes any more: the task has ended with its runtime.
 impl Drop for Pending {
     fn drop(&mut self) {
-        match std::mem::replace(&mut self.sink, Sink::None) {
-            Sink::None => {}
-            sink => sink.fail(CallError::Closed),
-        }
+        std::mem::take(&mut self.sink).fail(CallError::Closed);
     }
 }
 
@@ -295,7 +293,7 @@ impl Pending {
     /// The answer, or the rest of it.
     pub(super) fn finish(mut self: Box<Self>, body: Message) {
         // Whoever has gone wants nothing.
-        match std::mem::replace(&mut self.sink, Sink::None) {
+        match std::mem::take(&mut self.sink) {
             Sink::None => {}
             Sink::Whole(to, parts) if parts.is_empty() => drop(to.send(Ok(body))),
             Sink::Whole(to, mut parts) => {
@@ -310,14 +308,9 @@ impl Pending {
         }
     }
 
-    /// It was not taken: whoever made it hears so at once, and not from here.
-    pub(super) fn refuse(mut self: Box<Self>) {
-        self.sink = Sink::None;
-    }
-
     /// No answer.
     pub(super) fn fail(mut self: Box<Self>, error: CallError) {
-        std::mem::replace(&mut self.sink, Sink::None).fail(error);
+        std::mem::take(&mut self.sink).fail(error);
     }
 
     /// The error of a call whose time is over.

@@ -7,7 +7,8 @@ use crate::id::{Principal, PublicKey};
 
 /// Keys that are remembered.
 pub const PENDING_MAX: usize = 1_000;
-/// Keys that are remembered of one address, or network of IPv6: a stranger cannot have those of others forgotten.
+/// Keys that are remembered of one address, or network of IPv6: a stranger cannot have those of
+/// others forgotten.
 pub const PENDING_PER_ADDRESS_MAX: usize = 100;
 /// How long a key is remembered that does not come again.
 pub const PENDING_FOR: Duration = Duration::from_secs(24 * 3600);

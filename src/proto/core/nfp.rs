@@ -6,7 +6,7 @@ mod queue;
 mod request;
 mod stand_in;
 
-use crate::id::{Identity, PeerId, ServiceName, handle_of, number_in};
+use crate::id::{Identity, PeerId, Principal, ServiceName, handle_of, number_in};
 use crate::proto::clock::Time;
 use crate::proto::dialect::nfp::{Action, Event, State as NfpState};
 use crate::proto::dialect::{State, WorkerVoice};
@@ -318,6 +318,11 @@ impl Core {
             let token = slotmap::Key::data(&id).as_ffi();
             Identity::made_of(&format!("{UNNAMED}{token:016x}"))
         })
+    }
+
+    /// On whose behalf a peer speaks.
+    pub(super) fn principal_of(&self, id: PeerId) -> Principal {
+        self.peers.get(id).map(|peer| peer.principal).unwrap_or_default()
     }
 
     /// The peer of that name.

@@ -144,9 +144,9 @@ impl Core {
     }
 
     /// Gives all peers that are no parts of the broker the rights and the verified names that
-    /// `judge` has for their principals and proofs. Who has none any more is closed, and what it held goes
-    /// back as if its connection had broken. What is not allowed any more ends at once: a worker is
-    /// dismissed, and its work goes back; a subscription is over, and the subscriber is told. What
+    /// `judge` has for their principals and proofs. Who has none any more is closed, and what it held
+    /// goes back as if its connection had broken. What is not allowed any more ends at once: a worker
+    /// is dismissed, and its work goes back; a subscription is over, and the subscriber is told. What
     /// was accepted before stands.
     pub fn regrant<O: Output>(
         &mut self,

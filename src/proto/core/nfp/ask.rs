@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use crate::id::{Identity, PeerId, Principal, ServiceName};
+use crate::id::{Identity, PeerId, ServiceName};
 use crate::proto::clock::Time;
 use crate::proto::jobs::{Job as KnownJob, JobId, Progress};
 use crate::proto::output::Output;
@@ -394,11 +394,6 @@ impl Core {
             .filter_map(|id| Some(self.router.worker(id)?.service()))
             .collect();
         services.into_iter().filter_map(|service| self.router.least_loaded(service)).collect()
-    }
-
-    /// On whose behalf a peer speaks.
-    pub(in crate::proto::core) fn principal_of(&self, id: PeerId) -> Principal {
-        self.peers.get(id).map(|peer| peer.principal).unwrap_or_default()
     }
 
     fn is_house(&self, id: PeerId) -> bool {

@@ -14,8 +14,9 @@ pub(super) enum Value<'a> {
     Number(u64),
 }
 
-/// The values of `keys` in the object that `text` is; `None` is not there. As in Python, the last one counts if a key is
-/// there twice. Every octet is checked, lone surrogates and nesting (at most 127 levels) too.
+/// The values of `keys` in the object that `text` is; `None` is not there. As in Python, the last one
+/// counts if a key is there twice. Every octet is checked, lone surrogates and nesting (at most 127
+/// levels) too.
 pub(super) fn read<'a, const KEYS: usize>(
     text: &'a str,
     keys: [&'static str; KEYS],
